@@ -1,0 +1,2 @@
+//! xen-image
+fn main() {}

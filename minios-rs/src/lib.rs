@@ -1,0 +1,2 @@
+//! minios-rs
+#![no_std]

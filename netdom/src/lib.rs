@@ -1,0 +1,2 @@
+//! netdom
+#![no_std]

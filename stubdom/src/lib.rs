@@ -1,0 +1,2 @@
+//! stubdom
+#![no_std]
