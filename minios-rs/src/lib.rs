@@ -1,2 +1,30 @@
 //! minios-rs
 #![no_std]
+
+extern crate alloc;
+
+pub mod abi;
+#[cfg(feature = "fake")]
+pub mod fake;
+pub mod net;
+pub mod ring;
+pub mod task;
+pub mod time;
+pub mod xen;
+pub mod xenbus;
+pub mod xenstore;
+
+#[cfg(feature = "pv")]
+pub mod arch;
+#[cfg(feature = "pv")]
+pub mod console;
+#[cfg(feature = "pv")]
+pub mod domain;
+#[cfg(feature = "pv")]
+pub mod event;
+#[cfg(feature = "pv")]
+pub mod grant;
+#[cfg(feature = "pv")]
+pub mod hypercall;
+#[cfg(feature = "pv")]
+pub mod mm;

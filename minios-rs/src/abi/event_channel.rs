@@ -1,0 +1,1 @@
+//! xen/event_channel.h

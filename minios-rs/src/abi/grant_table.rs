@@ -1,0 +1,1 @@
+//! xen/grant_table.h

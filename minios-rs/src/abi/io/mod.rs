@@ -1,0 +1,7 @@
+//! xen/io/*.h
+
+pub mod console;
+pub mod netif;
+pub mod ring;
+pub mod xenbus;
+pub mod xs_wire;

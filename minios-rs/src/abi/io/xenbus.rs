@@ -1,0 +1,1 @@
+//! xen/io/xenbus.h

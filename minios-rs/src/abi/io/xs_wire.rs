@@ -1,0 +1,1 @@
+//! xen/io/xs_wire.h

@@ -1,0 +1,110 @@
+//! What drivers ask of Xen, as one trait: the real thing (`arch`, feature `pv`) and the strict
+//! simulation (`fake`) both give it, and the drivers above cannot tell them apart.
+
+use crate::time::Instant;
+use core::sync::atomic::AtomicU32;
+use thiserror::Error;
+
+/// Bytes in a page (`PAGE_SIZE`).
+pub const PAGE_SIZE: usize = 4096;
+
+/// A domain's number (`domid_t`); 0 is the control domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DomId(pub u16);
+
+/// A grant reference (`grant_ref_t`): an index into the granting domain's table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GrantRef(pub u32);
+
+/// An event-channel port (`evtchn_port_t`) of this domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Port(pub u32);
+
+/// A negative return value of a hypercall, as the positive number of xen/errno.h.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+#[error("Xen error {0}")]
+pub struct Errno(pub i32);
+
+/// What the other domain may do with a granted page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// Map it read-only or copy from it (`GTF_readonly`).
+    ReadOnly,
+    /// Read and write it.
+    ReadWrite,
+}
+
+/// Why a page could not be granted, or a grant not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+pub enum GrantError {
+    /// The grant table is full.
+    #[error("the grant table is full")]
+    Full,
+    /// The peer still maps the page or copies from or to it: its memory must not be used for
+    /// anything else yet.
+    #[error("the peer still uses the page")]
+    InUse,
+}
+
+/// No page left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+#[error("out of memory")]
+pub struct OutOfMemory;
+
+/// A page (4,096 bytes) of this domain that a peer may read or write at any moment.
+///
+/// Never a `&[u8]`: bytes are copied out or in, words are atomic. Cloning gives another handle to
+/// the same page; the page is freed with its last handle (ending every grant of it first is the
+/// caller's duty, and the simulation checks it).
+pub trait SharedPage: Clone {
+    /// The aligned 32-bit word at byte `offset`. Panics if `offset` is not a multiple of 4 below 4096.
+    fn word(&self, offset: usize) -> &AtomicU32;
+    /// Copies `into.len()` bytes from `offset` out of the page. Panics beyond the page's end.
+    fn read(&self, offset: usize, into: &mut [u8]);
+    /// Copies `from` into the page at `offset`. Panics beyond the page's end.
+    fn write(&self, offset: usize, from: &[u8]);
+    /// Sets `length` bytes from `offset` to 0. Panics beyond the page's end.
+    fn zero(&self, offset: usize, length: usize);
+}
+
+/// What a domain asks of Xen. A handle: clones speak for the same domain.
+pub trait Xen: Clone + 'static {
+    /// A page that can be granted.
+    type Page: SharedPage;
+
+    /// A zeroed page.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    fn allocate_page(&self) -> Result<Self::Page, OutOfMemory>;
+
+    /// Grants `to` access to a page (grant table v1: memory writes, no hypercall).
+    ///
+    /// # Errors
+    /// [`GrantError::Full`].
+    fn grant(&self, to: DomId, page: &Self::Page, access: Access) -> Result<GrantRef, GrantError>;
+
+    /// Takes a grant back.
+    ///
+    /// # Errors
+    /// [`GrantError::InUse`]: the grant stands, and the page stays the peer's; ask again later.
+    fn end_access(&self, reference: GrantRef) -> Result<(), GrantError>;
+
+    /// A port that `remote` may bind to (`EVTCHNOP_alloc_unbound`).
+    ///
+    /// # Errors
+    /// Xen's.
+    fn allocate_port(&self, remote: DomId) -> Result<Port, Errno>;
+
+    /// Sends an event (`EVTCHNOP_send`).
+    ///
+    /// # Errors
+    /// Xen's.
+    fn notify(&self, port: Port) -> Result<(), Errno>;
+
+    /// Closes a port (`EVTCHNOP_close`).
+    fn close_port(&self, port: Port);
+
+    /// Time since the domain started. Monotonic; cheap enough for once a batch, not once a packet.
+    fn now(&self) -> Instant;
+}
