@@ -1,1 +1,172 @@
-//! hypercall
+//! One typed function per hypercall.
+//!
+//! Arguments go where xen/arch-x86/xen-x86_64.h says; a negative result is an [`Errno`]. Every
+//! pointer passed is to a Rust value of the callee's type, so no caller needs unsafe code.
+#![expect(unsafe_code, reason = "hypercalls are calls into a page that Xen wrote")]
+
+use crate::abi::sched::{POLL_PORTS_MAX, Poll, SCHEDOP_POLL, SCHEDOP_SHUTDOWN, Shutdown, ShutdownReason};
+use crate::abi::xen::{CONSOLEIO_WRITE, DOMID_SELF, MmuUpdate, TrapInfo, UVMF_INVLPG, XENVER_VERSION, nr};
+use crate::abi::{memory, vcpu};
+use crate::xen::{Errno, Port};
+use core::arch::asm;
+
+unsafe extern "C" {
+    static hypercall_page: [[u8; 32]; 128];
+}
+
+/// Calls stub `N` of the hypercall page.
+///
+/// # Safety
+/// The arguments are what hypercall `N` takes; memory they point to lives and may be written as it asks.
+unsafe fn call<const N: usize>(arguments: [u64; 4]) -> Result<u64, Errno> {
+    let result: i64;
+    // SAFETY: the caller's promise. The stub uses the stack (so no `nostack`), rcx and r11, and
+    // may change the argument registers.
+    unsafe {
+        asm!(
+            "call {page} + {offset}",
+            page = sym hypercall_page,
+            offset = const N * 32,
+            inlateout("rdi") arguments[0] => _,
+            inlateout("rsi") arguments[1] => _,
+            inlateout("rdx") arguments[2] => _,
+            inlateout("r10") arguments[3] => _,
+            lateout("rax") result,
+            out("rcx") _,
+            out("r11") _,
+        );
+    }
+    u64::try_from(result).map_err(|_| Errno(result.unsigned_abs() as i32))
+}
+
+fn address<T>(value: &T) -> u64 {
+    core::ptr::from_ref(value) as u64
+}
+
+fn address_mut<T>(value: &mut T) -> u64 {
+    core::ptr::from_mut(value) as u64
+}
+
+/// Version of Xen: major, minor.
+pub fn xen_version() -> (u16, u16) {
+    // SAFETY: takes no pointer.
+    let version = unsafe { call::<{ nr::XEN_VERSION }>([XENVER_VERSION, 0, 0, 0]) }.unwrap_or(0);
+    ((version >> 16) as u16, version as u16)
+}
+
+/// Installs exception handlers. The last entry must have address 0.
+pub fn set_trap_table(table: &[TrapInfo]) {
+    assert!(table.last().is_some_and(|end| end.address == 0), "the trap table has no end");
+    // SAFETY: Xen reads entries up to the one with address 0.
+    let done = unsafe { call::<{ nr::SET_TRAP_TABLE }>([table.as_ptr() as u64, 0, 0, 0]) };
+    assert_eq!(done, Ok(0), "Xen refused the trap table");
+}
+
+/// Changes page-table entries.
+///
+/// # Errors
+/// EINVAL when Xen finds an entry that would break its own rules.
+///
+/// # Safety
+/// The new mappings do not take away, or make aliases of, memory that Rust values live in.
+pub unsafe fn mmu_update(updates: &[MmuUpdate]) -> Result<(), Errno> {
+    let mut done = 0u32;
+    // SAFETY: Xen reads the updates and writes `done`; what they map is the caller's promise.
+    unsafe {
+        call::<{ nr::MMU_UPDATE }>([
+            updates.as_ptr() as u64,
+            updates.len() as u64,
+            address_mut(&mut done),
+            u64::from(DOMID_SELF),
+        ])
+    }?;
+    Ok(())
+}
+
+/// Changes the last-level entry of one address, and flushes it.
+///
+/// # Errors
+/// EINVAL when Xen finds that the entry would break its own rules.
+///
+/// # Safety
+/// As [`mmu_update`].
+pub unsafe fn update_va_mapping(virtual_address: usize, entry: u64) -> Result<(), Errno> {
+    // SAFETY: the caller's promise.
+    unsafe { call::<{ nr::UPDATE_VA_MAPPING }>([virtual_address as u64, entry, UVMF_INVLPG, 0]) }?;
+    Ok(())
+}
+
+/// The most pages this domain may ever have (`maxmem`).
+///
+/// # Errors
+/// Xen's.
+pub fn maximum_reservation() -> Result<usize, Errno> {
+    let domain = DOMID_SELF;
+    // SAFETY: Xen reads a domid_t.
+    let pages = unsafe { call::<{ nr::MEMORY_OP }>([memory::XENMEM_MAXIMUM_RESERVATION, address(&domain), 0, 0]) }?;
+    Ok(pages as usize)
+}
+
+/// A grant-table operation on one argument.
+///
+/// # Errors
+/// Xen's; most operations report through a status field of the argument instead.
+///
+/// # Safety
+/// `argument` is what `operation` takes, and what it points to lives.
+pub unsafe fn grant_table_op<T>(operation: u32, argument: &mut T) -> Result<(), Errno> {
+    // SAFETY: the caller's promise.
+    unsafe { call::<{ nr::GRANT_TABLE_OP }>([u64::from(operation), address_mut(argument), 1, 0]) }?;
+    Ok(())
+}
+
+/// An event-channel operation. None of their arguments holds a pointer.
+///
+/// # Errors
+/// Xen's.
+///
+/// # Safety
+/// `T` is the argument of `operation`.
+pub unsafe fn event_channel_op<T>(operation: u32, argument: &mut T) -> Result<(), Errno> {
+    // SAFETY: the caller's promise.
+    unsafe { call::<{ nr::EVENT_CHANNEL_OP }>([u64::from(operation), address_mut(argument), 0, 0]) }?;
+    Ok(())
+}
+
+/// Sleeps until one of `ports` is pending or Xen's clock reaches `timeout_ns` (0: no time-out).
+///
+/// # Errors
+/// EINVAL: a port that is not bound.
+pub fn poll(ports: &[Port], timeout_ns: u64) -> Result<(), Errno> {
+    let mut numbers = [0u32; POLL_PORTS_MAX];
+    assert!(ports.len() <= numbers.len(), "more ports than SCHEDOP_poll takes");
+    for (number, port) in numbers.iter_mut().zip(ports) {
+        *number = port.0;
+    }
+    let poll = Poll { ports: numbers.as_ptr() as u64, nr_ports: ports.len() as u32, timeout: timeout_ns };
+    // SAFETY: Xen reads `poll` and as many port numbers as it says.
+    unsafe { call::<{ nr::SCHED_OP }>([SCHEDOP_POLL, address(&poll), 0, 0]) }?;
+    Ok(())
+}
+
+/// Ends the domain.
+pub fn shutdown(reason: ShutdownReason) -> ! {
+    let shutdown = Shutdown { reason: reason as u32 };
+    loop {
+        // SAFETY: Xen reads `shutdown`.
+        let _ = unsafe { call::<{ nr::SCHED_OP }>([SCHEDOP_SHUTDOWN, address(&shutdown), 0, 0]) };
+    }
+}
+
+/// Stops the 10 ms timer that every domain starts with: the executor sleeps until there is work.
+pub fn stop_periodic_timer() {
+    // SAFETY: takes no pointer.
+    let _ = unsafe { call::<{ nr::VCPU_OP }>([vcpu::VCPUOP_STOP_PERIODIC_TIMER, 0, 0, 0]) };
+}
+
+/// Writes to Xen's own console, which a release build of Xen ignores: for what happens before
+/// the domain's console works.
+pub fn xen_console(bytes: &[u8]) {
+    // SAFETY: Xen reads `bytes`.
+    let _ = unsafe { call::<{ nr::CONSOLE_IO }>([CONSOLEIO_WRITE, bytes.len() as u64, bytes.as_ptr() as u64, 0]) };
+}

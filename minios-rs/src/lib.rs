@@ -28,3 +28,8 @@ pub mod grant;
 pub mod hypercall;
 #[cfg(feature = "pv")]
 pub mod mm;
+
+#[cfg(feature = "pv")]
+pub use arch::pv::boot::Boot;
+#[cfg(feature = "pv")]
+pub use grant::Pv;

@@ -1,1 +1,3 @@
-//! arch
+//! What depends on how Xen runs the domain. Only paravirtualized x86-64 today.
+
+pub mod pv;

@@ -1,1 +1,33 @@
-//! mm
+//! Memory: page frames, page tables, the heap, pages shared with other domains.
+//!
+//! Virtual and physical addresses are the same numbers from 0 to the end of memory; everything
+//! that is not our own memory (shared info, grant table) is mapped far above, so that the identity
+//! map always shows exactly our own pages.
+
+mod frame;
+mod heap;
+mod page_table;
+mod shared;
+
+pub use frame::{Usage, usage};
+pub use page_table::map_foreign;
+pub use shared::Page;
+pub(crate) use shared::SharedWords;
+
+use crate::abi::xen::{SharedInfo, StartInfo};
+
+/// Physical frame number: the domain's own numbering of its pages, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Pfn(pub usize);
+
+/// Machine frame number: Xen's numbering of the host's pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mfn(pub u64);
+
+/// Takes over the domain's memory: maps all of it, each page with the rights its contents need,
+/// and starts the heap. Called once, by the entry point.
+pub(crate) fn init(info: &StartInfo) -> &'static SharedInfo {
+    let free = page_table::init(info);
+    frame::init(free);
+    page_table::map_shared_info(Mfn(info.shared_info >> 12))
+}

@@ -1,0 +1,120 @@
+//! Pages of ours that other domains may read or write at any moment.
+#![expect(unsafe_code, reason = "raw memory behind atomic words and copies the compiler cannot see into")]
+
+use super::{Mfn, Pfn, frame, page_table};
+use crate::xen::{OutOfMemory, PAGE_SIZE, SharedPage};
+use alloc::rc::Rc;
+use core::arch::asm;
+use core::sync::atomic::AtomicU32;
+
+/// A page of this domain that may be shared with a peer.
+///
+/// Its bytes are only ever copied by `rep movsb` in assembly, and its words are atomics: a peer
+/// that writes at the same time changes values, never what the compiler believes of them.
+#[derive(Clone, Debug)]
+pub struct Page {
+    owner: Rc<Owner>,
+}
+
+#[derive(Debug)]
+struct Owner {
+    pfn: Pfn,
+    /// Pages that Xen's domain builder made (console, xenstore) are never given back.
+    is_ours: bool,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        if self.is_ours {
+            frame::release(self.pfn);
+        }
+    }
+}
+
+impl Page {
+    /// A zeroed page.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn allocate() -> Result<Self, OutOfMemory> {
+        let pfn = frame::take().ok_or(OutOfMemory)?;
+        let page = Self { owner: Rc::new(Owner { pfn, is_ours: true }) };
+        page.zero(0, PAGE_SIZE);
+        Ok(page)
+    }
+
+    /// The page of this domain that lies in machine frame `mfn`: one that the domain builder
+    /// named in start info.
+    pub(crate) fn of_machine_frame(mfn: Mfn) -> Self {
+        Self { owner: Rc::new(Owner { pfn: page_table::pfn_of(mfn), is_ours: false }) }
+    }
+
+    /// The machine frame it lies in.
+    pub fn mfn(&self) -> Mfn {
+        page_table::mfn_of(self.owner.pfn)
+    }
+
+    fn range(&self, offset: usize, length: usize) -> *mut u8 {
+        assert!(offset <= PAGE_SIZE && length <= PAGE_SIZE - offset, "beyond the page's end");
+        (self.owner.pfn.0 * PAGE_SIZE + offset) as *mut u8
+    }
+}
+
+impl SharedPage for Page {
+    fn word(&self, offset: usize) -> &AtomicU32 {
+        assert!(offset % 4 == 0, "unaligned word");
+        let word = self.range(offset, 4).cast::<u32>();
+        // SAFETY: aligned, inside the page, which lives as long as `self`; nothing but atomics and
+        // assembly ever touches it.
+        unsafe { AtomicU32::from_ptr(word) }
+    }
+
+    fn read(&self, offset: usize, into: &mut [u8]) {
+        let from = self.range(offset, into.len());
+        // SAFETY: `from` has `into.len()` mapped bytes; the copy happens outside the compiler's view.
+        unsafe {
+            asm!("rep movsb", inout("rcx") into.len() => _, inout("rsi") from => _, inout("rdi") into.as_mut_ptr() => _,
+                options(nostack, preserves_flags));
+        }
+    }
+
+    fn write(&self, offset: usize, from: &[u8]) {
+        let to = self.range(offset, from.len());
+        // SAFETY: `to` has `from.len()` mapped, writable bytes; the copy happens outside the compiler's view.
+        unsafe {
+            asm!("rep movsb", inout("rcx") from.len() => _, inout("rsi") from.as_ptr() => _, inout("rdi") to => _,
+                options(nostack, preserves_flags));
+        }
+    }
+
+    fn zero(&self, offset: usize, length: usize) {
+        let to = self.range(offset, length);
+        // SAFETY: `to` has `length` mapped, writable bytes.
+        unsafe {
+            asm!("rep stosb", inout("rcx") length => _, inout("rdi") to => _, in("al") 0u8, options(nostack, preserves_flags));
+        }
+    }
+}
+
+/// Words shared with Xen itself (the grant table), at a fixed address for the domain's life.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SharedWords {
+    base: usize,
+    count: usize,
+}
+
+impl SharedWords {
+    /// # Safety
+    /// `count` 32-bit words are mapped at `base`, for ever, and nothing else refers to them.
+    pub(crate) const unsafe fn new(base: usize, count: usize) -> Self {
+        Self { base, count }
+    }
+
+    /// Word `index`.
+    pub(crate) fn get(&self, index: usize) -> &'static AtomicU32 {
+        assert!(index < self.count, "beyond the mapped words");
+        let word = (self.base + index * 4) as *mut u32;
+        // SAFETY: inside the mapping that `new` was promised.
+        unsafe { AtomicU32::from_ptr(word) }
+    }
+}
