@@ -9,6 +9,7 @@
 //! exactly what a user does.
 
 pub mod build;
+pub mod config;
 pub mod elf;
 pub mod output;
 pub mod workspace;

@@ -1,1 +1,292 @@
+use super::*;
 
+/// A `PT_LOAD` or other segment of a file made for a test.
+struct Piece {
+    kind: u32,
+    flags: u32,
+    address: u64,
+    bytes: Vec<u8>,
+    memory_length: u64,
+}
+
+const LOAD: u32 = 1;
+const DYNAMIC: u32 = 2;
+const NOTE: u32 = 4;
+const READ_EXECUTE: u32 = 5;
+const READ_WRITE: u32 = 6;
+const BASE: u64 = 0x10_0000;
+
+fn load(flags: u32, address: u64, bytes: &[u8]) -> Piece {
+    Piece {
+        kind: LOAD,
+        flags,
+        address,
+        bytes: bytes.to_vec(),
+        memory_length: bytes.len() as u64,
+    }
+}
+
+fn note(kind: u32, value: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for word in [4, value.len() as u32, kind] {
+        out.extend_from_slice(&word.to_le_bytes());
+    }
+    out.extend_from_slice(b"Xen\0");
+    out.extend_from_slice(value);
+    out.resize(out.len().next_multiple_of(4), 0);
+    out
+}
+
+fn xen_notes() -> Vec<u8> {
+    [
+        note(1, &BASE.to_le_bytes()),
+        note(2, &(BASE + 0x1000).to_le_bytes()),
+        note(3, &0_u64.to_le_bytes()),
+        note(4, &0_u64.to_le_bytes()),
+        note(5, b"xen-3.0\0"),
+        note(6, b"test\0"),
+        note(8, b"generic\0"),
+    ]
+    .concat()
+}
+
+fn notes_segment(bytes: Vec<u8>) -> Piece {
+    Piece {
+        kind: NOTE,
+        flags: 4,
+        address: 0,
+        memory_length: bytes.len() as u64,
+        bytes,
+    }
+}
+
+/// A linked file: header, program headers, each piece's bytes, and a tail as sections would be.
+fn file(pieces: &[Piece]) -> Vec<u8> {
+    let mut out = vec![0; HEADER_LENGTH];
+    out[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+    out[16] = 2; // ET_EXEC
+    out[18] = 62; // EM_X86_64
+    out[20] = 1;
+    out[24..32].copy_from_slice(&BASE.to_le_bytes());
+    out[32..40].copy_from_slice(&(HEADER_LENGTH as u64).to_le_bytes());
+    out[40..48].copy_from_slice(&12_345_u64.to_le_bytes()); // e_shoff
+    out[52] = 64;
+    out[54] = 56;
+    out[56] = pieces.len() as u8;
+    out[60] = 9; // e_shnum
+    let mut offset = (HEADER_LENGTH + pieces.len() * PROGRAM_HEADER_LENGTH) as u64 + 40;
+    for piece in pieces {
+        out.extend_from_slice(&piece.kind.to_le_bytes());
+        out.extend_from_slice(&piece.flags.to_le_bytes());
+        let length = piece.bytes.len() as u64;
+        let words = [
+            offset,
+            piece.address,
+            piece.address,
+            length,
+            piece.memory_length,
+            4096,
+        ];
+        for word in words {
+            out.extend_from_slice(&word.to_le_bytes());
+        }
+        offset += length;
+    }
+    out.resize(out.len() + 40, 0xee);
+    for piece in pieces {
+        out.extend_from_slice(&piece.bytes);
+    }
+    out.extend_from_slice(&[0xdd; 500]);
+    out
+}
+
+fn sound() -> Vec<Piece> {
+    let mut data = load(READ_WRITE, BASE + 0x3000, b"data");
+    data.memory_length = 0x5000;
+    vec![
+        load(READ_EXECUTE, BASE, &[0x90; 0x2100]),
+        data,
+        notes_segment(xen_notes()),
+    ]
+}
+
+#[test]
+fn segments_and_notes_stay_and_everything_else_goes() {
+    let stripped = strip(&file(&sound())).expect("a sound image");
+    assert_eq!(
+        stripped.notes,
+        XenNotes {
+            entry: BASE,
+            hypercall_page: Some(BASE + 0x1000),
+            virt_base: 0,
+            paddr_offset: 0,
+            guest_os: "test".to_owned(),
+        }
+    );
+    let header = Header::read(&stripped.bytes).unwrap();
+    let segments = header.segments(&stripped.bytes).unwrap();
+    assert_eq!(segments.len(), 3);
+    assert_eq!(segments[0].bytes, [0x90; 0x2100]);
+    assert_eq!(
+        (segments[1].bytes, segments[1].memory_length),
+        (&b"data"[..], 0x5000)
+    );
+    assert_eq!(segments[2].bytes, xen_notes());
+    for segment in &segments[..2] {
+        assert_eq!(segment.offset % PAGE_SIZE, segment.address % PAGE_SIZE);
+    }
+    assert_eq!(stripped.bytes[40..48], [0; 8], "no section table");
+    assert_eq!(
+        stripped.bytes.len(),
+        0x4000 + 4,
+        "ends with the last segment"
+    );
+}
+
+#[test]
+fn stripping_twice_changes_nothing() {
+    let once = strip(&file(&sound())).unwrap();
+    assert_eq!(strip(&once.bytes).unwrap(), once);
+}
+
+#[test]
+fn notes_inside_a_loaded_segment_are_not_stored_twice() {
+    let mut pieces = sound();
+    pieces[0].bytes[0x100..0x100 + xen_notes().len()].copy_from_slice(&xen_notes());
+    let mut linked = file(&pieces);
+    // Point the note's program header into the first segment, as a linker does.
+    let first_offset = u64::from_le_bytes(linked[72..80].try_into().unwrap());
+    let third = HEADER_LENGTH + 2 * PROGRAM_HEADER_LENGTH;
+    linked[third + 8..third + 16].copy_from_slice(&(first_offset + 0x100).to_le_bytes());
+    let stripped = strip(&linked).unwrap();
+    let header = Header::read(&stripped.bytes).unwrap();
+    let segments = header.segments(&stripped.bytes).unwrap();
+    assert_eq!(segments[2].offset, segments[0].offset + 0x100);
+    assert_eq!(segments[2].bytes, xen_notes());
+}
+
+#[test]
+fn a_file_cut_anywhere_is_an_error_and_never_a_panic() {
+    let linked = file(&sound());
+    let whole = linked.len() - 500; // the tail belongs to nothing
+    for length in 0..whole {
+        let error = strip(&linked[..length]).expect_err("a cut file");
+        assert!(
+            matches!(error, ElfError::NotElf | ElfError::Truncated { .. }),
+            "{length}: {error}"
+        );
+    }
+    assert!(strip(&linked[..whole]).is_ok());
+}
+
+#[test]
+fn any_byte_of_the_headers_may_be_wrong_without_a_panic() {
+    let linked = file(&sound());
+    for at in 0..HEADER_LENGTH + 3 * PROGRAM_HEADER_LENGTH {
+        for value in [0x00, 0x01, 0x7f, 0x80, 0xff] {
+            let mut damaged = linked.clone();
+            damaged[at] = value;
+            let _ = strip(&damaged);
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_loaded_is_named() {
+    let mut overlapping = sound();
+    overlapping[1].address = BASE + 0x2000;
+    assert_eq!(
+        strip(&file(&overlapping)),
+        Err(ElfError::Overlap {
+            first: 0,
+            second: 1,
+            at: BASE + 0x2000
+        })
+    );
+
+    let mut larger_in_file = sound();
+    larger_in_file[1].memory_length = 3;
+    assert_eq!(
+        strip(&file(&larger_in_file)),
+        Err(ElfError::LargerInFile {
+            index: 1,
+            file: 4,
+            memory: 3
+        })
+    );
+
+    let mut wrapping = sound();
+    wrapping[1].address = u64::MAX - 1;
+    assert_eq!(strip(&file(&wrapping)), Err(ElfError::Wraps(1)));
+
+    let mut dynamic = sound();
+    dynamic[1].kind = DYNAMIC;
+    assert_eq!(
+        strip(&file(&dynamic)),
+        Err(ElfError::NeedsLoader(SegmentName("PT_DYNAMIC")))
+    );
+
+    let mut no_code = sound();
+    no_code[0].flags = READ_WRITE;
+    assert_eq!(
+        strip(&file(&no_code)),
+        Err(ElfError::EntryOutsideText(BASE))
+    );
+
+    assert_eq!(
+        strip(&file(&[notes_segment(xen_notes())])),
+        Err(ElfError::NothingToLoad)
+    );
+}
+
+#[test]
+fn what_is_not_ours_is_named() {
+    let linked = file(&sound());
+    let with = |at: usize, value: u8| {
+        let mut damaged = linked.clone();
+        damaged[at] = value;
+        strip(&damaged)
+    };
+    assert_eq!(strip(b"#!/bin/sh"), Err(ElfError::NotElf));
+    assert_eq!(with(4, 1), Err(ElfError::WrongClass { class: 1, data: 1 }));
+    assert_eq!(with(18, 183), Err(ElfError::WrongMachine(183)));
+    assert_eq!(with(16, 3), Err(ElfError::NotExecutable(3)));
+    assert_eq!(with(54, 32), Err(ElfError::ProgramHeaderSize(32)));
+}
+
+#[test]
+fn missing_and_damaged_notes_are_named() {
+    let with_notes = |notes: Vec<u8>| {
+        let mut pieces = sound();
+        pieces[2] = notes_segment(notes);
+        strip(&file(&pieces))
+    };
+    assert_eq!(with_notes(Vec::new()), Err(ElfError::NoXenNotes));
+    let foreign: Vec<u8> = note(1, b"build-id")
+        .iter()
+        .map(|&b| if b == b'X' { b'G' } else { b })
+        .collect();
+    assert_eq!(with_notes(foreign), Err(ElfError::NoXenNotes));
+    assert_eq!(
+        with_notes([note(5, b"xen-3.0\0"), note(8, b"generic\0")].concat()),
+        Err(ElfError::NoteMissing("ENTRY (type 1)"))
+    );
+    assert_eq!(with_notes(note(1, &[0; 3])), Err(ElfError::BadNote(1)));
+    let mut beyond = xen_notes();
+    beyond[4] = 0xff; // the first value is longer than the segment
+    beyond[5] = 0xff;
+    assert_eq!(with_notes(beyond), Err(ElfError::BadNote(1)));
+
+    let mut none = sound();
+    none.pop();
+    assert_eq!(strip(&file(&none)), Err(ElfError::NoXenNotes));
+}
+
+#[test]
+fn every_error_says_what_is_wrong_in_words() {
+    let error = strip(&file(&sound())[..100]).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "truncated: the table of program headers ends at byte 232, the file at byte 100"
+    );
+}

@@ -1,0 +1,211 @@
+use firewalldom::policy::{
+    Disposition, Exception, Host, InterfacePrefix, Origin, Prefix, Settings, Zone, ZoneId,
+};
+use std::net::Ipv4Addr;
+
+use super::*;
+
+const NOWHERE: Origin = Origin { file: 0, line: 0 };
+
+fn settings() -> Settings {
+    let exception = Exception {
+        disposition: Disposition::Drop,
+        log: None,
+    };
+    Settings {
+        log_format: "Shorewall:%s:%s:".to_owned(),
+        log_limit: None,
+        forwarding: true,
+        tcp_flags: exception.clone(),
+        smurfs: exception.clone(),
+        hairpin: exception,
+        related: None,
+        invalid: None,
+        untracked: None,
+    }
+}
+
+fn interface(name: &str, address: [u8; 4]) -> Interface {
+    Interface {
+        name: name.to_owned(),
+        addresses: vec![InterfacePrefix {
+            address: address.into(),
+            length: 24,
+            broadcast: None,
+        }],
+        mtu: None,
+        tcp_flags: false,
+        no_smurfs: false,
+        route_back: false,
+        dhcp: false,
+        log_martians: false,
+        origin: NOWHERE,
+    }
+}
+
+/// A site whose interfaces, given by name, each lie in the zone beside them.
+fn site(interfaces: &[(&str, &str)]) -> Policy {
+    let mut zones = vec!["fw"];
+    let mut hosts = Vec::new();
+    for (index, (_, zone)) in interfaces.iter().enumerate() {
+        let id = zones
+            .iter()
+            .position(|name| name == zone)
+            .unwrap_or_else(|| {
+                zones.push(zone);
+                zones.len() - 1
+            });
+        hosts.push(Host {
+            zone: ZoneId(id as u16),
+            interface: InterfaceId(index as u8),
+            prefix: Prefix {
+                address: Ipv4Addr::UNSPECIFIED,
+                length: 0,
+            },
+        });
+    }
+    Policy {
+        site: "office".to_owned(),
+        files: vec!["shorewall/zones".to_owned()],
+        settings: settings(),
+        interfaces: interfaces
+            .iter()
+            .enumerate()
+            .map(|(index, (name, _))| interface(name, [10, 0, index as u8, 1]))
+            .collect(),
+        routes: Vec::new(),
+        zones: zones
+            .into_iter()
+            .map(|name| Zone {
+                name: name.to_owned(),
+                parents: Vec::new(),
+                origin: NOWHERE,
+            })
+            .collect(),
+        hosts,
+        chains: Vec::new(),
+        pairs: Vec::new(),
+        destination_nat: Vec::new(),
+        source_nat: Vec::new(),
+    }
+}
+
+fn config(policy: &Policy) -> DomainConfig {
+    DomainConfig::firewall(
+        policy,
+        Path::new("/x/firewalldom.xen"),
+        Path::new("/x/firewalldom.policy"),
+        8,
+    )
+}
+
+fn bridges(interfaces: &[(&str, &str)]) -> Vec<String> {
+    config(&site(interfaces))
+        .vifs
+        .into_iter()
+        .map(|vif| vif.bridge)
+        .collect()
+}
+
+/// The lines that `xl` acts on.
+fn settings_of(text: &str) -> Vec<&str> {
+    text.lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .collect()
+}
+
+#[test]
+fn the_file_holds_what_xl_needs_and_explains_each_choice() {
+    let text = config(&site(&[("eth0", "net"), ("eth1", "loc")])).render();
+    let lines = settings_of(&text);
+    let vif = lines
+        .iter()
+        .position(|line| *line == "vif = [")
+        .expect("a vif list");
+    assert!(
+        lines[vif + 1].starts_with("\"mac=00:16:3e:")
+            && lines[vif + 1].ends_with(",bridge=br-net\",")
+    );
+    assert!(
+        lines[vif + 2].starts_with("\"mac=00:16:3e:")
+            && lines[vif + 2].ends_with(",bridge=br-loc\",")
+    );
+    assert_eq!(lines[vif + 3], "]");
+    for expected in [
+        "name = \"firewalldom\"",
+        "type = \"pv\"",
+        "kernel = \"/x/firewalldom.xen\"",
+        "ramdisk = \"/x/firewalldom.policy\"",
+        "memory = 8",
+        "vcpus = 1",
+        "on_poweroff = \"destroy\"",
+        "on_reboot = \"restart\"",
+        "on_crash = \"restart\"",
+    ] {
+        assert!(lines.contains(&expected), "{expected} is not in\n{text}");
+    }
+    assert!(text.contains("# eth0: zone net, 10.0.0.1/24"));
+    assert!(
+        text.lines().all(|line| line.chars().count() <= 100),
+        "{text}"
+    );
+}
+
+#[test]
+fn bridges_are_named_after_zones_while_that_tells_them_apart() {
+    assert_eq!(
+        bridges(&[("eth0", "net"), ("eth1", "loc")]),
+        ["br-net", "br-loc"]
+    );
+    assert_eq!(
+        bridges(&[("eth0", "net"), ("eth1", "loc"), ("eth2", "loc")]),
+        ["br-net", "br-eth1", "br-eth2"]
+    );
+}
+
+#[test]
+fn a_bridge_name_fits_linux() {
+    assert_eq!(bridge_name("a-zone-with-a-long-name"), "br-a-zone-with-");
+    assert_eq!(bridge_name("eth0:1,script=/bin/sh"), "br-eth01scriptb");
+}
+
+#[test]
+fn hardware_addresses_are_the_same_each_time_and_differ_between_interfaces() {
+    let both = site(&[("eth0", "net"), ("eth1", "loc")]);
+    let first = config(&both).vifs;
+    assert_eq!(first, config(&both).vifs);
+    assert_ne!(first[0].mac, first[1].mac);
+    let mut elsewhere = both.clone();
+    elsewhere.site = "home".to_owned();
+    assert_ne!(first[0].mac, config(&elsewhere).vifs[0].mac);
+    assert_eq!(first[0].mac[..3], [0x00, 0x16, 0x3e]);
+}
+
+#[test]
+fn nothing_in_a_name_can_add_a_line_or_leave_its_string() {
+    let mut policy = site(&[("eth0", "net")]);
+    policy.site = "x\non_crash = \"preserve\"".to_owned();
+    let odd = Path::new("/a \"b\"\\c/firewalldom.xen");
+    let text = DomainConfig::firewall(&policy, odd, Path::new("/p"), 8).render();
+    assert_eq!(
+        settings_of(&text)
+            .iter()
+            .filter(|line| line.starts_with("on_crash"))
+            .count(),
+        1
+    );
+    assert!(text.contains(r#"kernel = "/a \"b\"\\c/firewalldom.xen""#));
+}
+
+#[test]
+fn an_appliance_without_policy_names_no_ramdisk_and_no_vif() {
+    let text = DomainConfig::bare(
+        "netdom",
+        "Will be a driver domain.",
+        Path::new("/x/netdom.xen"),
+    )
+    .render();
+    assert!(!text.contains("ramdisk") && !text.contains("vif"), "{text}");
+    assert!(settings_of(&text).contains(&"on_crash = \"destroy\""));
+}
