@@ -7,16 +7,16 @@ use crate::abi::io::console::ConsoleInterface;
 use crate::arch::pv::clock;
 use crate::xen::{Port, SharedPage};
 use crate::{event, hypercall, mm};
+use alloc::collections::VecDeque;
 use core::fmt::{self, Write as _};
 use core::mem::offset_of;
 use core::sync::atomic::{Ordering, fence};
-use heapless::Deque;
 use spin::Mutex;
 
 const OUTPUT_SIZE: u32 = 2048;
 const INPUT_SIZE: u32 = 1024;
 
-/// Bytes that wait while nobody reads the ring.
+/// Bytes that wait while nobody reads the ring; the queue never holds more.
 const QUEUE_SIZE: usize = 16 * 1024;
 
 /// How long a crash report waits for room in the ring, in all.
@@ -25,7 +25,7 @@ const EMERGENCY_PATIENCE_NS: u64 = 500_000_000;
 struct Console {
     page: mm::Page,
     port: Port,
-    queue: Deque<u8, QUEUE_SIZE>,
+    queue: VecDeque<u8>,
     dropped_lines: u32,
 }
 
@@ -41,7 +41,7 @@ static CONSOLE: Cell = Cell(Mutex::new(None));
 
 pub(crate) fn init(page: mm::Page, port: Port) {
     *CONSOLE.0.lock() =
-        Some(Console { page, port: event::adopt(port), queue: Deque::new(), dropped_lines: 0 });
+        Some(Console { page, port: event::adopt(port), queue: VecDeque::with_capacity(QUEUE_SIZE), dropped_lines: 0 });
     // A second call is refused; the first stands.
     let _ = log::set_logger(&LOGGER);
     log::set_max_level(log::LevelFilter::Info);
@@ -50,6 +50,11 @@ pub(crate) fn init(page: mm::Page, port: Port) {
 impl Console {
     fn word(&self, offset: usize) -> &core::sync::atomic::AtomicU32 {
         self.page.word(offset)
+    }
+
+    /// Bytes that the queue still takes.
+    fn room(&self) -> usize {
+        QUEUE_SIZE - self.queue.len()
     }
 
     /// Moves what is queued into the ring, as far as there is room; whether something moved.
@@ -77,21 +82,21 @@ impl Console {
     /// Queues a line, or drops all of it.
     fn line(&mut self, text: &str) {
         let needed = text.len() + text.bytes().filter(|&byte| byte == b'\n').count();
-        if self.queue.capacity() - self.queue.len() < needed {
+        if self.room() < needed {
             self.dropped_lines += 1;
             return;
         }
         for byte in text.bytes() {
             if byte == b'\n' {
-                let _ = self.queue.push_back(b'\r');
+                self.queue.push_back(b'\r');
             }
-            let _ = self.queue.push_back(byte);
+            self.queue.push_back(byte);
         }
     }
 
     fn write(&mut self, text: &str) {
         self.flush();
-        if self.dropped_lines > 0 && self.queue.capacity() - self.queue.len() > 256 {
+        if self.dropped_lines > 0 && self.room() > 256 {
             let mut note = heapless::String::<64>::new();
             let _ = write!(note, "[{} lines dropped: nobody read]\n", self.dropped_lines);
             self.dropped_lines = 0;
@@ -124,6 +129,11 @@ pub fn pump() {
     if let Some(console) = CONSOLE.0.lock().as_mut() {
         console.flush();
     }
+}
+
+/// Waits, for a bounded time, until the daemon has taken everything: before the domain ends.
+pub(crate) fn drain() {
+    let _ = Emergency.write_str("");
 }
 
 /// Writes text; whole or not at all.
@@ -244,7 +254,7 @@ impl fmt::Write for Emergency {
         let Some(console) = guard.as_mut() else { return Ok(()) };
         let deadline = clock::system_time_ns() + EMERGENCY_PATIENCE_NS;
         for byte in text.bytes() {
-            while console.queue.capacity() - console.queue.len() < 2 {
+            while console.room() < 2 {
                 if !console.flush() {
                     if clock::system_time_ns() > deadline {
                         return Ok(());
@@ -253,9 +263,9 @@ impl fmt::Write for Emergency {
                 }
             }
             if byte == b'\n' {
-                let _ = console.queue.push_back(b'\r');
+                console.queue.push_back(b'\r');
             }
-            let _ = console.queue.push_back(byte);
+            console.queue.push_back(byte);
         }
         while !console.queue.is_empty() && clock::system_time_ns() < deadline {
             if !console.flush() {

@@ -1,1 +1,120 @@
-//! domain
+//! The domain's life: its main loop, and the toolstack's wishes (`control/shutdown`).
+
+use crate::abi::sched::ShutdownReason;
+use crate::arch::pv::clock;
+use crate::task::Executor;
+use crate::time::Instant;
+use crate::xenstore::{Client, Error};
+use crate::{Boot, Pv, console, event, hypercall};
+use alloc::rc::Rc;
+use core::cell::Cell;
+
+/// Set-up tasks at a time: a handful for the domain itself and one for each device.
+const TASKS_MAX: usize = 160;
+
+/// Where the toolstack asks, and where we say what we understand (docs/misc/xenstore-paths).
+const SHUTDOWN: &str = "control/shutdown";
+
+/// A running domain: the handles that everything else is built from.
+#[derive(Clone)]
+pub struct Domain {
+    /// Xen.
+    pub xen: Pv,
+    /// Xenstore. Relative paths are under this domain's own directory.
+    pub store: Client<Pv>,
+    /// Set-up tasks.
+    pub executor: Executor,
+    /// `extra=` of the guest's configuration.
+    pub command_line: &'static str,
+    /// `ramdisk=` of the guest's configuration; empty without one.
+    pub module: &'static [u8],
+    stop: Rc<Cell<Option<ShutdownReason>>>,
+}
+
+impl Domain {
+    /// Connects to xenstore and starts to answer the toolstack.
+    pub fn start(boot: Boot) -> Self {
+        let domain = Self {
+            xen: Pv,
+            store: Client::new(Pv, boot.xenstore, boot.xenstore_port),
+            executor: Executor::new(TASKS_MAX),
+            command_line: boot.command_line,
+            module: boot.module,
+            stop: Rc::new(Cell::new(None)),
+        };
+        let listener = domain.clone();
+        let spawned = domain.executor.spawn(async move {
+            if let Err(error) = listener.listen().await {
+                log::error!("xl shutdown will not be answered: {error}");
+            }
+        });
+        assert!(spawned.is_ok(), "the first task fits");
+        domain
+    }
+
+    /// Ends the domain after the current turn of the main loop.
+    pub fn stop(&self, reason: ShutdownReason) {
+        self.stop.set(Some(reason));
+    }
+
+    async fn listen(&self) -> Result<(), Error> {
+        for feature in ["control/feature-poweroff", "control/feature-reboot"] {
+            self.store.write(feature, "1").await?;
+        }
+        let mut requests = self.store.watch(SHUTDOWN).await?;
+        loop {
+            requests.next().await?;
+            let request = match self.store.read_text(SHUTDOWN).await {
+                Ok(request) => request,
+                Err(error) if error.is_not_found() => continue,
+                Err(error) => return Err(error),
+            };
+            let reason = match request.as_str() {
+                "" => continue,
+                "poweroff" | "halt" => ShutdownReason::Poweroff,
+                "reboot" => ShutdownReason::Reboot,
+                other => {
+                    // Left unanswered: the toolstack gives up by itself and says so.
+                    log::warn!("this domain cannot {other:?} yet; it goes on as before");
+                    continue;
+                }
+            };
+            // The empty value is the acknowledgement that the toolstack waits for.
+            self.store.write(SHUTDOWN, "").await?;
+            log::info!("the toolstack asks for {request}");
+            self.stop(reason);
+        }
+    }
+
+    /// Runs until somebody stops the domain: each turn takes what is pending, runs the tasks that
+    /// are ready, calls `work` with the time, and sleeps until the next event or the earlier of
+    /// `work`'s and the tasks' deadlines.
+    ///
+    /// `work` is called after every event, whatever it was for: it must be cheap when there is
+    /// nothing to do.
+    pub fn run(&self, mut work: impl FnMut(Instant) -> Option<Instant>) -> ! {
+        let mut store_lives = true;
+        loop {
+            // Before anything is looked at: an event from here on ends the next sleep.
+            event::take_pending();
+            let now = Instant(clock::system_time_ns());
+            console::pump();
+            self.store.pump();
+            self.executor.run_ready(now);
+            let deadline = work(now);
+            self.store.pump();
+            if let Some(reason) = self.stop.get() {
+                console::drain();
+                hypercall::shutdown(reason);
+            }
+            if store_lives && let Some(error) = self.store.dead() {
+                store_lives = false;
+                log::error!("the connection to xenstore is dead: {error}");
+            }
+            let next = [deadline, self.executor.next_deadline()].into_iter().flatten().min();
+            if next.is_none_or(|next| next > now) {
+                event::wait(next.map(|next| next.0));
+            }
+        }
+    }
+}

@@ -21,6 +21,8 @@ pub mod console;
 #[cfg(feature = "pv")]
 pub mod domain;
 #[cfg(feature = "pv")]
+pub mod entropy;
+#[cfg(feature = "pv")]
 pub mod event;
 #[cfg(feature = "pv")]
 pub mod grant;
@@ -31,5 +33,7 @@ pub mod mm;
 
 #[cfg(feature = "pv")]
 pub use arch::pv::boot::Boot;
+#[cfg(feature = "pv")]
+pub use domain::Domain;
 #[cfg(feature = "pv")]
 pub use grant::Pv;

@@ -1,1 +1,13 @@
-fn main() {}
+//! The network driver domain's image: wiring only.
+#![no_std]
+#![no_main]
+
+use minios_rs::{Boot, Domain, entry};
+
+entry!(main);
+
+fn main(boot: Boot) -> ! {
+    let domain = Domain::start(boot);
+    log::info!("{}", netdom::ANNOUNCEMENT);
+    domain.run(|_| None)
+}

@@ -1,2 +1,9 @@
-//! stubdom
+//! The device model of one HVM guest, in a domain of its own.
+//!
+//! Not yet: today the image boots, says what it will be, and answers `xl shutdown`, so that the
+//! tool chain around it can be tried.
 #![no_std]
+#![forbid(unsafe_code)]
+
+/// What the domain says of itself when it starts.
+pub const ANNOUNCEMENT: &str = "stubdom will be the device model of an HVM guest; it does nothing yet";

@@ -184,7 +184,7 @@ extern "C" fn report(frame: &Frame) -> ! {
 /// Prints return addresses by following the chain of frame pointers, as long as it stays on our
 /// stack and moves up: a smashed stack ends the walk, it does not fault it.
 fn backtrace(mut frame_pointer: u64, out: &mut impl core::fmt::Write) {
-    let stack = (&raw const __stack_bottom as u64)..(&raw const __stack_top as u64 - 16);
+    let stack = (&raw const __stack_bottom as u64)..=(&raw const __stack_top as u64 - 16);
     let text = (&raw const __text_start as u64)..(&raw const __text_end as u64);
     for _ in 0..48 {
         if !stack.contains(&frame_pointer) || frame_pointer % 8 != 0 {
