@@ -1,4 +1,4 @@
-//! minios-rs
+#![doc = include_str!("../README.md")]
 #![no_std]
 
 extern crate alloc;

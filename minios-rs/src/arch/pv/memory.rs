@@ -1,4 +1,4 @@
-//! The functions the compiler calls for copies and comparisons, for the host triple only:
+//! What the compiler and the prebuilt `alloc` expect of a C library, for the host triple only:
 //! `x86_64-unknown-none` brings its own.
 #![cfg(not(target_os = "none"))]
 #![expect(unsafe_code, reason = "C's memory functions, by C's contract")]
@@ -86,4 +86,11 @@ unsafe extern "C" fn strlen(text: *const u8) -> usize {
         length += 1;
     }
     length
+}
+
+/// The host triple's prebuilt `alloc` has landing pads that end here. Nothing unwinds: a panic ends
+/// the domain before any of them could run.
+#[unsafe(no_mangle)]
+extern "C" fn _Unwind_Resume() -> ! {
+    crate::hypercall::shutdown(crate::abi::sched::ShutdownReason::Crash)
 }

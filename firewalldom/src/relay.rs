@@ -1,0 +1,297 @@
+//! Between the interfaces' rings and the engine: frames come out of one ring, are judged, and go
+//! into another, their payload untouched in the pages it came in.
+
+use crate::policy::InterfaceId;
+use crate::time::Instant;
+use crate::{Checksum, Firewall, Frame, Gso, GsoKind, Head, Tail, TailError, Verdict};
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use minios_rs::net;
+use minios_rs::xen::Xen;
+
+/// Frames taken from one interface before the others get their turn.
+const BURST: usize = 64;
+
+/// Frames that wait for room in one interface's ring, at most.
+const WAITING_MAX: usize = 128;
+
+/// A frame this long or shorter is copied whole: its pages go back to its sender at once.
+const WHOLE: usize = Head::CAPACITY;
+
+/// Bytes of a longer frame that are copied: all headers, unless there are many options.
+const HEADERS: usize = 128;
+
+/// Pages of payload behind the headers.
+type Payload<X> = heapless::Vec<net::Slice<<X as Xen>::Page>, { net::TAIL_MAX }>;
+
+/// Frames lost between rings and engine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// The egress ring and the queue before it were full.
+    pub egress_full: u64,
+    /// The egress ring does not take such a frame: too many pages, too long, or the interface is gone.
+    pub not_sendable: u64,
+}
+
+/// A judged frame that waits for room in its egress ring.
+struct Waiting<X: Xen> {
+    head: Head,
+    payload: Payload<X>,
+    offload: net::Offload,
+}
+
+struct Port<X: Xen> {
+    front: net::Front<X>,
+    waiting: VecDeque<Waiting<X>>,
+}
+
+/// The firewall at work: every interface's rings, and the engine between them.
+pub struct Relay<X: Xen> {
+    ports: Vec<Port<X>>,
+    firewall: Firewall,
+    losses: Losses,
+}
+
+/// The payload of a frame that still lies in its sender's pages.
+struct InPages<'a, X: Xen>(&'a net::Received<X::Page>);
+
+impl<X: Xen> Tail for InPages<'_, X> {
+    fn read(&self, offset: usize, into: &mut [u8]) -> Result<(), TailError> {
+        if self.0.read(offset, into) == into.len() { Ok(()) } else { Err(TailError) }
+    }
+}
+
+impl<X: Xen> Relay<X> {
+    /// `fronts` in the order of the policy's interfaces.
+    pub fn new(fronts: Vec<net::Front<X>>, firewall: Firewall) -> Self {
+        let ports = fronts.into_iter().map(|front| Port { front, waiting: VecDeque::with_capacity(WAITING_MAX) });
+        Self { ports: ports.collect(), firewall, losses: Losses::default() }
+    }
+
+    /// The engine.
+    pub fn firewall(&self) -> &Firewall {
+        &self.firewall
+    }
+
+    /// The engine.
+    pub fn firewall_mut(&mut self) -> &mut Firewall {
+        &mut self.firewall
+    }
+
+    /// The interfaces, in the order of the policy.
+    pub fn fronts(&self) -> impl Iterator<Item = &net::Front<X>> {
+        self.ports.iter().map(|port| &port.front)
+    }
+
+    /// What got lost here.
+    pub fn losses(&self) -> Losses {
+        self.losses
+    }
+
+    /// Does what there is to do, and says when to call again if no event comes before: `now` or
+    /// earlier means at once.
+    pub fn turn(&mut self, now: Instant) -> Option<Instant> {
+        for number in 0..self.ports.len() {
+            self.finish(number);
+        }
+        let mut again = false;
+        for number in 0..self.ports.len() {
+            again |= self.take(number, now);
+        }
+        let deadline = self.firewall.poll(now);
+        self.send_own();
+        for port in &mut self.ports {
+            port.front.flush();
+        }
+        for port in &mut self.ports {
+            again |= port.front.park() == net::Pending::Work;
+        }
+        if again { Some(now) } else { deadline }
+    }
+
+    /// Pages whose frames were sent go back to the interface they came in by; then what waited is sent.
+    fn finish(&mut self, number: usize) {
+        while let Some(buffer) = self.ports[number].front.completed() {
+            recycle(&mut self.ports, buffer);
+        }
+        while let Some(mut waiting) = self.ports[number].waiting.pop_front() {
+            let sent = self.ports[number].front.transmit(waiting.head.bytes(), &mut waiting.payload, waiting.offload);
+            match sent {
+                Ok(()) => {}
+                Err(net::TransmitError::Full) => {
+                    self.ports[number].waiting.push_front(waiting);
+                    return;
+                }
+                Err(_) => {
+                    self.losses.not_sendable += 1;
+                    give_back(&mut self.ports, waiting.payload);
+                }
+            }
+        }
+    }
+
+    /// Takes, judges and passes on up to [`BURST`] frames; whether that many came.
+    fn take(&mut self, number: usize, now: Instant) -> bool {
+        let ingress = InterfaceId(number as u8);
+        for _ in 0..BURST {
+            let Some(received) = self.ports[number].front.receive() else { return false };
+            let mut head = Head::new();
+            fill(&mut head, &received);
+            let tail = InPages::<X>(&received);
+            let mut frame = Frame {
+                head: &mut head,
+                len: received.len as usize,
+                tail: &tail,
+                checksum: from_ring(received.checksum),
+                gso: received.gso.map(gso_from_ring),
+            };
+            let verdict = self.firewall.ingress(now, ingress, &mut frame);
+            let (len, payload_at) = (frame.len, frame.tail_offset());
+            let offload = net::Offload { checksum: received.checksum, gso: received.gso };
+            match verdict {
+                Verdict::Forward { egress } => {
+                    let wanted = len.saturating_sub(head.bytes().len());
+                    match self.payload(received, payload_at, wanted) {
+                        Some(payload) => self.send(egress, head, payload, offload),
+                        None => self.losses.not_sendable += 1,
+                    }
+                }
+                Verdict::Local | Verdict::Parked | Verdict::Drop(_) => {
+                    for slice in received.slots {
+                        recycle(&mut self.ports, slice.buffer);
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    /// The pages that hold `wanted` bytes of a frame from `offset` on; the others go back at once.
+    /// `None`: they are more than a header slot leaves room for, or too short; all went back.
+    fn payload(&mut self, received: net::Received<X::Page>, offset: usize, wanted: usize) -> Option<Payload<X>> {
+        let mut payload = Payload::<X>::new();
+        let (mut skip, mut wanted) = (offset, wanted);
+        for mut slice in received.slots {
+            let skipped = skip.min(usize::from(slice.len));
+            skip -= skipped;
+            slice.offset += skipped as u16;
+            slice.len = (usize::from(slice.len) - skipped).min(wanted) as u16;
+            wanted -= usize::from(slice.len);
+            if slice.len == 0 {
+                recycle(&mut self.ports, slice.buffer);
+            } else if let Err(slice) = payload.push(slice) {
+                wanted += usize::from(slice.len);
+                recycle(&mut self.ports, slice.buffer);
+            }
+        }
+        if wanted > 0 {
+            give_back(&mut self.ports, payload);
+            return None;
+        }
+        Some(payload)
+    }
+
+    fn send(&mut self, egress: InterfaceId, head: Head, mut payload: Payload<X>, offload: net::Offload) {
+        let Some(port) = self.ports.get_mut(usize::from(egress.0)) else {
+            self.losses.not_sendable += 1;
+            return give_back(&mut self.ports, payload);
+        };
+        // Frames of one flow keep their order: nothing overtakes what waits.
+        let sent = if port.waiting.is_empty() {
+            port.front.transmit(head.bytes(), &mut payload, offload)
+        } else {
+            Err(net::TransmitError::Full)
+        };
+        match sent {
+            Ok(()) => {}
+            Err(net::TransmitError::Full) if port.waiting.len() < WAITING_MAX => {
+                port.waiting.push_back(Waiting { head, payload, offload });
+            }
+            Err(net::TransmitError::Full) => {
+                self.losses.egress_full += 1;
+                give_back(&mut self.ports, payload);
+            }
+            Err(_) => {
+                self.losses.not_sendable += 1;
+                give_back(&mut self.ports, payload);
+            }
+        }
+    }
+
+    /// Frames that the engine made itself.
+    fn send_own(&mut self) {
+        while let Some((egress, frame)) = self.firewall.take_output() {
+            let offload = net::Offload { checksum: to_ring(frame.checksum), gso: frame.gso.map(gso_to_ring) };
+            let Some(port) = self.ports.get_mut(usize::from(egress.0)) else { continue };
+            match port.front.transmit_bytes(&frame.bytes, offload) {
+                Ok(()) => {}
+                Err(net::TransmitError::Full) => self.losses.egress_full += 1,
+                Err(_) => self.losses.not_sendable += 1,
+            }
+        }
+    }
+}
+
+/// Copies the headers out of the sender's pages, once: whole frames if they are small.
+fn fill<P: minios_rs::xen::SharedPage>(head: &mut Head, received: &net::Received<P>) {
+    let len = received.len as usize;
+    let copy = |count: usize, head: &mut Head| {
+        head.fill(count, |bytes| {
+            received.read(0, bytes);
+        });
+    };
+    if len <= WHOLE {
+        return copy(len, head);
+    }
+    copy(HEADERS, head);
+    let bytes = head.bytes();
+    let has_long_headers = bytes[12..14] == [0x08, 0x00] && (bytes[14] & 0x0f > 5 || bytes[23] == 1);
+    if has_long_headers {
+        copy(WHOLE, head);
+    }
+}
+
+fn recycle<X: Xen>(ports: &mut [Port<X>], buffer: net::RxBuffer<X::Page>) {
+    let owner = buffer.owner();
+    if let Some(port) = ports.iter_mut().find(|port| port.front.id() == owner) {
+        port.front.recycle(buffer);
+    }
+}
+
+fn give_back<X: Xen>(ports: &mut [Port<X>], payload: Payload<X>) {
+    for slice in payload {
+        recycle(ports, slice.buffer);
+    }
+}
+
+fn from_ring(checksum: net::Checksum) -> Checksum {
+    match checksum {
+        net::Checksum::Unknown => Checksum::Unknown,
+        net::Checksum::Validated => Checksum::Validated,
+        net::Checksum::Blank => Checksum::Blank,
+    }
+}
+
+fn to_ring(checksum: Checksum) -> net::Checksum {
+    match checksum {
+        Checksum::Unknown => net::Checksum::Unknown,
+        Checksum::Validated => net::Checksum::Validated,
+        Checksum::Blank => net::Checksum::Blank,
+    }
+}
+
+fn gso_from_ring(gso: net::Gso) -> Gso {
+    let kind = match gso.kind {
+        net::GsoKind::TcpV4 => GsoKind::TcpV4,
+        net::GsoKind::TcpV6 => GsoKind::TcpV6,
+    };
+    Gso { kind, size: gso.size }
+}
+
+fn gso_to_ring(gso: Gso) -> net::Gso {
+    let kind = match gso.kind {
+        GsoKind::TcpV4 => net::GsoKind::TcpV4,
+        GsoKind::TcpV6 => net::GsoKind::TcpV6,
+    };
+    net::Gso { kind, size: gso.size }
+}
