@@ -62,7 +62,11 @@ pub fn execute(
         ("drops", None, None) => drops(firewall, losses, out),
         ("flows", None, None) => {
             let flows = firewall.flows();
-            writeln!(out, "flows {} peak {} capacity {}", flows.now, flows.peak, flows.capacity)
+            writeln!(
+                out,
+                "flows {} peak {} capacity {}",
+                flows.now, flows.peak, flows.capacity
+            )
         }
         ("interfaces", None, None) => interfaces(firewall, out),
         ("rules", None, None) => rules(firewall, out),
@@ -81,9 +85,10 @@ fn drops(firewall: &Firewall, losses: Losses, out: &mut impl Write) -> fmt::Resu
     for (reason, count) in firewall.counters().drops() {
         writeln!(out, "dropped {count} {reason}")?;
     }
-    for (count, reason) in
-        [(losses.egress_full, "egress ring full"), (losses.not_sendable, "not sendable on the egress ring")]
-    {
+    for (count, reason) in [
+        (losses.egress_full, "egress ring full"),
+        (losses.not_sendable, "not sendable on the egress ring"),
+    ] {
         if count > 0 {
             writeln!(out, "dropped {count} {reason}")?;
         }
@@ -92,7 +97,12 @@ fn drops(firewall: &Firewall, losses: Losses, out: &mut impl Write) -> fmt::Resu
 }
 
 fn interfaces(firewall: &Firewall, out: &mut impl Write) -> fmt::Result {
-    for (interface, counters) in firewall.policy().interfaces.iter().zip(&firewall.counters().interfaces) {
+    for (interface, counters) in firewall
+        .policy()
+        .interfaces
+        .iter()
+        .zip(&firewall.counters().interfaces)
+    {
         writeln!(
             out,
             "{} in {} packets {} bytes, out {} packets {} bytes",
@@ -110,7 +120,11 @@ fn rules(firewall: &Firewall, out: &mut impl Write) -> fmt::Result {
     let mut lines: alloc::vec::Vec<(&str, u32, u64)> = firewall
         .hits()
         .map(|(origin, hits)| {
-            let file = firewall.policy().files.get(usize::from(origin.file)).map_or("?", String::as_str);
+            let file = firewall
+                .policy()
+                .files
+                .get(usize::from(origin.file))
+                .map_or("?", String::as_str);
             (file, origin.line, hits)
         })
         .collect();

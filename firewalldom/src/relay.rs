@@ -57,15 +57,26 @@ struct InPages<'a, X: Xen>(&'a net::Received<X::Page>);
 
 impl<X: Xen> Tail for InPages<'_, X> {
     fn read(&self, offset: usize, into: &mut [u8]) -> Result<(), TailError> {
-        if self.0.read(offset, into) == into.len() { Ok(()) } else { Err(TailError) }
+        if self.0.read(offset, into) == into.len() {
+            Ok(())
+        } else {
+            Err(TailError)
+        }
     }
 }
 
 impl<X: Xen> Relay<X> {
     /// `fronts` in the order of the policy's interfaces.
     pub fn new(fronts: Vec<net::Front<X>>, firewall: Firewall) -> Self {
-        let ports = fronts.into_iter().map(|front| Port { front, waiting: VecDeque::with_capacity(WAITING_MAX) });
-        Self { ports: ports.collect(), firewall, losses: Losses::default() }
+        let ports = fronts.into_iter().map(|front| Port {
+            front,
+            waiting: VecDeque::with_capacity(WAITING_MAX),
+        });
+        Self {
+            ports: ports.collect(),
+            firewall,
+            losses: Losses::default(),
+        }
     }
 
     /// The engine.
@@ -115,7 +126,11 @@ impl<X: Xen> Relay<X> {
             recycle(&mut self.ports, buffer);
         }
         while let Some(mut waiting) = self.ports[number].waiting.pop_front() {
-            let sent = self.ports[number].front.transmit(waiting.head.bytes(), &mut waiting.payload, waiting.offload);
+            let sent = self.ports[number].front.transmit(
+                waiting.head.bytes(),
+                &mut waiting.payload,
+                waiting.offload,
+            );
             match sent {
                 Ok(()) => {}
                 Err(net::TransmitError::Full) => {
@@ -134,7 +149,9 @@ impl<X: Xen> Relay<X> {
     fn take(&mut self, number: usize, now: Instant) -> bool {
         let ingress = InterfaceId(number as u8);
         for _ in 0..BURST {
-            let Some(received) = self.ports[number].front.receive() else { return false };
+            let Some(received) = self.ports[number].front.receive() else {
+                return false;
+            };
             let mut head = Head::new();
             fill(&mut head, &received);
             let tail = InPages::<X>(&received);
@@ -147,7 +164,10 @@ impl<X: Xen> Relay<X> {
             };
             let verdict = self.firewall.ingress(now, ingress, &mut frame);
             let (len, payload_at) = (frame.len, frame.tail_offset());
-            let offload = net::Offload { checksum: received.checksum, gso: received.gso };
+            let offload = net::Offload {
+                checksum: received.checksum,
+                gso: received.gso,
+            };
             match verdict {
                 Verdict::Forward { egress } => {
                     let wanted = len.saturating_sub(head.bytes().len());
@@ -168,7 +188,12 @@ impl<X: Xen> Relay<X> {
 
     /// The pages that hold `wanted` bytes of a frame from `offset` on; the others go back at once.
     /// `None`: they are more than a header slot leaves room for, or too short; all went back.
-    fn payload(&mut self, received: net::Received<X::Page>, offset: usize, wanted: usize) -> Option<Payload<X>> {
+    fn payload(
+        &mut self,
+        received: net::Received<X::Page>,
+        offset: usize,
+        wanted: usize,
+    ) -> Option<Payload<X>> {
         let mut payload = Payload::<X>::new();
         let (mut skip, mut wanted) = (offset, wanted);
         for mut slice in received.slots {
@@ -191,7 +216,13 @@ impl<X: Xen> Relay<X> {
         Some(payload)
     }
 
-    fn send(&mut self, egress: InterfaceId, head: Head, mut payload: Payload<X>, offload: net::Offload) {
+    fn send(
+        &mut self,
+        egress: InterfaceId,
+        head: Head,
+        mut payload: Payload<X>,
+        offload: net::Offload,
+    ) {
         let Some(port) = self.ports.get_mut(usize::from(egress.0)) else {
             self.losses.not_sendable += 1;
             return give_back(&mut self.ports, payload);
@@ -205,7 +236,11 @@ impl<X: Xen> Relay<X> {
         match sent {
             Ok(()) => {}
             Err(net::TransmitError::Full) if port.waiting.len() < WAITING_MAX => {
-                port.waiting.push_back(Waiting { head, payload, offload });
+                port.waiting.push_back(Waiting {
+                    head,
+                    payload,
+                    offload,
+                });
             }
             Err(net::TransmitError::Full) => {
                 self.losses.egress_full += 1;
@@ -221,8 +256,13 @@ impl<X: Xen> Relay<X> {
     /// Frames that the engine made itself.
     fn send_own(&mut self) {
         while let Some((egress, frame)) = self.firewall.take_output() {
-            let offload = net::Offload { checksum: to_ring(frame.checksum), gso: frame.gso.map(gso_to_ring) };
-            let Some(port) = self.ports.get_mut(usize::from(egress.0)) else { continue };
+            let offload = net::Offload {
+                checksum: to_ring(frame.checksum),
+                gso: frame.gso.map(gso_to_ring),
+            };
+            let Some(port) = self.ports.get_mut(usize::from(egress.0)) else {
+                continue;
+            };
             match port.front.transmit_bytes(&frame.bytes, offload) {
                 Ok(()) => {}
                 Err(net::TransmitError::Full) => self.losses.egress_full += 1,
@@ -245,7 +285,8 @@ fn fill<P: minios_rs::xen::SharedPage>(head: &mut Head, received: &net::Received
     }
     copy(HEADERS, head);
     let bytes = head.bytes();
-    let has_long_headers = bytes[12..14] == [0x08, 0x00] && (bytes[14] & 0x0f > 5 || bytes[23] == 1);
+    let has_long_headers =
+        bytes[12..14] == [0x08, 0x00] && (bytes[14] & 0x0f > 5 || bytes[23] == 1);
     if has_long_headers {
         copy(WHOLE, head);
     }
@@ -285,7 +326,10 @@ fn gso_from_ring(gso: net::Gso) -> Gso {
         net::GsoKind::TcpV4 => GsoKind::TcpV4,
         net::GsoKind::TcpV6 => GsoKind::TcpV6,
     };
-    Gso { kind, size: gso.size }
+    Gso {
+        kind,
+        size: gso.size,
+    }
 }
 
 fn gso_to_ring(gso: Gso) -> net::Gso {
@@ -293,5 +337,8 @@ fn gso_to_ring(gso: Gso) -> net::Gso {
         GsoKind::TcpV4 => net::GsoKind::TcpV4,
         GsoKind::TcpV6 => net::GsoKind::TcpV6,
     };
-    net::Gso { kind, size: gso.size }
+    net::Gso {
+        kind,
+        size: gso.size,
+    }
 }

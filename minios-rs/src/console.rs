@@ -40,8 +40,12 @@ unsafe impl Sync for Cell {}
 static CONSOLE: Cell = Cell(Mutex::new(None));
 
 pub(crate) fn init(page: mm::Page, port: Port) {
-    *CONSOLE.0.lock() =
-        Some(Console { page, port: event::adopt(port), queue: VecDeque::with_capacity(QUEUE_SIZE), dropped_lines: 0 });
+    *CONSOLE.0.lock() = Some(Console {
+        page,
+        port: event::adopt(port),
+        queue: VecDeque::with_capacity(QUEUE_SIZE),
+        dropped_lines: 0,
+    });
     // A second call is refused; the first stands.
     let _ = log::set_logger(&LOGGER);
     log::set_max_level(log::LevelFilter::Info);
@@ -59,13 +63,19 @@ impl Console {
 
     /// Moves what is queued into the ring, as far as there is room; whether something moved.
     fn flush(&mut self) -> bool {
-        let mut produced = self.word(offset_of!(ConsoleInterface, out_prod)).load(Ordering::Relaxed);
-        let consumed = self.word(offset_of!(ConsoleInterface, out_cons)).load(Ordering::Acquire);
+        let mut produced = self
+            .word(offset_of!(ConsoleInterface, out_prod))
+            .load(Ordering::Relaxed);
+        let consumed = self
+            .word(offset_of!(ConsoleInterface, out_cons))
+            .load(Ordering::Acquire);
         // The daemon writes `out_cons`: a nonsensical value makes no room rather than too much.
         let mut room = OUTPUT_SIZE.saturating_sub(produced.wrapping_sub(consumed));
         let mut moved = false;
         while room > 0 {
-            let Some(byte) = self.queue.pop_front() else { break };
+            let Some(byte) = self.queue.pop_front() else {
+                break;
+            };
             let at = offset_of!(ConsoleInterface, output) + (produced % OUTPUT_SIZE) as usize;
             self.page.write(at, &[byte]);
             produced = produced.wrapping_add(1);
@@ -73,7 +83,8 @@ impl Console {
             moved = true;
         }
         if moved {
-            self.word(offset_of!(ConsoleInterface, out_prod)).store(produced, Ordering::Release);
+            self.word(offset_of!(ConsoleInterface, out_prod))
+                .store(produced, Ordering::Release);
             let _ = event::notify(self.port);
         }
         moved
@@ -98,7 +109,11 @@ impl Console {
         self.flush();
         if self.dropped_lines > 0 && self.room() > 256 {
             let mut note = heapless::String::<64>::new();
-            let _ = write!(note, "[{} lines dropped: nobody read]\n", self.dropped_lines);
+            let _ = write!(
+                note,
+                "[{} lines dropped: nobody read]\n",
+                self.dropped_lines
+            );
             self.dropped_lines = 0;
             self.line(&note);
         }
@@ -107,8 +122,12 @@ impl Console {
     }
 
     fn read(&mut self) -> Option<u8> {
-        let consumed = self.word(offset_of!(ConsoleInterface, in_cons)).load(Ordering::Relaxed);
-        let produced = self.word(offset_of!(ConsoleInterface, in_prod)).load(Ordering::Acquire);
+        let consumed = self
+            .word(offset_of!(ConsoleInterface, in_cons))
+            .load(Ordering::Relaxed);
+        let produced = self
+            .word(offset_of!(ConsoleInterface, in_prod))
+            .load(Ordering::Acquire);
         let waiting = produced.wrapping_sub(consumed);
         if waiting == 0 || waiting > INPUT_SIZE {
             return None;
@@ -116,7 +135,8 @@ impl Console {
         let mut byte = [0];
         self.page.read((consumed % INPUT_SIZE) as usize, &mut byte);
         fence(Ordering::AcqRel);
-        self.word(offset_of!(ConsoleInterface, in_cons)).store(consumed.wrapping_add(1), Ordering::Release);
+        self.word(offset_of!(ConsoleInterface, in_cons))
+            .store(consumed.wrapping_add(1), Ordering::Release);
         if waiting == INPUT_SIZE {
             let _ = event::notify(self.port);
         }
@@ -176,8 +196,12 @@ impl embedded_io::Write for Stdio {
 impl embedded_io::ReadReady for Stdio {
     fn read_ready(&mut self) -> Result<bool, Self::Error> {
         Ok(CONSOLE.0.lock().as_ref().is_some_and(|console| {
-            console.word(offset_of!(ConsoleInterface, in_cons)).load(Ordering::Relaxed)
-                != console.word(offset_of!(ConsoleInterface, in_prod)).load(Ordering::Acquire)
+            console
+                .word(offset_of!(ConsoleInterface, in_cons))
+                .load(Ordering::Relaxed)
+                != console
+                    .word(offset_of!(ConsoleInterface, in_prod))
+                    .load(Ordering::Acquire)
         }))
     }
 }
@@ -250,8 +274,12 @@ impl fmt::Write for Emergency {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         hypercall::xen_console(text.as_bytes());
         // The lock is held if the console itself failed: then Xen's console has to do.
-        let Some(mut guard) = CONSOLE.0.try_lock() else { return Ok(()) };
-        let Some(console) = guard.as_mut() else { return Ok(()) };
+        let Some(mut guard) = CONSOLE.0.try_lock() else {
+            return Ok(());
+        };
+        let Some(console) = guard.as_mut() else {
+            return Ok(());
+        };
         let deadline = clock::system_time_ns() + EMERGENCY_PATIENCE_NS;
         for byte in text.bytes() {
             while console.room() < 2 {

@@ -111,7 +111,10 @@ impl Domain {
                 store_lives = false;
                 log::error!("the connection to xenstore is dead: {error}");
             }
-            let next = [deadline, self.executor.next_deadline()].into_iter().flatten().min();
+            let next = [deadline, self.executor.next_deadline()]
+                .into_iter()
+                .flatten()
+                .min();
             if next.is_none_or(|next| next > now) {
                 event::wait(next.map(|next| next.0));
             }

@@ -35,14 +35,16 @@ pub fn seed() -> Option<([u8; 32], Source)> {
 fn source() -> Option<Source> {
     // Leaf 7, EBX bit 18.
     let has_rdseed = __cpuid(0).eax >= 7 && __cpuid_count(7, 0).ebx & 1 << 18 != 0;
-    [Source::RdSeed, Source::RdRand].into_iter().find(|&source| {
-        let present = match source {
-            Source::RdSeed => has_rdseed,
-            Source::RdRand => RdRand::new().is_some(),
-        };
-        // Some virtual machines announce what then never answers.
-        present && (0..ATTEMPTS).any(|_| draw(source).is_some())
-    })
+    [Source::RdSeed, Source::RdRand]
+        .into_iter()
+        .find(|&source| {
+            let present = match source {
+                Source::RdSeed => has_rdseed,
+                Source::RdRand => RdRand::new().is_some(),
+            };
+            // Some virtual machines announce what then never answers.
+            present && (0..ATTEMPTS).any(|_| draw(source).is_some())
+        })
 }
 
 fn draw(source: Source) -> Option<u64> {

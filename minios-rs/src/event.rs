@@ -26,7 +26,9 @@ const NO_SPACE: Errno = Errno(28);
 
 pub(crate) fn init(shared: &'static SharedInfo) {
     SHARED.call_once(|| shared);
-    shared.vcpu_info[0].evtchn_upcall_mask.store(1, Ordering::Relaxed);
+    shared.vcpu_info[0]
+        .evtchn_upcall_mask
+        .store(1, Ordering::Relaxed);
     for word in &shared.evtchn_mask {
         word.store(u64::MAX, Ordering::Relaxed);
     }
@@ -38,7 +40,9 @@ pub(crate) fn shared_info() -> &'static SharedInfo {
 
 /// Address of the last page fault.
 pub(crate) fn fault_address() -> u64 {
-    SHARED.get().map_or(0, |shared| shared.vcpu_info[0].cr2.load(Ordering::Relaxed))
+    SHARED
+        .get()
+        .map_or(0, |shared| shared.vcpu_info[0].cr2.load(Ordering::Relaxed))
 }
 
 /// A port that Xen or the toolstack made for us.
@@ -59,7 +63,11 @@ pub fn allocate_unbound(remote: DomId) -> Result<Port, Errno> {
     if bound.is_full() {
         return Err(NO_SPACE);
     }
-    let mut argument = AllocUnbound { dom: DOMID_SELF, remote_dom: remote.0, port: 0 };
+    let mut argument = AllocUnbound {
+        dom: DOMID_SELF,
+        remote_dom: remote.0,
+        port: 0,
+    };
     // SAFETY: the operation's own argument type.
     unsafe { hypercall::event_channel_op(EVTCHNOP_ALLOC_UNBOUND, &mut argument) }?;
     let port = Port(argument.port);
@@ -82,12 +90,15 @@ pub fn close(port: Port) {
     bound.retain(|&other| other != port);
     clear(port);
     // SAFETY: the operation's own argument type.
-    let _ = unsafe { hypercall::event_channel_op(EVTCHNOP_CLOSE, &mut PortArgument { port: port.0 }) };
+    let _ =
+        unsafe { hypercall::event_channel_op(EVTCHNOP_CLOSE, &mut PortArgument { port: port.0 }) };
 }
 
 fn clear(port: Port) -> bool {
     let bit = 1u64 << (port.0 % 64);
-    let Some(word) = shared_info().evtchn_pending.get(port.0 as usize / 64) else { return false };
+    let Some(word) = shared_info().evtchn_pending.get(port.0 as usize / 64) else {
+        return false;
+    };
     word.load(Ordering::Relaxed) & bit != 0 && word.fetch_and(!bit, Ordering::AcqRel) & bit != 0
 }
 

@@ -2,8 +2,8 @@
 #![expect(unsafe_code, reason = "setting the table up")]
 
 use crate::abi::grant_table::{
-    GNTTAB_NR_RESERVED_ENTRIES, GNTTABOP_SETUP_TABLE, GTF_PERMIT_ACCESS, GTF_READING, GTF_READONLY, GTF_WRITING,
-    SetupTable,
+    GNTTAB_NR_RESERVED_ENTRIES, GNTTABOP_SETUP_TABLE, GTF_PERMIT_ACCESS, GTF_READING, GTF_READONLY,
+    GTF_WRITING, SetupTable,
 };
 use crate::abi::xen::DOMID_SELF;
 use crate::mm::{self, Mfn, SharedWords};
@@ -27,10 +27,16 @@ struct Table {
     free: Vec<u32>,
 }
 
-static TABLE: Mutex<Table> = Mutex::new(Table { frames: Vec::new(), free: Vec::new() });
+static TABLE: Mutex<Table> = Mutex::new(Table {
+    frames: Vec::new(),
+    free: Vec::new(),
+});
 
 pub(crate) fn init() {
-    TABLE.lock().grow().expect("the first page of the grant table");
+    TABLE
+        .lock()
+        .grow()
+        .expect("the first page of the grant table");
 }
 
 impl Table {
@@ -48,13 +54,15 @@ impl Table {
             ..SetupTable::default()
         };
         // SAFETY: the operation's own argument type; Xen writes `wanted` words of `list`.
-        unsafe { hypercall::grant_table_op(GNTTABOP_SETUP_TABLE, &mut setup) }.map_err(|_| GrantError::Full)?;
+        unsafe { hypercall::grant_table_op(GNTTABOP_SETUP_TABLE, &mut setup) }
+            .map_err(|_| GrantError::Full)?;
         if setup.status != 0 {
             return Err(GrantError::Full);
         }
         let base = mm::map_foreign(&[Mfn(list[wanted - 1])]).map_err(|_| GrantError::Full)?;
         // SAFETY: just mapped, for ever, for this table alone.
-        self.frames.push(unsafe { SharedWords::new(base, PAGE_SIZE / 4) });
+        self.frames
+            .push(unsafe { SharedWords::new(base, PAGE_SIZE / 4) });
         let first = ((wanted - 1) * ENTRIES_PER_FRAME).max(GNTTAB_NR_RESERVED_ENTRIES as usize);
         let end = wanted * ENTRIES_PER_FRAME;
         self.free.reserve(end - GNTTAB_NR_RESERVED_ENTRIES as usize);
@@ -62,7 +70,13 @@ impl Table {
         Ok(())
     }
 
-    fn entry(&self, reference: u32) -> (&'static core::sync::atomic::AtomicU32, &'static core::sync::atomic::AtomicU32) {
+    fn entry(
+        &self,
+        reference: u32,
+    ) -> (
+        &'static core::sync::atomic::AtomicU32,
+        &'static core::sync::atomic::AtomicU32,
+    ) {
         let frame = &self.frames[reference as usize / ENTRIES_PER_FRAME];
         let at = reference as usize % ENTRIES_PER_FRAME * 2;
         (frame.get(at), frame.get(at + 1))
@@ -74,7 +88,8 @@ impl Table {
 /// # Errors
 /// [`GrantError::Full`].
 pub fn grant(to: DomId, page: &mm::Page, access: Access) -> Result<GrantRef, GrantError> {
-    let frame = u32::try_from(page.mfn().0).expect("grant table v1 reaches 16 TiB of machine memory");
+    let frame =
+        u32::try_from(page.mfn().0).expect("grant table v1 reaches 16 TiB of machine memory");
     let mut table = TABLE.lock();
     if table.free.is_empty() {
         table.grow()?;
@@ -103,7 +118,8 @@ pub fn end_access(reference: GrantRef) -> Result<(), GrantError> {
             return Err(GrantError::InUse);
         }
         // Xen may set the bits for "in use" at this moment: then the exchange fails, and we look again.
-        match flags_and_domain.compare_exchange_weak(value, 0, Ordering::AcqRel, Ordering::Acquire) {
+        match flags_and_domain.compare_exchange_weak(value, 0, Ordering::AcqRel, Ordering::Acquire)
+        {
             Ok(_) => break,
             Err(seen) => value = seen,
         }

@@ -2,10 +2,17 @@
 //!
 //! Arguments go where xen/arch-x86/xen-x86_64.h says; a negative result is an [`Errno`]. Every
 //! pointer passed is to a Rust value of the callee's type, so no caller needs unsafe code.
-#![expect(unsafe_code, reason = "hypercalls are calls into a page that Xen wrote")]
+#![expect(
+    unsafe_code,
+    reason = "hypercalls are calls into a page that Xen wrote"
+)]
 
-use crate::abi::sched::{POLL_PORTS_MAX, Poll, SCHEDOP_POLL, SCHEDOP_SHUTDOWN, Shutdown, ShutdownReason};
-use crate::abi::xen::{CONSOLEIO_WRITE, DOMID_SELF, MmuUpdate, TrapInfo, UVMF_INVLPG, XENVER_VERSION, nr};
+use crate::abi::sched::{
+    POLL_PORTS_MAX, Poll, SCHEDOP_POLL, SCHEDOP_SHUTDOWN, Shutdown, ShutdownReason,
+};
+use crate::abi::xen::{
+    CONSOLEIO_WRITE, DOMID_SELF, MmuUpdate, TrapInfo, UVMF_INVLPG, XENVER_VERSION, nr,
+};
 use crate::abi::{memory, vcpu};
 use crate::xen::{Errno, Port};
 use core::arch::asm;
@@ -56,7 +63,10 @@ pub fn xen_version() -> (u16, u16) {
 
 /// Installs exception handlers. The last entry must have address 0.
 pub fn set_trap_table(table: &[TrapInfo]) {
-    assert!(table.last().is_some_and(|end| end.address == 0), "the trap table has no end");
+    assert!(
+        table.last().is_some_and(|end| end.address == 0),
+        "the trap table has no end"
+    );
     // SAFETY: Xen reads entries up to the one with address 0.
     let done = unsafe { call::<{ nr::SET_TRAP_TABLE }>([table.as_ptr() as u64, 0, 0, 0]) };
     assert_eq!(done, Ok(0), "Xen refused the trap table");
@@ -103,7 +113,9 @@ pub unsafe fn update_va_mapping(virtual_address: usize, entry: u64) -> Result<()
 pub fn maximum_reservation() -> Result<usize, Errno> {
     let domain = DOMID_SELF;
     // SAFETY: Xen reads a domid_t.
-    let pages = unsafe { call::<{ nr::MEMORY_OP }>([memory::XENMEM_MAXIMUM_RESERVATION, address(&domain), 0, 0]) }?;
+    let pages = unsafe {
+        call::<{ nr::MEMORY_OP }>([memory::XENMEM_MAXIMUM_RESERVATION, address(&domain), 0, 0])
+    }?;
     Ok(pages as usize)
 }
 
@@ -129,7 +141,9 @@ pub unsafe fn grant_table_op<T>(operation: u32, argument: &mut T) -> Result<(), 
 /// `T` is the argument of `operation`.
 pub unsafe fn event_channel_op<T>(operation: u32, argument: &mut T) -> Result<(), Errno> {
     // SAFETY: the caller's promise.
-    unsafe { call::<{ nr::EVENT_CHANNEL_OP }>([u64::from(operation), address_mut(argument), 0, 0]) }?;
+    unsafe {
+        call::<{ nr::EVENT_CHANNEL_OP }>([u64::from(operation), address_mut(argument), 0, 0])
+    }?;
     Ok(())
 }
 
@@ -139,11 +153,18 @@ pub unsafe fn event_channel_op<T>(operation: u32, argument: &mut T) -> Result<()
 /// EINVAL: a port that is not bound.
 pub fn poll(ports: &[Port], timeout_ns: u64) -> Result<(), Errno> {
     let mut numbers = [0u32; POLL_PORTS_MAX];
-    assert!(ports.len() <= numbers.len(), "more ports than SCHEDOP_poll takes");
+    assert!(
+        ports.len() <= numbers.len(),
+        "more ports than SCHEDOP_poll takes"
+    );
     for (number, port) in numbers.iter_mut().zip(ports) {
         *number = port.0;
     }
-    let poll = Poll { ports: numbers.as_ptr() as u64, nr_ports: ports.len() as u32, timeout: timeout_ns };
+    let poll = Poll {
+        ports: numbers.as_ptr() as u64,
+        nr_ports: ports.len() as u32,
+        timeout: timeout_ns,
+    };
     // SAFETY: Xen reads `poll` and as many port numbers as it says.
     unsafe { call::<{ nr::SCHED_OP }>([SCHEDOP_POLL, address(&poll), 0, 0]) }?;
     Ok(())
@@ -151,7 +172,9 @@ pub fn poll(ports: &[Port], timeout_ns: u64) -> Result<(), Errno> {
 
 /// Ends the domain.
 pub fn shutdown(reason: ShutdownReason) -> ! {
-    let shutdown = Shutdown { reason: reason as u32 };
+    let shutdown = Shutdown {
+        reason: reason as u32,
+    };
     loop {
         // SAFETY: Xen reads `shutdown`.
         let _ = unsafe { call::<{ nr::SCHED_OP }>([SCHEDOP_SHUTDOWN, address(&shutdown), 0, 0]) };
@@ -168,5 +191,12 @@ pub fn stop_periodic_timer() {
 /// the domain's console works.
 pub fn xen_console(bytes: &[u8]) {
     // SAFETY: Xen reads `bytes`.
-    let _ = unsafe { call::<{ nr::CONSOLE_IO }>([CONSOLEIO_WRITE, bytes.len() as u64, bytes.as_ptr() as u64, 0]) };
+    let _ = unsafe {
+        call::<{ nr::CONSOLE_IO }>([
+            CONSOLEIO_WRITE,
+            bytes.len() as u64,
+            bytes.as_ptr() as u64,
+            0,
+        ])
+    };
 }

@@ -28,8 +28,14 @@ struct Frames {
     total: usize,
 }
 
-static FRAMES: Mutex<Frames> =
-    Mutex::new(Frames { heap_start: 0, heap_end: 0, top: 0, free: 0, free_count: 0, total: 0 });
+static FRAMES: Mutex<Frames> = Mutex::new(Frames {
+    heap_start: 0,
+    heap_end: 0,
+    top: 0,
+    free: 0,
+    free_count: 0,
+    total: 0,
+});
 
 /// How memory is used, in pages of 4,096 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,10 +5,10 @@ use super::frame;
 use crate::xen::PAGE_SIZE;
 use core::alloc::Layout;
 use core::ptr::NonNull;
+use talc::TalcLock;
 use talc::base::Talc;
 use talc::base::binning::Binning;
 use talc::source::Source;
-use talc::TalcLock;
 
 /// The heap grows by at least so many pages at once (64 KiB).
 const GROWTH_PAGES: usize = 16;
@@ -24,9 +24,15 @@ struct Pages {
 unsafe impl Source for Pages {
     fn acquire<B: Binning>(talc: &mut Talc<Self, B>, layout: Layout) -> Result<(), ()> {
         // Alignment and bookkeeping need room beside the block itself.
-        let bytes = layout.size().checked_add(layout.align()).and_then(|sum| sum.checked_add(1024)).ok_or(())?;
+        let bytes = layout
+            .size()
+            .checked_add(layout.align())
+            .and_then(|sum| sum.checked_add(1024))
+            .ok_or(())?;
         let wanted = bytes.div_ceil(PAGE_SIZE);
-        let gained = frame::grow_heap(wanted.max(GROWTH_PAGES)).or_else(|| frame::grow_heap(wanted)).ok_or(())?;
+        let gained = frame::grow_heap(wanted.max(GROWTH_PAGES))
+            .or_else(|| frame::grow_heap(wanted))
+            .ok_or(())?;
         let end = gained.end as *mut u8;
         let new_end = match NonNull::new(talc.source.end as *mut u8) {
             // SAFETY: the pages follow the heap's end and belong to nobody else.

@@ -6,7 +6,9 @@
 #![expect(unsafe_code, reason = "page tables")]
 
 use super::{Mfn, Pfn, frame};
-use crate::abi::xen::{MACH2PHYS_VIRT_START, MMU_NORMAL_PT_UPDATE, MmuUpdate, SharedInfo, StartInfo};
+use crate::abi::xen::{
+    MACH2PHYS_VIRT_START, MMU_NORMAL_PT_UPDATE, MmuUpdate, SharedInfo, StartInfo,
+};
 use crate::hypercall;
 use crate::xen::{OutOfMemory, PAGE_SIZE};
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -20,16 +22,24 @@ const ENTRIES: usize = 512;
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
 /// Rights of a table in its parent's entry.
-const TABLE: Flags = Flags::PRESENT.union(Flags::WRITABLE).union(Flags::USER_ACCESSIBLE).union(Flags::ACCESSED);
+const TABLE: Flags = Flags::PRESENT
+    .union(Flags::WRITABLE)
+    .union(Flags::USER_ACCESSIBLE)
+    .union(Flags::ACCESSED);
 
 /// Rights of read-only data.
-const READ: Flags = Flags::PRESENT.union(Flags::USER_ACCESSIBLE).union(Flags::ACCESSED).union(Flags::NO_EXECUTE);
+const READ: Flags = Flags::PRESENT
+    .union(Flags::USER_ACCESSIBLE)
+    .union(Flags::ACCESSED)
+    .union(Flags::NO_EXECUTE);
 
 /// Rights of data.
 const WRITE: Flags = READ.union(Flags::WRITABLE).union(Flags::DIRTY);
 
 /// Rights of code.
-const EXECUTE: Flags = Flags::PRESENT.union(Flags::USER_ACCESSIBLE).union(Flags::ACCESSED);
+const EXECUTE: Flags = Flags::PRESENT
+    .union(Flags::USER_ACCESSIBLE)
+    .union(Flags::ACCESSED);
 
 /// What is not our own memory is mapped from here on (64 TiB).
 const FOREIGN_BASE: usize = 1 << 46;
@@ -113,7 +123,10 @@ struct Batch {
 
 impl Batch {
     fn new() -> Self {
-        Self { updates: [MmuUpdate::default(); 64], count: 0 }
+        Self {
+            updates: [MmuUpdate::default(); 64],
+            count: 0,
+        }
     }
 
     /// Sets entry `index` of `table`, whose machine frame is `mfn`.
@@ -193,7 +206,8 @@ impl Growth {
 /// has room for `maxmem`. Returns what is left for others.
 pub(super) fn init(info: &StartInfo) -> frame::Free {
     let pages = info.nr_pages as usize;
-    let boot_tables = info.pt_base as usize / PAGE_SIZE..(info.pt_base / PAGE_SIZE as u64 + info.nr_pt_frames) as usize;
+    let boot_tables = info.pt_base as usize / PAGE_SIZE
+        ..(info.pt_base / PAGE_SIZE as u64 + info.nr_pt_frames) as usize;
     let root = Pfn(boot_tables.start);
     let maximum = hypercall::maximum_reservation().unwrap_or(pages).max(pages);
 
@@ -202,7 +216,12 @@ pub(super) fn init(info: &StartInfo) -> frame::Free {
         mapped += 1;
     }
     // Behind the tables lies only the stack that Xen entered us on, which we left.
-    let mut growth = Growth { root, p2m: info.mfn_list as usize, next: boot_tables.end, mapped };
+    let mut growth = Growth {
+        root,
+        p2m: info.mfn_list as usize,
+        next: boot_tables.end,
+        mapped,
+    };
 
     protect_bootstrap(&growth, &boot_tables);
     grow(&mut growth, pages);
@@ -210,14 +229,22 @@ pub(super) fn init(info: &StartInfo) -> frame::Free {
     reserve_tables(&mut growth, pages, maximum);
 
     let low = 1..&raw const __text_start as usize / PAGE_SIZE;
-    let free = frame::Free { low, high: growth.next..pages };
-    SPACE.call_once(|| Space { root, p2m, pages: maximum });
+    let free = frame::Free {
+        low,
+        high: growth.next..pages,
+    };
+    SPACE.call_once(|| Space {
+        root,
+        p2m,
+        pages: maximum,
+    });
     free
 }
 
 fn leaf_present(root: Pfn, pfn: usize) -> bool {
     let address = pfn * PAGE_SIZE;
-    find(root, address, 1).is_some_and(|table| read(table, index(address, 1)) & Flags::PRESENT.bits() != 0)
+    find(root, address, 1)
+        .is_some_and(|table| read(table, index(address, 1)) & Flags::PRESENT.bits() != 0)
 }
 
 /// Narrows the rights of what the domain builder mapped: it maps everything writable and executable.
@@ -229,7 +256,9 @@ fn protect_bootstrap(growth: &Growth, boot_tables: &core::ops::Range<usize>) {
     let mut batch = Batch::new();
     for pfn in 0..growth.mapped {
         let address = pfn * PAGE_SIZE;
-        let Some(table) = find(growth.root, address, 1) else { continue };
+        let Some(table) = find(growth.root, address, 1) else {
+            continue;
+        };
         let old = read(table, index(address, 1));
         if old & Flags::PRESENT.bits() == 0 {
             continue;
@@ -260,7 +289,11 @@ fn grow(growth: &mut Growth, pages: usize) {
             let mfn = growth.mfn(table.0);
             let mut batch = Batch::new();
             for pfn in growth.mapped..end {
-                batch.set(mfn, index(pfn * PAGE_SIZE, 1), entry(growth.mfn(pfn), WRITE));
+                batch.set(
+                    mfn,
+                    index(pfn * PAGE_SIZE, 1),
+                    entry(growth.mfn(pfn), WRITE),
+                );
             }
             batch.send();
         } else {
@@ -285,7 +318,11 @@ fn grow(growth: &mut Growth, pages: usize) {
 fn hook_leaves(growth: &mut Growth, address: usize, leaves: Mfn) {
     let parent = growth.parents(address, 1);
     let mut batch = Batch::new();
-    batch.set(growth.mfn(parent.0), index(address, 2), entry(leaves, TABLE));
+    batch.set(
+        growth.mfn(parent.0),
+        index(address, 2),
+        entry(leaves, TABLE),
+    );
     batch.send();
 }
 
@@ -297,9 +334,16 @@ fn move_p2m(growth: &mut Growth, pages: usize, maximum: usize) -> usize {
     let new = growth.next * PAGE_SIZE;
     let table_pages = (maximum * 8).div_ceil(PAGE_SIZE);
     growth.next += table_pages;
-    assert!(growth.next < pages, "memory= is too small for the tables that maxmem= needs");
+    assert!(
+        growth.next < pages,
+        "memory= is too small for the tables that maxmem= needs"
+    );
     for pfn in 0..table_pages * PAGE_SIZE / 8 {
-        let mfn = if pfn < pages { growth.mfn(pfn).0 } else { u64::MAX };
+        let mfn = if pfn < pages {
+            growth.mfn(pfn).0
+        } else {
+            u64::MAX
+        };
         // SAFETY: mapped pages that nobody uses, just taken.
         unsafe { ((new + pfn * 8) as *mut u64).write(mfn) };
     }

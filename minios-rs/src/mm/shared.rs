@@ -1,5 +1,8 @@
 //! Pages of ours that other domains may read or write at any moment.
-#![expect(unsafe_code, reason = "raw memory behind atomic words and copies the compiler cannot see into")]
+#![expect(
+    unsafe_code,
+    reason = "raw memory behind atomic words and copies the compiler cannot see into"
+)]
 
 use super::{Mfn, Pfn, frame, page_table};
 use crate::xen::{OutOfMemory, PAGE_SIZE, SharedPage};
@@ -38,7 +41,9 @@ impl Page {
     /// [`OutOfMemory`].
     pub fn allocate() -> Result<Self, OutOfMemory> {
         let pfn = frame::take().ok_or(OutOfMemory)?;
-        let page = Self { owner: Rc::new(Owner { pfn, is_ours: true }) };
+        let page = Self {
+            owner: Rc::new(Owner { pfn, is_ours: true }),
+        };
         page.zero(0, PAGE_SIZE);
         Ok(page)
     }
@@ -46,7 +51,12 @@ impl Page {
     /// The page of this domain that lies in machine frame `mfn`: one that the domain builder
     /// named in start info.
     pub(crate) fn of_machine_frame(mfn: Mfn) -> Self {
-        Self { owner: Rc::new(Owner { pfn: page_table::pfn_of(mfn), is_ours: false }) }
+        Self {
+            owner: Rc::new(Owner {
+                pfn: page_table::pfn_of(mfn),
+                is_ours: false,
+            }),
+        }
     }
 
     /// The machine frame it lies in.
@@ -55,7 +65,10 @@ impl Page {
     }
 
     fn range(&self, offset: usize, length: usize) -> *mut u8 {
-        assert!(offset <= PAGE_SIZE && length <= PAGE_SIZE - offset, "beyond the page's end");
+        assert!(
+            offset <= PAGE_SIZE && length <= PAGE_SIZE - offset,
+            "beyond the page's end"
+        );
         (self.owner.pfn.0 * PAGE_SIZE + offset) as *mut u8
     }
 }

@@ -1,5 +1,8 @@
 //! From Xen's first instruction in the domain to the appliance's `main`.
-#![expect(unsafe_code, reason = "the entry point gets a raw pointer from Xen and owns the machine")]
+#![expect(
+    unsafe_code,
+    reason = "the entry point gets a raw pointer from Xen and owns the machine"
+)]
 
 use crate::abi::xen::{SIF_MOD_START_PFN, StartInfo};
 use crate::xen::PAGE_SIZE;
@@ -87,7 +90,11 @@ pub struct Boot {
 /// A copy of the start info that outlives the boot: the module and the command line point into
 /// memory that is never given away.
 fn command_line(info: &'static StartInfo) -> &'static str {
-    let length = info.cmd_line.iter().position(|&byte| byte == 0).unwrap_or(info.cmd_line.len());
+    let length = info
+        .cmd_line
+        .iter()
+        .position(|&byte| byte == 0)
+        .unwrap_or(info.cmd_line.len());
     core::str::from_utf8(&info.cmd_line[..length]).unwrap_or("")
 }
 
@@ -97,7 +104,10 @@ extern "C" fn start(info: *const StartInfo) -> ! {
     trap::install();
     let shared = mm::init(info);
     event::init(shared);
-    console::init(mm::Page::of_machine_frame(mm::Mfn(info.console_mfn)), crate::xen::Port(info.console_evtchn));
+    console::init(
+        mm::Page::of_machine_frame(mm::Mfn(info.console_mfn)),
+        crate::xen::Port(info.console_evtchn),
+    );
     grant::init();
     hypercall::stop_periodic_timer();
 

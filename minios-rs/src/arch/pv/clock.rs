@@ -28,7 +28,8 @@ pub fn wall_clock() -> Duration {
         let nanoseconds = shared.wc_nsec.load(Ordering::Relaxed);
         fence(Ordering::Acquire);
         if version & 1 == 0 && version == shared.wc_version.load(Ordering::Relaxed) {
-            let boot = Duration::new(seconds, 0).saturating_add(Duration::from_nanos(u64::from(nanoseconds)));
+            let boot = Duration::new(seconds, 0)
+                .saturating_add(Duration::from_nanos(u64::from(nanoseconds)));
             return boot.saturating_add(Duration::from_nanos(system_time_ns()));
         }
     }
@@ -53,9 +54,13 @@ fn read(time: &VcpuTimeInfo) -> u64 {
 /// Ticks to nanoseconds: shifted, then times a 0.32 fraction.
 fn scale(ticks: u64, multiplier: u32, shift: i8) -> u64 {
     let shifted = if shift < 0 {
-        ticks.checked_shr(u32::from(shift.unsigned_abs())).unwrap_or(0)
+        ticks
+            .checked_shr(u32::from(shift.unsigned_abs()))
+            .unwrap_or(0)
     } else {
-        ticks.checked_shl(u32::from(shift.unsigned_abs())).unwrap_or(0)
+        ticks
+            .checked_shl(u32::from(shift.unsigned_abs()))
+            .unwrap_or(0)
     };
     ((u128::from(shifted) * u128::from(multiplier)) >> 32) as u64
 }

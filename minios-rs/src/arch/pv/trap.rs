@@ -10,7 +10,9 @@ use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicU8, Ordering};
 
 /// Vectors 0 to 31 but 2 (NMI, which Xen does not pass on this way) and the reserved ones.
-const VECTORS: [u8; 19] = [0, 1, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 16, 17, 18, 19, 20, 21];
+const VECTORS: [u8; 19] = [
+    0, 1, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 16, 17, 18, 19, 20, 21,
+];
 
 /// Names of the vectors above, in their order.
 const NAMES: [&str; VECTORS.len()] = [
@@ -155,9 +157,16 @@ static REPORTS: AtomicU8 = AtomicU8::new(0);
 
 extern "C" fn report(frame: &Frame) -> ! {
     if REPORTS.fetch_add(1, Ordering::Relaxed) == 0 {
-        let name = VECTORS.iter().position(|&v| u64::from(v) == frame.vector).map_or("exception", |at| NAMES[at]);
+        let name = VECTORS
+            .iter()
+            .position(|&v| u64::from(v) == frame.vector)
+            .map_or("exception", |at| NAMES[at]);
         let mut out = console::Emergency;
-        let _ = writeln!(out, "CRASH: {name} (vector {}, error {:#x}) at {:#018x}", frame.vector, frame.error, frame.rip);
+        let _ = writeln!(
+            out,
+            "CRASH: {name} (vector {}, error {:#x}) at {:#018x}",
+            frame.vector, frame.error, frame.rip
+        );
         if frame.vector == PAGE_FAULT {
             let address = event::fault_address();
             let what = if frame.error & 16 != 0 {
@@ -167,13 +176,41 @@ extern "C" fn report(frame: &Frame) -> ! {
             } else {
                 "reading"
             };
-            let _ = writeln!(out, "  {what} {address:#018x}{}", if address < 4096 { " (page 0 is never mapped)" } else { "" });
+            let _ = writeln!(
+                out,
+                "  {what} {address:#018x}{}",
+                if address < 4096 {
+                    " (page 0 is never mapped)"
+                } else {
+                    ""
+                }
+            );
         }
-        let _ = writeln!(out, "  rax {:016x} rbx {:016x} rcx {:016x} rdx {:016x}", frame.rax, frame.rbx, frame.rcx, frame.rdx);
-        let _ = writeln!(out, "  rsi {:016x} rdi {:016x} rbp {:016x} rsp {:016x}", frame.rsi, frame.rdi, frame.rbp, frame.rsp);
-        let _ = writeln!(out, "  r8  {:016x} r9  {:016x} r10 {:016x} r11 {:016x}", frame.r8, frame.r9, frame.r10, frame.r11);
-        let _ = writeln!(out, "  r12 {:016x} r13 {:016x} r14 {:016x} r15 {:016x}", frame.r12, frame.r13, frame.r14, frame.r15);
-        let _ = writeln!(out, "  rflags {:x} cs {:x} ss {:x}", frame.rflags, frame.cs, frame.ss);
+        let _ = writeln!(
+            out,
+            "  rax {:016x} rbx {:016x} rcx {:016x} rdx {:016x}",
+            frame.rax, frame.rbx, frame.rcx, frame.rdx
+        );
+        let _ = writeln!(
+            out,
+            "  rsi {:016x} rdi {:016x} rbp {:016x} rsp {:016x}",
+            frame.rsi, frame.rdi, frame.rbp, frame.rsp
+        );
+        let _ = writeln!(
+            out,
+            "  r8  {:016x} r9  {:016x} r10 {:016x} r11 {:016x}",
+            frame.r8, frame.r9, frame.r10, frame.r11
+        );
+        let _ = writeln!(
+            out,
+            "  r12 {:016x} r13 {:016x} r14 {:016x} r15 {:016x}",
+            frame.r12, frame.r13, frame.r14, frame.r15
+        );
+        let _ = writeln!(
+            out,
+            "  rflags {:x} cs {:x} ss {:x}",
+            frame.rflags, frame.cs, frame.ss
+        );
         let _ = writeln!(out, "  backtrace:");
         let _ = writeln!(out, "    {:#018x}", frame.rip);
         backtrace(frame.rbp, &mut out);
@@ -212,7 +249,9 @@ fn panic(info: &PanicInfo<'_>) -> ! {
         let _ = writeln!(out, "  backtrace:");
         let frame_pointer: u64;
         // SAFETY: reads a register.
-        unsafe { core::arch::asm!("mov {}, rbp", out(reg) frame_pointer, options(nomem, nostack, preserves_flags)) };
+        unsafe {
+            core::arch::asm!("mov {}, rbp", out(reg) frame_pointer, options(nomem, nostack, preserves_flags))
+        };
         backtrace(frame_pointer, &mut out);
     }
     hypercall::shutdown(ShutdownReason::Crash)
