@@ -109,11 +109,7 @@ impl Console {
         self.flush();
         if self.dropped_lines > 0 && self.room() > 256 {
             let mut note = heapless::String::<64>::new();
-            let _ = write!(
-                note,
-                "[{} lines dropped: nobody read]\n",
-                self.dropped_lines
-            );
+            let _ = writeln!(note, "[{} lines dropped: nobody read]", self.dropped_lines);
             self.dropped_lines = 0;
             self.line(&note);
         }

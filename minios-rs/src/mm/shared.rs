@@ -75,7 +75,7 @@ impl Page {
 
 impl SharedPage for Page {
     fn word(&self, offset: usize) -> &AtomicU32 {
-        assert!(offset % 4 == 0, "unaligned word");
+        assert!(offset.is_multiple_of(4), "unaligned word");
         let word = self.range(offset, 4).cast::<u32>();
         // SAFETY: aligned, inside the page, which lives as long as `self`; nothing but atomics and
         // assembly ever touches it.

@@ -224,7 +224,7 @@ fn backtrace(mut frame_pointer: u64, out: &mut impl core::fmt::Write) {
     let stack = (&raw const __stack_bottom as u64)..=(&raw const __stack_top as u64 - 16);
     let text = (&raw const __text_start as u64)..(&raw const __text_end as u64);
     for _ in 0..48 {
-        if !stack.contains(&frame_pointer) || frame_pointer % 8 != 0 {
+        if !stack.contains(&frame_pointer) || !frame_pointer.is_multiple_of(8) {
             return;
         }
         let pair = frame_pointer as *const [u64; 2];
@@ -250,8 +250,8 @@ fn panic(info: &PanicInfo<'_>) -> ! {
         let frame_pointer: u64;
         // SAFETY: reads a register.
         unsafe {
-            core::arch::asm!("mov {}, rbp", out(reg) frame_pointer, options(nomem, nostack, preserves_flags))
-        };
+            core::arch::asm!("mov {}, rbp", out(reg) frame_pointer, options(nomem, nostack, preserves_flags));
+        }
         backtrace(frame_pointer, &mut out);
     }
     hypercall::shutdown(ShutdownReason::Crash)
