@@ -1,1 +1,39 @@
-//! qemu-tests
+//! The lab: Xen and dom0 in QEMU.
+
+mod apt;
+mod channel;
+mod cpio;
+mod host;
+mod initrd;
+mod lab;
+mod machine;
+mod progress;
+mod protocol;
+mod qemu;
+mod recipe;
+mod tree;
+
+pub use channel::{Command, Output, Running, Status, Stdin, Stream};
+pub use lab::Lab;
+pub use machine::{Machine, Options};
+pub use progress::{Progress, to_stderr};
+pub use qemu::Iommu;
+pub use recipe::Suite;
+
+use std::fmt;
+
+/// Why this host cannot have a lab: not a fault of the lab or of a test.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Impossible(pub String);
+
+impl fmt::Display for Impossible {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Impossible {}
+
+fn impossible<T>(why: &str) -> anyhow::Result<T> {
+    Err(Impossible(why.to_owned()).into())
+}

@@ -1,0 +1,106 @@
+//! The initial RAM disks of dom0 and of Debian guests.
+
+use crate::cpio::Archive;
+use crate::recipe::{DOM0_MODULES, DOM0_PROGRAMS, MODULES, PROGRAMS, PROTOCOLS, XEN_PROGRAMS};
+use crate::tree::Tree;
+use anyhow::{Context, Result, ensure};
+use std::process::Command;
+
+pub(crate) const DOM0_INIT: &str = include_str!("dom0/init.sh");
+pub(crate) const VIF_SCRIPT: &str = include_str!("dom0/vif-lab.sh");
+pub(crate) const BLOCK_SCRIPT: &str = include_str!("dom0/block-lab.sh");
+pub(crate) const XL_CONF: &str = "autoballoon=\"off\"\nvif.default.script=\"vif-lab\"\n";
+
+/// What dom0 and guests have in common: bash, iproute2, nft, busybox.
+pub(crate) fn base(tree: &Tree, modules: &[&str]) -> Result<Archive> {
+    let mut archive = Archive::default();
+    for folder in [
+        "dev",
+        "etc",
+        "proc",
+        "root",
+        "run",
+        "sys",
+        "tmp",
+        "usr/lib64",
+        "var/log",
+    ] {
+        archive.directory(folder);
+    }
+    for (link, target) in [
+        ("bin", "usr/bin"),
+        ("sbin", "usr/sbin"),
+        ("lib", "usr/lib"),
+        ("lib64", "usr/lib64"),
+        ("var/run", "/run"),
+        ("var/lock", "/run/lock"),
+        ("usr/bin/sh", "bash"),
+        ("usr/bin/nc", "nc.openbsd"),
+        ("etc/mtab", "/proc/mounts"),
+    ] {
+        archive.symlink(link, target);
+    }
+    for (file, content) in [
+        ("etc/passwd", "root:x:0:0:root:/root:/bin/bash\n"),
+        ("etc/group", "root:x:0:\n"),
+        ("etc/hosts", "127.0.0.1 localhost\n"),
+        (
+            "etc/nsswitch.conf",
+            "passwd: files\ngroup: files\nhosts: files\n",
+        ),
+        ("etc/protocols", PROTOCOLS),
+    ] {
+        archive.file(file, 0o644, content);
+    }
+    for program in PROGRAMS {
+        tree.add_program(&mut archive, program)?;
+    }
+    tree.add_program(&mut archive, "bin/busybox")?;
+    // Loaded by name at run time: pthread_cancel aborts without it.
+    tree.add_program(&mut archive, "lib/x86_64-linux-gnu/libgcc_s.so.1")?;
+    for applet in busybox_applets(tree)? {
+        archive.symlink(&format!("usr/lib/busybox/{applet}"), "/usr/bin/busybox");
+    }
+    tree.add_modules(&mut archive, modules)?;
+    Ok(archive)
+}
+
+/// dom0's, with the toolstack and the host's agent.
+pub(crate) fn dom0(tree: &Tree, agent: Vec<u8>) -> Result<Archive> {
+    let mut archive = base(tree, &[MODULES, DOM0_MODULES].concat())?;
+    for program in DOM0_PROGRAMS {
+        tree.add_program(&mut archive, program)?;
+    }
+    let xen = tree.xen_folder()?;
+    for program in XEN_PROGRAMS {
+        let path = format!("{xen}/bin/{program}");
+        tree.add_program(&mut archive, &path)?;
+        archive.symlink(&format!("usr/sbin/{program}"), &format!("/{path}"));
+    }
+    tree.add_program(&mut archive, &format!("{xen}/boot/hvmloader"))?;
+    archive.file("usr/sbin/dom0-agent", 0o755, agent);
+    archive.file("init", 0o755, DOM0_INIT);
+    archive.file("etc/xen/xl.conf", 0o644, XL_CONF);
+    archive.file("etc/xen/scripts/vif-lab", 0o755, VIF_SCRIPT);
+    archive.symlink("etc/xen/scripts/vif-bridge", "vif-lab");
+    archive.file("etc/xen/scripts/block", 0o755, BLOCK_SCRIPT);
+    for folder in ["var/lib/xen", "var/lib/xenstored", "var/log/xen", "share"] {
+        archive.directory(folder);
+    }
+    Ok(archive)
+}
+
+/// Busybox is static and for this machine: it can be asked itself.
+fn busybox_applets(tree: &Tree) -> Result<Vec<String>> {
+    let output = Command::new(tree.find("bin/busybox")?)
+        .arg("--list")
+        .output()
+        .context("busybox --list")?;
+    ensure!(output.status.success(), "busybox --list: {}", output.status);
+    let list = String::from_utf8(output.stdout)?;
+    Ok(list
+        .lines()
+        .filter(|name| *name != "busybox")
+        .map(str::to_owned)
+        .collect())
+}

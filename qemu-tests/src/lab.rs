@@ -1,0 +1,243 @@
+//! The lab on the host's disk: prepared once, then only looked up.
+
+use crate::apt::Apt;
+use crate::progress::Progress;
+use crate::recipe::{
+    self, DOM0_MODULES, DOM0_PROGRAMS, LEFT_OUT, MODULES, PROGRAMS, Suite, XEN_PROGRAMS,
+    content_key,
+};
+use crate::tree::Tree;
+use crate::{host, initrd};
+use anyhow::{Context, Result, bail};
+use flate2::read::GzDecoder;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Changes when the code that builds the initrds does.
+const FORMAT: &[u8] = b"1";
+
+const AGENT: &str = include_str!("bin/dom0-agent.rs");
+const PROTOCOL: &str = include_str!("protocol.rs");
+
+/// A prepared lab: Xen, Linux and dom0's initrd are there.
+#[derive(Clone, Debug)]
+pub struct Lab {
+    folder: PathBuf,
+    tree: Tree,
+    boot: PathBuf,
+}
+
+impl Lab {
+    /// Makes sure that everything a machine needs is there.
+    ///
+    /// The first time this installs QEMU if it is missing (the only thing
+    /// that needs root; `progress` is told the command before it runs) and
+    /// downloads and unpacks about 95 MB of Debian packages below
+    /// [`Lab::folder`]. Later calls take milliseconds. Nothing of Xen is ever
+    /// installed on the host. Interrupted, it goes on where it was; two
+    /// processes wait for each other.
+    ///
+    /// # Errors
+    /// An [`Impossible`](crate::Impossible) (`error.is::<Impossible>()`) when
+    /// this host cannot have a lab: not x86-64 Debian, no QEMU and no root, no
+    /// mirror. Anything else is a fault of the lab.
+    pub fn prepare(progress: &dyn Fn(Progress<'_>)) -> Result<Self> {
+        Self::prepare_suite(Suite::default(), progress)
+    }
+
+    /// [`Lab::prepare`] for a Debian release of one's choice.
+    ///
+    /// # Errors
+    /// Those of [`Lab::prepare`].
+    pub fn prepare_suite(suite: Suite, progress: &dyn Fn(Progress<'_>)) -> Result<Self> {
+        host::require_tools(progress)?;
+        let folder = Self::folder();
+        fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        let lock = File::create(folder.join("lock"))?;
+        if lock.try_lock().is_err() {
+            progress(Progress::Note(
+                "waiting for another run that prepares the lab",
+            ));
+            lock.lock()?;
+        }
+        let suite_folder = folder.join(suite.code_name());
+        let tree = unpacked(&suite_folder, suite, progress)?;
+        let boot = bootable(&suite_folder, &tree, progress)?;
+        Ok(Self { folder, tree, boot })
+    }
+
+    /// Where labs live: `$XEN_LAB_DIR`, or `lab` in cargo's target folder.
+    #[must_use]
+    pub fn folder() -> PathBuf {
+        if let Some(folder) = std::env::var_os("XEN_LAB_DIR") {
+            return PathBuf::from(folder);
+        }
+        let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let workspace = crate_folder.parent().unwrap_or(crate_folder);
+        let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+        workspace.join(target).join("lab")
+    }
+
+    /// Where the folders of single runs are, with their logs.
+    pub(crate) fn runs(&self) -> PathBuf {
+        self.folder.join("runs")
+    }
+
+    /// Xen, as a plain multiboot ELF file.
+    pub(crate) fn xen(&self) -> PathBuf {
+        self.boot.join("xen")
+    }
+
+    /// Linux, for dom0 and for Debian guests.
+    ///
+    /// # Errors
+    /// When the unpacked packages have been tampered with.
+    pub fn linux(&self) -> Result<PathBuf> {
+        self.tree.kernel()
+    }
+
+    pub(crate) fn dom0_initrd(&self) -> PathBuf {
+        self.boot.join("dom0.initrd")
+    }
+
+    pub(crate) fn tree(&self) -> &Tree {
+        &self.tree
+    }
+}
+
+/// The packages' files, in a folder named after the list of packages.
+fn unpacked(folder: &Path, suite: Suite, progress: &dyn Fn(Progress<'_>)) -> Result<Tree> {
+    let parts = [suite.packages().join(" "), LEFT_OUT.join(" ")];
+    let key = content_key(parts.iter().map(|part| part.as_bytes()));
+    let root = folder.join(format!("packages-{key}"));
+    let tree = Tree::new(root.clone());
+    if root.is_dir() {
+        return Ok(tree);
+    }
+    progress(Progress::Note(
+        "asking Debian's mirror what the lab's packages are",
+    ));
+    let apt = Apt::new(folder.join("apt"), suite)?;
+    apt.update()?;
+    let plan = apt.plan()?;
+    apt.fetch(&plan, progress)?;
+    let beside = folder.join("packages.partial");
+    remove(&beside)?;
+    apt.unpack(&plan, &beside, progress)?;
+    index_modules(&Tree::new(beside.clone()))?;
+    remove_others(folder, "packages-")?;
+    fs::rename(&beside, &root)?;
+    Ok(tree)
+}
+
+/// Runs the packages' own depmod, by their own loader.
+fn index_modules(tree: &Tree) -> Result<()> {
+    let libraries = ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"]
+        .map(|path| tree.root().join(path).display().to_string());
+    let output = Command::new(tree.find("lib64/ld-linux-x86-64.so.2")?)
+        .args(["--argv0", "depmod", "--library-path", &libraries.join(":")])
+        .arg(tree.find("bin/kmod")?)
+        .arg("-b")
+        .arg(tree.root())
+        .arg(tree.kernel_release()?)
+        .output()?;
+    if !output.status.success() {
+        bail!("depmod: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
+}
+
+/// Xen and dom0's initrd, in a folder named after all that goes into them.
+fn bootable(folder: &Path, tree: &Tree, progress: &dyn Fn(Progress<'_>)) -> Result<PathBuf> {
+    let lists = [PROGRAMS, DOM0_PROGRAMS, XEN_PROGRAMS, MODULES, DOM0_MODULES];
+    let lists = lists.map(|list| list.join(" "));
+    let texts = [
+        AGENT,
+        PROTOCOL,
+        initrd::DOM0_INIT,
+        initrd::VIF_SCRIPT,
+        initrd::BLOCK_SCRIPT,
+        initrd::XL_CONF,
+        recipe::PROTOCOLS,
+    ];
+    let root = tree.root().display().to_string();
+    let parts = lists
+        .iter()
+        .map(String::as_str)
+        .chain(texts)
+        .chain([root.as_str()]);
+    let key = content_key(parts.map(str::as_bytes).chain([FORMAT]));
+    let boot = folder.join(format!("boot-{key}"));
+    if boot.is_dir() {
+        return Ok(boot);
+    }
+    progress(Progress::Note("building dom0's initrd"));
+    let beside = folder.join("boot.partial");
+    remove(&beside)?;
+    fs::create_dir_all(&beside)?;
+    let xen = tree.only("boot", |name| {
+        name.starts_with("xen-") && name.ends_with(".gz")
+    })?;
+    let mut elf = Vec::new();
+    GzDecoder::new(File::open(tree.find(&format!("boot/{xen}"))?)?).read_to_end(&mut elf)?;
+    fs::write(beside.join("xen"), elf)?;
+    let agent = build_agent(&beside)?;
+    let initrd = initrd::dom0(tree, agent)?.gzip()?;
+    fs::write(beside.join("dom0.initrd"), initrd)?;
+    remove_others(folder, "boot-")?;
+    fs::rename(&beside, &boot)?;
+    Ok(boot)
+}
+
+/// Compiles the agent so that it needs nothing of dom0 but the kernel.
+fn build_agent(folder: &Path) -> Result<Vec<u8>> {
+    let source = folder.join("agent");
+    fs::create_dir_all(source.join("bin"))?;
+    fs::write(source.join("protocol.rs"), PROTOCOL)?;
+    fs::write(source.join("bin/dom0-agent.rs"), AGENT)?;
+    let program = source.join("dom0-agent");
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(rustc)
+        .args([
+            "--edition",
+            "2024",
+            "-C",
+            "opt-level=s",
+            "-C",
+            "strip=symbols",
+        ])
+        .args(["-C", "target-feature=+crt-static", "-o"])
+        .arg(&program)
+        .arg(source.join("bin/dom0-agent.rs"))
+        .output()
+        .context("rustc, which builds the lab's agent for dom0")?;
+    if !output.status.success() {
+        bail!(
+            "building dom0's agent: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    Ok(fs::read(&program)?)
+}
+
+fn remove(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| folder.display().to_string())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Older recipes' results would only take space.
+fn remove_others(folder: &Path, prefix: &str) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,458 @@
+//! One boot of Xen and dom0 in QEMU.
+
+use crate::channel::{Channel, Command, Output, Running, Stream};
+use crate::lab::Lab;
+use crate::qemu::{self, Iommu, Process};
+use anyhow::{Context, Result, anyhow, bail};
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+use tempfile::TempDir;
+
+/// How often a boot that froze is tried again.
+const BOOTS: u32 = 3;
+
+/// Folders of finished runs that are kept.
+const KEPT_RUNS: usize = 20;
+
+/// What one machine is like.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// A word for the run's folder.
+    pub name: String,
+    /// The machine's memory, in MiB.
+    pub memory_mib: u32,
+    /// dom0's share of it, in MiB.
+    pub dom0_memory_mib: u32,
+    /// Its IOMMU; passthrough needs one.
+    pub iommu: Iommu,
+    /// More arguments for QEMU, such as a card to pass through. The slots 1d
+    /// and 1e of pcie.0 are taken.
+    pub qemu_arguments: Vec<String>,
+    /// How long one boot may take.
+    pub boot_limit: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            name: "machine".to_owned(),
+            memory_mib: 3072,
+            dom0_memory_mib: 768,
+            iommu: Iommu::Absent,
+            qemu_arguments: Vec::new(),
+            boot_limit: Duration::from_secs(180),
+        }
+    }
+}
+
+/// A running machine. All methods take `&self`, so tests in several threads
+/// can share one. Dropping it saves the logs and ends it.
+pub struct Machine {
+    process: Process,
+    channel: Arc<Channel>,
+    run: PathBuf,
+    started: Instant,
+    log: Mutex<File>,
+    // Unix sockets have short names: not in a deep target folder.
+    _socket: TempDir,
+}
+
+impl Machine {
+    /// Boots Xen and dom0 until commands can be run there.
+    ///
+    /// A boot that freezes (an RCU stall, which one in some dozens does under
+    /// emulation) is repeated.
+    ///
+    /// # Errors
+    /// When it does not boot; the error ends with the console's last lines.
+    pub fn start(lab: &Lab, options: &Options) -> Result<Self> {
+        let mut last = None;
+        for _ in 0..BOOTS {
+            match Self::boot(lab, options)? {
+                Boot::Ready(machine) => return Ok(*machine),
+                Boot::Frozen(why) => last = Some(why),
+            }
+        }
+        Err(last.unwrap_or_else(|| anyhow!("no boot was tried")))
+            .context(format!("{BOOTS} boots froze"))
+    }
+
+    fn boot(lab: &Lab, options: &Options) -> Result<Boot> {
+        let run = new_run(&lab.runs(), &options.name)?;
+        let socket = tempfile::Builder::new().prefix("xen-lab-").tempdir()?;
+        let path = socket.path().join("agent");
+        let process = Process::start(qemu::command(lab, options, &run, &path)?)?;
+        fs::write(run.join("pid"), process.pid().to_string())?;
+        let started = Instant::now();
+        let channel = Arc::new(Channel::new(connect(&path, &process, &run)?)?);
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(run.join("commands.log"))?;
+        let machine = Self {
+            process,
+            channel,
+            run,
+            started,
+            log: Mutex::new(log),
+            _socket: socket,
+        };
+        loop {
+            if let Some(status) = machine.process.ended(Duration::ZERO) {
+                bail!(
+                    "QEMU ended during boot with {status}\n{}",
+                    machine.last_words()
+                );
+            }
+            if let Ok(true) = machine.channel.said_hello(Duration::from_millis(250)) {
+                return Ok(Boot::Ready(Box::new(machine)));
+            }
+            let stalled = machine.console_log().contains("rcu: INFO:");
+            if stalled || started.elapsed() > options.boot_limit {
+                let why = machine.last_words();
+                return Ok(Boot::Frozen(anyhow!("dom0 is not up\n{why}")));
+            }
+        }
+    }
+
+    /// Runs a bash script in dom0 and returns its standard output.
+    ///
+    /// # Errors
+    /// When it does not end with exit code 0 within
+    /// [`Command::DEFAULT_LIMIT`]; the error shows what it wrote.
+    pub fn dom0(&self, script: &str) -> Result<String> {
+        self.check(&Command::bash(script))
+    }
+
+    /// Runs a command and returns its standard output.
+    ///
+    /// # Errors
+    /// When it does not end with exit code 0; the error shows what it wrote.
+    pub fn check(&self, command: &Command) -> Result<String> {
+        let output = self.run(command)?;
+        if !output.status.is_success() {
+            bail!(
+                "in dom0, `{}`: {}\n{}{}",
+                command.describe(),
+                output.status,
+                output.text(),
+                output.errors()
+            );
+        }
+        Ok(output.text())
+    }
+
+    /// Runs a command to its end, whatever that is.
+    ///
+    /// # Errors
+    /// When it cannot be started or dom0 does not answer any more.
+    pub fn run(&self, command: &Command) -> Result<Output> {
+        let began = self.started.elapsed();
+        let result = self.spawn(command).and_then(Running::wait);
+        let took = (self.started.elapsed() - began).as_secs_f32();
+        let what = command.describe();
+        let began = began.as_secs_f32();
+        let line = match &result {
+            Ok(output) => format!(
+                "{began:8.3} +{took:.3} s, {}: {what}\n{}{}",
+                output.status,
+                output.text(),
+                output.errors()
+            ),
+            Err(error) => format!("{began:8.3} +{took:.3} s, {error:#}: {what}"),
+        };
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        writeln!(log, "{}", line.trim_end())?;
+        result
+    }
+
+    /// Starts a command and returns at once.
+    ///
+    /// # Errors
+    /// When the machine is gone.
+    pub fn spawn(&self, command: &Command) -> Result<Running> {
+        self.channel.start(command)
+    }
+
+    /// Writes a file in dom0, whose folder must exist. For megabytes use
+    /// [`Machine::share`].
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn put(&self, path: &str, content: &[u8]) -> Result<()> {
+        let command = Command::new(["bash", "-c", "cat > \"$0\"", path]);
+        self.check(&command.stdin(content)).map(drop)
+    }
+
+    /// Reads a file in dom0.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn get(&self, path: &str) -> Result<Vec<u8>> {
+        let output = self.run(&Command::new(["cat", "--", path]))?;
+        if !output.status.is_success() {
+            bail!("{path} in dom0: {}", output.errors());
+        }
+        Ok(output.stdout)
+    }
+
+    /// A folder of the host that dom0 sees as `/share`.
+    #[must_use]
+    pub fn share(&self) -> PathBuf {
+        self.run.join("share")
+    }
+
+    /// All that guests of this name have written to their consoles.
+    ///
+    /// # Errors
+    /// When dom0 does not answer. A guest without output is no error.
+    pub fn guest_console(&self, name: &str) -> Result<String> {
+        self.dom0(&format!(
+            "cat '/var/log/xen/guest-{name}.log' 2>/dev/null || true"
+        ))
+    }
+
+    /// Waits until the console of a guest holds `text`, and returns the whole.
+    ///
+    /// # Errors
+    /// When it has not come after `limit`; the error shows what has.
+    pub fn wait_for_console(&self, name: &str, text: &str, limit: Duration) -> Result<String> {
+        // The waiting is done in dom0: asking over and over would take CPU
+        // from the guest.
+        let script = format!(
+            "until grep -qF -- \"$1\" '/var/log/xen/guest-{name}.log' 2>/dev/null; do sleep 0.1; done"
+        );
+        let command = Command::new(["bash", "-c", &script, "bash", text]).limit(limit);
+        let output = self.run(&command)?;
+        let console = self.guest_console(name)?;
+        if !output.status.is_success() {
+            bail!(
+                "guest {name} did not say {text:?} within {} s; its console:\n{console}",
+                limit.as_secs()
+            );
+        }
+        Ok(console)
+    }
+
+    /// What Xen and dom0's Linux have written to the serial console.
+    #[must_use]
+    pub fn console_log(&self) -> String {
+        let bytes = fs::read(self.run.join("console.log")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// The run's folder: console.log, qemu.log, commands.log, share/, and in
+    /// the end dom0-logs/ with the guests' consoles.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.run
+    }
+
+    /// QEMU's process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// The time since QEMU was started.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Connects the terminal to a shell in dom0 until that shell ends.
+    ///
+    /// # Errors
+    /// When the machine is gone.
+    pub fn shell(&self) -> Result<()> {
+        let terminal = Terminal::raw();
+        let size = terminal.size();
+        let script = format!(
+            "export TERM=xterm; exec script -qfec \"stty {size} 2>/dev/null; exec bash --login -i\" /dev/null"
+        );
+        let day = Duration::from_secs(24 * 3600);
+        let running = self.spawn(&Command::bash(script).limit(day))?;
+        let stdin = running.stdin();
+        // Nothing can interrupt a read of the terminal: this thread is left
+        // behind, and ends with the process.
+        thread::spawn(move || {
+            let mut buffer = [0; 1024];
+            while let Ok(length @ 1..) = std::io::stdin().read(&mut buffer) {
+                if stdin.write(&buffer[..length]).is_err() {
+                    return;
+                }
+            }
+            let _ = stdin.end();
+        });
+        running.follow(|stream, bytes| {
+            let _ = match stream {
+                Stream::Stdout => std::io::stdout().write_all(bytes),
+                Stream::Stderr => std::io::stderr().write_all(bytes),
+            };
+            let _ = std::io::stdout().flush();
+        })?;
+        Ok(())
+    }
+
+    /// Leaves the machine to its user: a dom0 shell on the terminal, and when
+    /// that ends a clean stop.
+    ///
+    /// # Errors
+    /// When the machine is gone.
+    pub fn keep(self) -> Result<()> {
+        eprintln!(
+            "lab: a shell in dom0; /share is {}; `exit` stops the machine",
+            self.share().display()
+        );
+        self.shell()?;
+        self.stop()
+    }
+
+    /// Saves the logs, powers off and waits for the end of QEMU.
+    ///
+    /// # Errors
+    /// When it had to be killed.
+    pub fn stop(self) -> Result<()> {
+        self.save_logs();
+        self.channel.power_off()?;
+        if self.process.ended(Duration::from_secs(30)).is_none() {
+            self.process.kill();
+            bail!(
+                "dom0 did not power off and was killed\n{}",
+                self.last_words()
+            );
+        }
+        Ok(())
+    }
+
+    /// Copies dom0's /var/log/xen to `dom0-logs` in the run's folder.
+    fn save_logs(&self) {
+        let script = "cp -r /var/log/xen /share/.logs; xl dmesg > /share/.logs/xl-dmesg.log; sync";
+        let saved = self
+            .spawn(&Command::bash(script).limit(Duration::from_secs(15)))
+            .and_then(Running::wait);
+        if saved.is_ok() {
+            let _ = fs::rename(self.share().join(".logs"), self.run.join("dom0-logs"));
+        }
+    }
+
+    fn last_words(&self) -> String {
+        let console = self.console_log();
+        let lines: Vec<&str> = console.lines().collect();
+        let qemu = fs::read_to_string(self.run.join("qemu.log")).unwrap_or_default();
+        format!(
+            "{}{}\n(all of it in {})",
+            qemu,
+            lines[lines.len().saturating_sub(20)..].join("\n"),
+            self.run.display()
+        )
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if self.process.ended(Duration::ZERO).is_none() {
+            self.save_logs();
+            self.process.kill();
+        }
+        let _ = fs::remove_file(self.run.join("pid"));
+    }
+}
+
+enum Boot {
+    Ready(Box<Machine>),
+    Frozen(anyhow::Error),
+}
+
+/// Waits for QEMU's socket.
+fn connect(path: &Path, process: &Process, run: &Path) -> Result<UnixStream> {
+    loop {
+        match UnixStream::connect(path) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => {
+                if let Some(status) = process.ended(Duration::from_millis(20)) {
+                    let log = fs::read_to_string(run.join("qemu.log")).unwrap_or_default();
+                    return Err(error).context(format!("QEMU ended with {status}: {log}"));
+                }
+            }
+        }
+    }
+}
+
+/// Makes the folder of a new run, and removes the oldest finished ones.
+fn new_run(runs: &Path, name: &str) -> Result<PathBuf> {
+    static NUMBER: AtomicU32 = AtomicU32::new(1);
+    fs::create_dir_all(runs)?;
+    let mut old: Vec<(SystemTime, PathBuf)> = fs::read_dir(runs)?
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            Some((entry.metadata().ok()?.modified().ok()?, entry.path()))
+        })
+        .filter(|(_, path)| !is_alive(path))
+        .collect();
+    old.sort();
+    for (_, path) in &old[..old.len().saturating_sub(KEPT_RUNS)] {
+        let _ = fs::remove_dir_all(path);
+    }
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let seconds = SystemTime::UNIX_EPOCH.elapsed()?.as_secs();
+    let run = runs.join(format!("{seconds}-{name}-{}-{number}", process::id()));
+    fs::create_dir_all(run.join("share")).with_context(|| run.display().to_string())?;
+    Ok(run)
+}
+
+fn is_alive(run: &Path) -> bool {
+    fs::read_to_string(run.join("pid"))
+        .is_ok_and(|pid| Path::new("/proc").join(pid.trim()).exists())
+}
+
+/// The user's terminal in raw mode, and back when dropped.
+struct Terminal {
+    saved: Option<String>,
+}
+
+impl Terminal {
+    fn raw() -> Self {
+        let saved = stty(&["-g"]);
+        if saved.is_some() {
+            stty(&["raw", "-echo"]);
+        }
+        Self { saved }
+    }
+
+    /// As arguments of stty.
+    fn size(&self) -> String {
+        match stty(&["size"]).as_deref().map(str::split_whitespace) {
+            Some(mut words) => match (words.next(), words.next()) {
+                (Some(rows), Some(columns)) => format!("rows {rows} cols {columns}"),
+                _ => String::new(),
+            },
+            None => String::new(),
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        if let Some(saved) = &self.saved {
+            stty(&[saved]);
+        }
+    }
+}
+
+fn stty(arguments: &[&str]) -> Option<String> {
+    let output = process::Command::new("stty")
+        .args(arguments)
+        .stdin(process::Stdio::inherit())
+        .output()
+        .ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.trim().to_owned())
+}

@@ -1,0 +1,209 @@
+//! What the lab is made of: packages, programs, kernel modules.
+
+/// The Debian release dom0 and its guests are taken from.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Suite {
+    /// Debian 12: Xen 4.17, Linux 6.1.
+    #[default]
+    Bookworm,
+}
+
+impl Suite {
+    /// Debian's code name, as in a sources entry.
+    #[must_use]
+    pub fn code_name(self) -> &'static str {
+        match self {
+            Self::Bookworm => "bookworm",
+        }
+    }
+
+    /// The packages to unpack; apt adds what they depend on.
+    pub(crate) fn packages(self) -> Vec<&'static str> {
+        let xen: &[&str] = match self {
+            Self::Bookworm => &["xen-hypervisor-4.17-amd64", "xen-utils-4.17"],
+        };
+        [xen, PACKAGES].concat()
+    }
+}
+
+const PACKAGES: &[&str] = &[
+    "bash",
+    "bridge-utils",
+    "bsdutils",
+    "busybox-static",
+    "conntrack",
+    "ethtool",
+    "iperf3",
+    "iproute2",
+    "iputils-ping",
+    "kmod",
+    "linux-image-amd64",
+    "netcat-openbsd",
+    "nftables",
+    "socat",
+    "tcpdump",
+    "xen-utils-common",
+    "xenstore-utils",
+];
+
+/// Dependencies that nothing in an initrd without dpkg, perl and python uses.
+pub(crate) const LEFT_OUT: &[&str] = &[
+    "adduser",
+    "base-files",
+    "coreutils",
+    "debconf",
+    "debianutils",
+    "dpkg",
+    "init-system-helpers",
+    "initramfs-tools",
+    "linux-base",
+    "lsb-base",
+    "mawk",
+    "media-types",
+    "passwd",
+    "perl",
+    "perl-base",
+    "python3",
+    "sensible-utils",
+    "sysvinit-utils",
+    "tar",
+    "ucf",
+    "udev",
+];
+
+/// Programs every Linux of the lab has.
+pub(crate) const PROGRAMS: &[&str] = &[
+    "bin/bash",
+    "bin/ip",
+    "bin/kmod",
+    "bin/lsmod",
+    "bin/nc.openbsd",
+    "bin/ping",
+    "bin/ss",
+    "sbin/bridge",
+    "sbin/depmod",
+    "sbin/ethtool",
+    "sbin/insmod",
+    "sbin/modinfo",
+    "sbin/modprobe",
+    "sbin/rmmod",
+    "sbin/tc",
+    "usr/bin/iperf3",
+    "usr/bin/socat",
+    "usr/bin/tcpdump",
+    "usr/sbin/conntrack",
+    "usr/sbin/nft",
+];
+
+/// Programs dom0 has besides [`PROGRAMS`] and Xen's own.
+pub(crate) const DOM0_PROGRAMS: &[&str] = &[
+    "sbin/brctl",
+    "usr/bin/script",
+    "usr/bin/vchan-socket-proxy",
+    "usr/bin/xenstore",
+    "usr/bin/xenstore-chmod",
+    "usr/bin/xenstore-control",
+    "usr/bin/xenstore-exists",
+    "usr/bin/xenstore-list",
+    "usr/bin/xenstore-ls",
+    "usr/bin/xenstore-read",
+    "usr/bin/xenstore-rm",
+    "usr/bin/xenstore-watch",
+    "usr/bin/xenstore-write",
+    "usr/sbin/gdbsx",
+];
+
+/// Programs in Xen's private folder.
+pub(crate) const XEN_PROGRAMS: &[&str] = &[
+    "libxl-save-helper",
+    "lsevtchn",
+    "readnotes",
+    "xen-cpuid",
+    "xen-hvmctx",
+    "xen-init-dom0",
+    "xenconsole",
+    "xenconsoled",
+    "xenctx",
+    "xenperf",
+    "xenpm",
+    "xenstored",
+    "xentop",
+    "xl",
+];
+
+/// Modules by name or, with a `/`, by the start of their path; dependencies follow.
+pub(crate) const MODULES: &[&str] = &[
+    "kernel/net/bridge/netfilter/nft_",
+    "kernel/net/ipv4/netfilter/nf_",
+    "kernel/net/ipv4/netfilter/nft_",
+    "kernel/net/ipv6/netfilter/nf_",
+    "kernel/net/ipv6/netfilter/nft_",
+    "kernel/net/netfilter/nf_",
+    "kernel/net/netfilter/nfnetlink",
+    "kernel/net/netfilter/nft_",
+    "8021q",
+    "crc32c_generic",
+    "dummy",
+    "libcrc32c",
+    "tun",
+    "veth",
+    "xen-netfront",
+];
+
+/// Modules dom0 has besides [`MODULES`].
+pub(crate) const DOM0_MODULES: &[&str] = &[
+    "9p",
+    "9pnet_virtio",
+    "act_mirred",
+    "bridge",
+    "br_netfilter",
+    "cls_u32",
+    "ifb",
+    "ip_tables",
+    "loop",
+    "pktgen",
+    "sch_ingress",
+    "sch_netem",
+    "virtio_console",
+    "virtio_pci",
+    "xen-blkback",
+    "xen-evtchn",
+    "xen-gntalloc",
+    "xen-gntdev",
+    "xen-netback",
+    "xen-pciback",
+    "xen-privcmd",
+    "xenfs",
+];
+
+/// What getprotobyname must know for nft to parse a ruleset.
+pub(crate) const PROTOCOLS: &str = "\
+icmp 1 ICMP\nigmp 2 IGMP\ntcp 6 TCP\nudp 17 UDP\nipv6-icmp 58 IPv6-ICMP\nsctp 132 SCTP\n";
+
+/// A name for content: FNV-1a over every part, lengths included.
+pub(crate) fn content_key<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    let mut add = |bytes: &[u8]| {
+        for &byte in bytes {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+        }
+    };
+    for part in parts {
+        add(&part.len().to_le_bytes());
+        add(part);
+    }
+    format!("{hash:016x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::content_key;
+
+    #[test]
+    fn a_content_key_depends_on_every_part_and_on_where_it_ends() {
+        let key = |parts: &[&str]| content_key(parts.iter().map(|part| part.as_bytes()));
+        assert_eq!(key(&["ab", "c"]), key(&["ab", "c"]));
+        assert_ne!(key(&["ab", "c"]), key(&["a", "bc"]));
+        assert_ne!(key(&["ab", "c"]), key(&["ab", "d"]));
+    }
+}

@@ -1,0 +1,3 @@
+//! The lab's own tests.
+
+fn main() {}
