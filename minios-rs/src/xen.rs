@@ -108,3 +108,115 @@ pub trait Xen: Clone + 'static {
     /// Time since the domain started. Monotonic; cheap enough for once a batch, not once a packet.
     fn now(&self) -> Instant;
 }
+
+/// A page and the one grant of it, ended when this is dropped.
+///
+/// A page that the peer still maps by then is never used again: it is leaked on purpose, with its
+/// grant. [`Granted::end`] gives it back for another attempt instead.
+pub struct Granted<X: Xen> {
+    xen: X,
+    /// Away only between ending the grant and dropping.
+    page: Option<X::Page>,
+    reference: GrantRef,
+}
+
+impl<X: Xen> Granted<X> {
+    /// Allocates a zeroed page and grants it.
+    ///
+    /// # Errors
+    /// [`ResourceError`].
+    pub fn allocate(xen: &X, to: DomId, access: Access) -> Result<Self, ResourceError> {
+        let page = xen.allocate_page()?;
+        Ok(Self::new(xen, to, page, access)?)
+    }
+
+    /// Grants a page.
+    ///
+    /// # Errors
+    /// [`GrantError::Full`].
+    pub fn new(xen: &X, to: DomId, page: X::Page, access: Access) -> Result<Self, GrantError> {
+        let reference = xen.grant(to, &page, access)?;
+        Ok(Self { xen: xen.clone(), page: Some(page), reference })
+    }
+
+    /// The reference the peer uses.
+    pub fn reference(&self) -> GrantRef {
+        self.reference
+    }
+
+    /// The page.
+    pub fn page(&self) -> &X::Page {
+        self.page.as_ref().expect("the page leaves only with the grant")
+    }
+
+    /// Ends the grant and gives the page back.
+    ///
+    /// # Errors
+    /// `self`, if the peer still uses the page.
+    pub fn end(mut self) -> Result<X::Page, Self> {
+        match self.xen.end_access(self.reference) {
+            Ok(()) => Ok(self.page.take().expect("the page leaves only with the grant")),
+            Err(_) => Err(self),
+        }
+    }
+}
+
+impl<X: Xen> Drop for Granted<X> {
+    fn drop(&mut self) {
+        if let Some(page) = self.page.take()
+            && self.xen.end_access(self.reference).is_err()
+        {
+            log::warn!("a page is lost: the peer still uses grant {}", self.reference.0);
+            core::mem::forget(page);
+        }
+    }
+}
+
+/// A port, closed when this is dropped.
+pub struct BoundPort<X: Xen> {
+    xen: X,
+    port: Port,
+}
+
+impl<X: Xen> BoundPort<X> {
+    /// A port that `remote` may bind to.
+    ///
+    /// # Errors
+    /// Xen's.
+    pub fn allocate(xen: &X, remote: DomId) -> Result<Self, Errno> {
+        Ok(Self { xen: xen.clone(), port: xen.allocate_port(remote)? })
+    }
+
+    /// Its number.
+    pub fn number(&self) -> Port {
+        self.port
+    }
+
+    /// Sends an event.
+    ///
+    /// # Errors
+    /// Xen's.
+    pub fn notify(&self) -> Result<(), Errno> {
+        self.xen.notify(self.port)
+    }
+}
+
+impl<X: Xen> Drop for BoundPort<X> {
+    fn drop(&mut self) {
+        self.xen.close_port(self.port);
+    }
+}
+
+/// What a device could not get from Xen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum ResourceError {
+    /// No page.
+    #[error(transparent)]
+    Memory(#[from] OutOfMemory),
+    /// No grant.
+    #[error(transparent)]
+    Grant(#[from] GrantError),
+    /// No port.
+    #[error("no event channel: {0}")]
+    Port(#[from] Errno),
+}

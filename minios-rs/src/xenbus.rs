@@ -1,1 +1,308 @@
-//! xenbus
+//! The handshake both ends of every device go through, whatever the device.
+//!
+//! The toolstack makes two directories, one in each domain, each naming the other. Each end writes
+//! its [`XenbusState`] there and watches the other's. [`Device`] is a frontend's view of that; a
+//! driver reads top to bottom:
+//!
+//! ```no_run
+//! # use minios_rs::{xen::Xen, xenstore::Client, xenbus::{Device, Error, XenbusState}};
+//! # async fn connect<X: Xen>(store: &Client<X>) -> Result<(), Error> {
+//! let mut device = Device::frontend(store, "vbd", 51712).await?;
+//! device.wait_for(&[XenbusState::INIT_WAIT]).await?;
+//! device.publish(&[("ring-ref", "8"), ("event-channel", "5")], XenbusState::INITIALISED).await?;
+//! device.wait_for(&[XenbusState::CONNECTED]).await?;
+//! # Ok(())
+//! # }
+//! ```
+
+#![forbid(unsafe_code)]
+
+pub use crate::abi::io::xenbus::XenbusState;
+
+use crate::xen::{DomId, Errno, Xen};
+use crate::xenstore::{self, Client, Watch};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use thiserror::Error;
+
+/// Devices that [`refuse_unknown`] answers for at a time.
+pub const REFUSED_MAX: usize = 64;
+
+/// Why a handshake failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Error {
+    /// xenstore failed.
+    #[error(transparent)]
+    Xenstore(#[from] xenstore::Error),
+    /// The backend closes or has closed.
+    #[error("the backend closed the device")]
+    Closing,
+    /// The backend's directory is gone, or the device's own.
+    #[error("the device is gone from xenstore")]
+    Gone,
+}
+
+/// A device's place under `device/`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DeviceId {
+    /// `vif`, `vbd`, `pci`, …
+    pub class: String,
+    /// Its name in the class; a number for all classes known today.
+    pub index: String,
+}
+
+impl DeviceId {
+    /// Its directory, relative to the domain's home.
+    pub fn node(&self) -> String {
+        format!("device/{}/{}", self.class, self.index)
+    }
+}
+
+/// Every device the toolstack has given the domain, by class and index.
+///
+/// # Errors
+/// xenstore's.
+pub async fn devices<X: Xen>(xenstore: &Client<X>) -> Result<Vec<DeviceId>, xenstore::Error> {
+    let mut devices = Vec::new();
+    for class in children(xenstore, "device").await? {
+        // Not a class: where the toolstack says how to suspend.
+        if class == "suspend" {
+            continue;
+        }
+        for index in children(xenstore, &format!("device/{class}")).await? {
+            devices.push(DeviceId { class: class.clone(), index });
+        }
+    }
+    devices.sort();
+    Ok(devices)
+}
+
+async fn children<X: Xen>(xenstore: &Client<X>, path: &str) -> Result<Vec<String>, xenstore::Error> {
+    match xenstore.directory(path).await {
+        Err(error) if error.is_not_found() => Ok(Vec::new()),
+        other => other,
+    }
+}
+
+/// One end of a device: this domain's directory, and the other end's.
+pub struct Device<X: Xen> {
+    xenstore: Client<X>,
+    node: String,
+    other: String,
+    other_id: DomId,
+    watch: Watch<X>,
+}
+
+impl<X: Xen> Device<X> {
+    /// The frontend of a device, watching its backend's state.
+    ///
+    /// # Errors
+    /// [`Error::Gone`] if the toolstack made no such device.
+    pub async fn frontend(xenstore: &Client<X>, class: &str, index: u32) -> Result<Self, Error> {
+        Self::open(xenstore, format!("device/{class}/{index}")).await
+    }
+
+    async fn open(xenstore: &Client<X>, node: String) -> Result<Self, Error> {
+        let gone = |error: xenstore::Error| if error.is_not_found() { Error::Gone } else { error.into() };
+        let other = xenstore.read_text(&format!("{node}/backend")).await.map_err(gone)?;
+        let other_id = xenstore.read_number(&format!("{node}/backend-id")).await.map_err(gone)?;
+        let watch = xenstore.watch(&format!("{other}/state")).await?;
+        Ok(Self { xenstore: xenstore.clone(), node, other, other_id: DomId(other_id), watch })
+    }
+
+    /// This end's directory, relative to the domain's home.
+    pub fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// The other end's directory.
+    pub fn other(&self) -> &str {
+        &self.other
+    }
+
+    /// The domain of the other end.
+    pub fn other_id(&self) -> DomId {
+        self.other_id
+    }
+
+    /// The connection the handshake uses.
+    pub fn xenstore(&self) -> &Client<X> {
+        &self.xenstore
+    }
+
+    /// The other end's state; [`XenbusState::UNKNOWN`] if its node is gone or holds no number.
+    ///
+    /// # Errors
+    /// xenstore's.
+    pub async fn other_state(&self) -> Result<XenbusState, Error> {
+        state_at(&self.xenstore, &self.other).await
+    }
+
+    /// This end's state.
+    ///
+    /// # Errors
+    /// xenstore's.
+    pub async fn own_state(&self) -> Result<XenbusState, Error> {
+        state_at(&self.xenstore, &self.node).await
+    }
+
+    /// Waits until the other end is in one of these states, and says which.
+    ///
+    /// # Errors
+    /// [`Error::Closing`] if it goes to Closing or Closed instead, [`Error::Gone`] if its
+    /// directory goes away.
+    pub async fn wait_for(&mut self, wanted: &[XenbusState]) -> Result<XenbusState, Error> {
+        loop {
+            let state = self.other_state().await?;
+            if wanted.contains(&state) {
+                return Ok(state);
+            }
+            match state {
+                XenbusState::CLOSING | XenbusState::CLOSED => return Err(Error::Closing),
+                XenbusState::UNKNOWN => return Err(Error::Gone),
+                _ => {}
+            }
+            self.watch.next().await?;
+        }
+    }
+
+    /// Waits until the other end closes, has closed or is gone.
+    ///
+    /// # Errors
+    /// xenstore's.
+    pub async fn wait_for_end(&mut self) -> Result<(), Error> {
+        match self.wait_for(&[]).await {
+            Ok(_) | Err(Error::Closing | Error::Gone) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes this end's state, if its directory is still there: a detached device's must not be
+    /// brought back to life.
+    ///
+    /// # Errors
+    /// [`Error::Gone`], or xenstore's.
+    pub async fn switch_to(&self, state: XenbusState) -> Result<(), Error> {
+        self.publish(&[], state).await
+    }
+
+    /// Writes keys below this end's directory and its state, all at once.
+    ///
+    /// # Errors
+    /// [`Error::Gone`], or xenstore's.
+    pub async fn publish(&self, keys: &[(&str, &str)], state: XenbusState) -> Result<(), Error> {
+        publish(&self.xenstore, &self.node, keys, state).await
+    }
+
+    /// Refuses the device to the end: whenever the backend closes, answers Closed.
+    ///
+    /// # Errors
+    /// xenstore's.
+    pub async fn refuse(&mut self) -> Result<(), Error> {
+        self.wait_for_end().await?;
+        match self.switch_to(XenbusState::CLOSED).await {
+            Err(Error::Gone) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Gives the device up: the reason goes where the administrator looks (`error/…/error`), the
+    /// state to Closing.
+    ///
+    /// # Errors
+    /// xenstore's.
+    pub async fn fatal(&self, errno: Errno, reason: &str) -> Result<(), Error> {
+        let place = format!("error/{}/error", self.node);
+        // Full quotas must not keep the device from closing.
+        let _ = self.xenstore.write(&place, format!("{} {reason}", errno.0)).await;
+        log::error!("{}: {reason}", self.node);
+        self.switch_to(XenbusState::CLOSING).await
+    }
+}
+
+async fn state_at<X: Xen>(xenstore: &Client<X>, directory: &str) -> Result<XenbusState, Error> {
+    match xenstore.read_number(&format!("{directory}/state")).await {
+        Ok(state) => Ok(XenbusState(state)),
+        Err(error) if error.is_not_found() || error == xenstore::Error::BadValue => Ok(XenbusState::UNKNOWN),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn publish<X: Xen>(
+    xenstore: &Client<X>,
+    node: &str,
+    keys: &[(&str, &str)],
+    state: XenbusState,
+) -> Result<(), Error> {
+    let written = xenstore.transaction(async |transaction| {
+        // A write would make the directory of a device that is gone anew.
+        transaction.read(&format!("{node}/state")).await?;
+        for (key, value) in keys {
+            transaction.write(&format!("{node}/{key}"), value).await?;
+        }
+        transaction.write(&format!("{node}/state"), state.0.to_string()).await
+    });
+    match written.await {
+        Err(error) if error.is_not_found() => Err(Error::Gone),
+        other => Ok(other?),
+    }
+}
+
+/// Answers for devices of classes nobody here drives: Closing with Closed, as the toolstack waits
+/// for it. Ends only with the xenstore connection; run it as a task.
+///
+/// # Errors
+/// xenstore's.
+pub async fn refuse_unknown<X: Xen>(xenstore: Client<X>, known: &[&str]) -> Result<(), Error> {
+    let mut watch = xenstore.watch("device").await?;
+    let mut watched: Vec<(DeviceId, String)> = Vec::new();
+    loop {
+        let devices = devices(&xenstore).await?;
+        watched.retain(|(device, state)| {
+            let stays = devices.contains(device);
+            if !stays {
+                watch.remove(state);
+            }
+            stays
+        });
+        for device in devices {
+            if known.contains(&device.class.as_str()) {
+                continue;
+            }
+            if watched.len() < REFUSED_MAX
+                && !watched.iter().any(|(other, _)| *other == device)
+                && let Ok(backend) = xenstore.read_text(&format!("{}/backend", device.node())).await
+            {
+                let state = format!("{backend}/state");
+                // A value that is no path is the toolstack's mistake, and nothing to watch.
+                if watch.add(&state).await.is_ok() {
+                    watched.push((device.clone(), state));
+                }
+            }
+            refuse(&xenstore, &device).await?;
+        }
+        watch.next().await?;
+    }
+}
+
+/// Writes Closed if the device's backend is closing.
+async fn refuse<X: Xen>(xenstore: &Client<X>, device: &DeviceId) -> Result<(), Error> {
+    let node = device.node();
+    let Ok(backend) = xenstore.read_text(&format!("{node}/backend")).await else { return Ok(()) };
+    let closing = match state_at(xenstore, &backend).await {
+        Ok(state) => state == XenbusState::CLOSING,
+        Err(Error::Xenstore(xenstore::Error::BadPath)) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if closing && state_at(xenstore, &node).await? != XenbusState::CLOSED {
+        match publish(xenstore, &node, &[], XenbusState::CLOSED).await {
+            Ok(()) | Err(Error::Gone) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

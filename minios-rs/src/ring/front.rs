@@ -144,18 +144,17 @@ where
         }
     }
 
-    /// Asks for an event once `count` more responses (at least one) have come, and says whether
-    /// any is there already: the final check before sleeping.
+    /// Asks for an event once more than `left` responses are unread, and says whether that is so
+    /// already: the final check before sleeping. `left` is 0 unless the reader has left some
+    /// unread on purpose, or wants to sleep until several have come.
     ///
     /// # Errors
     /// [`Corrupt`].
-    pub fn arm(&self, count: u32) -> Result<Pending, Corrupt> {
-        let event = self.rsp_cons.wrapping_add(count.max(1));
+    pub fn arm(&self, left: u32) -> Result<Pending, Corrupt> {
+        let event = self.rsp_cons.wrapping_add(left).wrapping_add(1);
         self.memory.ring_word(RSP_EVENT).store(event, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        // Any unread response is work, fewer than `count` as well: reading it costs less than
-        // reasoning about why it was left.
-        Ok(if self.available()? > 0 { Pending::Work } else { Pending::Nothing })
+        Ok(if self.available()? > left { Pending::Work } else { Pending::Nothing })
     }
 
     fn index(counter: u32) -> u16 {

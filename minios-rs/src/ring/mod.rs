@@ -17,7 +17,7 @@ pub use front::FrontRing;
 use crate::xen::SharedPage;
 use core::sync::atomic::{AtomicU32, Ordering};
 use thiserror::Error;
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// Memory of one page (1,024 words) that both ends read and write.
 pub trait RingMemory {

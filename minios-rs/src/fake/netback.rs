@@ -1,0 +1,2 @@
+//! A scriptable netback
+#![forbid(unsafe_code)]

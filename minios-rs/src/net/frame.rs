@@ -1,0 +1,107 @@
+//! Received frames: where they lie, and the tokens that say who owns the pages.
+
+#![forbid(unsafe_code)]
+
+use super::{Checksum, Gso};
+use crate::abi::io::netif::XEN_NETIF_NR_SLOTS_MIN;
+use crate::xen::{DomId, SharedPage};
+use core::sync::atomic::{AtomicU32, Ordering};
+
+/// Slots of one frame, at most, on either side.
+pub const FRAME_SLOTS_MAX: usize = XEN_NETIF_NR_SLOTS_MIN;
+
+/// One connection of one interface: a [`Front`](super::Front) that is connected anew has another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FrontId(u32);
+
+impl FrontId {
+    /// One that was not used before.
+    pub(super) fn next() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// A receive buffer that holds part of a frame: the right to its page until it is given back to
+/// its owner by [`Front::recycle`](super::Front::recycle).
+///
+/// There is one token for a buffer, and it cannot be copied. A token that is dropped instead is a
+/// buffer the owner has to do without until it is closed.
+#[derive(Debug)]
+#[must_use = "give it back with Front::recycle"]
+pub struct RxBuffer<P> {
+    pub(super) owner: FrontId,
+    pub(super) backend: DomId,
+    pub(super) index: u16,
+    pub(super) page: P,
+}
+
+impl<P> RxBuffer<P> {
+    /// Whose buffer it is.
+    pub fn owner(&self) -> FrontId {
+        self.owner
+    }
+
+    /// The domain that filled it, and can change it at any moment.
+    pub fn backend(&self) -> DomId {
+        self.backend
+    }
+}
+
+/// Part of a page that belongs to a frame: `offset + len` is at most 4096, `len` not 0.
+#[derive(Debug)]
+pub struct Slice<P> {
+    /// The page.
+    pub buffer: RxBuffer<P>,
+    /// Bytes from the page's start.
+    pub offset: u16,
+    /// Bytes of the frame.
+    pub len: u16,
+}
+
+impl<P> Slice<P> {
+    /// Leaves out the first `count` bytes: those that will be sent from a header of our own.
+    /// Panics unless some are left; a slice used up is recycled instead.
+    pub fn advance(&mut self, count: u16) {
+        assert!(count < self.len, "a slice has at least one byte");
+        self.offset += count;
+        self.len -= count;
+    }
+}
+
+/// A frame as it came.
+#[derive(Debug)]
+pub struct Received<P> {
+    /// Where it lies, in order.
+    pub slots: heapless::Vec<Slice<P>, FRAME_SLOTS_MAX>,
+    /// Its length in bytes, Ethernet header included: the sum of the slots'.
+    pub len: u32,
+    /// Its transport checksum.
+    pub checksum: Checksum,
+    /// How it is to be segmented.
+    pub gso: Option<Gso>,
+}
+
+impl<P: SharedPage> Received<P> {
+    /// Copies bytes from `offset` of the frame, as many as there are, and says how many. What is
+    /// read twice may differ: decide on one copy, and send that copy.
+    pub fn read(&self, offset: usize, into: &mut [u8]) -> usize {
+        let mut skip = offset;
+        let mut done = 0;
+        for slice in &self.slots {
+            let len = usize::from(slice.len);
+            if skip >= len {
+                skip -= len;
+                continue;
+            }
+            let count = (len - skip).min(into.len() - done);
+            slice.buffer.page.read(usize::from(slice.offset) + skip, &mut into[done..done + count]);
+            done += count;
+            skip = 0;
+            if done == into.len() {
+                break;
+            }
+        }
+        done
+    }
+}

@@ -1,0 +1,417 @@
+//! The transmit ring: headers and payload out, answers in.
+
+#![forbid(unsafe_code)]
+
+use super::{Breach, Counters, Front, HEAD_MAX, State, TransmitError};
+use crate::abi::io::netif::{
+    ExtraInfo, NETIF_RSP_DROPPED, NETIF_RSP_NULL, NETIF_RSP_OKAY, NETTXF_CSUM_BLANK, NETTXF_DATA_VALIDATED,
+    NETTXF_EXTRA_INFO, NETTXF_MORE_DATA, TxExtraInfo, TxRequest, TxResponse, XEN_NETIF_EXTRA_TYPE_GSO,
+    XEN_NETIF_GSO_TYPE_TCPV4, XEN_NETIF_GSO_TYPE_TCPV6, XEN_NETIF_MAX_TX_SIZE,
+};
+use crate::net::frame::{FRAME_SLOTS_MAX, RxBuffer, Slice};
+use crate::net::{Checksum, ETHERNET_HEADER, Gso, GsoKind, Offload};
+use crate::ring::{Corrupt, FrontRing, Notify, Pending, ReadError};
+use crate::xen::{Access, DomId, Granted, PAGE_SIZE, ResourceError, SharedPage, Xen};
+use alloc::vec::Vec;
+
+type Ring<X> = FrontRing<<X as Xen>::Page, TxRequest, TxResponse>;
+
+/// Entries of the ring, and ids.
+const RING_ENTRIES: usize = 256;
+/// Header slices in one page.
+const HEADS_PER_PAGE: usize = PAGE_SIZE / HEAD_MAX;
+/// Pages for frames of our own that are too long for a header slice.
+const OWN_PAGES: u16 = 16;
+/// Pages in quarantine that one flush asks for again.
+const RETRIES: usize = 16;
+
+/// Slices of one frame behind its header.
+pub const TAIL_MAX: usize = FRAME_SLOTS_MAX - 1;
+
+/// What the backend may read by an id.
+enum Lent<X: Xen> {
+    Nothing,
+    /// A header slice, by number.
+    Head(u16),
+    /// A page of our own frames, by number.
+    Own(u16),
+    /// Another front's page.
+    Tail(Granted<X>, RxBuffer<X::Page>),
+    /// Another front's page, answered for but still used.
+    Quarantined(Granted<X>, RxBuffer<X::Page>),
+    /// Another front's page, waiting to be taken back.
+    Returned(RxBuffer<X::Page>),
+}
+
+pub(super) struct Transmitter<X: Xen> {
+    xen: X,
+    backend: DomId,
+    ring: Ring<X>,
+    ring_page: Option<Granted<X>>,
+    /// By request id.
+    lent: Vec<Lent<X>>,
+    free_ids: Vec<u16>,
+    head_pages: Vec<Granted<X>>,
+    free_heads: Vec<u16>,
+    own_pages: Vec<Granted<X>>,
+    free_own: Vec<u16>,
+    /// Ids that are [`Lent::Returned`].
+    returned: heapless::Deque<u16, RING_ENTRIES>,
+    /// Ids that are [`Lent::Quarantined`].
+    quarantined: heapless::Deque<u16, RING_ENTRIES>,
+    /// Ids that are tail, quarantined or returned.
+    tail_pages: u16,
+    tail_pages_max: u16,
+    /// Extra infos the backend has yet to answer.
+    extras: u32,
+}
+
+impl<X: Xen> Transmitter<X> {
+    pub(super) fn new(xen: &X, backend: DomId, tail_pages_max: u16) -> Result<Self, ResourceError> {
+        const { assert!(Ring::<X>::ENTRIES as usize == RING_ENTRIES) };
+        let grant = |access| Granted::allocate(xen, backend, access);
+        let ring_page = grant(Access::ReadWrite)?;
+        let mut head_pages = Vec::with_capacity(RING_ENTRIES / HEADS_PER_PAGE);
+        for _ in 0..RING_ENTRIES / HEADS_PER_PAGE {
+            head_pages.push(grant(Access::ReadOnly)?);
+        }
+        let mut own_pages = Vec::with_capacity(usize::from(OWN_PAGES));
+        for _ in 0..OWN_PAGES {
+            own_pages.push(grant(Access::ReadOnly)?);
+        }
+        Ok(Self {
+            xen: xen.clone(),
+            backend,
+            ring: FrontRing::new(ring_page.page().clone()),
+            ring_page: Some(ring_page),
+            lent: (0..RING_ENTRIES).map(|_| Lent::Nothing).collect(),
+            free_ids: (0..RING_ENTRIES as u16).rev().collect(),
+            head_pages,
+            free_heads: (0..RING_ENTRIES as u16).rev().collect(),
+            own_pages,
+            free_own: (0..OWN_PAGES).rev().collect(),
+            returned: heapless::Deque::new(),
+            quarantined: heapless::Deque::new(),
+            tail_pages: 0,
+            tail_pages_max,
+            extras: 0,
+        })
+    }
+
+    pub(super) fn reference(&self) -> u32 {
+        self.ring_page.as_ref().map_or(0, |page| page.reference().0)
+    }
+
+    pub(super) fn in_quarantine(&self) -> u16 {
+        self.quarantined.len() as u16
+    }
+
+    pub(super) fn tail_pages(&self) -> u16 {
+        self.tail_pages
+    }
+
+    pub(super) fn publish(&mut self) -> Notify {
+        self.ring.publish()
+    }
+
+    /// Sleeps until half of what is under way is answered: an event for each would cost more than
+    /// the pages are worth.
+    pub(super) fn arm(&self) -> Result<Pending, Corrupt> {
+        self.ring.arm(self.ring.outstanding() / 2)
+    }
+
+    fn has_room(&self, slots: usize, gso: Option<Gso>) -> bool {
+        let entries = slots + usize::from(gso.is_some());
+        self.ring.free() as usize >= entries && self.free_ids.len() >= slots
+    }
+
+    /// Sends `head` from a header slice, and `tail` after it. There is room for all of it.
+    fn send(
+        &mut self,
+        head: &[u8],
+        tail: &mut heapless::Vec<Slice<X::Page>, TAIL_MAX>,
+        size: u16,
+        offload: Offload,
+    ) -> Result<(), TransmitError> {
+        let mut ids: heapless::Vec<u16, TAIL_MAX> = heapless::Vec::new();
+        let mut requests: heapless::Vec<TxRequest, TAIL_MAX> = heapless::Vec::new();
+        // Taken from the end, which is cheap.
+        tail.reverse();
+        while let Some(slice) = tail.last() {
+            let Ok(granted) = self.lend(slice) else {
+                tail.reverse();
+                // Taken back as if answered: the backend may have guessed the reference already.
+                for id in ids {
+                    self.take_back(id, &mut 0);
+                }
+                return Err(TransmitError::NoGrant);
+            };
+            let (Some(id), Some(slice)) = (self.free_ids.pop(), tail.pop()) else { break };
+            let request =
+                TxRequest { gref: granted.reference().0, offset: slice.offset, flags: 0, id, size: slice.len };
+            self.lent[usize::from(id)] = Lent::Tail(granted, slice.buffer);
+            self.tail_pages += 1;
+            let _ = ids.push(id);
+            let _ = requests.push(request);
+        }
+        let (Some(id), Some(number)) = (self.free_ids.pop(), self.free_heads.pop()) else {
+            return Err(TransmitError::Full);
+        };
+        let page = &self.head_pages[usize::from(number) / HEADS_PER_PAGE];
+        let offset = usize::from(number) % HEADS_PER_PAGE * HEAD_MAX;
+        page.page().write(offset, head);
+        self.lent[usize::from(id)] = Lent::Head(number);
+        let gref = page.reference().0;
+        self.push_first(TxRequest { gref, offset: offset as u16, flags: 0, id, size }, offload, &requests);
+        Ok(())
+    }
+
+    /// Grants a slice's page, with nothing in it that the backend was not sent.
+    fn lend(&self, slice: &Slice<X::Page>) -> Result<Granted<X>, crate::xen::GrantError> {
+        let page = &slice.buffer.page;
+        if slice.buffer.backend != self.backend {
+            let start = usize::from(slice.offset);
+            let end = start + usize::from(slice.len);
+            page.zero(0, start);
+            page.zero(end, PAGE_SIZE - end);
+        }
+        Granted::new(&self.xen, self.backend, page.clone(), Access::ReadOnly)
+    }
+
+    /// Pushes a frame's first request, its extra info, and the others.
+    fn push_first(&mut self, mut first: TxRequest, offload: Offload, rest: &[TxRequest]) {
+        first.flags = match offload.checksum {
+            Checksum::Blank => NETTXF_CSUM_BLANK | NETTXF_DATA_VALIDATED,
+            Checksum::Validated => NETTXF_DATA_VALIDATED,
+            Checksum::Unknown => 0,
+        };
+        if !rest.is_empty() {
+            first.flags |= NETTXF_MORE_DATA;
+        }
+        if offload.gso.is_some() {
+            first.flags |= NETTXF_EXTRA_INFO;
+        }
+        // Room for all of them was asked for.
+        let _ = self.ring.push(&first);
+        if let Some(gso) = offload.gso {
+            let gso_type = match gso.kind {
+                GsoKind::TcpV4 => XEN_NETIF_GSO_TYPE_TCPV4,
+                GsoKind::TcpV6 => XEN_NETIF_GSO_TYPE_TCPV6,
+            };
+            let kind = XEN_NETIF_EXTRA_TYPE_GSO;
+            let info = ExtraInfo { kind, gso_size: gso.size, gso_type, ..ExtraInfo::default() };
+            let _ = self.ring.push_as(&TxExtraInfo { info, pad: 0 });
+            self.extras += 1;
+        }
+        let last = rest.len().saturating_sub(1);
+        for (index, request) in rest.iter().enumerate() {
+            let flags = if index == last { 0 } else { NETTXF_MORE_DATA };
+            let _ = self.ring.push(&TxRequest { flags, ..*request });
+        }
+    }
+
+    /// Takes what the backend has answered.
+    pub(super) fn reap(&mut self, counters: &mut Counters) -> Result<(), Breach> {
+        loop {
+            let response = match self.ring.pop() {
+                Ok(response) => response,
+                Err(ReadError::Empty) => return Ok(()),
+                Err(ReadError::Corrupt) => return Err(Breach::TransmitIndex),
+            };
+            match response.status {
+                NETIF_RSP_OKAY => {}
+                NETIF_RSP_NULL => {
+                    self.extras = self.extras.checked_sub(1).ok_or(Breach::WildResponse)?;
+                    continue;
+                }
+                NETIF_RSP_DROPPED => counters.answered_dropped += 1,
+                _ => counters.answered_error += 1,
+            }
+            match self.lent.get(usize::from(response.id)) {
+                Some(Lent::Head(_) | Lent::Own(_) | Lent::Tail(..)) => {
+                    self.take_back(response.id, &mut counters.quarantined);
+                }
+                _ => return Err(Breach::WildResponse),
+            }
+        }
+    }
+
+    /// Ends what an id lent; a page still in use goes to quarantine.
+    fn take_back(&mut self, id: u16, quarantined: &mut u64) {
+        let entry = &mut self.lent[usize::from(id)];
+        match core::mem::replace(entry, Lent::Nothing) {
+            Lent::Nothing => {}
+            Lent::Head(number) => {
+                self.free_heads.push(number);
+                self.free_ids.push(id);
+            }
+            Lent::Own(number) => {
+                self.free_own.push(number);
+                self.free_ids.push(id);
+            }
+            Lent::Tail(granted, buffer) | Lent::Quarantined(granted, buffer) => match granted.end() {
+                Ok(_) => {
+                    *entry = Lent::Returned(buffer);
+                    // Both queues hold as many as there are ids, and an id is in one of them.
+                    let _ = self.returned.push_back(id);
+                }
+                Err(granted) => {
+                    *quarantined += 1;
+                    *entry = Lent::Quarantined(granted, buffer);
+                    let _ = self.quarantined.push_back(id);
+                }
+            },
+            returned @ Lent::Returned(_) => *entry = returned,
+        }
+    }
+
+    pub(super) fn retry_quarantined(&mut self) {
+        for _ in 0..self.quarantined.len().min(RETRIES) {
+            if let Some(id) = self.quarantined.pop_front() {
+                // Counted when it first was.
+                self.take_back(id, &mut 0);
+            }
+        }
+    }
+
+    pub(super) fn has_completed(&self) -> bool {
+        !self.returned.is_empty()
+    }
+
+    pub(super) fn completed(&mut self) -> Option<RxBuffer<X::Page>> {
+        let id = self.returned.pop_front()?;
+        self.tail_pages -= 1;
+        match core::mem::replace(&mut self.lent[usize::from(id)], Lent::Nothing) {
+            Lent::Returned(buffer) => {
+                self.free_ids.push(id);
+                Some(buffer)
+            }
+            other => {
+                self.lent[usize::from(id)] = other;
+                None
+            }
+        }
+    }
+
+    /// Takes everything back that will not be answered any more.
+    pub(super) fn abandon(&mut self, counters: &mut Counters) {
+        for id in 0..RING_ENTRIES as u16 {
+            if matches!(self.lent[usize::from(id)], Lent::Head(_) | Lent::Own(_) | Lent::Tail(..)) {
+                self.take_back(id, &mut counters.quarantined);
+            }
+        }
+    }
+
+    /// Ends every grant that can be ended, and says how many could not.
+    pub(super) fn release(&mut self) -> usize {
+        for pages in [&mut self.head_pages, &mut self.own_pages] {
+            let kept: Vec<_> = pages.drain(..).filter_map(|page| page.end().err()).collect();
+            *pages = kept;
+        }
+        self.ring_page = self.ring_page.take().and_then(|page| page.end().err());
+        let rings = usize::from(self.ring_page.is_some());
+        self.head_pages.len() + self.own_pages.len() + rings + self.quarantined.len()
+    }
+}
+
+impl<X: Xen> Front<X> {
+    /// Sends a frame: `head` (14 to 512 bytes), which is copied, then `tail`, which is not. On
+    /// success `tail` is empty, and each of its pages comes back by [`Front::completed`] once the
+    /// backend has let go of it. Nothing is visible to the backend before [`Front::flush`].
+    ///
+    /// # Errors
+    /// [`TransmitError`]. What is then still in `tail` is the caller's to recycle.
+    pub fn transmit(
+        &mut self,
+        head: &[u8],
+        tail: &mut heapless::Vec<Slice<X::Page>, TAIL_MAX>,
+        offload: Offload,
+    ) -> Result<(), TransmitError> {
+        let size = head.len() + tail.iter().map(|slice| usize::from(slice.len)).sum::<usize>();
+        self.check(size, 1 + tail.len(), offload)?;
+        if !(ETHERNET_HEADER..=HEAD_MAX).contains(&head.len()) {
+            return Err(TransmitError::Size);
+        }
+        let outside =
+            |slice: &Slice<_>| slice.len == 0 || usize::from(slice.offset) + usize::from(slice.len) > PAGE_SIZE;
+        if tail.iter().any(outside) {
+            return Err(TransmitError::Invalid);
+        }
+        let transmitter = &mut self.transmitter;
+        let tails = usize::from(transmitter.tail_pages) + tail.len();
+        if transmitter.free_heads.is_empty() || tails > usize::from(transmitter.tail_pages_max) {
+            return Err(TransmitError::Full);
+        }
+        transmitter.send(head, tail, size as u16, offload)?;
+        self.count(size);
+        Ok(())
+    }
+
+    /// Sends a frame of our own (14 to 4096 bytes), copying it.
+    ///
+    /// # Errors
+    /// [`TransmitError`].
+    pub fn transmit_bytes(&mut self, frame: &[u8], offload: Offload) -> Result<(), TransmitError> {
+        if frame.len() <= HEAD_MAX {
+            return self.transmit(frame, &mut heapless::Vec::new(), offload);
+        }
+        self.check(frame.len(), 1, offload)?;
+        if frame.len() > PAGE_SIZE {
+            return Err(TransmitError::Size);
+        }
+        let transmitter = &mut self.transmitter;
+        let number = transmitter.free_own.pop().ok_or(TransmitError::Full)?;
+        let Some(id) = transmitter.free_ids.pop() else {
+            transmitter.free_own.push(number);
+            return Err(TransmitError::Full);
+        };
+        let page = &transmitter.own_pages[usize::from(number)];
+        page.page().write(0, frame);
+        transmitter.lent[usize::from(id)] = Lent::Own(number);
+        let gref = page.reference().0;
+        let first = TxRequest { gref, offset: 0, flags: 0, id, size: frame.len() as u16 };
+        transmitter.push_first(first, offload, &[]);
+        self.count(frame.len());
+        Ok(())
+    }
+
+    fn check(&mut self, size: usize, slots: usize, offload: Offload) -> Result<(), TransmitError> {
+        if self.state != State::Open {
+            return Err(TransmitError::NotOpen);
+        }
+        if !(ETHERNET_HEADER..=XEN_NETIF_MAX_TX_SIZE).contains(&size) {
+            return Err(TransmitError::Size);
+        }
+        if let Some(gso) = offload.gso {
+            if gso.size == 0 || offload.checksum != Checksum::Blank {
+                return Err(TransmitError::Invalid);
+            }
+            let offered = match gso.kind {
+                GsoKind::TcpV4 => self.features.gso_tcpv4,
+                GsoKind::TcpV6 => self.features.gso_tcpv6,
+            };
+            if !offered {
+                return Err(TransmitError::NotOffered);
+            }
+        }
+        if slots > 1 && !self.features.scatter_gather {
+            return Err(TransmitError::NotOffered);
+        }
+        if !self.transmitter.has_room(slots, offload.gso) {
+            // What was answered meanwhile may make room.
+            self.reap();
+            if self.state != State::Open {
+                return Err(TransmitError::NotOpen);
+            }
+            if !self.transmitter.has_room(slots, offload.gso) {
+                return Err(TransmitError::Full);
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, size: usize) {
+        self.counters.transmitted_frames += 1;
+        self.counters.transmitted_bytes += size as u64;
+    }
+}

@@ -1,0 +1,123 @@
+//! Several reads and writes that happen together or not at all.
+
+#![forbid(unsafe_code)]
+
+use super::{Client, Error, Refusal};
+use crate::abi::io::xs_wire::{XS_TRANSACTION_END, XS_TRANSACTION_START};
+use crate::xen::Xen;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::str::FromStr;
+
+/// How often a transaction is tried before it gives up on others being in the way.
+pub const ATTEMPTS_MAX: usize = 32;
+
+/// A transaction under way. Its methods are those of [`Client`].
+pub struct Transaction<X: Xen> {
+    client: Client<X>,
+    tx_id: u32,
+    ended: bool,
+}
+
+impl<X: Xen> Client<X> {
+    /// Runs `body` in a transaction, again if another one got in the way: `body` must bear being
+    /// run up to [`ATTEMPTS_MAX`] times. If it fails nothing happens.
+    ///
+    /// # Errors
+    /// `body`'s, or any [`Error`]; [`Error::Contended`] after the last attempt.
+    pub async fn transaction<T>(
+        &self,
+        body: impl AsyncFn(&Transaction<X>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        for _ in 0..ATTEMPTS_MAX {
+            let transaction = Transaction::start(self).await?;
+            let outcome = body(&transaction).await;
+            match outcome {
+                // A conflict can show as early as in the middle.
+                Err(Error::Refused(Refusal::Conflict)) => {}
+                Err(error) => return Err(error),
+                Ok(value) => match transaction.commit().await {
+                    Ok(()) => return Ok(value),
+                    Err(Error::Refused(Refusal::Conflict)) => {}
+                    Err(error) => return Err(error),
+                },
+            }
+        }
+        Err(Error::Contended)
+    }
+}
+
+impl<X: Xen> Transaction<X> {
+    async fn start(client: &Client<X>) -> Result<Self, Error> {
+        let answer = client.request(XS_TRANSACTION_START, 0, &[b"\0"]).await?;
+        let text = answer.strip_suffix(&[0]).unwrap_or(&answer);
+        let number = core::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+        match number {
+            // 0 is "no transaction": everything would happen at once.
+            None | Some(0) => Err(Error::BadValue),
+            Some(tx_id) => Ok(Self { client: client.clone(), tx_id, ended: false }),
+        }
+    }
+
+    async fn commit(mut self) -> Result<(), Error> {
+        self.ended = true;
+        self.client.request(XS_TRANSACTION_END, self.tx_id, &[b"T\0"]).await.map(drop)
+    }
+
+    /// See [`Client::read`].
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub async fn read(&self, path: &str) -> Result<Vec<u8>, Error> {
+        self.client.read_in(self.tx_id, path).await
+    }
+
+    /// See [`Client::read_number`].
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub async fn read_number<T: FromStr>(&self, path: &str) -> Result<T, Error> {
+        let text = String::from_utf8(self.read(path).await?).map_err(|_| Error::BadValue)?;
+        text.trim().parse().map_err(|_| Error::BadValue)
+    }
+
+    /// See [`Client::write`].
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub async fn write(&self, path: &str, value: impl AsRef<[u8]>) -> Result<(), Error> {
+        self.client.write_in(self.tx_id, path, value.as_ref()).await
+    }
+
+    /// See [`Client::mkdir`].
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub async fn mkdir(&self, path: &str) -> Result<(), Error> {
+        self.client.mkdir_in(self.tx_id, path).await
+    }
+
+    /// See [`Client::rm`].
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub async fn rm(&self, path: &str) -> Result<(), Error> {
+        self.client.rm_in(self.tx_id, path).await
+    }
+
+    /// See [`Client::directory`].
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub async fn directory(&self, path: &str) -> Result<Vec<String>, Error> {
+        self.client.directory_in(self.tx_id, path).await
+    }
+}
+
+impl<X: Xen> Drop for Transaction<X> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.client.post(XS_TRANSACTION_END, self.tx_id, &[b"F\0"]);
+        }
+    }
+}
