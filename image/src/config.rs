@@ -265,4 +265,6 @@ fn one_line(text: &str) -> String {
 }
 
 #[cfg(test)]
+pub(crate) mod samples;
+#[cfg(test)]
 mod tests;

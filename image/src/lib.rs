@@ -8,8 +8,11 @@
 //! The binary `xen-image` is a thin skin over this library, so that the system tests build and run
 //! exactly what a user does.
 
+pub mod appliance;
 pub mod build;
 pub mod config;
 pub mod elf;
 pub mod output;
+pub mod run;
+pub mod site;
 pub mod workspace;

@@ -1,56 +1,25 @@
 //! `xen-image`: checks, builds and runs the appliances.
 
 mod args;
+mod verbs;
 
-use std::fs;
 use std::process::ExitCode;
 
-use anyhow::Result;
 use clap::Parser as _;
-use image::build;
-use image::output::OutputSet;
-use image::workspace::Workspace;
 
 use args::{Arguments, Verb};
 
 fn main() -> ExitCode {
-    match perform(Arguments::parse()) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("xen-image: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn perform(arguments: Arguments) -> Result<ExitCode> {
-    match arguments.verb {
-        Verb::Guest(guest) => {
-            let workspace = Workspace::find()?;
-            let program = build::Program {
-                package: guest.package,
-                binary: guest.binary,
-                features: guest.features,
-                manifest: guest.manifest_path.map(fs::canonicalize).transpose()?,
-            };
-            let image = build::program(&workspace, &program, guest.target)?;
-            let directory = guest
-                .out
-                .parent()
-                .filter(|parent| !parent.as_os_str().is_empty());
-            let mut output = OutputSet::new(directory.unwrap_or(".".as_ref()))?;
-            let name = guest.out.file_name().unwrap_or_default().to_string_lossy();
-            output.add(&name, &image.bytes)?;
-            output.publish()?;
-            println!(
-                "{}: {} bytes, for {}, entry {:#x}; symbols in {}",
-                guest.out.display(),
-                image.bytes.len(),
-                image.target.triple(),
-                image.notes.entry,
-                image.unstripped.display(),
-            );
-            Ok(ExitCode::SUCCESS)
-        }
-    }
+    let arguments = Arguments::parse();
+    let done = match &arguments.verb {
+        Verb::Check(check) => verbs::check(check),
+        Verb::Build(build) => verbs::build(build),
+        Verb::Run(run) => verbs::run(run),
+        Verb::Clean(_) => verbs::clean(),
+        Verb::Guest(guest) => verbs::guest(guest),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("xen-image: {error:#}");
+        ExitCode::FAILURE
+    })
 }

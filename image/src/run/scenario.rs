@@ -1,0 +1,305 @@
+//! Two networks in dom0, a domain between them, and what can be tried and measured there.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use qemu_tests::{Command, Machine};
+
+use super::hits::{Hits, Source};
+use super::network::{Side, setup_script};
+use super::report::{Case, Throughput};
+use super::traffic::{Attempt, Hashes, Observed, servers_script, side};
+
+/// How long a domain may take until it forwards the first packet.
+const START_LIMIT: Duration = Duration::from_secs(120);
+
+/// How long a domain may take to shut down when asked.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(30);
+
+/// Seconds that one throughput measurement sends.
+const STREAM_S: u32 = 4;
+
+/// The networks around the firewall's place, with hosts that serve and wait.
+pub struct Scenario<'m> {
+    machine: &'m Machine,
+    sides: Vec<Side>,
+    hashes: Hashes,
+}
+
+/// A domain that forwards between the networks.
+#[derive(Clone, Debug)]
+pub struct Forwarder {
+    /// Its name.
+    pub name: String,
+    /// Its number.
+    pub id: u32,
+    /// The terminal in dom0 that is its console.
+    pub console_tty: String,
+    /// How long `xl create` took.
+    pub xl_create: Duration,
+    /// From the start of `xl create` to the first packet forwarded.
+    pub first_packet: Duration,
+}
+
+impl<'m> Scenario<'m> {
+    /// Builds the networks in dom0 and starts the servers behind every port of `attempts`.
+    ///
+    /// # Errors
+    /// When a command in dom0 fails.
+    pub fn prepare(machine: &'m Machine, sides: Vec<Side>, attempts: &[Attempt]) -> Result<Self> {
+        machine
+            .dom0(&setup_script(&sides))
+            .context("cannot build the networks in dom0")?;
+        let hashes = Hashes::parse(&machine.dom0(&Hashes::script())?)?;
+        machine
+            .dom0(&servers_script(attempts, &sides))
+            .context("cannot start the servers")?;
+        Ok(Self {
+            machine,
+            sides,
+            hashes,
+        })
+    }
+
+    /// The networks, in the order of the firewall's interfaces.
+    pub fn sides(&self) -> &[Side] {
+        &self.sides
+    }
+
+    /// Runs `xl create` and waits until a ping from one zone's host reaches the other's.
+    ///
+    /// # Errors
+    /// When `xl create` fails, or nothing is forwarded in time; the error holds the domain's last
+    /// words.
+    pub fn start(&self, name: &str, config: &str, from: &str, to: &str) -> Result<Forwarder> {
+        let host = side(&self.sides, to)?.host;
+        side(&self.sides, from)?;
+        let output = self.machine.run(
+            &Command::bash(start_script(name, config, from, &host.to_string())).limit(START_LIMIT),
+        )?;
+        if !output.status.is_success() {
+            let console = self.machine.guest_console(name).unwrap_or_default();
+            bail!(
+                "{name} forwarded nothing (in dom0: {})\n{}{}its console:\n{console}",
+                output.status,
+                output.text(),
+                output.errors()
+            );
+        }
+        let times = StartTimes::parse(&output.text())?;
+        let details = self.machine.dom0(&format!(
+            "id=$(xl domid '{name}') && echo \"$id\" && xenstore-read \"/local/domain/$id/console/tty\""
+        ))?;
+        let mut lines = details.lines();
+        let (Some(id), Some(tty)) = (lines.next().and_then(|id| id.parse().ok()), lines.next())
+        else {
+            bail!("{name} has no number or no console: {details:?}");
+        };
+        Ok(Forwarder {
+            name: name.to_owned(),
+            id,
+            console_tty: tty.to_owned(),
+            xl_create: times.xl_create,
+            first_packet: times.first_packet,
+        })
+    }
+
+    /// Waits until the firewall has said in xenstore that it forwards.
+    ///
+    /// # Errors
+    /// When it does not within ten seconds.
+    pub fn wait_ready(&self, forwarder: &Forwarder) -> Result<()> {
+        let path = format!("/local/domain/{}/data/ready", forwarder.id);
+        let script = format!("until xenstore-read {path} 2>/dev/null; do sleep 0.1; done");
+        let output = self
+            .machine
+            .run(&Command::bash(script).limit(Duration::from_secs(10)))?;
+        if !output.status.is_success() {
+            bail!("{} forwards, but has not written {path}", forwarder.name);
+        }
+        Ok(())
+    }
+
+    /// Tries one thing, and asks the domain which line decided.
+    ///
+    /// # Errors
+    /// When it cannot be tried; an outcome other than the expected one is none.
+    pub fn attempt(
+        &self,
+        attempt: &Attempt,
+        firewall: &Forwarder,
+        source: &Source,
+    ) -> Result<Case> {
+        let address = attempt.address(&self.sides)?;
+        let before = Hits::ask(self.machine, &firewall.name, &firewall.console_tty)?;
+        let output = self.machine.run(&Command::bash(attempt.script(address)))?;
+        let observed = Observed::parse(&output.text(), &output.errors())?;
+        let after = Hits::ask(self.machine, &firewall.name, &firewall.console_tty)?;
+        let (outcome, detail) = attempt.judge(&observed, &self.hashes);
+        let decided = after.since(&before);
+        Ok(Case {
+            tried: attempt.tried.to_owned(),
+            from: attempt.from.to_owned(),
+            to: attempt.to.to_owned(),
+            expected: attempt.expected,
+            outcome,
+            detail,
+            elapsed: observed.elapsed,
+            decided_by: decided
+                .iter()
+                .map(|(file, line)| source.line(file, *line))
+                .collect(),
+            expected_line: attempt.line.to_owned(),
+        })
+    }
+
+    /// Sends one TCP stream for some seconds, over a connection that `client`'s host opens.
+    ///
+    /// # Errors
+    /// When iperf3 fails.
+    pub fn throughput(
+        &self,
+        forwarder: &Forwarder,
+        client: &str,
+        server: &str,
+        direction: Direction,
+    ) -> Result<Throughput> {
+        let address = side(&self.sides, server)?.host;
+        let option = match direction {
+            Direction::FromClient => "",
+            Direction::FromServer => "--reverse",
+        };
+        let name = &forwarder.name;
+        let script = format!(
+            "\
+set -e
+ip netns exec {server} iperf3 --server --one-off --daemon
+for _ in {{1..100}}; do [ -n \"$(ip netns exec {server} ss -ltnH 'sport = :5201')\" ] && break; sleep 0.05; done
+cpu() {{ xl list '{name}' | awk 'END {{ print $NF }}'; }}
+before=$(cpu)
+ip netns exec {client} iperf3 --client {address} --time {STREAM_S} {option} --json >/tmp/iperf3.json || {{
+    cat /tmp/iperf3.json
+    exit 1
+}}
+echo \"$before $(cpu)\"
+cat /tmp/iperf3.json
+"
+        );
+        let text = self
+            .machine
+            .dom0(&script)
+            .context("iperf3 through the domain failed")?;
+        let (from, to) = match direction {
+            Direction::FromClient => (client, server),
+            Direction::FromServer => (server, client),
+        };
+        parse_stream(&text, from, to)
+    }
+
+    /// Asks the domain to shut down, and waits until it is gone.
+    ///
+    /// # Errors
+    /// When it does not go.
+    pub fn shut_down(&self, forwarder: &Forwarder) -> Result<()> {
+        let command = Command::new(["xl", "shutdown", "-w", &forwarder.name]).limit(SHUTDOWN_LIMIT);
+        let answer = self.machine.check(&command);
+        answer
+            .map(drop)
+            .with_context(|| format!("{} does not answer xl shutdown", forwarder.name))
+    }
+}
+
+/// Which end of a connection sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// The one that opened it.
+    FromClient,
+    /// The other.
+    FromServer,
+}
+
+/// Pings all the time from before `xl create` on; prints when xl began, when it ended, and when
+/// the first answer came, in seconds since 1970.
+fn start_script(name: &str, config: &str, from: &str, host: &str) -> String {
+    format!(
+        "\
+export LC_ALL=C
+replies=/tmp/first-{name}
+ip netns exec {from} ping -n -D -i 0.02 {host} >$replies 2>&1 &
+ping=$!
+begin=$EPOCHREALTIME
+xl create '{config}' >&2 || {{ status=$?; kill $ping; exit $status; }}
+end=$EPOCHREALTIME
+until first=$(grep -m 1 'bytes from' $replies); do sleep 0.1; done
+kill -INT $ping
+echo \"$begin $end $first\"
+"
+    )
+}
+
+struct StartTimes {
+    xl_create: Duration,
+    first_packet: Duration,
+}
+
+impl StartTimes {
+    /// `BEGIN END [ANSWERED] 64 bytes from …`
+    fn parse(text: &str) -> Result<Self> {
+        let parsed = || {
+            let mut words = text.trim().lines().last()?.split(' ');
+            let begin: f64 = words.next()?.parse().ok()?;
+            let end: f64 = words.next()?.parse().ok()?;
+            let first = words.next()?.strip_prefix('[')?.strip_suffix(']')?;
+            let first: f64 = first.parse().ok()?;
+            Some(Self {
+                xl_create: Duration::try_from_secs_f64(end - begin).ok()?,
+                first_packet: Duration::try_from_secs_f64(first - begin).ok()?,
+            })
+        };
+        parsed().ok_or_else(|| anyhow!("dom0 printed no times: {text:?}"))
+    }
+}
+
+/// `CPU-BEFORE CPU-AFTER`, then iperf3's JSON.
+fn parse_stream(text: &str, from: &str, to: &str) -> Result<Throughput> {
+    let parsed = || {
+        let (first, json) = text.split_once('\n')?;
+        let (before, after) = first.split_once(' ')?;
+        let (before, after): (f64, f64) = (before.parse().ok()?, after.trim().parse().ok()?);
+        let json: serde_json::Value = serde_json::from_str(json).ok()?;
+        let received = &json["end"]["sum_received"];
+        Some(Throughput {
+            from: from.to_owned(),
+            to: to.to_owned(),
+            megabits_per_second: received["bits_per_second"].as_f64()? / 1e6,
+            bytes: received["bytes"].as_u64()?,
+            cpu_seconds: after - before,
+        })
+    };
+    parsed()
+        .ok_or_else(|| anyhow!("xl list and iperf3 printed something else than figures: {text}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_differences_to_the_start_of_xl() {
+        let text = "1700000000.500000 1700000001.000000 [1700000001.250000] 64 bytes from 10.0.0.2: icmp_seq=3 ttl=63 time=0.4 ms\n";
+        let times = StartTimes::parse(text).unwrap();
+        assert_eq!(times.xl_create.as_millis(), 500);
+        assert_eq!(times.first_packet.as_millis(), 750);
+        assert!(StartTimes::parse("").is_err());
+        assert!(StartTimes::parse("1700000000.5 1700000001.0 [1699999999.0] 64").is_err());
+    }
+
+    #[test]
+    fn a_stream_is_cpu_and_what_was_received() {
+        let json = r#"{"end":{"sum_sent":{"bytes":9},"sum_received":{"bytes":250000000,"bits_per_second":5e8}}}"#;
+        let stream = parse_stream(&format!("1.5 2.0\n{json}"), "loc", "net").unwrap();
+        assert_eq!(stream.megabits_per_second, 500.0);
+        assert_eq!(stream.cpu_seconds_per_gigabyte(), Some(2.0));
+        assert!(parse_stream("1.5 2.0\n{}", "loc", "net").is_err());
+    }
+}
