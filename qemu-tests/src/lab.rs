@@ -110,7 +110,7 @@ impl Lab {
 /// The packages' files, in a folder named after the list of packages.
 fn unpacked(folder: &Path, suite: Suite, progress: &dyn Fn(Progress<'_>)) -> Result<Tree> {
     let parts = [suite.packages().join(" "), LEFT_OUT.join(" ")];
-    let key = content_key(parts.iter().map(|part| part.as_bytes()));
+    let key = content_key(parts.iter().map(String::as_bytes));
     let root = folder.join(format!("packages-{key}"));
     let tree = Tree::new(root.clone());
     if root.is_dir() {

@@ -7,18 +7,24 @@ mod host;
 mod initrd;
 mod lab;
 mod machine;
+mod net;
 mod progress;
 mod protocol;
 mod qemu;
 mod recipe;
+mod router;
+mod tier;
 mod tree;
 
 pub use channel::{Command, Output, Running, Status, Stdin, Stream};
 pub use lab::Lab;
 pub use machine::{Machine, Options};
+pub use net::Net;
 pub use progress::{Progress, to_stderr};
 pub use qemu::Iommu;
 pub use recipe::Suite;
+pub use router::{DebianRouter, RouterFiles, RouterVif};
+pub use tier::{SHORT_REPETITIONS, Tier, lab_is_required};
 
 use std::fmt;
 

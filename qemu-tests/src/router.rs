@@ -1,0 +1,156 @@
+//! A Debian guest that routes: the peer our firewall is compared with.
+
+use crate::initrd;
+use crate::lab::Lab;
+use crate::machine::Machine;
+use crate::recipe::MODULES;
+use anyhow::{Context, Result, ensure};
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const INIT: &str = include_str!("dom0/router.sh");
+
+/// What the kernel runs to answer `xl shutdown`.
+const POWER_OFF: &str = "#!/bin/bash\nexec /usr/bin/busybox poweroff -f\n";
+
+/// How long `xl create` and the guest's own boot may take in the lab.
+const CREATE_LIMIT: Duration = Duration::from_secs(120);
+const READY_LIMIT: Duration = Duration::from_secs(120);
+
+/// A Debian PV guest with one vCPU that forwards between its vifs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DebianRouter {
+    /// The domain's name: letters, digits, dashes.
+    pub name: String,
+    /// Its memory, in MiB; 192 is enough.
+    pub memory_mib: u32,
+    /// Its vifs, eth0 first.
+    pub vifs: Vec<RouterVif>,
+    /// Routes as `ip route add` takes them, such as `default via 192.0.2.1`.
+    pub routes: Vec<String>,
+    /// Settings as in sysctl.conf; `net.ipv4.ip_forward` is on already.
+    pub sysctls: Vec<(String, String)>,
+    /// A ruleset as `nft -f` takes it.
+    pub ruleset: String,
+}
+
+/// One interface of a [`DebianRouter`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RouterVif {
+    /// Its address with the prefix length, such as `192.0.2.1/24`.
+    pub address: String,
+    /// The bridge in dom0 that its other end joins.
+    pub bridge: String,
+}
+
+/// The files of a router, for `xl create`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RouterFiles {
+    /// Linux.
+    pub kernel: PathBuf,
+    /// Its initial RAM disk, with ruleset and addresses.
+    pub initrd: PathBuf,
+}
+
+impl DebianRouter {
+    /// What its console says once it forwards.
+    #[must_use]
+    pub fn ready_line(&self) -> String {
+        format!("router {}: ready", self.name)
+    }
+
+    /// Its xl configuration, with the files where dom0 sees them.
+    #[must_use]
+    pub fn config(&self, kernel: &str, initrd: &str) -> String {
+        let vifs: Vec<String> = self
+            .vifs
+            .iter()
+            .map(|vif| format!("\"bridge={}\"", vif.bridge))
+            .collect();
+        format!(
+            "name = \"{}\"\ntype = \"pv\"\nvcpus = 1\nmemory = {}\nkernel = \"{kernel}\"\n\
+             ramdisk = \"{initrd}\"\ncmdline = \"console=hvc0 quiet panic=1\"\nvif = [ {} ]\n\
+             on_reboot = \"destroy\"\non_crash = \"destroy\"\n",
+            self.name,
+            self.memory_mib,
+            vifs.join(", ")
+        )
+    }
+}
+
+impl Lab {
+    /// Writes a router's files into `folder`.
+    ///
+    /// # Errors
+    /// When they cannot be written, or its name is unusable.
+    pub fn debian_router(&self, router: &DebianRouter, folder: &Path) -> Result<RouterFiles> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        ensure!(
+            !router.name.is_empty() && router.name.chars().all(plain),
+            "a router's name has letters, digits and dashes: {:?}",
+            router.name
+        );
+        let mut interfaces = String::new();
+        for (number, vif) in router.vifs.iter().enumerate() {
+            writeln!(interfaces, "eth{number} {}", vif.address)?;
+        }
+        let mut sysctls = String::new();
+        for (key, value) in &router.sysctls {
+            writeln!(sysctls, "{key} = {value}")?;
+        }
+        let routes: String = router
+            .routes
+            .iter()
+            .map(|route| format!("{route}\n"))
+            .collect();
+
+        let mut archive = initrd::base(self.tree(), MODULES)?;
+        archive.file("init", 0o755, INIT);
+        archive.file("usr/sbin/poweroff", 0o755, POWER_OFF);
+        archive.file("router/name", 0o644, format!("{}\n", router.name));
+        archive.file("router/interfaces", 0o644, interfaces);
+        archive.file("router/routes", 0o644, routes);
+        archive.file("router/sysctls", 0o644, sysctls);
+        archive.file("router/rules.nft", 0o644, router.ruleset.as_str());
+        let files = RouterFiles {
+            kernel: folder.join("vmlinuz"),
+            initrd: folder.join(format!("{}.initrd", router.name)),
+        };
+        fs::copy(self.linux()?, &files.kernel)?;
+        fs::write(&files.initrd, archive.gzip()?)
+            .with_context(|| files.initrd.display().to_string())?;
+        Ok(files)
+    }
+}
+
+impl Machine {
+    /// Puts a router's files into the share and returns the path its xl
+    /// configuration has in dom0.
+    ///
+    /// # Errors
+    /// Those of [`Lab::debian_router`].
+    pub fn put_debian_router(&self, lab: &Lab, router: &DebianRouter) -> Result<String> {
+        lab.debian_router(router, &self.share())?;
+        let initrd = format!("/share/{}.initrd", router.name);
+        let file = format!("{}.cfg", router.name);
+        fs::write(
+            self.share().join(&file),
+            router.config("/share/vmlinuz", &initrd),
+        )?;
+        Ok(format!("/share/{file}"))
+    }
+
+    /// Creates a router and waits until it says that it forwards.
+    ///
+    /// # Errors
+    /// When xl fails or the router does not come up; the error shows its
+    /// console.
+    pub fn start_debian_router(&self, lab: &Lab, router: &DebianRouter) -> Result<()> {
+        let config = self.put_debian_router(lab, router)?;
+        self.check(&crate::Command::new(["xl", "create", &config]).limit(CREATE_LIMIT))?;
+        self.wait_for_console(&router.name, &router.ready_line(), READY_LIMIT)?;
+        Ok(())
+    }
+}

@@ -1,3 +1,0 @@
-//! The lab's own tests.
-
-fn main() {}

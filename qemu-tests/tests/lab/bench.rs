@@ -1,0 +1,132 @@
+//! The shared machine, and how a test gets it.
+
+use anyhow::{Result, anyhow};
+use libtest_mimic::{Completion, Failed, Trial};
+use qemu_tests::{Impossible, Lab, Machine, Options, lab_is_required, to_stderr};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A test of the lab: it gets a machine whose dom0 is up, and leaves it as it
+/// found it.
+pub(crate) struct LabTest {
+    name: &'static str,
+    run: fn(&Setup) -> Result<()>,
+}
+
+impl LabTest {
+    pub(crate) fn new(name: &'static str, run: fn(&Setup) -> Result<()>) -> Self {
+        Self { name, run }
+    }
+}
+
+/// What a test works with.
+#[derive(Clone)]
+pub(crate) struct Setup {
+    pub(crate) lab: Lab,
+    pub(crate) machine: Arc<Machine>,
+}
+
+enum State {
+    Unused,
+    Ready(Setup),
+    Impossible(String),
+    Broken(String),
+}
+
+/// The one boot all tests share, made when the first of them runs.
+#[derive(Clone)]
+pub(crate) struct Bench(Arc<Mutex<State>>);
+
+impl Default for Bench {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(State::Unused)))
+    }
+}
+
+impl Bench {
+    pub(crate) fn trial(&self, test: LabTest) -> Trial {
+        let bench = self.clone();
+        Trial::ignorable_test(test.name, move || bench.run(&test))
+    }
+
+    fn run(&self, test: &LabTest) -> Result<Completion, Failed> {
+        let setup = {
+            let mut state = self.lock();
+            prepare(&mut state);
+            match &*state {
+                State::Ready(setup) => setup.clone(),
+                State::Impossible(why) if lab_is_required() => {
+                    return Err(format!("the lab is required here, but {why}").into());
+                }
+                State::Impossible(why) => return Ok(Completion::ignored_with(why)),
+                State::Broken(why) => return Err(why.into()),
+                State::Unused => return Err("the lab was not prepared".into()),
+            }
+        };
+        let logs = setup.machine.folder().display().to_string();
+        let outcome = catch_unwind(AssertUnwindSafe(|| (test.run)(&setup)));
+        match outcome {
+            Ok(Ok(())) => Ok(Completion::Completed),
+            Ok(Err(error)) => Err(format!("{error:?}\n(logs: {logs})").into()),
+            Err(panic) => {
+                eprintln!("{}: logs in {logs}", test.name);
+                resume_unwind(panic)
+            }
+        }
+    }
+
+    /// Ends the machine, so that its logs are complete.
+    pub(crate) fn stop(&self) {
+        if let State::Ready(setup) = std::mem::replace(&mut *self.lock(), State::Unused)
+            && let Some(machine) = Arc::into_inner(setup.machine)
+            && let Err(error) = machine.stop()
+        {
+            eprintln!("stopping the lab's machine: {error:#}");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Makes `state` ready, or says why it cannot be. A machine that a test has
+/// brought down is replaced: the tests after it are not to blame.
+fn prepare(state: &mut State) {
+    let dead = |setup: &Setup| setup.machine.dom0("true").is_err();
+    if !matches!(state, State::Unused) && !matches!(&*state, State::Ready(setup) if dead(setup)) {
+        return;
+    }
+    *state = match start() {
+        Ok(setup) => State::Ready(setup),
+        Err(error) => match error.downcast::<Impossible>() {
+            Ok(Impossible(why)) => {
+                eprintln!("no lab on this host: {why}");
+                State::Impossible(why)
+            }
+            Err(error) => State::Broken(format!("{error:?}")),
+        },
+    };
+}
+
+fn start() -> Result<Setup> {
+    let lab = Lab::prepare(&to_stderr())?;
+    let options = Options {
+        name: "tests".to_owned(),
+        ..Options::default()
+    };
+    let machine = Machine::start(&lab, &options)?;
+    eprintln!("lab: dom0 is up, logs in {}", machine.folder().display());
+    Ok(Setup {
+        lab,
+        machine: Arc::new(machine),
+    })
+}
+
+/// An error unless `condition` holds, saying what was found instead.
+pub(crate) fn expect(condition: bool, otherwise: impl FnOnce() -> String) -> Result<()> {
+    match condition {
+        true => Ok(()),
+        false => Err(anyhow!(otherwise())),
+    }
+}

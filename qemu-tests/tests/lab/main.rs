@@ -1,0 +1,46 @@
+//! System tests: what only real Xen can show. They share one boot.
+//!
+//! A module has `pub fn tests() -> Vec<LabTest>` and is named in [`modules`].
+
+mod bench;
+mod channel;
+mod death;
+mod dom0;
+mod router;
+
+use bench::{Bench, LabTest};
+use libtest_mimic::Arguments;
+use qemu_tests::Tier;
+
+fn modules() -> Vec<LabTest> {
+    let mut tests = Vec::new();
+    tests.extend(dom0::tests());
+    tests.extend(channel::tests());
+    tests.extend(death::tests());
+    tests.extend(router::tests());
+    tests
+}
+
+fn main() {
+    if std::env::var_os(death::VICTIM).is_some() {
+        death::be_the_victim();
+    }
+    let mut arguments = Arguments::from_args();
+    // The tests share one emulated machine, and some measure it.
+    arguments.test_threads.get_or_insert(1);
+    if !arguments.list {
+        let tier = Tier::current();
+        println!(
+            "tier: {tier:?}, at most {} repetitions (XEN_TESTS=full for all)",
+            tier.repetitions(u32::MAX)
+        );
+    }
+    let bench = Bench::default();
+    let trials = modules()
+        .into_iter()
+        .map(|test| bench.trial(test))
+        .collect();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    bench.stop();
+    conclusion.exit();
+}

@@ -1,0 +1,86 @@
+//! The Debian guest that our own domains are compared with forwards.
+
+use crate::bench::{LabTest, Setup, expect};
+use anyhow::{Context, Result};
+use qemu_tests::{Command, DebianRouter, Machine, Net, RouterVif};
+use std::time::Duration;
+
+pub(crate) fn tests() -> Vec<LabTest> {
+    vec![LabTest::new(
+        "router::debian_forwards_and_masquerades",
+        debian_forwards_and_masquerades,
+    )]
+}
+
+/// From `in` to `out` everything, masqueraded; back only what belongs to it.
+const RULESET: &str = "
+table ip lab {
+    chain forward {
+        type filter hook forward priority 0; policy drop;
+        ct state established,related accept
+        iifname eth0 oifname eth1 accept
+    }
+    chain postrouting {
+        type nat hook postrouting priority 100;
+        oifname eth1 masquerade
+    }
+}
+";
+
+fn debian_forwards_and_masquerades(setup: &Setup) -> Result<()> {
+    let Setup { lab, machine } = setup;
+    let inside = Net {
+        name: "in".to_owned(),
+        address: "10.1.0.2/24".to_owned(),
+        gateway: Some("10.1.0.1".to_owned()),
+    };
+    let outside = Net {
+        name: "out".to_owned(),
+        address: "10.2.0.2/24".to_owned(),
+        // It has no way back but to the router's own address.
+        gateway: None,
+    };
+    machine.add_net(&inside)?;
+    machine.add_net(&outside)?;
+    let vif = |address: &str, net: &Net| RouterVif {
+        address: address.to_owned(),
+        bridge: net.bridge(),
+    };
+    let router = DebianRouter {
+        name: "debian".to_owned(),
+        memory_mib: 192,
+        vifs: vec![vif("10.1.0.1/24", &inside), vif("10.2.0.1/24", &outside)],
+        routes: Vec::new(),
+        sysctls: vec![("net.ipv4.conf.all.rp_filter".to_owned(), "1".to_owned())],
+        ruleset: RULESET.to_owned(),
+    };
+    machine.start_debian_router(lab, &router)?;
+
+    machine.dom0("ip netns exec in ping -c 3 -i 0.2 -W 5 10.2.0.2")?;
+    // Even with a route back, nothing unasked gets in.
+    machine.dom0("ip -n out route add 10.1.0.0/24 via 10.2.0.1")?;
+    let unasked = machine.run(&Command::bash(
+        "ip netns exec out ping -c 2 -i 0.2 -W 2 10.1.0.2",
+    ))?;
+    expect(!unasked.status.is_success(), || unasked.text())?;
+    let megabits = tcp_megabits_per_second(machine)?;
+    println!("Debian router: TCP {megabits:.0} Mbit/s");
+    expect(megabits > 1.0, || format!("{megabits} Mbit/s"))?;
+
+    machine.check(&Command::bash("xl shutdown -w debian").limit(Duration::from_secs(90)))?;
+    machine.remove_net(&inside)?;
+    machine.remove_net(&outside)
+}
+
+fn tcp_megabits_per_second(machine: &Machine) -> Result<f64> {
+    let server = machine.spawn(&Command::bash("ip netns exec out iperf3 -s -1"))?;
+    let report = machine.dom0(
+        "until ip netns exec out ss -ltn | grep -q :5201; do sleep 0.1; done
+         ip netns exec in iperf3 -c 10.2.0.2 -t 3 -f m | grep receiver",
+    )?;
+    server.wait()?;
+    let words: Vec<&str> = report.split_whitespace().collect();
+    let unit = words.iter().position(|word| *word == "Mbits/sec");
+    let rate = unit.and_then(|at| words.get(at.checked_sub(1)?));
+    rate.context(report.clone())?.parse().context(report)
+}
