@@ -1,1 +1,105 @@
-//! firewalldom/shorewall
+//! The Shorewall language: a site's files in, a policy for firewalldom out.
+#![forbid(unsafe_code)]
+
+mod action;
+mod address;
+mod chains;
+mod ends;
+mod expression;
+mod interface_options;
+mod level;
+mod macros;
+mod names;
+mod network;
+mod other_files;
+mod reader;
+mod report;
+mod rules;
+mod session;
+mod setting_table;
+mod settings;
+mod shell;
+mod site;
+mod snat;
+mod source;
+mod suggest;
+mod traffic;
+mod world;
+
+use std::sync::Arc;
+
+use firewalldom::policy::{Policy, States};
+
+pub use report::{Diagnostic, Location, Report, Severity, Style};
+pub use site::Site;
+
+use chains::Chains;
+use network::Network;
+use rules::{Rules, Undecided};
+use session::Session;
+use settings::Configuration;
+use world::World;
+
+/// A site whose configuration is right.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// What the engine reads.
+    pub policy: Policy,
+    /// What the user should know all the same.
+    pub warnings: Report,
+}
+
+/// Compiles a site.
+///
+/// # Errors
+///
+/// The report holds everything that was found, warnings included, if anything of it is an error.
+pub fn compile(site: &Site) -> Result<Compiled, Report> {
+    let mut session = Session::new(site);
+    let policy = build(&mut session);
+    let failed = session.has_errors();
+    let report = Report::new(Arc::new(session.sources), session.findings);
+    if failed {
+        Err(report)
+    } else {
+        Ok(Compiled {
+            policy,
+            warnings: report,
+        })
+    }
+}
+
+fn build(session: &mut Session<'_>) -> Policy {
+    let mut network = Network::read(session);
+    shell::read_params(session);
+    let configuration = Configuration::read(session);
+    let settings = configuration.compile(session);
+    let world = World::read(session, &mut network, &configuration);
+    let mut chains = Chains::read(session, &world, &configuration);
+    let mut undecided = States(0);
+    for (decided, state) in [
+        (settings.related.is_some(), States::RELATED),
+        (settings.invalid.is_some(), States::INVALID),
+        (settings.untracked.is_some(), States::UNTRACKED),
+    ] {
+        if !decided {
+            undecided = undecided.union(state);
+        }
+    }
+    let destination_nat = Rules::read(session, &world, &mut chains, Undecided(undecided));
+    let source_nat = snat::read(session, &world);
+    other_files::check(session);
+    Policy {
+        site: session.site.name().to_owned(),
+        files: session.sources.short_names(),
+        settings,
+        interfaces: world.interfaces,
+        routes: world.routes,
+        zones: world.zones,
+        hosts: world.hosts,
+        chains: chains.chains,
+        pairs: chains.pairs,
+        destination_nat,
+        source_nat,
+    }
+}

@@ -1,0 +1,530 @@
+//! The column ACTION: targets, standard actions, macros, log level and tag.
+
+use firewalldom::policy::{self, DestinationKind, Disposition, Log, Match, Protocol, States};
+
+use crate::level;
+use crate::macros::{self, Entry, MACROS};
+use crate::report::Finding;
+use crate::session::Session;
+use crate::source::Word;
+use crate::suggest::did_you_mean;
+use crate::traffic::{Traffic, traffic};
+
+/// What is done with a packet in the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    Decide(Disposition),
+    /// On to the next rule; the word for the log line.
+    Continue(&'static str),
+    DestinationNat(Nat),
+    Redirect(Nat),
+    /// ACCEPT+: no destination NAT, and accepted.
+    AcceptUntranslated,
+    /// NONAT: no destination NAT.
+    Untranslated,
+}
+
+/// Whether a rule of NAT also lets the packet through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Nat {
+    /// DNAT, REDIRECT.
+    AndAccept,
+    /// DNAT-, REDIRECT-: another rule has to.
+    Only,
+}
+
+impl Target {
+    /// The action of a rule in a chain.
+    pub(crate) fn rule_action(self) -> Option<policy::Action> {
+        match self {
+            Self::Decide(disposition) => Some(policy::Action::Decide(disposition)),
+            Self::Continue(_) => Some(policy::Action::Continue),
+            Self::AcceptUntranslated => Some(policy::Action::Decide(Disposition::Accept)),
+            Self::DestinationNat(_) | Self::Redirect(_) | Self::Untranslated => None,
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Decide(disposition) => level::disposition_word(disposition),
+            Self::Continue(word) => word,
+            Self::DestinationNat(_) => "DNAT",
+            Self::Redirect(_) => "REDIRECT",
+            Self::AcceptUntranslated => "ACCEPT",
+            Self::Untranslated => "NONAT",
+        }
+    }
+}
+
+/// An action as the column says it.
+pub(crate) struct Action {
+    /// In the order they are tried.
+    pub(crate) parts: Vec<Part>,
+    log: Option<Log>,
+}
+
+/// One rule of an action.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    pub(crate) target: Target,
+    /// States that the action itself asks for.
+    pub(crate) states: Option<States>,
+    pub(crate) entry: Option<Entry<'static>>,
+    kind: DestinationKind,
+    /// Bare TCP packets that do not open a connection.
+    not_syn: bool,
+}
+
+/// The columns PROTO, DPORT and SPORT of the rule that uses an action.
+#[derive(Clone, Copy)]
+pub(crate) struct TrafficColumns<'r> {
+    pub(crate) protocol: Option<&'r Word>,
+    pub(crate) destination_port: Option<&'r Word>,
+    pub(crate) source_port: Option<&'r Word>,
+}
+
+impl Action {
+    /// The log line of one of the parts.
+    pub(crate) fn log_for(&self, part: &Part) -> Option<Log> {
+        self.log.clone().map(|log| Log {
+            disposition: part.target.word().to_owned(),
+            ..log
+        })
+    }
+}
+
+impl Part {
+    fn new(target: Target) -> Self {
+        Self {
+            target,
+            states: None,
+            entry: None,
+            kind: DestinationKind::Any,
+            not_syn: false,
+        }
+    }
+
+    /// Protocol and ports: a rule's own columns override those of a macro.
+    pub(crate) fn traffic(
+        &self,
+        session: &mut Session<'_>,
+        action: &Word,
+        columns: Option<TrafficColumns<'_>>,
+    ) -> Option<Traffic> {
+        let given = columns.map(|columns| {
+            (
+                columns.protocol,
+                columns.destination_port,
+                columns.source_port,
+            )
+        });
+        let (protocol, destination_port, source_port) = given.unwrap_or_default();
+        let span = action.span();
+        let made = |text: Option<&str>| {
+            text.map(|text| {
+                let mut word = Word::empty(action.file(), span.start);
+                word.push_replacement(text, (span.start, span.end));
+                word
+            })
+        };
+        let entry = self.entry;
+        let macro_protocol = made(entry.map(|entry| entry.protocol));
+        let macro_destination = made(entry.and_then(|entry| entry.destination_ports));
+        let macro_source = made(entry.and_then(|entry| entry.source_ports));
+        let mut traffic = traffic(
+            session,
+            protocol.or(macro_protocol.as_ref()),
+            destination_port.or(macro_destination.as_ref()),
+            source_port.or(macro_source.as_ref()),
+        )?;
+        if self.not_syn {
+            let fits = match &traffic.protocol {
+                Protocol::Any => true,
+                Protocol::OneOf(numbers) => numbers == &[6],
+                _ => false,
+            };
+            if !fits {
+                session.error(
+                    span,
+                    "this action is for TCP",
+                    "the rule asks for another protocol",
+                    "",
+                );
+                return None;
+            }
+            traffic.protocol = Protocol::TcpSyn(false);
+        }
+        Some(traffic)
+    }
+
+    /// What the part looks at, without the rule's zones and addresses.
+    pub(crate) fn matches(
+        &self,
+        session: &mut Session<'_>,
+        action: &Word,
+        columns: Option<TrafficColumns<'_>>,
+    ) -> Option<Match> {
+        let traffic = self.traffic(session, action, columns)?;
+        Some(Match {
+            protocol: traffic.protocol,
+            source_port: traffic.source_port,
+            destination_port: traffic.destination_port,
+            destination_kind: self.kind,
+            ..Match::default()
+        })
+    }
+}
+
+/// Targets that are refused, and why.
+pub(crate) const REFUSED_TARGETS: &[(&str, &str)] = &[
+    ("ADD", "ipsets are not supported yet"),
+    ("AUDIT", "there is no audit daemon"),
+    ("AutoBL", "tables of recent addresses are not supported yet"),
+    ("BLACKLIST", "blacklisting is not supported yet"),
+    ("CONMARK", "marks are not supported yet"),
+    ("CONNMARK", "marks are not supported yet"),
+    ("CONTINUE", "nested zones are not supported yet"),
+    ("DEL", "ipsets are not supported yet"),
+    ("DNSAmp", "matches inside of packets are not supported"),
+    ("FIN", "a set of TCP flags is not supported yet"),
+    (
+        "HELPER",
+        "connection-tracking helpers are not supported yet",
+    ),
+    ("INLINE", "raw iptables text is not supported"),
+    ("IPTABLES", "raw iptables text is not supported"),
+    ("IfEvent", "events are not supported yet"),
+    ("Limit", "tables of recent addresses are not supported yet"),
+    ("MARK", "marks are not supported yet"),
+    ("NFLOG", "log lines go to the console: write LOG:info"),
+    ("NFQUEUE", "no program decides about packets here"),
+    ("QUEUE", "no program decides about packets here"),
+    ("RST", "a set of TCP flags is not supported yet"),
+    ("ResetEvent", "events are not supported yet"),
+    ("SetEvent", "events are not supported yet"),
+    ("TARPIT", "not part of Linux either"),
+    ("TCPFlags", "the interface option tcpflags does this"),
+    ("ULOG", "log lines go to the console: write LOG:info"),
+    ("WHITELIST", "blacklisting is not supported yet"),
+    ("allowinUPnP", "UPnP is not supported"),
+    ("forwardUPnP", "UPnP is not supported"),
+];
+
+const TARGETS: [&str; 12] = [
+    "ACCEPT",
+    "ACCEPT+",
+    "DROP",
+    "REJECT",
+    "DNAT",
+    "DNAT-",
+    "REDIRECT",
+    "REDIRECT-",
+    "LOG",
+    "COUNT",
+    "NONAT",
+    "ACCEPT!",
+];
+
+/// Actions with a meaning of their own.
+pub(crate) const STANDARD_ACTIONS: &[&str] = &[
+    "AllowICMPs",
+    "Broadcast",
+    "DropDNSrep",
+    "Invalid",
+    "Multicast",
+    "New",
+    "NotSyn",
+    "Related",
+    "Untracked",
+    "Established",
+    "allowBcast",
+    "allowInvalid",
+    "allowMcast",
+    "dropBcast",
+    "dropBcasts",
+    "dropInvalid",
+    "dropMcast",
+    "dropNotSyn",
+    "rejNotSyn",
+];
+
+/// Reads `ACTION[(PARAMETER)][:level[:tag]]`.
+pub(crate) fn parse(session: &mut Session<'_>, word: &Word) -> Option<Action> {
+    let mut pieces = word.split(':').into_iter();
+    let name = pieces.next()?;
+    let level_word = pieces.next();
+    let tag = pieces.next();
+    let log = level::log(session, level_word.as_ref(), tag.as_ref(), "")?;
+    let (name, parameter) = parameter(session, &name);
+    if parameter.as_ref().is_some_and(Word::is_empty) {
+        return parse_named(session, &name, None, log);
+    }
+    parse_named(session, &name, parameter.as_ref(), log)
+}
+
+/// `NAME(PARAMETER)`, or `NAME/PARAMETER` as it was once written.
+fn parameter(session: &mut Session<'_>, name: &Word) -> (Word, Option<Word>) {
+    if let Some((name, parameter)) = name.call() {
+        return (name, Some(parameter));
+    }
+    if let Some((service, parameter)) = name.split_once('/') {
+        session.report(
+            Finding::warning(format!("`{}` is an old spelling", name.text()))
+                .at(name.span(), "a slash")
+                .note(format!("write: {}({})", service.text(), parameter.text())),
+        );
+        return (service, Some(parameter));
+    }
+    (name.clone(), None)
+}
+
+fn parse_named(
+    session: &mut Session<'_>,
+    name: &Word,
+    parameter: Option<&Word>,
+    mut log: Option<Log>,
+) -> Option<Action> {
+    let text = name.text();
+    let parts = if let Some(target) = target(text) {
+        if let Some(parameter) = parameter {
+            session.error(
+                parameter.span(),
+                format!("a parameter of {text} is not supported yet"),
+                "only the plain form",
+                format!("write: {text}"),
+            );
+            return None;
+        }
+        vec![Part::new(target)]
+    } else {
+        // Service(ACCEPT:info): a level inside counts as one outside.
+        let inner = match parameter {
+            None => None,
+            Some(parameter) => {
+                let (target_word, inner_level) = match parameter.split_once(':') {
+                    Some((target, level)) => (target, Some(level)),
+                    None => (parameter.clone(), None),
+                };
+                if let Some(inner_level) = inner_level
+                    && log.is_none()
+                {
+                    log = level::log(session, Some(&inner_level), None, "")?;
+                }
+                Some((parameter_target(session, &target_word)?, target_word))
+            }
+        };
+        named_parts(session, name, inner)?
+    };
+    if let [part] = parts.as_slice()
+        && part.target == Target::Continue("LOG")
+        && log.is_none()
+    {
+        session.error(
+            name.span(),
+            "LOG needs a level",
+            "how loud?",
+            "write: LOG:info",
+        );
+        return None;
+    }
+    Some(Action { parts, log })
+}
+
+fn target(text: &str) -> Option<Target> {
+    Some(match text {
+        "ACCEPT" | "ACCEPT!" => Target::Decide(Disposition::Accept),
+        "DROP" | "DROP!" => Target::Decide(Disposition::Drop),
+        "REJECT" | "REJECT!" => Target::Decide(Disposition::Reject),
+        "ACCEPT+" => Target::AcceptUntranslated,
+        "NONAT" => Target::Untranslated,
+        "DNAT" => Target::DestinationNat(Nat::AndAccept),
+        "DNAT-" => Target::DestinationNat(Nat::Only),
+        "REDIRECT" => Target::Redirect(Nat::AndAccept),
+        "REDIRECT-" => Target::Redirect(Nat::Only),
+        "LOG" => Target::Continue("LOG"),
+        "COUNT" => Target::Continue("COUNT"),
+        _ => return None,
+    })
+}
+
+fn parameter_target(session: &mut Session<'_>, word: &Word) -> Option<Target> {
+    let found = target(word.text());
+    if found.is_none() {
+        session.report(
+            Finding::error(format!("`{}` is not a target", word.text()))
+                .at(word.span(), "expected for example ACCEPT, DROP or REJECT")
+                .maybe_note(did_you_mean(word.text(), TARGETS)),
+        );
+    }
+    found
+}
+
+fn named_parts(
+    session: &mut Session<'_>,
+    name: &Word,
+    inner: Option<(Target, Word)>,
+) -> Option<Vec<Part>> {
+    let text = name.text();
+    if STANDARD_ACTIONS.contains(&text) {
+        return Some(standard(text, inner.map(|(target, _)| target)));
+    }
+    if let Some(service) = macros::find(text) {
+        let Some((target, _)) = inner else {
+            session.error(
+                name.span(),
+                format!("what about {text}?"),
+                "a service, but no target",
+                format!("write: {text}(ACCEPT)"),
+            );
+            return None;
+        };
+        if let Some(helper) = service.helper
+            && target != Target::Decide(Disposition::Drop)
+            && target != Target::Decide(Disposition::Reject)
+        {
+            session.report(
+                Finding::warning(format!(
+                    "{text} needs the helper `{helper}`, which is not supported yet"
+                ))
+                .at(name.span(), "only the connection named here is let through")
+                .note(
+                    "connections that the two sides agree on inside of it are treated as new ones",
+                ),
+            );
+        }
+        return Some(
+            service
+                .entries()
+                .into_iter()
+                .map(|entry| Part {
+                    entry: Some(entry),
+                    ..Part::new(target)
+                })
+                .collect(),
+        );
+    }
+    unknown(session, name);
+    None
+}
+
+fn unknown(session: &mut Session<'_>, name: &Word) {
+    let text = name.text();
+    if let Some((_, reason)) = REFUSED_TARGETS
+        .iter()
+        .find(|(refused, _)| *refused == text.trim_end_matches(['!', '+', '-']))
+    {
+        session.error(
+            name.span(),
+            format!("the action {text} is not supported"),
+            *reason,
+            "",
+        );
+        return;
+    }
+    if text.starts_with("A_") {
+        session.error(
+            name.span(),
+            format!("the action {text} is not supported"),
+            "there is no audit daemon",
+            format!("write: {}", &text[2..]),
+        );
+        return;
+    }
+    if matches!(text, "Drop" | "Reject") {
+        session.error(
+            name.span(),
+            format!("Shorewall 5.2 has no action {text} any more"),
+            "removed",
+            "its usual replacement: Broadcast(DROP),Multicast(DROP)",
+        );
+        return;
+    }
+    let known = TARGETS
+        .iter()
+        .copied()
+        .chain(STANDARD_ACTIONS.iter().copied())
+        .chain(MACROS.iter().map(|service| service.name));
+    session.report(
+        Finding::error(format!("unknown action or service `{text}`"))
+            .at(name.span(), "not known here")
+            .maybe_note(did_you_mean(text, known))
+            .note("actions and macros of your own are not supported yet: write their rules here"),
+    );
+}
+
+/// Shorewall's own actions, as far as a policy can say them.
+fn standard(name: &str, parameter: Option<Target>) -> Vec<Part> {
+    let drop = Target::Decide(Disposition::Drop);
+    let accept = Target::Decide(Disposition::Accept);
+    let reject = Target::Decide(Disposition::Reject);
+    let or_drop = parameter.unwrap_or(drop);
+    let or_accept = parameter.unwrap_or(accept);
+    let states = |target, states| {
+        vec![Part {
+            states: Some(states),
+            ..Part::new(target)
+        }]
+    };
+    let kind = |target, kind| {
+        vec![Part {
+            kind,
+            ..Part::new(target)
+        }]
+    };
+    let not_syn = |target| {
+        vec![Part {
+            not_syn: true,
+            ..Part::new(target)
+        }]
+    };
+    let packets = |target, entries: &[Entry<'static>]| {
+        entries
+            .iter()
+            .map(|&entry| Part {
+                entry: Some(entry),
+                ..Part::new(target)
+            })
+            .collect()
+    };
+    match name {
+        "Invalid" => states(or_drop, States::INVALID),
+        "dropInvalid" => states(drop, States::INVALID),
+        "allowInvalid" => states(accept, States::INVALID),
+        "New" => states(or_accept, States::NEW),
+        "Established" => states(or_accept, States::ESTABLISHED),
+        "Related" => states(or_drop, States::RELATED),
+        "Untracked" => states(or_drop, States::UNTRACKED),
+        "Broadcast" => kind(or_drop, DestinationKind::Broadcast),
+        "dropBcast" | "dropBcasts" => kind(drop, DestinationKind::Broadcast),
+        "allowBcast" => kind(accept, DestinationKind::Broadcast),
+        "Multicast" => kind(or_drop, DestinationKind::Multicast),
+        "dropMcast" => kind(drop, DestinationKind::Multicast),
+        "allowMcast" => kind(accept, DestinationKind::Multicast),
+        "NotSyn" => not_syn(or_drop),
+        "dropNotSyn" => not_syn(drop),
+        "rejNotSyn" => not_syn(reject),
+        "DropDNSrep" => packets(or_drop, &[packet("udp", None, Some("53"))]),
+        // RFC 792: the errors that paths need, too large and too far.
+        _ => packets(
+            or_accept,
+            &[
+                packet("icmp", Some("3/4"), None),
+                packet("icmp", Some("11"), None),
+            ],
+        ),
+    }
+}
+
+fn packet(
+    protocol: &'static str,
+    destination_ports: Option<&'static str>,
+    source_ports: Option<&'static str>,
+) -> Entry<'static> {
+    Entry {
+        protocol,
+        destination_ports,
+        source_ports,
+        reversed: false,
+        destination: None,
+    }
+}

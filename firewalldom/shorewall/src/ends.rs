@@ -1,0 +1,275 @@
+//! The columns SOURCE and DEST of `rules`: zones, with hosts behind them.
+
+use firewalldom::policy::{AddressRange, InterfaceId, PortRange, ZoneId};
+
+use crate::action::Nat;
+use crate::address::{self, Hosts};
+use crate::session::Session;
+use crate::source::{Span, Word};
+use crate::traffic::port_range;
+use crate::world::World;
+
+/// A zone, or some of its hosts.
+#[derive(Clone, Debug)]
+pub(crate) struct End {
+    pub(crate) zone: ZoneId,
+    pub(crate) hosts: Hosts,
+    pub(crate) span: Span,
+}
+
+/// All that a column names.
+pub(crate) struct Ends {
+    pub(crate) ends: Vec<End>,
+    /// `all`, `any` or a list: a zone is not paired with itself…
+    pub(crate) wild: bool,
+    /// …unless a `+` says so.
+    pub(crate) intra_zone: bool,
+}
+
+/// Reads `zone`, `zone:hosts`, `zone,zone`, `all[+][!zone,…][:hosts]` or `zone:(hosts),zone:(hosts)`.
+pub(crate) fn zones(session: &mut Session<'_>, world: &World, word: &Word) -> Option<Ends> {
+    if word.text().contains(":(") {
+        return groups(session, world, word);
+    }
+    let (names, hosts_word) = match word.split_once(':') {
+        Some((names, hosts)) => (names, Some(hosts)),
+        None => (word.clone(), None),
+    };
+    let (zones, wild, intra_zone) = zone_names(session, world, &names)?;
+    let mut ends = Vec::new();
+    let hosts = match &hosts_word {
+        None => Hosts::default(),
+        Some(word) => address::hosts(session, world, word)?,
+    };
+    for zone in zones {
+        check_interface(session, world, zone, &hosts, word, wild)?;
+        ends.push(End {
+            zone,
+            hosts: hosts.clone(),
+            span: word.span(),
+        });
+    }
+    Some(Ends {
+        ends,
+        wild,
+        intra_zone,
+    })
+}
+
+fn groups(session: &mut Session<'_>, world: &World, word: &Word) -> Option<Ends> {
+    let mut all = Ends {
+        ends: Vec::new(),
+        wild: false,
+        intra_zone: false,
+    };
+    for piece in word.split(',') {
+        let Some((name, hosts_word)) = piece.split_once(':') else {
+            let zone = world.zone(session, &piece)?;
+            all.ends.push(End {
+                zone,
+                hosts: Hosts::default(),
+                span: piece.span(),
+            });
+            continue;
+        };
+        let zone = world.zone(session, &name)?;
+        let hosts = address::hosts(session, world, &hosts_word)?;
+        check_interface(session, world, zone, &hosts, &piece, false)?;
+        all.ends.push(End {
+            zone,
+            hosts,
+            span: piece.span(),
+        });
+    }
+    all.wild = all.ends.len() > 1;
+    Some(all)
+}
+
+fn check_interface(
+    session: &mut Session<'_>,
+    world: &World,
+    zone: ZoneId,
+    hosts: &Hosts,
+    word: &Word,
+    wild: bool,
+) -> Option<()> {
+    if let Some(interface) = hosts.interface
+        && zone != ZoneId::FIREWALL
+        && !wild
+        && !world.zone_has_interface(zone, interface)
+    {
+        session.error(
+            word.span(),
+            format!(
+                "the zone `{}` is not behind `{}`",
+                world.zones[usize::from(zone.0)].name,
+                world.interfaces[usize::from(interface.0)].name
+            ),
+            "nothing could match",
+            "see shorewall/interfaces",
+        );
+        return None;
+    }
+    Some(())
+}
+
+fn zone_names(
+    session: &mut Session<'_>,
+    world: &World,
+    word: &Word,
+) -> Option<(Vec<ZoneId>, bool, bool)> {
+    let (base, excluded) = match word.split_once('!') {
+        Some((base, excluded)) => (base, Some(excluded)),
+        None => (word.clone(), None),
+    };
+    let stem = base.text().trim_end_matches(['+', '-']);
+    if matches!(stem, "all" | "any") {
+        let signs = &base.text()[stem.len()..];
+        let mut zones: Vec<ZoneId> = (0..world.zones.len())
+            .map(|index| ZoneId(index as u16))
+            .collect();
+        if signs.contains('-') {
+            zones.retain(|&zone| zone != ZoneId::FIREWALL);
+        }
+        if let Some(excluded) = excluded {
+            for item in excluded.split(',') {
+                let taken = world.zone(session, &item)?;
+                zones.retain(|&zone| zone != taken);
+            }
+        }
+        return Some((zones, true, signs.contains('+')));
+    }
+    if let Some(excluded) = excluded {
+        session.error(
+            excluded.span(),
+            "an exclusion of zones needs `all` before it",
+            "taken out of what?",
+            format!("write: all!{}, or addresses after a colon", excluded.text()),
+        );
+        return None;
+    }
+    let intra_zone = base.text().contains(',') && base.text().ends_with('+');
+    let list = if intra_zone {
+        base.slice(0..base.text().len() - 1)
+    } else {
+        base
+    };
+    let mut zones = Vec::new();
+    let mut complete = true;
+    for item in list.split(',') {
+        match world.zone(session, &item) {
+            Some(zone) => zones.push(zone),
+            None => complete = false,
+        }
+    }
+    complete.then(|| {
+        let wild = zones.len() > 1;
+        (zones, wild, intra_zone)
+    })
+}
+
+/// Where DNAT sends packets.
+pub(crate) struct Server {
+    /// `None`: DNAT- without a zone.
+    pub(crate) zone: Option<ZoneId>,
+    pub(crate) interface: Option<InterfaceId>,
+    pub(crate) addresses: AddressRange,
+    pub(crate) ports: Option<PortRange>,
+}
+
+/// `zone:[interface:]address[-address][:port[-port]]`; DNAT- also without the zone.
+pub(crate) fn server(
+    session: &mut Session<'_>,
+    world: &World,
+    word: &Word,
+    nat: Nat,
+) -> Option<Server> {
+    let mut pieces = word.split(':');
+    let mut zone = None;
+    let begins_with_address = pieces[0]
+        .text()
+        .starts_with(|c: char| c.is_ascii_digit() || c == '&');
+    if nat == Nat::AndAccept || !begins_with_address {
+        let name = pieces.remove(0);
+        zone = Some(world.zone(session, &name)?);
+    }
+    let mut interface = None;
+    if pieces
+        .first()
+        .is_some_and(|piece| piece.text().starts_with(|c: char| c.is_ascii_alphabetic()))
+        && world.has_interface(pieces[0].text())
+    {
+        interface = Some(world.interface(session, &pieces.remove(0))?);
+    }
+    let mut pieces = pieces.into_iter();
+    let Some(address_word) = pieces.next().filter(|piece| !piece.is_empty()) else {
+        session.error(
+            word.span(),
+            "DNAT needs the address of a server",
+            "only a zone",
+            format!("write: {}:10.0.3.9", word.text().trim_end_matches(':')),
+        );
+        return None;
+    };
+    if address_word.text().contains([',', '!', '/']) {
+        session.error(
+            address_word.span(),
+            "DNAT sends to one server, or to a range of servers",
+            "a list, a prefix or an exclusion",
+            "write: 10.0.3.9 or 10.0.3.9-10.0.3.12",
+        );
+        return None;
+    }
+    let addresses = address::range(session, world, &address_word)?;
+    let ports = match pieces.next() {
+        None => None,
+        Some(piece) => {
+            if piece.text() == "random" {
+                session.error(piece.span(), "random ports are not supported yet", "", "");
+                return None;
+            }
+            Some(port_range(session, &piece)?)
+        }
+    };
+    if let Some(extra) = pieces.next() {
+        session.error(
+            extra.span(),
+            "one part too many",
+            "after the port",
+            "write: loc:10.0.3.9:80",
+        );
+        return None;
+    }
+    Some(Server {
+        zone,
+        interface,
+        addresses,
+        ports,
+    })
+}
+
+/// `port`, `$FW:port` or `$FW::port`. `Some(None)`: the port stays.
+pub(crate) fn redirect_port(
+    session: &mut Session<'_>,
+    world: &World,
+    word: &Word,
+) -> Option<Option<u16>> {
+    let firewall = &world.zones[0].name;
+    let rest = match word.strip_prefix(firewall.as_str()) {
+        Some(rest) if rest.is_empty() => return Some(None),
+        Some(rest) if rest.text().starts_with("::") => rest.slice(2..rest.text().len()),
+        Some(rest) if rest.text().starts_with(':') => rest.slice(1..rest.text().len()),
+        _ => word.clone(),
+    };
+    let range = port_range(session, &rest)?;
+    if range.first != range.last {
+        session.error(
+            rest.span(),
+            "REDIRECT to a range of ports is not supported yet",
+            "one port",
+            "",
+        );
+        return None;
+    }
+    Some(Some(range.first))
+}

@@ -1,0 +1,210 @@
+//! The column OPTIONS of `shorewall/interfaces`.
+
+use crate::report::Finding;
+use crate::session::Session;
+use crate::source::Word;
+use crate::suggest::did_you_mean;
+
+/// How an option is treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OptionHandling {
+    /// Done.
+    Implemented,
+    /// Changes nothing here, for this reason.
+    NoEffect(&'static str),
+    /// Only with the value 0, which asks for what is done anyway.
+    OnlyZero(&'static str),
+    /// Refused, because of this.
+    Refused(&'static str),
+}
+
+use OptionHandling::{Implemented, NoEffect, OnlyZero, Refused};
+
+/// Every option of Shorewall's.
+pub(crate) const OPTIONS: &[(&str, OptionHandling)] = &[
+    ("accept_ra", NoEffect("IPv6 only")),
+    (
+        "arp_filter",
+        OnlyZero("the firewall answers ARP for all of its addresses"),
+    ),
+    (
+        "arp_ignore",
+        OnlyZero("the firewall answers ARP for all of its addresses"),
+    ),
+    (
+        "blacklist",
+        Refused("the file blacklist is gone; blrules is not supported yet"),
+    ),
+    ("bridge", Implemented),
+    ("dbl", Refused("the dynamic blacklist is not supported")),
+    (
+        "destonly",
+        Refused("an interface is source and destination"),
+    ),
+    ("dhcp", Implemented),
+    ("forward", NoEffect("IPv6 only")),
+    (
+        "ignore",
+        Refused("an interface without rules is not supported"),
+    ),
+    ("logmartians", Implemented),
+    ("loopback", Refused("a vif is never the loopback")),
+    ("maclist", Refused("the file maclist is not supported yet")),
+    ("mss", Refused("the MSS of TCP is not rewritten yet")),
+    (
+        "nets",
+        Refused("a zone is all that lies behind its interface so far"),
+    ),
+    (
+        "nodbl",
+        NoEffect("nothing is ever on the dynamic blacklist"),
+    ),
+    (
+        "norfc1918",
+        Refused("gone from Shorewall; write a rule with Rfc1918's prefixes"),
+    ),
+    ("nosmurfs", Implemented),
+    ("omitanycast", NoEffect("IPv6 only")),
+    ("optional", NoEffect("a vif is always there")),
+    ("physical", Implemented),
+    ("proxyarp", OnlyZero("proxy ARP is not supported yet")),
+    ("proxyndp", NoEffect("IPv6 only")),
+    ("required", NoEffect("a vif is always there")),
+    ("routeback", Implemented),
+    (
+        "routefilter",
+        OnlyZero("sources are not checked against the routes yet"),
+    ),
+    (
+        "rpfilter",
+        Refused("sources are not checked against the routes yet"),
+    ),
+    (
+        "sfilter",
+        Refused("sources are not checked against a list yet"),
+    ),
+    (
+        "sourceroute",
+        OnlyZero("the route in a packet's IP options is never followed"),
+    ),
+    ("tcpflags", Implemented),
+    (
+        "unmanaged",
+        Refused("an interface without rules is not supported"),
+    ),
+    ("upnp", Refused("UPnP is not supported")),
+    ("upnpclient", Refused("UPnP is not supported")),
+    ("wait", NoEffect("a vif is always there")),
+];
+
+/// The options that are done.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) tcp_flags: bool,
+    pub(crate) no_smurfs: bool,
+    pub(crate) route_back: bool,
+    pub(crate) dhcp: bool,
+    pub(crate) log_martians: Option<bool>,
+    pub(crate) physical: Option<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            tcp_flags: true,
+            no_smurfs: false,
+            route_back: false,
+            dhcp: false,
+            log_martians: None,
+            physical: None,
+        }
+    }
+}
+
+/// Reads the column; `None` when something was refused.
+pub(crate) fn read(session: &mut Session<'_>, column: Option<&Word>) -> Option<Options> {
+    let mut options = Options::default();
+    let Some(column) = column else {
+        return Some(options);
+    };
+    let mut complete = true;
+    for item in column.split(',') {
+        complete &= read_option(session, &item, &mut options);
+    }
+    complete.then_some(options)
+}
+
+fn read_option(session: &mut Session<'_>, item: &Word, options: &mut Options) -> bool {
+    let (name, value) = match item.split_once('=') {
+        Some((name, value)) => (name, Some(value)),
+        None => (item.clone(), None),
+    };
+    let Some((known, handling)) = OPTIONS.iter().find(|(known, _)| *known == name.text()) else {
+        session.report(
+            Finding::error(format!("unknown option `{}`", name.text()))
+                .at(name.span(), "not one of Shorewall's")
+                .maybe_note(did_you_mean(
+                    name.text(),
+                    OPTIONS.iter().map(|option| option.0),
+                )),
+        );
+        return false;
+    };
+    let refuse = |session: &mut Session<'_>, reason: &str| {
+        session.error(
+            item.span(),
+            format!("the option `{}` is not supported yet", item.text()),
+            reason,
+            "take it out if the site can do without",
+        );
+        false
+    };
+    match handling {
+        NoEffect(_) => true,
+        Refused(reason) => refuse(session, reason),
+        OnlyZero(reason) => {
+            value.is_some_and(|value| value.text() == "0") || refuse(session, reason)
+        }
+        Implemented if *known == "physical" => {
+            match value.filter(|value| !value.is_empty() && !value.text().contains('+')) {
+                Some(value) => {
+                    options.physical = Some(value.text().to_owned());
+                    true
+                }
+                None => {
+                    session.error(
+                        item.span(),
+                        "physical= needs the name of one interface",
+                        "",
+                        "write: physical=eth0",
+                    );
+                    false
+                }
+            }
+        }
+        Implemented => {
+            let on = match value.as_ref().map(Word::text) {
+                None | Some("1") => true,
+                Some("0") => false,
+                Some(_) => {
+                    session.error(
+                        item.span(),
+                        format!("`{known}` is 0 or 1"),
+                        "neither",
+                        format!("write: {known}"),
+                    );
+                    return false;
+                }
+            };
+            match *known {
+                "tcpflags" => options.tcp_flags = on,
+                "nosmurfs" => options.no_smurfs = on,
+                // A bridge sends back what came from another of its ports.
+                "routeback" | "bridge" => options.route_back = on,
+                "dhcp" => options.dhcp = on,
+                _ => options.log_martians = Some(on),
+            }
+            true
+        }
+    }
+}

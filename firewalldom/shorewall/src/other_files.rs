@@ -1,0 +1,207 @@
+//! Shorewall's other files: what is not compiled must not be there unseen.
+
+use crate::reader::words;
+use crate::report::Finding;
+use crate::session::Session;
+use crate::source::Word;
+
+/// Files with content that is refused, and what they are for.
+pub(crate) const REFUSED_FILES: &[(&str, &str)] = &[
+    ("accounting", "accounting rules"),
+    ("actions", "actions of your own"),
+    ("arprules", "rules for ARP"),
+    ("blacklist", "the blacklist of Shorewall 4"),
+    ("blrules", "blacklist rules"),
+    ("ecn", "switching ECN off"),
+    ("hosts", "several zones behind one interface"),
+    ("ipsets", "ipsets"),
+    ("maclist", "checks of MAC addresses"),
+    ("mangle", "packet marks and changes of packets"),
+    (
+        "masq",
+        "source NAT as Shorewall 4 wrote it: the file snat takes its place",
+    ),
+    ("nat", "one-to-one NAT"),
+    ("netmap", "mapping of whole networks"),
+    (
+        "notrack",
+        "exemptions from connection tracking, as Shorewall 4 wrote them",
+    ),
+    ("providers", "several Internet providers"),
+    ("proxyarp", "proxy ARP"),
+    ("proxyndp", "proxy NDP"),
+    (
+        "routes",
+        "routes of providers; interfaces(5) has the plain ones",
+    ),
+    ("rtrules", "routing rules"),
+    ("secmarks", "SELinux marks"),
+    ("tcclasses", "traffic shaping"),
+    ("tcdevices", "traffic shaping"),
+    ("tcfilters", "traffic shaping"),
+    ("tcinterfaces", "traffic shaping"),
+    ("tcpri", "traffic shaping"),
+    ("tcrules", "packet marks of Shorewall 4"),
+    ("tos", "types of service"),
+    ("tunnels", "tunnels that end on the firewall"),
+];
+
+/// Scripts that Shorewall would run on its host.
+pub(crate) const SCRIPTS: &[&str] = &[
+    "clear",
+    "findgw",
+    "init",
+    "initdone",
+    "isusable",
+    "lib.private",
+    "postcompile",
+    "refresh",
+    "refreshed",
+    "restored",
+    "scfilter",
+    "start",
+    "started",
+    "stop",
+    "stopped",
+    "tcclear",
+];
+
+/// Files that change nothing here, and why.
+pub(crate) const IGNORED_FILES: &[(&str, &str)] = &[
+    (
+        "routestopped",
+        "what a stopped firewall lets through: a stopped domain forwards nothing",
+    ),
+    (
+        "stoppedrules",
+        "what a stopped firewall lets through: a stopped domain forwards nothing",
+    ),
+    ("capabilities", "what a Linux kernel can do"),
+    ("vardir", "where Shorewall keeps its state"),
+];
+
+/// Looks at every file of the folder that is not compiled.
+pub(crate) fn check(session: &mut Session<'_>) {
+    for (name, what) in REFUSED_FILES {
+        if let Some(first) = first_line(session, name) {
+            session.error(
+                first.span(),
+                format!("the file {name} is not supported yet: {what}"),
+                "its first line",
+                "take the lines out if the site can do without them",
+            );
+        }
+    }
+    for name in SCRIPTS {
+        if let Some(first) = first_line(session, name) {
+            session.error(
+                first.span(),
+                format!("the script {name} cannot be run: no shell runs in the domain"),
+                "its first line",
+                "take the lines out if the site can do without them",
+            );
+        }
+    }
+    for (name, why) in IGNORED_FILES {
+        if let Some(first) = first_line(session, name)
+            && name.ends_with("stopped") | name.starts_with("stopped")
+        {
+            session
+                .report(Finding::warning(format!("{name} has no effect")).at(first.span(), *why));
+        }
+    }
+    conntrack(session);
+    macros_and_actions(session);
+}
+
+/// The first line of a file that is neither empty nor a comment nor only a directive's frame.
+fn first_line(session: &mut Session<'_>, name: &str) -> Option<Word> {
+    let path = session.shorewall_file(name);
+    if session.site.read(&path).ok()??.is_empty() {
+        return None;
+    }
+    let file = session.open(&path)?;
+    let text = session.sources.text(file).to_owned();
+    let mut start = 0u32;
+    for line in text.split_inclusive('\n') {
+        let content = line.split('#').next().unwrap_or_default();
+        let trimmed = content.trim();
+        let is_frame = trimmed.is_empty()
+            || [
+                "?FORMAT", "?COMMENT", "?SECTION", "FORMAT", "SECTION", "COMMENT",
+            ]
+            .iter()
+            .any(|frame| trimmed.split_whitespace().next() == Some(frame));
+        if !is_frame {
+            return Some(Word::literal(file, content, start).trim());
+        }
+        start += line.len() as u32;
+    }
+    None
+}
+
+/// `conntrack`: the file that Shorewall installs attaches helpers, which only let more through.
+fn conntrack(session: &mut Session<'_>) {
+    let path = session.shorewall_file("conntrack");
+    let Some(file) = session.open(&path) else {
+        return;
+    };
+    let text = session.sources.text(file).to_owned();
+    let mut start = 0u32;
+    for line in text.split_inclusive('\n') {
+        let content = line.split('#').next().unwrap_or_default();
+        let word = Word::literal(file, content, start).trim();
+        start += line.len() as u32;
+        let Some(action) = words(&word).into_iter().next() else {
+            continue;
+        };
+        // Each helper stands in its own ?if for the kernel's capability; the frame says nothing.
+        if action.text().starts_with('?') || matches!(action.text(), "FORMAT" | "COMMENT") {
+            continue;
+        }
+        match action.text().strip_prefix("CT:helper:") {
+            Some(helper) => {
+                let helper = helper.split([':', '(']).next().unwrap_or_default();
+                session.report(
+                    Finding::warning(format!("the helper `{helper}` is not supported yet")).at(
+                        action.span(),
+                        "connections it would expect are treated as new ones",
+                    ),
+                );
+            }
+            None => session.error(
+                action.span(),
+                format!("`{}` in conntrack is not supported yet", action.text()),
+                "changes how connections are tracked",
+                "only the lines CT:helper:… of the installed file are understood",
+            ),
+        }
+    }
+}
+
+/// `macro.Name` and `action.Name` would change what names in `rules` mean.
+fn macros_and_actions(session: &mut Session<'_>) {
+    let folder = session.site.shorewall().to_path_buf();
+    let names = match session.site.list(&folder) {
+        Ok(names) => names,
+        Err(error) => {
+            session.report(Finding::error(format!(
+                "cannot read {}: {error}",
+                folder.display()
+            )));
+            return;
+        }
+    };
+    for name in names {
+        if (name.starts_with("macro.") || name.starts_with("action."))
+            && let Some(first) = first_line(session, &name)
+        {
+            session.error(
+                first.span(),
+                format!("the file {name} is not supported yet: a macro or action of your own"),
+                "its first line",
+                "write its rules into the file rules",
+            );
+        }
+    }
+}

@@ -1,0 +1,608 @@
+//! From a file's bytes to rows of columns: comments, continuation lines, `?` directives, variables,
+//! includes and the alternate `{name=value}` input. The same for every column-oriented file.
+
+use std::path::Path;
+
+use crate::expression;
+use crate::report::Finding;
+use crate::session::{Session, is_name};
+use crate::source::{FileId, Span, Word};
+use crate::suggest::did_you_mean;
+
+/// Includes may be this deep, as in Shorewall.
+const MAX_INCLUDE_DEPTH: usize = 4;
+/// One line, variables replaced, may be this long.
+const MAX_LINE_BYTES: usize = 1 << 20;
+
+/// The columns of a file.
+pub(crate) struct Schema {
+    /// Names, lower case, as the alternate input spells them. `a|b`: both are understood.
+    pub(crate) columns: &'static [&'static str],
+    /// How many of them a line must have.
+    pub(crate) required: usize,
+}
+
+/// A line of a file, or a directive that the file's own parser understands.
+pub(crate) enum Item {
+    /// Columns.
+    Row(Row),
+    /// `?SECTION NAME`.
+    Section(Word),
+    /// `?FORMAT N`.
+    Format(Word),
+}
+
+/// A line, split into columns.
+#[derive(Clone)]
+pub(crate) struct Row {
+    columns: Vec<Word>,
+    /// All of it.
+    pub(crate) span: Span,
+}
+
+impl Row {
+    /// A column; `None` when it is left out or `-`.
+    pub(crate) fn get(&self, column: usize) -> Option<&Word> {
+        self.columns
+            .get(column)
+            .filter(|word| word.text() != "-" && !word.is_empty())
+    }
+
+    /// A column as it is written, `-` included.
+    pub(crate) fn raw(&self, column: usize) -> Option<&Word> {
+        self.columns.get(column)
+    }
+}
+
+/// A line after continuation lines were joined; comments are gone.
+struct Logical {
+    word: Word,
+}
+
+/// `?IF` levels that are open.
+struct Conditional {
+    span: Span,
+    /// Lines count now.
+    active: bool,
+    /// One of the branches was taken.
+    taken: bool,
+    /// `?ELSE` was seen.
+    ended: bool,
+}
+
+/// Reads a file and what it includes.
+pub(crate) fn read(session: &mut Session<'_>, file: FileId, schema: &Schema) -> Vec<Item> {
+    let mut items = Vec::new();
+    read_into(session, file, schema, 0, &mut items);
+    items
+}
+
+/// Reads one of Shorewall's files; `None` when there is none.
+pub(crate) fn read_named(
+    session: &mut Session<'_>,
+    name: &str,
+    schema: &Schema,
+) -> Option<Vec<Item>> {
+    let path = session.shorewall_file(name);
+    let file = session.open(&path)?;
+    Some(read(session, file, schema))
+}
+
+fn read_into(
+    session: &mut Session<'_>,
+    file: FileId,
+    schema: &Schema,
+    depth: usize,
+    items: &mut Vec<Item>,
+) {
+    let mut conditionals: Vec<Conditional> = Vec::new();
+    for line in logical_lines(session, file) {
+        let word = line.word.trim();
+        if word.is_empty() {
+            continue;
+        }
+        if let Some((name, argument)) = directive(&word) {
+            let verb = name.text().to_ascii_uppercase();
+            if conditional(session, &mut conditionals, &verb, &name, &argument) {
+                continue;
+            }
+            if conditionals.iter().all(|level| level.active) {
+                run_directive(session, &verb, &name, &argument, schema, depth, items);
+            }
+            continue;
+        }
+        if !conditionals.iter().all(|level| level.active) {
+            continue;
+        }
+        if let Some((verb, name, argument)) = legacy_directive(session, &word) {
+            run_directive(session, verb, &name, &argument, schema, depth, items);
+            continue;
+        }
+        let span = word.span();
+        let expanded = session.expand(&word);
+        if expanded.text().len() > MAX_LINE_BYTES {
+            session.error(span, "this line is too long", "over a mebibyte", "");
+            continue;
+        }
+        if let Some(row) = row(session, &expanded, span, schema) {
+            items.push(Item::Row(row));
+        }
+    }
+    for level in conditionals {
+        session.error(
+            level.span,
+            "?IF without ?ENDIF",
+            "opened here",
+            "end it with a line `?ENDIF`",
+        );
+    }
+}
+
+/// Joins continuation lines and takes comments away.
+fn logical_lines(session: &Session<'_>, file: FileId) -> Vec<Logical> {
+    let text = session.sources.text(file);
+    let mut lines = Vec::new();
+    let mut current: Option<Word> = None;
+    let mut start = 0u32;
+    for physical in text.split_inclusive('\n') {
+        let body = physical.trim_end_matches(['\n', '\r']);
+        let (body, continued) = match body.strip_suffix('\\') {
+            Some(body) => (body, true),
+            None => (body, false),
+        };
+        let mut word = current.take().unwrap_or_else(|| Word::empty(file, start));
+        // Shorewall drops the indentation of what continues a list.
+        let skipped = if word.text().ends_with([',', ':']) {
+            body.len() - body.trim_start().len()
+        } else {
+            0
+        };
+        word.push_literal(&body[skipped..], start + skipped as u32);
+        start += physical.len() as u32;
+        if continued && start < text.len() as u32 && word.text().len() <= MAX_LINE_BYTES {
+            current = Some(word);
+            continue;
+        }
+        // The comment is cut only now: one that ends in a backslash swallows the next line, too.
+        let end = word.text().find('#').unwrap_or(word.text().len());
+        lines.push(Logical {
+            word: word.slice(0..end),
+        });
+    }
+    if let Some(word) = current {
+        lines.push(Logical { word });
+    }
+    lines
+}
+
+/// `?NAME argument`.
+fn directive(word: &Word) -> Option<(Word, Word)> {
+    let rest = word.strip_prefix("?")?.trim();
+    let end = rest
+        .text()
+        .find(char::is_whitespace)
+        .unwrap_or(rest.text().len());
+    Some((
+        rest.slice(0..end),
+        rest.slice(end..rest.text().len()).trim(),
+    ))
+}
+
+/// Directives as old configurations spell them, without the question mark.
+fn legacy_directive(session: &mut Session<'_>, word: &Word) -> Option<(&'static str, Word, Word)> {
+    let end = word
+        .text()
+        .find(char::is_whitespace)
+        .unwrap_or(word.text().len());
+    let name = word.slice(0..end);
+    let verb = match name.text() {
+        "SECTION" => "SECTION",
+        "FORMAT" => "FORMAT",
+        "COMMENT" => "COMMENT",
+        "INCLUDE" => "INCLUDE",
+        _ => return None,
+    };
+    let argument = word.slice(end..word.text().len()).trim();
+    session.report(
+        Finding::warning(format!("`{verb}` is written `?{verb}` today"))
+            .at(name.span(), "old spelling")
+            .note(format!("write: ?{verb} {}", argument.text())),
+    );
+    Some((verb, name, argument))
+}
+
+/// `?IF` and its relatives. Whether it was one of them.
+fn conditional(
+    session: &mut Session<'_>,
+    levels: &mut Vec<Conditional>,
+    verb: &str,
+    name: &Word,
+    argument: &Word,
+) -> bool {
+    match verb {
+        "IF" => {
+            let outer = levels.iter().all(|level| level.active);
+            let holds = outer && expression::holds(session, argument);
+            levels.push(Conditional {
+                span: name.span(),
+                active: holds,
+                taken: holds || !outer,
+                ended: false,
+            });
+        }
+        "ELSIF" | "ELSE" | "ENDIF" => {
+            let Some(level) = levels.last_mut() else {
+                session.error(
+                    name.span(),
+                    format!("?{verb} without ?IF"),
+                    "no ?IF is open here",
+                    "",
+                );
+                return true;
+            };
+            match verb {
+                "ENDIF" => {
+                    levels.pop();
+                }
+                _ if level.ended => session.error(
+                    name.span(),
+                    format!("?{verb} after ?ELSE"),
+                    "this ?IF has had its ?ELSE",
+                    "",
+                ),
+                "ELSE" => {
+                    level.active = !level.taken;
+                    level.taken = true;
+                    level.ended = true;
+                }
+                _ if level.taken => level.active = false,
+                _ => {
+                    let holds = expression::holds(session, argument);
+                    if let Some(level) = levels.last_mut() {
+                        level.active = holds;
+                        level.taken = holds;
+                    }
+                }
+            }
+        }
+        _ => return false,
+    }
+    true
+}
+
+fn run_directive(
+    session: &mut Session<'_>,
+    verb: &str,
+    name: &Word,
+    argument: &Word,
+    schema: &Schema,
+    depth: usize,
+    items: &mut Vec<Item>,
+) {
+    match verb {
+        // Shorewall shows comments in listings; they never reach a packet.
+        "COMMENT" => {}
+        "SECTION" => items.push(Item::Section(session.expand(argument))),
+        "FORMAT" => items.push(Item::Format(session.expand(argument))),
+        "INCLUDE" => include(session, argument, schema, depth, items),
+        "SET" => set(session, argument),
+        "RESET" => {
+            session.variables.remove(argument.text());
+        }
+        "INFO" => {}
+        "WARNING" => {
+            let text = session.expand(argument);
+            session.report(
+                Finding::warning(text.text().to_owned()).at(name.span(), "says the file itself"),
+            );
+        }
+        "ERROR" => {
+            let text = session.expand(argument);
+            session.report(
+                Finding::error(text.text().to_owned()).at(name.span(), "says the file itself"),
+            );
+        }
+        "SHELL" | "PERL" | "BEGIN" | "END" => session.error(
+            name.span(),
+            format!("?{verb} is not supported: programs are not run"),
+            "an embedded program",
+            "write the lines it would print",
+        ),
+        "REQUIRE" | "AUTOHELPERS" => session.error(
+            name.span(),
+            format!("?{verb} is not supported yet"),
+            "",
+            "take the line out",
+        ),
+        _ => {
+            let known = [
+                "IF", "ELSIF", "ELSE", "ENDIF", "SECTION", "FORMAT", "COMMENT", "INCLUDE", "SET",
+                "RESET", "INFO", "WARNING", "ERROR",
+            ];
+            session.report(
+                Finding::error(format!("unknown directive ?{}", name.text()))
+                    .at(name.span(), "not one of Shorewall's")
+                    .maybe_note(did_you_mean(verb, known)),
+            );
+        }
+    }
+}
+
+fn include(
+    session: &mut Session<'_>,
+    argument: &Word,
+    schema: &Schema,
+    depth: usize,
+    items: &mut Vec<Item>,
+) {
+    if let Some(file) = open_include(session, argument, depth) {
+        read_into(session, file, schema, depth + 1, items);
+    }
+}
+
+/// Opens a file that another one names; a name without a folder lies in the Shorewall folder.
+pub(crate) fn open_include(
+    session: &mut Session<'_>,
+    argument: &Word,
+    depth: usize,
+) -> Option<FileId> {
+    let name = session.expand(argument);
+    if name.is_empty() {
+        session.error(argument.span(), "INCLUDE needs the name of a file", "", "");
+        return None;
+    }
+    if depth >= MAX_INCLUDE_DEPTH {
+        session.error(
+            name.span(),
+            "files include each other too deeply",
+            format!("the {}th level", MAX_INCLUDE_DEPTH + 1),
+            "does a file include itself?",
+        );
+        return None;
+    }
+    let path = session.site.shorewall().join(Path::new(name.text()));
+    let before = session.findings.len();
+    let file = session.open(&path);
+    if file.is_none() && session.findings.len() == before {
+        session.error(
+            name.span(),
+            format!("there is no file {}", path.display()),
+            "included here",
+            "",
+        );
+    }
+    file
+}
+
+/// `?SET name value`.
+fn set(session: &mut Session<'_>, argument: &Word) {
+    let end = argument
+        .text()
+        .find(char::is_whitespace)
+        .unwrap_or(argument.text().len());
+    let name = argument.slice(0..end);
+    let bare = name.text().trim_start_matches('$').to_owned();
+    if !is_name(&bare) {
+        session.error(
+            name.span(),
+            "?SET needs the name of a variable",
+            "not a name",
+            "write: ?SET NAME value",
+        );
+        return;
+    }
+    let rest = argument.slice(end..argument.text().len()).trim();
+    if let Some(value) = expression::value(session, &rest) {
+        session.variables.insert(bare, value);
+    }
+}
+
+/// Splits a line into columns.
+fn row(session: &mut Session<'_>, line: &Word, span: Span, schema: &Schema) -> Option<Row> {
+    let text = line.text();
+    if let Some(at) = text.find(";;") {
+        session.error(
+            line.slice(at..text.len()).span(),
+            "raw iptables matches are not supported",
+            "text for iptables itself",
+            "say it with Shorewall's columns; there is no iptables here",
+        );
+        return None;
+    }
+    let (plain, pairs) = alternate(session, line)?;
+    let mut columns: Vec<Word> = words(&plain);
+    if columns.is_empty() && pairs.is_none() {
+        return None;
+    }
+    if columns.len() > schema.columns.len() {
+        let extra = columns[schema.columns.len()].span();
+        session.error(
+            extra,
+            format!("too many columns: this file has {}", schema.columns.len()),
+            "one too many",
+            format!("the columns are: {}", column_names(schema)),
+        );
+        return None;
+    }
+    if let Some(pairs) = pairs {
+        assign_pairs(session, &pairs, schema, &mut columns)?;
+    }
+    if columns.len() < schema.required {
+        session.error(
+            span,
+            format!("too few columns: at least {} are needed", schema.required),
+            format!("only {}", columns.len()),
+            format!("the columns are: {}", column_names(schema)),
+        );
+        return None;
+    }
+    Some(Row { columns, span })
+}
+
+/// Takes `{…}` or `; …` off a line.
+fn alternate(session: &mut Session<'_>, line: &Word) -> Option<(Word, Option<Word>)> {
+    let text = line.text();
+    if let Some(open) = text.find('{') {
+        let Some(close) = text.rfind('}').filter(|&close| close > open) else {
+            session.error(
+                line.slice(open..open + 1).span(),
+                "`{` without `}`",
+                "opened here",
+                "write: {name=value, name=value}",
+            );
+            return None;
+        };
+        let after = line.slice(close + 1..text.len()).trim();
+        if !after.is_empty() {
+            session.error(after.span(), "columns after `}`", "nothing may follow", "");
+            return None;
+        }
+        return Some((line.slice(0..open), Some(line.slice(open + 1..close))));
+    }
+    match text.find(';') {
+        Some(at) => Some((line.slice(0..at), Some(line.slice(at + 1..text.len())))),
+        None => Some((line.clone(), None)),
+    }
+}
+
+/// `name=value`, `name:value` or `name=>value`, between commas or blanks.
+fn assign_pairs(
+    session: &mut Session<'_>,
+    pairs: &Word,
+    schema: &Schema,
+    columns: &mut Vec<Word>,
+) -> Option<()> {
+    let mut rest = pairs.trim();
+    while !rest.is_empty() {
+        let text = rest.text();
+        let Some(at) = text.find(['=', ':']) else {
+            session.error(
+                rest.span(),
+                "expected `name=value`",
+                "no `=` here",
+                format!("the columns are: {}", column_names(schema)),
+            );
+            return None;
+        };
+        let name = rest.slice(0..at).trim();
+        let after = if text[at..].starts_with("=>") {
+            at + 2
+        } else {
+            at + 1
+        };
+        let value_part = rest.slice(after..text.len()).trim();
+        let (value, remaining) = pair_value(&value_part);
+        let key = name.text().to_ascii_lowercase();
+        let index = schema
+            .columns
+            .iter()
+            .position(|column| column.split('|').any(|spelling| spelling == key));
+        match index {
+            Some(index) => {
+                while columns.len() <= index {
+                    columns.push(Word::literal(pairs.file(), "-", pairs.span().start));
+                }
+                if !matches!(columns[index].text(), "-" | "") {
+                    session.error(
+                        name.span(),
+                        format!("the column `{key}` is given twice"),
+                        "again here",
+                        "",
+                    );
+                    return None;
+                }
+                columns[index] = value;
+            }
+            None if key == "comment" => {}
+            None => {
+                let known = schema.columns.iter().flat_map(|column| column.split('|'));
+                session.report(
+                    Finding::error(format!("this file has no column `{}`", name.text()))
+                        .at(name.span(), "unknown column")
+                        .maybe_note(did_you_mean(&key, known))
+                        .note(format!("the columns are: {}", column_names(schema))),
+                );
+                return None;
+            }
+        }
+        rest = remaining;
+    }
+    Some(())
+}
+
+/// A value, perhaps in quotes, and what follows it.
+fn pair_value(text: &Word) -> (Word, Word) {
+    let whole = text.text();
+    if let Some(inner) = whole.strip_prefix('"')
+        && let Some(close) = inner.find('"')
+    {
+        let rest = text.slice(close + 2..whole.len());
+        let rest = rest.strip_prefix(",").unwrap_or(rest).trim();
+        return (text.slice(1..close + 1), rest);
+    }
+    // A comma ends the value only if another `name=` follows: values are lists, too.
+    let mut end = whole.len();
+    let mut next = whole.len();
+    for (at, character) in whole.char_indices() {
+        let after = at + character.len_utf8();
+        if character.is_whitespace() {
+            end = at;
+            next = after;
+            break;
+        }
+        if character == ',' {
+            let following = whole[after..].trim_start();
+            let name = following
+                .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+                .unwrap_or(following.len());
+            if name > 0
+                && following.starts_with(|c: char| c.is_ascii_alphabetic())
+                && following[name..].trim_start().starts_with('=')
+            {
+                end = at;
+                next = after;
+                break;
+            }
+        }
+    }
+    let value = text.slice(0..end).trim();
+    let value = value.strip_suffix(",").unwrap_or(value);
+    let rest = text.slice(next..whole.len()).trim();
+    let rest = rest.strip_prefix(",").unwrap_or(rest).trim();
+    (value, rest)
+}
+
+fn column_names(schema: &Schema) -> String {
+    schema
+        .columns
+        .iter()
+        .map(|column| {
+            column
+                .split('|')
+                .next()
+                .unwrap_or(column)
+                .to_ascii_uppercase()
+        })
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// Pieces between blanks.
+pub(crate) fn words(line: &Word) -> Vec<Word> {
+    let mut words = Vec::new();
+    let mut start = None;
+    for (at, character) in line.text().char_indices() {
+        match (character.is_whitespace(), start) {
+            (true, Some(from)) => {
+                words.push(line.slice(from..at));
+                start = None;
+            }
+            (false, None) => start = Some(at),
+            _ => {}
+        }
+    }
+    if let Some(from) = start {
+        words.push(line.slice(from..line.text().len()));
+    }
+    words
+}

@@ -1,0 +1,687 @@
+//! The file `rules`.
+
+use firewalldom::policy::{
+    Addresses, DestinationNat, DestinationTarget, Disposition, Log, Match, Ports, Protocol, Rule,
+    States, ZoneId,
+};
+
+use crate::action::{self, Action, Nat, Part, Target, TrafficColumns};
+use crate::address;
+use crate::chains::Chains;
+use crate::ends::{End, Ends, redirect_port, server, zones};
+use crate::reader::{Item, Row, Schema, read_named};
+use crate::report::Finding;
+use crate::session::Session;
+use crate::source::{Span, Word};
+use crate::suggest::did_you_mean;
+use crate::world::World;
+
+const RULES: Schema = Schema {
+    columns: &[
+        "action",
+        "source",
+        "dest",
+        "proto",
+        "dport|destport",
+        "sport|sourceport",
+        "origdest",
+        "rate",
+        "user",
+        "mark",
+        "connlimit",
+        "time",
+        "headers",
+        "switch",
+        "helper",
+    ],
+    required: 3,
+};
+
+const ORIGINAL_DESTINATION: usize = 6;
+/// The sections, in the order that the file must have.
+const SECTIONS: [&str; 6] = [
+    "ALL",
+    "ESTABLISHED",
+    "RELATED",
+    "INVALID",
+    "UNTRACKED",
+    "NEW",
+];
+/// A rule for many zones may become this many; the policy must stay loadable.
+const MAX_RULES: usize = 4_000_000;
+
+/// Dispositions of shorewall.conf decide which states get as far as the section NEW.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Undecided(pub(crate) States);
+
+/// What `rules` adds to the policy besides rules in chains.
+pub(crate) struct Rules<'w> {
+    world: &'w World,
+    chains: &'w mut Chains,
+    undecided: Undecided,
+    section: usize,
+    /// Sections that have begun; they come in order, and once.
+    begun: usize,
+    total: usize,
+    pub(crate) nat: Vec<DestinationNat>,
+}
+
+/// A rule of the file before it is spread over zones.
+struct Line<'r> {
+    row: &'r Row,
+    action_word: &'r Word,
+    action: Action,
+    sources: Ends,
+    original_destination: Addresses,
+}
+
+impl<'w> Rules<'w> {
+    /// Reads the file, if there is one, into the chains.
+    pub(crate) fn read(
+        session: &mut Session<'_>,
+        world: &'w World,
+        chains: &'w mut Chains,
+        undecided: Undecided,
+    ) -> Vec<DestinationNat> {
+        let mut rules = Self {
+            world,
+            chains,
+            undecided,
+            section: SECTIONS.len() - 1,
+            begun: 0,
+            total: 0,
+            nat: Vec::new(),
+        };
+        for item in read_named(session, "rules", &RULES).unwrap_or_default() {
+            match item {
+                Item::Section(word) => rules.begin_section(session, &word),
+                Item::Format(word) => session.error(
+                    word.span(),
+                    "rules has only one format",
+                    "",
+                    "take the line out",
+                ),
+                Item::Row(row) => rules.read_row(session, &row),
+            }
+        }
+        rules.nat
+    }
+
+    fn begin_section(&mut self, session: &mut Session<'_>, word: &Word) {
+        let name = word.text().to_ascii_uppercase();
+        let name = if name == "DONE" {
+            "NEW".to_owned()
+        } else {
+            name
+        };
+        let Some(index) = SECTIONS.iter().position(|section| *section == name) else {
+            session.report(
+                Finding::error(format!("there is no section `{}`", word.text()))
+                    .at(word.span(), "unknown section")
+                    .maybe_note(did_you_mean(&name, SECTIONS))
+                    .note(format!(
+                        "the sections, in this order: {}",
+                        SECTIONS.join(" ")
+                    )),
+            );
+            return;
+        };
+        if index < self.begun {
+            session.error(
+                word.span(),
+                format!("the section {name} comes too late, or twice"),
+                "out of order",
+                format!("the order is: {}", SECTIONS.join(" ")),
+            );
+        }
+        self.begun = index + 1;
+        self.section = index;
+    }
+
+    /// The states that the section is about.
+    fn section_states(&self) -> States {
+        match SECTIONS[self.section] {
+            "ALL" => States::ALL,
+            "ESTABLISHED" => States::ESTABLISHED,
+            "RELATED" => States::RELATED,
+            "INVALID" => States::INVALID,
+            "UNTRACKED" => States::UNTRACKED,
+            _ => States(States::NEW.0 | self.undecided.0.0),
+        }
+    }
+
+    fn read_row(&mut self, session: &mut Session<'_>, row: &Row) {
+        // Rules before any section belong to NEW, after which no other section can begin.
+        if self.begun == 0 {
+            self.begun = SECTIONS.len();
+        }
+        for (column, name) in [
+            (7, "RATE"),
+            (8, "USER"),
+            (9, "MARK"),
+            (10, "CONNLIMIT"),
+            (11, "TIME"),
+            (12, "HEADERS"),
+            (13, "SWITCH"),
+            (14, "HELPER"),
+        ] {
+            if let Some(word) = row.get(column) {
+                session.error(
+                    word.span(),
+                    format!("the column {name} is not supported yet"),
+                    "would narrow the rule",
+                    "put - here if the rule is right without",
+                );
+            }
+        }
+        let Some(action_word) = row.get(0) else {
+            session.error(
+                row.span,
+                "the action is missing",
+                "",
+                "write: ACCEPT net fw tcp 22",
+            );
+            return;
+        };
+        let Some(source_word) = row.get(1) else {
+            session.error(
+                row.span,
+                "the source is missing",
+                "from which zone?",
+                "all: from every zone",
+            );
+            return;
+        };
+        if source_word.text() == "none" || row.get(2).is_some_and(|word| word.text() == "none") {
+            // Shorewall's way to switch a rule off, through a variable.
+            return;
+        }
+        let action = action::parse(session, action_word);
+        let sources = zones(session, self.world, source_word);
+        let original = match row.get(ORIGINAL_DESTINATION) {
+            None => Some(Addresses::default()),
+            Some(word) => {
+                let mut macs = Vec::new();
+                let list = address::list(session, self.world, word, &mut macs);
+                if macs.is_empty() {
+                    list
+                } else {
+                    session.error(
+                        word.span(),
+                        "a MAC address cannot be an original destination",
+                        "",
+                        "",
+                    );
+                    None
+                }
+            }
+        };
+        let (Some(action), Some(sources), Some(original_destination)) = (action, sources, original)
+        else {
+            // The destination's own mistakes are worth knowing, too.
+            if let Some(word) = row.get(2)
+                && !word.text().starts_with(|c: char| c.is_ascii_digit())
+                && !word.text().contains(':')
+            {
+                zones(session, self.world, word);
+            }
+            return;
+        };
+        let line = Line {
+            row,
+            action_word,
+            action,
+            sources,
+            original_destination,
+        };
+        self.compile(session, &line);
+    }
+
+    fn compile(&mut self, session: &mut Session<'_>, line: &Line<'_>) {
+        let translates = line
+            .action
+            .parts
+            .iter()
+            .any(|part| !matches!(part.target, Target::Decide(_) | Target::Continue(_)));
+        if translates && SECTIONS[self.section] != "NEW" {
+            session.error(
+                line.action_word.span(),
+                "address translation is decided for new connections only",
+                format!("in the section {}", SECTIONS[self.section]),
+                "move the rule below ?SECTION NEW",
+            );
+            return;
+        }
+        let mut used = false;
+        for part in &line.action.parts {
+            used |= match part.target {
+                Target::DestinationNat(nat) => self.destination_nat(session, line, part, nat),
+                Target::Redirect(nat) => self.redirect(session, line, part, nat),
+                Target::AcceptUntranslated => {
+                    self.exempt(session, line, part) && self.filter(session, line, part)
+                }
+                Target::Untranslated => self.exempt(session, line, part),
+                Target::Decide(_) | Target::Continue(_) => self.filter(session, line, part),
+            };
+        }
+        if !used && !session.has_errors() {
+            session.report(
+                Finding::warning("this rule matches nothing")
+                    .at(line.row.span, "no pair of zones, or no state, is left"),
+            );
+        }
+    }
+
+    /// A rule in the chains. Whether it is in any.
+    fn filter(&mut self, session: &mut Session<'_>, line: &Line<'_>, part: &Part) -> bool {
+        let Some(word) = line.row.get(2) else {
+            session.error(
+                line.row.span,
+                "the destination is missing",
+                "to which zone?",
+                "all: to every zone",
+            );
+            return true;
+        };
+        let Some(destinations) = zones(session, self.world, word) else {
+            return true;
+        };
+        let Some(matches) = part.matches(session, line.action_word, Some(columns(line.row))) else {
+            return true;
+        };
+        let Some(action) = part.target.rule_action() else {
+            return false;
+        };
+        let states = match part.states {
+            None => self.section_states(),
+            Some(states) => States(states.0 & self.section_states().0),
+        };
+        if states.0 == 0 {
+            return false;
+        }
+        let rule = Rule {
+            states,
+            matches: Match {
+                original_destination: line.original_destination.clone(),
+                ..matches
+            },
+            action,
+            log: line.action.log_for(part),
+            origin: session.origin(line.row.span),
+        };
+        let entry_destination = match part.entry.and_then(|entry| entry.destination) {
+            None => None,
+            Some(text) => text.parse().ok(),
+        };
+        let reversed = part.entry.is_some_and(|entry| entry.reversed);
+        let (from, to) = if reversed {
+            (&destinations, &line.sources)
+        } else {
+            (&line.sources, &destinations)
+        };
+        let wild = from.wild || to.wild;
+        let intra_zone = from.intra_zone || to.intra_zone;
+        let mut used = false;
+        for source in &from.ends {
+            for destination in &to.ends {
+                if wild && !intra_zone && source.zone == destination.zone {
+                    continue;
+                }
+                if self.chains.is_unused(source.zone, destination.zone) {
+                    if !wild {
+                        session.error(
+                            line.row.span,
+                            "this pair of zones has the policy NONE",
+                            "no rules can be added",
+                            "give it another policy, such as REJECT",
+                        );
+                    }
+                    continue;
+                }
+                let mut destination = destination.clone();
+                if let Some(address) = entry_destination
+                    && destination.hosts.addresses == Addresses::default()
+                {
+                    destination
+                        .hosts
+                        .addresses
+                        .ranges
+                        .push(address::range_of(address::masked(address, 32)));
+                }
+                self.push(session, source, &destination, &rule);
+                used = true;
+            }
+        }
+        used
+    }
+
+    /// The rule between two ends. Addresses and MAC addresses in one list are alternatives.
+    fn push(&mut self, session: &mut Session<'_>, source: &End, destination: &End, rule: &Rule) {
+        if !destination.hosts.macs.is_empty() {
+            session.error(
+                destination.span,
+                "a destination cannot be a MAC address",
+                "known only for what arrives",
+                "",
+            );
+            return;
+        }
+        let base = Rule {
+            matches: Match {
+                ingress: source.hosts.interface,
+                egress: destination.hosts.interface,
+                destination: destination.hosts.addresses.clone(),
+                ..rule.matches.clone()
+            },
+            ..rule.clone()
+        };
+        let pair = (source.zone, destination.zone);
+        for (addresses, source_mac) in source_alternatives(source) {
+            self.total += 1;
+            if self.total > MAX_RULES {
+                if self.total == MAX_RULES + 1 {
+                    session.error(
+                        source.span,
+                        format!("more than {MAX_RULES} rules, all zones counted"),
+                        "one too many",
+                        "name the zones that the rules are about",
+                    );
+                }
+                return;
+            }
+            let rule = Rule {
+                matches: Match {
+                    source: addresses,
+                    source_mac,
+                    ..base.matches.clone()
+                },
+                ..base.clone()
+            };
+            self.chains.push(pair.0, pair.1, rule);
+        }
+    }
+
+    fn nat_sources<'l>(&self, session: &mut Session<'_>, line: &'l Line<'_>) -> Option<&'l [End]> {
+        let firewall = line
+            .sources
+            .ends
+            .iter()
+            .find(|end| end.zone == ZoneId::FIREWALL);
+        if let Some(end) = firewall {
+            session.error(
+                end.span,
+                "translating the firewall's own connections is not supported yet",
+                if line.sources.wild {
+                    "`all` includes the firewall"
+                } else {
+                    "from the firewall"
+                },
+                "name the other zones, or write: all!$FW",
+            );
+            return None;
+        }
+        Some(&line.sources.ends)
+    }
+
+    fn push_nat(
+        &mut self,
+        session: &mut Session<'_>,
+        line: &Line<'_>,
+        source: &End,
+        matches: &Match,
+        target: &DestinationTarget,
+        log: Option<Log>,
+    ) {
+        for (addresses, source_mac) in source_alternatives(source) {
+            self.nat.push(DestinationNat {
+                source_zone: source.zone,
+                matches: Match {
+                    source: addresses,
+                    source_mac,
+                    ingress: source.hosts.interface,
+                    destination: line.original_destination.clone(),
+                    ..matches.clone()
+                },
+                target: target.clone(),
+                log: log.clone(),
+                origin: session.origin(line.row.span),
+            });
+        }
+    }
+
+    fn destination_nat(
+        &mut self,
+        session: &mut Session<'_>,
+        line: &Line<'_>,
+        part: &Part,
+        nat: Nat,
+    ) -> bool {
+        let Some(word) = line.row.get(2) else {
+            session.error(
+                line.row.span,
+                "DNAT needs a server",
+                "to which address?",
+                "write: DNAT net loc:10.0.3.9 tcp 80",
+            );
+            return true;
+        };
+        let Some(server) = server(session, self.world, word, nat) else {
+            return true;
+        };
+        let Some(matches) = part.matches(session, line.action_word, Some(columns(line.row))) else {
+            return true;
+        };
+        if server.ports.is_some() && !has_ports(&matches.protocol) {
+            session.error(
+                word.span(),
+                "a new port needs a protocol that has ports",
+                "which protocol?",
+                "write tcp or udp in the PROTO column",
+            );
+            return true;
+        }
+        let Some(sources) = self.nat_sources(session, line) else {
+            return true;
+        };
+        let target = DestinationTarget::Server {
+            addresses: server.addresses,
+            ports: server.ports,
+        };
+        for source in sources {
+            let log = line.action.log_for(part);
+            self.push_nat(session, line, source, &matches, &target, log);
+            let Some(zone) = server.zone.filter(|_| nat == Nat::AndAccept) else {
+                continue;
+            };
+            let rule = self.accept(
+                session,
+                line,
+                &matches,
+                server.ports.map(|range| Ports {
+                    ranges: vec![range],
+                    negated: false,
+                }),
+            );
+            let destination = End {
+                zone,
+                hosts: address::Hosts {
+                    interface: server.interface,
+                    addresses: Addresses {
+                        ranges: vec![server.addresses],
+                        except: Vec::new(),
+                    },
+                    macs: Vec::new(),
+                },
+                span: word.span(),
+            };
+            self.push(session, source, &destination, &rule);
+        }
+        true
+    }
+
+    fn redirect(
+        &mut self,
+        session: &mut Session<'_>,
+        line: &Line<'_>,
+        part: &Part,
+        nat: Nat,
+    ) -> bool {
+        let Some(matches) = part.matches(session, line.action_word, Some(columns(line.row))) else {
+            return true;
+        };
+        let port = match line.row.get(2) {
+            None => None,
+            Some(word) => match redirect_port(session, self.world, word) {
+                Some(port) => port,
+                None => return true,
+            },
+        };
+        if port.is_some() && !has_ports(&matches.protocol) {
+            session.error(
+                line.row.span,
+                "REDIRECT to a port needs a protocol that has ports",
+                "which protocol?",
+                "write tcp or udp in the PROTO column",
+            );
+            return true;
+        }
+        let Some(sources) = self.nat_sources(session, line) else {
+            return true;
+        };
+        for source in sources {
+            let log = line.action.log_for(part);
+            self.push_nat(
+                session,
+                line,
+                source,
+                &matches,
+                &DestinationTarget::Redirect { port },
+                log,
+            );
+            if nat == Nat::AndAccept {
+                let ports = port.map(|port| Ports {
+                    ranges: vec![firewalldom::policy::PortRange {
+                        first: port,
+                        last: port,
+                    }],
+                    negated: false,
+                });
+                let rule = self.accept(session, line, &matches, ports);
+                let destination = End::of(ZoneId::FIREWALL, line.row.span);
+                self.push(session, source, &destination, &rule);
+            }
+        }
+        true
+    }
+
+    /// Lets through what a rule of NAT has translated.
+    fn accept(
+        &self,
+        session: &Session<'_>,
+        line: &Line<'_>,
+        matches: &Match,
+        new_ports: Option<Ports>,
+    ) -> Rule {
+        let (destination_port, original_port) = match new_ports {
+            Some(ports) => (ports, matches.destination_port.clone()),
+            None => (matches.destination_port.clone(), Ports::default()),
+        };
+        Rule {
+            states: self.section_states(),
+            matches: Match {
+                original_destination: line.original_destination.clone(),
+                original_port,
+                destination_port,
+                ..matches.clone()
+            },
+            action: firewalldom::policy::Action::Decide(Disposition::Accept),
+            log: None,
+            origin: session.origin(line.row.span),
+        }
+    }
+
+    /// What later rules of NAT leave alone.
+    fn exempt(&mut self, session: &mut Session<'_>, line: &Line<'_>, part: &Part) -> bool {
+        let Some(mut matches) = part.matches(session, line.action_word, Some(columns(line.row)))
+        else {
+            return true;
+        };
+        let mut destinations = Addresses::default();
+        if let Some(word) = line.row.get(2)
+            && let Some(ends) = zones(session, self.world, word)
+        {
+            if let [end] = ends.ends.as_slice() {
+                destinations = end.hosts.addresses.clone();
+            }
+        }
+        let Some(sources) = self.nat_sources(session, line) else {
+            return true;
+        };
+        for source in sources {
+            matches.destination = destinations.clone();
+            for (addresses, source_mac) in source_alternatives(source) {
+                self.nat.push(DestinationNat {
+                    source_zone: source.zone,
+                    matches: Match {
+                        source: addresses,
+                        source_mac,
+                        ingress: source.hosts.interface,
+                        ..matches.clone()
+                    },
+                    target: DestinationTarget::Exempt,
+                    log: None,
+                    origin: session.origin(line.row.span),
+                });
+            }
+        }
+        true
+    }
+}
+
+/// The alternatives of a source: its addresses, or its MAC addresses.
+fn source_alternatives(source: &End) -> Vec<(Addresses, Vec<[u8; 6]>)> {
+    let hosts = &source.hosts;
+    if hosts.macs.is_empty() {
+        return vec![(hosts.addresses.clone(), Vec::new())];
+    }
+    let mut alternatives = vec![(
+        Addresses {
+            ranges: Vec::new(),
+            except: hosts.addresses.except.clone(),
+        },
+        hosts.macs.clone(),
+    )];
+    if !hosts.addresses.ranges.is_empty() {
+        alternatives.push((hosts.addresses.clone(), Vec::new()));
+    }
+    alternatives
+}
+
+fn has_ports(protocol: &Protocol) -> bool {
+    match protocol {
+        Protocol::OneOf(numbers) => numbers
+            .iter()
+            .all(|number| matches!(number, 6 | 17 | 33 | 132 | 136)),
+        Protocol::TcpSyn(_) => true,
+        Protocol::Any | Protocol::NoneOf(_) | Protocol::Icmp(_) => false,
+    }
+}
+
+fn columns(row: &Row) -> TrafficColumns<'_> {
+    TrafficColumns {
+        protocol: row.get(3),
+        destination_port: row.get(4),
+        source_port: row.get(5),
+    }
+}
+
+impl End {
+    /// All of a zone.
+    fn of(zone: ZoneId, span: Span) -> Self {
+        Self {
+            zone,
+            hosts: address::Hosts::default(),
+            span,
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! One compilation: the texts read so far, the findings, the variables.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use firewalldom::policy::Origin;
+
+use crate::report::Finding;
+use crate::site::Site;
+use crate::source::{FileId, MAX_FILES, Sources, Span, Word};
+
+/// State shared by the parsers of all files.
+pub(crate) struct Session<'a> {
+    pub(crate) site: &'a Site,
+    pub(crate) sources: Sources,
+    pub(crate) findings: Vec<Finding>,
+    pub(crate) variables: BTreeMap<String, String>,
+}
+
+impl<'a> Session<'a> {
+    pub(crate) fn new(site: &'a Site) -> Self {
+        Self {
+            site,
+            sources: Sources::default(),
+            findings: Vec::new(),
+            variables: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn report(&mut self, finding: Finding) {
+        self.findings.push(finding);
+    }
+
+    /// Reports an error at a place.
+    pub(crate) fn error(
+        &mut self,
+        span: Span,
+        message: impl Into<String>,
+        label: impl Into<String>,
+        note: impl Into<String>,
+    ) {
+        let finding = Finding::error(message).at(span, label);
+        let note = note.into();
+        self.report(if note.is_empty() {
+            finding
+        } else {
+            finding.note(note)
+        });
+    }
+
+    pub(crate) fn has_errors(&self) -> bool {
+        self.findings.iter().any(Finding::is_error)
+    }
+
+    /// Path of one of Shorewall's files.
+    pub(crate) fn shorewall_file(&self, name: &str) -> PathBuf {
+        self.site.shorewall().join(name)
+    }
+
+    /// Reads a file. `None`: there is none, or the reason is reported.
+    pub(crate) fn open(&mut self, path: &Path) -> Option<FileId> {
+        let bytes = match self.site.read(path) {
+            Ok(bytes) => bytes?,
+            Err(error) => {
+                self.report(Finding::error(format!(
+                    "cannot read {}: {error}",
+                    path.display()
+                )));
+                return None;
+            }
+        };
+        let text = match String::from_utf8(bytes) {
+            Ok(text) => text,
+            // Old configurations have Latin-1 in their comments; anywhere else the parsers object.
+            Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+        };
+        let short = self.site.short_name(path);
+        let file = self.sources.add(path.display().to_string(), short, text);
+        if file.is_none() {
+            self.report(Finding::error(format!(
+                "{}: too long, or more than {MAX_FILES} files",
+                path.display()
+            )));
+        }
+        file
+    }
+
+    /// The line of a place, as policies carry it.
+    pub(crate) fn origin(&self, span: Span) -> Origin {
+        Origin {
+            file: span.file.number(),
+            line: self.sources.line(span.file, span.start),
+        }
+    }
+
+    /// Replaces `$NAME` and `${NAME}`.
+    pub(crate) fn expand(&mut self, word: &Word) -> Word {
+        self.expand_outside(word, None)
+    }
+
+    /// As `expand`, but leaves what stands between two `quote`s alone.
+    pub(crate) fn expand_outside(&mut self, word: &Word, quote: Option<char>) -> Word {
+        if !word.text().contains('$') {
+            return word.clone();
+        }
+        let text = word.text().to_owned();
+        let mut expanded = Word::empty(word.file(), word.span().start);
+        let mut quoted = false;
+        let mut at = 0;
+        while let Some(character) = text[at..].chars().next() {
+            let next = at + character.len_utf8();
+            if Some(character) == quote {
+                quoted = !quoted;
+            }
+            if character != '$' || quoted {
+                expanded.push(&word.slice(at..next));
+                at = next;
+                continue;
+            }
+            let Some((name, length)) = variable(&text[next..]) else {
+                self.error(
+                    word.slice(at..next).span(),
+                    "a `$` without the name of a variable",
+                    "here",
+                    "write $NAME or ${NAME}",
+                );
+                at = next;
+                continue;
+            };
+            let end = next + length;
+            let reference = word.slice(at..end).span();
+            match self.variables.get(name) {
+                Some(value) => {
+                    let value = value.clone();
+                    expanded.push_replacement(&value, (reference.start, reference.end));
+                }
+                None => {
+                    let known = self.variables.keys().map(String::as_str);
+                    let hint = crate::suggest::did_you_mean(name, known);
+                    self.report(
+                        Finding::error(format!("the variable `{name}` is not set"))
+                            .at(reference, "unknown here")
+                            .maybe_note(hint)
+                            .note(format!("set it in `params`: {name}=value")),
+                    );
+                }
+            }
+            at = end;
+        }
+        expanded
+    }
+}
+
+/// The name of a variable at the start of `text` (after the `$`), and how long the reference is.
+pub(crate) fn variable(text: &str) -> Option<(&str, usize)> {
+    if let Some(inner) = text.strip_prefix('{') {
+        let close = inner.find('}')?;
+        let name = &inner[..close];
+        return is_name(name).then_some((name, close + 2));
+    }
+    let length = text
+        .find(|character: char| !(character.is_ascii_alphanumeric() || character == '_'))
+        .unwrap_or(text.len());
+    let name = &text[..length];
+    is_name(name).then_some((name, length))
+}
+
+/// Whether a shell would take this as the name of a variable.
+pub(crate) fn is_name(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+        && text
+            .chars()
+            .all(|character| character.is_ascii_alphanumeric() || character == '_')
+}

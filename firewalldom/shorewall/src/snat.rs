@@ -1,0 +1,308 @@
+//! The file `snat`: source NAT.
+
+use firewalldom::policy::{
+    AddressRange, Addresses, InterfaceId, Match, PortRange, SourceNat, SourceTarget,
+};
+
+use crate::address;
+use crate::reader::{Item, Row, Schema, read_named};
+use crate::report::Finding;
+use crate::session::Session;
+use crate::source::Word;
+use crate::suggest::did_you_mean;
+use crate::traffic::{port_range, traffic};
+use crate::world::World;
+
+const SNAT: Schema = Schema {
+    columns: &[
+        "action",
+        "source",
+        "dest",
+        "proto",
+        "dport|port",
+        "sport|ipsec",
+        "ipsec|mark",
+        "mark|user",
+        "user|switch",
+        "switch|origdest",
+        "origdest|probability",
+        "probability",
+    ],
+    required: 3,
+};
+
+/// Reads the file, if there is one.
+pub(crate) fn read(session: &mut Session<'_>, world: &World) -> Vec<SourceNat> {
+    let mut rules = Vec::new();
+    let mut format = 1;
+    for item in read_named(session, "snat", &SNAT).unwrap_or_default() {
+        match item {
+            Item::Format(word) => match word.text() {
+                "1" => format = 1,
+                "2" => format = 2,
+                other => session.error(
+                    word.span(),
+                    format!("there is no format {other} of this file"),
+                    "expected 1 or 2",
+                    "write: ?FORMAT 2",
+                ),
+            },
+            Item::Section(_) => crate::world::unexpected_directive(session, &item),
+            Item::Row(row) => read_row(session, world, &row, format, &mut rules),
+        }
+    }
+    rules
+}
+
+fn read_row(
+    session: &mut Session<'_>,
+    world: &World,
+    row: &Row,
+    format: u8,
+    rules: &mut Vec<SourceNat>,
+) {
+    // Format 2 has a column SPORT that pushes the others to the right.
+    let shift = usize::from(format == 2);
+    let mut refused = false;
+    for (column, name) in [
+        (5, "IPSEC"),
+        (6, "MARK"),
+        (7, "USER"),
+        (8, "SWITCH"),
+        (10, "PROBABILITY"),
+    ] {
+        if let Some(word) = row.get(column + shift) {
+            refused = true;
+            session.error(
+                word.span(),
+                format!("the column {name} is not supported yet"),
+                "would narrow the rule",
+                "put - here if the rule is right without",
+            );
+        }
+    }
+    let Some(action) = row.get(0) else {
+        session.error(
+            row.span,
+            "the action is missing",
+            "",
+            "write: MASQUERADE 10.0.3.0/24 eth0",
+        );
+        return;
+    };
+    let Some(destination) = row.get(2) else {
+        session.error(
+            row.span,
+            "the interface is missing",
+            "leaving by which interface?",
+            "write: MASQUERADE 10.0.3.0/24 eth0",
+        );
+        return;
+    };
+    let target = target(session, world, action);
+    let source = match row.get(1) {
+        None => Some(Addresses::default()),
+        Some(word) => source(session, world, word),
+    };
+    let traffic = traffic(
+        session,
+        row.get(3),
+        row.get(4),
+        (format == 2).then(|| row.get(5)).flatten(),
+    );
+    let original = match row.get(9 + shift) {
+        None => Some(Addresses::default()),
+        Some(word) => plain_list(session, world, word),
+    };
+    let egresses = egresses(session, world, destination);
+    let (Some(target), Some(source), Some(traffic), Some(original), Some(egresses), false) =
+        (target, source, traffic, original, egresses, refused)
+    else {
+        return;
+    };
+    for (egress, destination) in egresses {
+        let target = match &target {
+            Named::Target(target) => target.clone(),
+            // SNAT(detect): what MASQUERADE would choose, too.
+            Named::Detect => SourceTarget::Masquerade { ports: None },
+        };
+        rules.push(SourceNat {
+            egress,
+            matches: Match {
+                source: source.clone(),
+                destination,
+                original_destination: original.clone(),
+                protocol: traffic.protocol.clone(),
+                source_port: traffic.source_port.clone(),
+                destination_port: traffic.destination_port.clone(),
+                ..Match::default()
+            },
+            target,
+            origin: session.origin(row.span),
+        });
+    }
+}
+
+enum Named {
+    Target(SourceTarget),
+    Detect,
+}
+
+fn target(session: &mut Session<'_>, world: &World, word: &Word) -> Option<Named> {
+    if let Some((_, level)) = word.split_once(':') {
+        session.error(
+            level.span(),
+            "logging of source NAT is not supported yet",
+            "a log level",
+            "take it out",
+        );
+        return None;
+    }
+    if word.text().ends_with('+') {
+        session.error(
+            word.span(),
+            "`+` is not supported yet",
+            "would go before one-to-one NAT",
+            format!("write: {}", word.text().trim_end_matches('+')),
+        );
+        return None;
+    }
+    let (name, parameter) = match word.call() {
+        Some((name, parameter)) => (name, Some(parameter)),
+        None => (word.clone(), None),
+    };
+    match (name.text(), parameter) {
+        ("MASQUERADE", None) => Some(Named::Target(SourceTarget::Masquerade { ports: None })),
+        ("MASQUERADE", Some(ports)) => {
+            let ports = port_range(session, &ports)?;
+            Some(Named::Target(SourceTarget::Masquerade {
+                ports: Some(ports),
+            }))
+        }
+        ("SNAT", Some(parameter)) if parameter.text() == "detect" => Some(Named::Detect),
+        ("SNAT", Some(parameter)) => snat_target(session, world, &parameter),
+        ("SNAT", None) => {
+            session.error(
+                name.span(),
+                "SNAT needs an address",
+                "to which address?",
+                "write: SNAT(192.0.2.2), or MASQUERADE",
+            );
+            None
+        }
+        ("CONTINUE" | "ACCEPT", None) => Some(Named::Target(SourceTarget::Exempt)),
+        (other, _) => {
+            let known = ["MASQUERADE", "SNAT", "CONTINUE"];
+            session.report(
+                Finding::error(format!("the action `{other}` is not supported here"))
+                    .at(
+                        name.span(),
+                        "expected MASQUERADE, SNAT(address) or CONTINUE",
+                    )
+                    .maybe_note(did_you_mean(other, known)),
+            );
+            None
+        }
+    }
+}
+
+/// `address[-address][:ports]`.
+fn snat_target(session: &mut Session<'_>, world: &World, parameter: &Word) -> Option<Named> {
+    let mut pieces = parameter.split(':').into_iter();
+    let address_word = pieces.next()?;
+    if address_word.text().contains(',') {
+        session.error(
+            address_word.span(),
+            "a list of addresses is not supported yet",
+            "more than one",
+            "write one address, or a range: 192.0.2.2-192.0.2.5",
+        );
+        return None;
+    }
+    let addresses: AddressRange = address::range(session, world, &address_word)?;
+    let mut ports: Option<PortRange> = None;
+    for piece in pieces {
+        if matches!(piece.text(), "random" | "persistent") {
+            session.error(
+                piece.span(),
+                format!("`{}` is not supported yet", piece.text()),
+                "how ports or addresses are chosen",
+                "take it out",
+            );
+            return None;
+        }
+        ports = Some(port_range(session, &piece)?);
+    }
+    Some(Named::Target(SourceTarget::Address { addresses, ports }))
+}
+
+/// Addresses, or the name of an interface: the networks behind it.
+fn source(session: &mut Session<'_>, world: &World, word: &Word) -> Option<Addresses> {
+    let (name, excluded) = match word.split_once('!') {
+        Some((name, excluded)) => (name, Some(excluded)),
+        None => (word.clone(), None),
+    };
+    if !world.has_interface(name.text()) {
+        return plain_list(session, world, word);
+    }
+    let interface = world.interface(session, &name)?;
+    let ranges: Vec<AddressRange> = world
+        .prefixes_behind(interface)
+        .into_iter()
+        .map(address::range_of)
+        .collect();
+    if ranges.is_empty() {
+        session.error(
+            name.span(),
+            format!("no networks are known behind `{}`", name.text()),
+            "no address, no routes",
+            "write the networks themselves",
+        );
+        return None;
+    }
+    let except = match excluded {
+        None => Vec::new(),
+        Some(excluded) => plain_list(session, world, &excluded)?.ranges,
+    };
+    Some(Addresses { ranges, except })
+}
+
+fn plain_list(session: &mut Session<'_>, world: &World, word: &Word) -> Option<Addresses> {
+    let mut macs = Vec::new();
+    let list = address::list(session, world, word, &mut macs)?;
+    if !macs.is_empty() {
+        session.error(
+            word.span(),
+            "MAC addresses are not possible here",
+            "an address is needed",
+            "",
+        );
+        return None;
+    }
+    Some(list)
+}
+
+/// `interface[,interface][:addresses]`.
+fn egresses(
+    session: &mut Session<'_>,
+    world: &World,
+    word: &Word,
+) -> Option<Vec<(InterfaceId, Addresses)>> {
+    let (names, addresses) = match word.split_once(':') {
+        Some((names, addresses)) => (names, Some(addresses)),
+        None => (word.clone(), None),
+    };
+    let addresses = match addresses {
+        None => Addresses::default(),
+        Some(word) => plain_list(session, world, &word)?,
+    };
+    let mut egresses = Vec::new();
+    let mut complete = true;
+    for name in names.split(',') {
+        match world.interface(session, &name) {
+            Some(interface) => egresses.push((interface, addresses.clone())),
+            None => complete = false,
+        }
+    }
+    complete.then_some(egresses)
+}

@@ -1,0 +1,651 @@
+//! `zones` and `interfaces`, joined with interfaces(5).
+
+use std::collections::BTreeSet;
+
+use firewalldom::policy::{
+    Host, Interface, InterfaceId, InterfacePrefix, Origin, Prefix, Route, Zone, ZoneId,
+};
+
+use crate::interface_options::{self, Options};
+use crate::network::Network;
+use crate::reader::{Item, Row, Schema, read_named};
+use crate::report::Finding;
+use crate::session::Session;
+use crate::settings::Configuration;
+use crate::source::Word;
+use crate::suggest::did_you_mean;
+
+const ZONES: Schema = Schema {
+    columns: &["zone", "type", "options", "in_options", "out_options"],
+    required: 1,
+};
+const INTERFACES_1: Schema = Schema {
+    columns: &["zone", "interface|port", "broadcast|options", "options"],
+    required: 2,
+};
+
+/// Interfaces are vifs, and InterfaceId is a byte; an engine's tables are sized for this many.
+const MAX_INTERFACES: usize = 128;
+/// The matrix of zone pairs grows with the square.
+const MAX_ZONES: usize = 250;
+/// Words that cannot name a zone.
+const RESERVED: [&str; 5] = ["all", "any", "none", "SOURCE", "DEST"];
+
+/// The zones, interfaces and routes of a site.
+#[derive(Default)]
+pub(crate) struct World {
+    pub(crate) zones: Vec<Zone>,
+    pub(crate) interfaces: Vec<Interface>,
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) routes: Vec<Route>,
+    /// Names that the files use, in the order of `interfaces`; those are physical ones.
+    logical: Vec<String>,
+    /// Zone of each interface.
+    interface_zone: Vec<Option<ZoneId>>,
+    /// Names of zones whose declaration was refused: uses are not reported again.
+    refused: BTreeSet<String>,
+}
+
+impl World {
+    pub(crate) fn read(
+        session: &mut Session<'_>,
+        network: &mut Network,
+        configuration: &Configuration,
+    ) -> Self {
+        let mut world = Self::default();
+        world.read_zones(session);
+        world.read_interfaces(session, network, configuration);
+        world.place_hosts(session);
+        world.place_routes(session, network);
+        world
+    }
+
+    /// The zone of a name; an unknown one is reported.
+    pub(crate) fn zone(&self, session: &mut Session<'_>, word: &Word) -> Option<ZoneId> {
+        let name = word.text();
+        if let Some(zone) = self.find_zone(name) {
+            return Some(zone);
+        }
+        if !self.refused.contains(name) {
+            let known = self.zones.iter().map(|zone| zone.name.as_str());
+            let list = known.clone().collect::<Vec<_>>().join(", ");
+            session.report(
+                Finding::error(format!("unknown zone `{name}`"))
+                    .at(word.span(), "not declared in zones")
+                    .maybe_note(did_you_mean(name, known))
+                    .note(format!("the zones are: {list}")),
+            );
+        }
+        None
+    }
+
+    pub(crate) fn find_zone(&self, name: &str) -> Option<ZoneId> {
+        self.zones
+            .iter()
+            .position(|zone| zone.name == name)
+            .map(|index| ZoneId(index as u16))
+    }
+
+    /// The interface of a name; an unknown one is reported.
+    pub(crate) fn interface(&self, session: &mut Session<'_>, word: &Word) -> Option<InterfaceId> {
+        let found = self.find_interface(word.text());
+        if found.is_none() {
+            let known = self.logical.iter().map(String::as_str);
+            session.report(
+                Finding::error(format!("unknown interface `{}`", word.text()))
+                    .at(word.span(), "not declared in shorewall/interfaces")
+                    .maybe_note(did_you_mean(word.text(), known)),
+            );
+        }
+        found
+    }
+
+    pub(crate) fn has_interface(&self, name: &str) -> bool {
+        self.find_interface(name).is_some()
+    }
+
+    fn find_interface(&self, name: &str) -> Option<InterfaceId> {
+        self.logical
+            .iter()
+            .position(|logical| logical == name)
+            .or_else(|| {
+                self.interfaces
+                    .iter()
+                    .position(|interface| interface.name == name)
+            })
+            .map(|index| InterfaceId(index as u8))
+    }
+
+    /// Whether traffic of a zone can use an interface.
+    pub(crate) fn zone_has_interface(&self, zone: ZoneId, interface: InterfaceId) -> bool {
+        self.interface_zone[usize::from(interface.0)] == Some(zone)
+    }
+
+    /// Prefixes behind an interface: its own, and those routed through it.
+    pub(crate) fn prefixes_behind(&self, interface: InterfaceId) -> Vec<Prefix> {
+        let own = &self.interfaces[usize::from(interface.0)].addresses;
+        own.iter()
+            .map(|prefix| crate::address::masked(prefix.address, prefix.length))
+            .chain(
+                self.routes
+                    .iter()
+                    .filter(|route| route.interface == interface && route.destination.length > 0)
+                    .map(|route| route.destination),
+            )
+            .collect()
+    }
+
+    fn read_zones(&mut self, session: &mut Session<'_>) {
+        let before = session.findings.len();
+        let Some(items) = read_named(session, "zones", &ZONES) else {
+            if session.findings.len() == before {
+                let path = session.shorewall_file("zones");
+                session.report(
+                    Finding::error(format!("there is no file {}", path.display())).note(
+                        "it names the zones: a line `fw firewall`, then `net ipv4`, `loc ipv4`",
+                    ),
+                );
+            }
+            return;
+        };
+        // The firewall has index 0 wherever its line stands.
+        let mut firewall: Option<(Zone, Word)> = None;
+        let mut zones = Vec::new();
+        for item in items {
+            let Item::Row(row) = item else {
+                self.unexpected(session, &item);
+                continue;
+            };
+            let Some(name) = row.get(0).cloned() else {
+                continue;
+            };
+            if let Some(zone) = self.read_zone(session, &row, &name, &zones) {
+                let is_firewall = row.get(1).is_some_and(|kind| kind.text() == "firewall");
+                if !is_firewall {
+                    zones.push(zone);
+                } else if let Some((first, _)) = &firewall {
+                    session.error(
+                        name.span(),
+                        "a second firewall zone",
+                        format!("`{}` is the firewall already", first.name),
+                        "make this one ipv4, or take it out",
+                    );
+                } else {
+                    firewall = Some((zone, name));
+                }
+            } else {
+                self.refused
+                    .insert(name.text().split(':').next().unwrap_or_default().to_owned());
+            }
+        }
+        match firewall {
+            Some((zone, _)) => self.zones.push(zone),
+            None => {
+                session.report(
+                    Finding::error("no zone is the firewall itself")
+                        .note("add a line to zones: fw firewall"),
+                );
+                self.zones.push(Zone {
+                    name: "fw".to_owned(),
+                    parents: Vec::new(),
+                    origin: Origin { file: 0, line: 0 },
+                });
+            }
+        }
+        self.zones.extend(zones);
+        session
+            .variables
+            .insert("FW".to_owned(), self.zones[0].name.clone());
+    }
+
+    fn read_zone(
+        &self,
+        session: &mut Session<'_>,
+        row: &Row,
+        name: &Word,
+        earlier: &[Zone],
+    ) -> Option<Zone> {
+        let text = name.text();
+        if let Some((child, parents)) = name.split_once(':') {
+            session.error(
+                parents.span(),
+                format!("nested zones are not supported yet: `{}`", child.text()),
+                "inside of another zone",
+                "give the hosts a zone of their own interface",
+            );
+            return None;
+        }
+        if RESERVED.contains(&text) {
+            session.error(
+                name.span(),
+                format!("a zone cannot be called `{text}`"),
+                "a word with a meaning of its own",
+                "",
+            );
+            return None;
+        }
+        let regular = text.starts_with(|c: char| c.is_ascii_alphabetic())
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+            && text.len() <= 10;
+        if !regular {
+            session.error(
+                name.span(),
+                format!("`{text}` cannot name a zone"),
+                "a letter, then letters and digits, 10 at most",
+                "",
+            );
+            return None;
+        }
+        if earlier.iter().any(|zone| zone.name == text) {
+            session.error(
+                name.span(),
+                format!("the zone `{text}` is declared twice"),
+                "again here",
+                "",
+            );
+            return None;
+        }
+        if earlier.len() >= MAX_ZONES {
+            session.error(
+                name.span(),
+                format!("more than {MAX_ZONES} zones"),
+                "one too many",
+                "",
+            );
+            return None;
+        }
+        let kind = row.get(1).map_or("ipv4", Word::text);
+        match kind {
+            "ip" | "ipv4" | "firewall" => {}
+            "ipv6" | "ipsec" | "ipsec4" | "ipsec6" | "bport" | "bport4" | "bport6" | "vserver"
+            | "loopback" | "local" => {
+                if let Some(word) = row.get(1) {
+                    session.error(
+                        word.span(),
+                        format!("zones of type `{kind}` are not supported yet"),
+                        "only ipv4 and firewall",
+                        "",
+                    );
+                }
+                return None;
+            }
+            _ => {
+                if let Some(word) = row.get(1) {
+                    session.report(
+                        Finding::error(format!("`{kind}` is not a type of zone"))
+                            .at(word.span(), "expected ipv4 or firewall")
+                            .maybe_note(did_you_mean(kind, ["ipv4", "firewall", "ip"])),
+                    );
+                }
+                return None;
+            }
+        }
+        for column in 2..5 {
+            if let Some(word) = row.get(column) {
+                session.error(
+                    word.span(),
+                    format!("options of a zone are not supported yet: `{}`", word.text()),
+                    "here",
+                    "",
+                );
+                return None;
+            }
+        }
+        Some(Zone {
+            name: text.to_owned(),
+            parents: Vec::new(),
+            origin: session.origin(name.span()),
+        })
+    }
+
+    fn unexpected(&self, session: &mut Session<'_>, item: &Item) {
+        unexpected_directive(session, item);
+    }
+
+    fn read_interfaces(
+        &mut self,
+        session: &mut Session<'_>,
+        network: &mut Network,
+        configuration: &Configuration,
+    ) {
+        let before = session.findings.len();
+        let Some(items) = read_named(session, "interfaces", &INTERFACES_1) else {
+            if session.findings.len() == before {
+                let path = session.shorewall_file("interfaces");
+                session.report(
+                    Finding::error(format!("there is no file {}", path.display()))
+                        .note("it tells which interface leads to which zone: net eth0"),
+                );
+            }
+            return;
+        };
+        let mut format = 1;
+        for item in items {
+            match item {
+                Item::Format(word) => match word.text() {
+                    "1" => format = 1,
+                    "2" => format = 2,
+                    other => session.error(
+                        word.span(),
+                        format!("there is no format {other} of this file"),
+                        "expected 2",
+                        "write: ?FORMAT 2",
+                    ),
+                },
+                Item::Section(_) => unexpected_directive(session, &item),
+                Item::Row(row) => {
+                    self.read_interface(session, network, configuration, &row, format);
+                }
+            }
+        }
+        for link in &network.links {
+            if !link.used {
+                session.report(
+                    Finding::warning(format!(
+                        "the interface `{}` is in no zone: the domain gets no vif for it",
+                        link.name.text()
+                    ))
+                    .at(link.name.span(), "not in shorewall/interfaces"),
+                );
+            }
+        }
+        if self.interfaces.is_empty() && !session.has_errors() {
+            let path = session.shorewall_file("interfaces");
+            session.report(Finding::error(format!(
+                "{} declares no interface",
+                path.display()
+            )));
+        }
+    }
+
+    fn read_interface(
+        &mut self,
+        session: &mut Session<'_>,
+        network: &mut Network,
+        configuration: &Configuration,
+        row: &Row,
+        format: u8,
+    ) {
+        let Some(name) = row.get(1) else {
+            session.error(
+                row.span,
+                "the name of the interface is missing",
+                "",
+                "write: net eth0",
+            );
+            return;
+        };
+        let options_word = if format == 2 {
+            if let Some(extra) = row.raw(3) {
+                session.error(
+                    extra.span(),
+                    "too many columns: format 2 has ZONE INTERFACE OPTIONS",
+                    "one too many",
+                    "format 2 has no BROADCAST column",
+                );
+                return;
+            }
+            row.get(2)
+        } else {
+            self.format_1(session, row)
+        };
+        let options = interface_options::read(session, options_word);
+        let zone = match row.get(0) {
+            None => None,
+            Some(word) => {
+                let Some(zone) = self.zone(session, word) else {
+                    return;
+                };
+                if zone == ZoneId::FIREWALL {
+                    session.error(
+                        word.span(),
+                        "the firewall zone has no interfaces",
+                        "the firewall itself",
+                        "put the zone here that is reached through the interface",
+                    );
+                    return;
+                }
+                Some(zone)
+            }
+        };
+        let Some(options) = options else {
+            // Known all the same, so that its uses are not reported as unknown.
+            self.push_interface(
+                session,
+                network,
+                configuration,
+                name,
+                zone,
+                Options::default(),
+            );
+            return;
+        };
+        self.push_interface(session, network, configuration, name, zone, options);
+    }
+
+    /// ZONE INTERFACE BROADCAST OPTIONS.
+    fn format_1<'r>(&self, session: &mut Session<'_>, row: &'r Row) -> Option<&'r Word> {
+        let modern = [
+            row.raw(0).map_or("-", Word::text),
+            row.raw(1).map_or("-", Word::text),
+            row.get(3).map_or("", Word::text),
+        ]
+        .join(" ");
+        if let Some(broadcast) = row.get(2) {
+            let finding = match broadcast.text() {
+                "detect" => Finding::warning("the column BROADCAST has no effect").at(
+                    broadcast.span(),
+                    "broadcast addresses come from interfaces(5)",
+                ),
+                _ => Finding::error(format!(
+                    "`{}` stands in the column BROADCAST",
+                    broadcast.text()
+                ))
+                .at(
+                    broadcast.span(),
+                    "format 1 of this file has BROADCAST before OPTIONS",
+                ),
+            };
+            session.report(finding.note(format!(
+                "write ?FORMAT 2 on the first line, then here: {}",
+                if broadcast.text() == "detect" {
+                    modern
+                } else {
+                    format!("{} {}", modern.trim_end(), broadcast.text())
+                }
+            )));
+        }
+        row.get(3)
+    }
+
+    fn push_interface(
+        &mut self,
+        session: &mut Session<'_>,
+        network: &mut Network,
+        configuration: &Configuration,
+        name: &Word,
+        zone: Option<ZoneId>,
+        options: Options,
+    ) {
+        let text = name.text();
+        if text.ends_with('+') {
+            session.error(
+                name.span(),
+                format!("`{text}` stands for many interfaces, which is not supported"),
+                "each vif has a name of its own",
+                "write a line for each interface",
+            );
+            return;
+        }
+        if text == "lo" || text.contains(':') {
+            session.error(
+                name.span(),
+                format!("`{text}` cannot be in a zone"),
+                if text == "lo" {
+                    "the firewall's own loopback"
+                } else {
+                    "a bridge port or an alias"
+                },
+                "",
+            );
+            return;
+        }
+        let physical = options.physical.clone().unwrap_or_else(|| text.to_owned());
+        if self.has_interface(text) || self.has_interface(&physical) {
+            session.error(
+                name.span(),
+                format!("the interface `{text}` is declared twice"),
+                "again here",
+                "several zones behind one interface need the file hosts, which is not supported yet",
+            );
+            return;
+        }
+        if self.interfaces.len() >= MAX_INTERFACES {
+            session.error(
+                name.span(),
+                format!("more than {MAX_INTERFACES} interfaces"),
+                "one too many",
+                "",
+            );
+            return;
+        }
+        let (addresses, mtu) = addresses(session, network, name, &physical);
+        let log_martians = options.log_martians.unwrap_or_else(|| {
+            configuration.get("LOG_MARTIANS").is_none_or(|value| {
+                matches!(
+                    value.text().to_ascii_lowercase().as_str(),
+                    "yes" | "on" | "keep"
+                )
+            })
+        });
+        self.interfaces.push(Interface {
+            name: physical,
+            addresses,
+            mtu,
+            tcp_flags: options.tcp_flags,
+            no_smurfs: options.no_smurfs,
+            route_back: options.route_back,
+            dhcp: options.dhcp,
+            log_martians,
+            origin: session.origin(name.span()),
+        });
+        self.logical.push(text.to_owned());
+        self.interface_zone.push(zone);
+    }
+
+    /// Zones claim addresses in the order of `zones`.
+    fn place_hosts(&mut self, session: &mut Session<'_>) {
+        for (index, zone) in self.zones.iter().enumerate().skip(1) {
+            let id = ZoneId(index as u16);
+            let before = self.hosts.len();
+            for (interface, owner) in self.interface_zone.iter().enumerate() {
+                if *owner == Some(id) {
+                    self.hosts.push(Host {
+                        zone: id,
+                        interface: InterfaceId(interface as u8),
+                        prefix: Prefix {
+                            address: std::net::Ipv4Addr::UNSPECIFIED,
+                            length: 0,
+                        },
+                    });
+                }
+            }
+            if before == self.hosts.len() && !session.has_errors() {
+                session.report(Finding::warning(format!(
+                    "the zone `{}` is empty: no interface leads to it",
+                    zone.name
+                )));
+            }
+        }
+    }
+
+    fn place_routes(&mut self, session: &mut Session<'_>, network: &Network) {
+        for route in &network.routes {
+            let Some(interface) = self
+                .interfaces
+                .iter()
+                .position(|interface| interface.name == route.interface)
+            else {
+                // Its interface has been reported, or has no vif: nothing can be sent there.
+                continue;
+            };
+            if let Some(gateway) = route.gateway {
+                let on_link = self.interfaces[interface].addresses.iter().any(|prefix| {
+                    crate::address::masked(gateway, prefix.length)
+                        == crate::address::masked(prefix.address, prefix.length)
+                });
+                if !on_link {
+                    session.error(
+                        route.span,
+                        format!(
+                            "the gateway {gateway} is not reachable on {}",
+                            route.interface
+                        ),
+                        "in none of the interface's networks",
+                        "a gateway must lie in the prefix of one of the interface's addresses",
+                    );
+                    continue;
+                }
+            }
+            self.routes.push(Route {
+                destination: route.destination,
+                gateway: route.gateway,
+                interface: InterfaceId(interface as u8),
+                metric: route.metric,
+            });
+        }
+    }
+}
+
+/// Takes an interface's addresses out of interfaces(5).
+fn addresses(
+    session: &mut Session<'_>,
+    network: &mut Network,
+    name: &Word,
+    physical: &str,
+) -> (Vec<InterfacePrefix>, Option<u16>) {
+    let Some(link) = network
+        .links
+        .iter_mut()
+        .find(|link| link.name.text() == physical)
+    else {
+        let file = session.site.network().display().to_string();
+        if !session.has_errors() {
+            session.error(
+                name.span(),
+                format!("`{physical}` is not in {file}"),
+                "its address is unknown",
+                format!("add there: iface {physical} inet static, then address 192.0.2.2/24"),
+            );
+        }
+        return (Vec::new(), None);
+    };
+    link.used = true;
+    if link.prefixes.is_empty() && !session.has_errors() {
+        session.report(
+            Finding::warning(format!("`{physical}` has no address"))
+                .at(name.span(), "nobody behind it can reach the firewall")
+                .note("static, with an address, if it should be a gateway there"),
+        );
+    }
+    (link.prefixes.clone(), link.mtu)
+}
+
+/// ?SECTION or ?FORMAT in a file that has none.
+pub(crate) fn unexpected_directive(session: &mut Session<'_>, item: &Item) {
+    match item {
+        Item::Section(word) => session.error(
+            word.span(),
+            "this file has no sections",
+            "sections are for rules",
+            "take the line out",
+        ),
+        Item::Format(word) => session.error(
+            word.span(),
+            "this file has no formats",
+            "",
+            "take the line out",
+        ),
+        Item::Row(_) => {}
+    }
+}

@@ -1,0 +1,91 @@
+//! The configurations that users start from are right, and say what their comments promise.
+
+use std::path::PathBuf;
+
+use firewalldom::policy::{
+    Action, DestinationTarget, Disposition, InterfaceId, Policy, SourceTarget, ZoneId,
+};
+use shorewall::Site;
+
+fn two_interfaces() -> Policy {
+    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../examples/two-interfaces");
+    let compiled = shorewall::compile(&Site::from_etc(directory)).unwrap();
+    assert!(compiled.warnings.is_empty(), "{}", compiled.warnings);
+    compiled.policy
+}
+
+fn chain<'p>(
+    policy: &'p Policy,
+    source: &str,
+    destination: &str,
+) -> &'p firewalldom::policy::Chain {
+    let index = |name: &str| {
+        policy
+            .zones
+            .iter()
+            .position(|zone| zone.name == name)
+            .unwrap()
+    };
+    let side = policy.zones.len() + 1;
+    let chain = policy.pairs[index(source) * side + index(destination)];
+    &policy.chains[usize::from(chain)]
+}
+
+#[test]
+fn two_interfaces_compiles_without_a_warning() {
+    let policy = two_interfaces();
+    assert_eq!(policy.site, "two-interfaces");
+    let zones: Vec<_> = policy.zones.iter().map(|zone| zone.name.as_str()).collect();
+    assert_eq!(zones, ["fw", "net", "loc"]);
+    let vifs: Vec<_> = policy
+        .interfaces
+        .iter()
+        .map(|vif| vif.name.as_str())
+        .collect();
+    assert_eq!(vifs, ["eth0", "eth1"]);
+    assert_eq!(policy.pairs.len(), 16);
+    assert_eq!(policy.hosts[0].zone, ZoneId(1));
+    assert_eq!(policy.routes.len(), 1);
+}
+
+#[test]
+fn two_interfaces_lets_out_and_keeps_out() {
+    let policy = two_interfaces();
+    let out = chain(&policy, "loc", "net");
+    assert_eq!(out.name, "loc-net");
+    assert_eq!(out.policy, Disposition::Accept);
+    let verdicts: Vec<_> = out.rules.iter().map(|rule| rule.action).collect();
+    assert_eq!(
+        verdicts,
+        [
+            Action::Decide(Disposition::Reject),
+            Action::Decide(Disposition::Drop)
+        ]
+    );
+    let unasked = chain(&policy, "net", "loc");
+    assert_eq!(unasked.policy, Disposition::Drop);
+    assert_eq!(unasked.policy_chain, None);
+    assert_eq!(unasked.default_action.len(), 2);
+    assert_eq!(unasked.rules.len(), 1);
+    assert_eq!(chain(&policy, "loc", "loc").policy, Disposition::Accept);
+    assert_eq!(chain(&policy, "loc", "fw").policy, Disposition::Reject);
+}
+
+#[test]
+fn two_interfaces_translates_addresses_both_ways() {
+    let policy = two_interfaces();
+    let [nat] = policy.destination_nat.as_slice() else {
+        panic!("one rule of DNAT expected: {:?}", policy.destination_nat);
+    };
+    let DestinationTarget::Server { addresses, ports } = &nat.target else {
+        panic!("{:?}", nat.target);
+    };
+    assert_eq!(addresses.first.to_string(), "10.0.3.9");
+    assert_eq!(ports.unwrap().first, 80);
+    assert_eq!(nat.matches.destination_port.ranges[0].first, 8080);
+    let [masquerade] = policy.source_nat.as_slice() else {
+        panic!("one rule of SNAT expected: {:?}", policy.source_nat);
+    };
+    assert_eq!(masquerade.egress, InterfaceId(0));
+    assert_eq!(masquerade.target, SourceTarget::Masquerade { ports: None });
+}
