@@ -4,4 +4,35 @@
 
 extern crate alloc;
 
+mod checksum;
+mod firewall;
+mod flow;
+mod frame;
+mod host;
+mod limit;
+mod log;
+mod nat;
+mod neighbour;
+mod packet;
+mod path;
 pub mod policy;
+mod random;
+mod ranges;
+mod reason;
+mod reject;
+mod route;
+mod rule;
+mod site;
+mod tcp;
+pub mod time;
+mod zone;
+
+pub use firewall::{
+    Budget, Counters, Decider, Decision, Firewall, InterfaceTraffic, Traffic, Verdict,
+};
+pub use flow::{FlowCount, Timeouts};
+pub use frame::{Checksum, Frame, Gso, GsoKind, Head, NoTail, OwnedFrame, Tail, TailError};
+pub use host::{PingOutcome, PingResult};
+pub use log::LogLine;
+pub use reason::{Drops, Reason};
+pub use site::{ConfigError, Link};

@@ -10,6 +10,7 @@ use core::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 
 pub mod blob;
+pub mod check;
 
 /// Index into [`Policy::interfaces`], and the number of the vif.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -1,0 +1,148 @@
+//! The Internet checksum, whole (RFC 1071) and by difference (RFC 1624, equation 3).
+
+/// A one's complement sum under way: 16-bit words, not yet folded.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sum(u64);
+
+impl Sum {
+    /// Adds bytes; an odd last one counts as the high half of a word.
+    pub(crate) fn bytes(mut self, bytes: &[u8]) -> Self {
+        let mut words = bytes.chunks_exact(2);
+        for word in &mut words {
+            self.0 += u64::from(u16::from_be_bytes([word[0], word[1]]));
+        }
+        if let [last] = words.remainder() {
+            self.0 += u64::from(*last) << 8;
+        }
+        self
+    }
+
+    /// Adds one word.
+    pub(crate) const fn word(mut self, word: u16) -> Self {
+        self.0 += word as u64;
+        self
+    }
+
+    /// Adds both halves of an address.
+    pub(crate) const fn address(self, address: u32) -> Self {
+        self.word((address >> 16) as u16).word(address as u16)
+    }
+
+    /// Adds the pseudo-header of TCP and UDP over IPv4.
+    pub(crate) const fn pseudo_header(
+        self,
+        source: u32,
+        destination: u32,
+        protocol: u8,
+        length: u16,
+    ) -> Self {
+        self.address(source)
+            .address(destination)
+            .word(protocol as u16)
+            .word(length)
+    }
+
+    /// The sum in 16 bits.
+    pub(crate) const fn fold(self) -> u16 {
+        let mut sum = self.0;
+        while sum > 0xffff {
+            sum = (sum & 0xffff) + (sum >> 16);
+        }
+        sum as u16
+    }
+
+    /// The checksum field's value: the complement.
+    pub(crate) const fn finish(self) -> u16 {
+        !self.fold()
+    }
+}
+
+/// What changed among the bytes that a checksum covers: new words less old ones.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Difference(u32);
+
+impl Difference {
+    /// A 16-bit word became another.
+    pub(crate) const fn word(mut self, old: u16, new: u16) -> Self {
+        self.0 += (!old) as u32 + new as u32;
+        self
+    }
+
+    /// An address became another.
+    pub(crate) const fn address(self, old: u32, new: u32) -> Self {
+        self.word((old >> 16) as u16, (new >> 16) as u16)
+            .word(old as u16, new as u16)
+    }
+
+    /// Both changes.
+    pub(crate) const fn and(mut self, other: Self) -> Self {
+        self.0 += other.0;
+        self
+    }
+
+    /// A finished checksum over the changed bytes.
+    pub(crate) const fn apply(self, checksum: u16) -> u16 {
+        !self.apply_to_sum(!checksum)
+    }
+
+    /// A sum that is not complemented, as in the field of a blank checksum.
+    pub(crate) const fn apply_to_sum(self, sum: u16) -> u16 {
+        let mut sum = sum as u32 + self.0;
+        sum = (sum & 0xffff) + (sum >> 16);
+        sum = (sum & 0xffff) + (sum >> 16);
+        sum as u16
+    }
+}
+
+/// The 16-bit word at `offset`.
+pub(crate) fn get16(bytes: &[u8], offset: usize) -> u16 {
+    u16::from_be_bytes([bytes[offset], bytes[offset + 1]])
+}
+
+/// The 32-bit word at `offset`.
+pub(crate) fn get32(bytes: &[u8], offset: usize) -> u32 {
+    u32::from_be_bytes([
+        bytes[offset],
+        bytes[offset + 1],
+        bytes[offset + 2],
+        bytes[offset + 3],
+    ])
+}
+
+/// Writes a 16-bit word at `offset`.
+pub(crate) fn put16(bytes: &mut [u8], offset: usize, value: u16) {
+    bytes[offset..offset + 2].copy_from_slice(&value.to_be_bytes());
+}
+
+/// Writes a 32-bit word at `offset`.
+pub(crate) fn put32(bytes: &mut [u8], offset: usize, value: u32) {
+    bytes[offset..offset + 4].copy_from_slice(&value.to_be_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_odd_byte_counts_as_the_high_half() {
+        assert_eq!(Sum::default().bytes(&[1, 2, 3]).fold(), 0x0102 + 0x0300);
+    }
+
+    proptest! {
+        #[test]
+        fn a_difference_equals_summing_again(
+            mut words in proptest::collection::vec(any::<u16>(), 2..40),
+            at in any::<prop::sample::Index>(),
+            new in any::<u16>(),
+        ) {
+            words[0] = words[0].max(1); // real headers are never all zero
+            let at = at.index(words.len() - 1) + 1;
+            let sum = |words: &[u16]| words.iter().fold(Sum::default(), |sum, &word| sum.word(word)).finish();
+            let before = sum(&words);
+            let difference = Difference::default().word(words[at], new);
+            words[at] = new;
+            prop_assert_eq!(difference.apply(before), sum(&words));
+        }
+    }
+}

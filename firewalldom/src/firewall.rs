@@ -1,0 +1,459 @@
+//! The engine as its owner sees it: frames in, verdicts and frames out, time as a parameter.
+
+use crate::flow::{self, FlowCount, Timeouts};
+use crate::frame::{Checksum, ETHERNET, Frame, Head, OwnedFrame};
+use crate::host::{Host, PingResult};
+use crate::limit::Bucket;
+use crate::log::{LogLine, Logger};
+use crate::neighbour;
+use crate::policy::{Disposition, InterfaceId, Origin, Policy};
+use crate::random::Key;
+use crate::reason::{Drops, Reason};
+use crate::rule::By;
+use crate::site::{ConfigError, Link, Site};
+use crate::time::{Instant, Tick};
+use alloc::collections::VecDeque;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::net::Ipv4Addr;
+use core::time::Duration;
+use smoltcp::wire::{ArpOperation, ArpPacket, ArpRepr, EthernetAddress};
+
+/// How much the engine may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Flows (1 to 2^27); each takes [`Budget::BYTES_PER_FLOW`], all taken at start.
+    pub flows: usize,
+}
+
+impl Budget {
+    /// Bytes of the flow table for each flow, both directions and index included.
+    pub const BYTES_PER_FLOW: usize = flow::BYTES_PER_FLOW;
+}
+
+/// What becomes of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Send the head as it is now, and the rest of the frame as it came, up to [`Frame::len`].
+    Forward {
+        /// The interface it leaves by.
+        egress: InterfaceId,
+    },
+    /// For the firewall itself; all that was needed was copied.
+    Local,
+    /// Copied, and kept until the next hop is known.
+    Parked,
+    /// Gone; counted already.
+    Drop(Reason),
+}
+
+/// What decided about the last frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// What.
+    pub by: Decider,
+    /// ACCEPT, DROP or REJECT.
+    pub disposition: Disposition,
+}
+
+/// What can decide about a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decider {
+    /// A line of `rules`.
+    Rule(Origin),
+    /// A line of `policy`, or an implicit one.
+    Policy(Origin),
+    /// The flow it belongs to, which this line let in.
+    Flow(Origin),
+    /// A check that no line of the user's stands for.
+    Check(Reason),
+}
+
+/// Packets and bytes, Ethernet headers included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Frames; one that stands for many counts once.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+impl Traffic {
+    fn count(&mut self, len: usize) {
+        self.packets += 1;
+        self.bytes += len as u64;
+    }
+}
+
+/// Both directions of an interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InterfaceTraffic {
+    /// Received.
+    pub ingress: Traffic,
+    /// Given to be sent.
+    pub egress: Traffic,
+}
+
+/// What happened so far.
+#[derive(Clone, Debug, Default)]
+pub struct Counters {
+    /// In the order of the policy's interfaces.
+    pub interfaces: Vec<InterfaceTraffic>,
+    /// Frames dropped, by reason.
+    pub drops: Drops,
+    /// Packets forwarded at once or after ARP.
+    pub forwarded: u64,
+    /// Packets for the firewall itself.
+    pub local: u64,
+}
+
+/// A site's firewall.
+pub struct Firewall {
+    pub(crate) site: Site,
+    pub(crate) flows: flow::Table,
+    pub(crate) neighbours: neighbour::Table,
+    pub(crate) host: Host,
+    pub(crate) logger: Logger,
+    pub(crate) errors: Bucket,
+    pub(crate) key: Key,
+    pub(crate) hits: Vec<u64>,
+    pub(crate) counters: Counters,
+    pub(crate) decision: Option<(By, u32, Disposition)>,
+    checked: Option<Reason>,
+    output: VecDeque<(InterfaceId, OwnedFrame)>,
+    output_bytes: usize,
+}
+
+impl Firewall {
+    /// Most frames that wait to be taken, and most bytes of them.
+    const MAX_OUTPUT: usize = 256;
+    const MAX_OUTPUT_BYTES: usize = 1024 * 1024;
+    /// Flows looked at by each [`Firewall::poll`].
+    const SWEEP: usize = 256;
+
+    /// A firewall for `policy` on `links`, one for each of the policy's interfaces, in order. `seed`
+    /// must be random: hashing and port choice depend on it.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn new(
+        policy: Policy,
+        links: &[Link],
+        budget: Budget,
+        seed: [u8; 32],
+        now: Instant,
+    ) -> Result<Self, ConfigError> {
+        let site = Site::new(policy, links)?;
+        let mut key = Key::new(&seed);
+        let settings = &site.policy.settings;
+        let mut firewall = Self {
+            flows: flow::Table::new(budget.flows, key.clone()),
+            neighbours: neighbour::Table::new(),
+            host: Host::new(now, site.any_address(), key.next()),
+            logger: Logger::new(&settings.log_format, settings.log_limit),
+            // Linux' icmp_msgs_per_sec and icmp_msgs_burst.
+            errors: Bucket::new(1000, 1_000_000_000, 50),
+            hits: vec![0; site.origins.list.len()],
+            counters: Counters {
+                interfaces: vec![InterfaceTraffic::default(); links.len()],
+                ..Counters::default()
+            },
+            key,
+            site,
+            decision: None,
+            checked: None,
+            output: VecDeque::new(),
+            output_bytes: 0,
+        };
+        firewall.announce();
+        Ok(firewall)
+    }
+
+    /// Tells each link which addresses are here now (gratuitous ARP, RFC 5227, 3).
+    fn announce(&mut self) {
+        for number in 0..self.site.ports.len() {
+            let interface = InterfaceId(number as u8);
+            let own: Vec<u32> = self.site.routes.own(interface).collect();
+            for address in own {
+                self.send_arp(interface, ArpOperation::Request, address, address, None);
+            }
+        }
+    }
+
+    /// Judges a frame that came in on `interface`, and rewrites its head if it is to be forwarded.
+    pub fn ingress(
+        &mut self,
+        now: Instant,
+        interface: InterfaceId,
+        frame: &mut Frame<'_>,
+    ) -> Verdict {
+        self.decision = None;
+        self.checked = None;
+        match self.counters.interfaces.get_mut(usize::from(interface.0)) {
+            Some(traffic) => traffic.ingress.count(frame.len),
+            None => return self.refuse(Reason::OtherHost),
+        }
+        match self.receive(now, interface, frame) {
+            Ok(Verdict::Forward { egress }) => {
+                self.counters.forwarded += 1;
+                self.counters.interfaces[usize::from(egress.0)]
+                    .egress
+                    .count(frame.len);
+                Verdict::Forward { egress }
+            }
+            Ok(verdict) => {
+                self.answer_locals(now);
+                verdict
+            }
+            Err(reason) => self.refuse(reason),
+        }
+    }
+
+    fn refuse(&mut self, reason: Reason) -> Verdict {
+        self.counters.drops.count(reason);
+        self.checked = Some(reason);
+        Verdict::Drop(reason)
+    }
+
+    /// Sends what smoltcp had to say.
+    fn answer_locals(&mut self, now: Instant) {
+        while let Some(bytes) = self.host.take_sent() {
+            // Why it did not leave is counted.
+            let _ = self.send_local(now, &bytes);
+        }
+    }
+
+    /// Judges and sends a packet of the firewall's own, behind room for an Ethernet header.
+    fn send_local(&mut self, now: Instant, bytes: &[u8]) -> Result<(), Reason> {
+        let mut head = Head::new();
+        head.load(bytes);
+        let mut frame = Frame {
+            head: &mut head,
+            len: bytes.len(),
+            tail: &bytes,
+            checksum: Checksum::Validated,
+            gso: None,
+        };
+        let result = self.ipv4(now, None, &mut frame);
+        match result {
+            Ok(Verdict::Forward { egress }) => {
+                let owned = own(&frame)?;
+                self.push_output(egress, owned);
+                Ok(())
+            }
+            Ok(_) => Ok(()),
+            Err(reason) => {
+                self.counters.drops.count(reason);
+                Err(reason)
+            }
+        }
+    }
+
+    /// Sends an ICMP error to where the flow it is about came from.
+    pub(crate) fn send_error_back(&mut self, now: Instant, bytes: &[u8]) {
+        // Why it did not leave is counted.
+        let _ = self.send_local(now, bytes);
+    }
+
+    /// A frame that the engine made or kept, to be sent out of this interface.
+    pub fn take_output(&mut self) -> Option<(InterfaceId, OwnedFrame)> {
+        let (interface, frame) = self.output.pop_front()?;
+        self.output_bytes -= frame.bytes.len();
+        Some((interface, frame))
+    }
+
+    pub(crate) fn push_output(&mut self, interface: InterfaceId, frame: OwnedFrame) {
+        let len = frame.bytes.len();
+        if self.output.len() >= Self::MAX_OUTPUT || self.output_bytes + len > Self::MAX_OUTPUT_BYTES
+        {
+            self.counters.drops.count(Reason::OutputFull);
+            return;
+        }
+        self.counters.interfaces[usize::from(interface.0)]
+            .egress
+            .count(len);
+        self.output_bytes += len;
+        self.output.push_back((interface, frame));
+    }
+
+    /// Does what is due; when something will be due next. Work per call is bounded.
+    pub fn poll(&mut self, now: Instant) -> Option<Instant> {
+        self.flows.sweep(Tick::of(now), Self::SWEEP);
+        for (interface, owned) in self.neighbours.poll(now) {
+            self.give_up(now, interface, &owned);
+        }
+        for _ in 0..self.neighbours.take_lost() {
+            self.counters.drops.count(Reason::ParkingFull);
+        }
+        self.send_asks();
+        let sweep = (self.flows.count.now > 0).then(|| now + Duration::from_secs(1));
+        [sweep, self.neighbours.deadline(), self.host.poll(now)]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    pub(crate) fn send_asks(&mut self) {
+        while let Some(ask) = self.neighbours.take_ask() {
+            let source = self
+                .site
+                .routes
+                .source(ask.interface, ask.address)
+                .unwrap_or(0);
+            self.send_arp(
+                ask.interface,
+                ArpOperation::Request,
+                source,
+                ask.address,
+                ask.mac,
+            );
+        }
+    }
+
+    pub(crate) fn send_arp(
+        &mut self,
+        interface: InterfaceId,
+        operation: ArpOperation,
+        source: u32,
+        target: u32,
+        mac: Option<EthernetAddress>,
+    ) {
+        let own = self.site.ports[usize::from(interface.0)].mac;
+        let unknown = match operation {
+            ArpOperation::Request => EthernetAddress([0; 6]),
+            _ => EthernetAddress::BROADCAST,
+        };
+        let repr = ArpRepr::EthernetIpv4 {
+            operation,
+            source_hardware_addr: own,
+            source_protocol_addr: Ipv4Addr::from_bits(source),
+            target_hardware_addr: mac.unwrap_or(unknown),
+            target_protocol_addr: Ipv4Addr::from_bits(target),
+        };
+        let mut bytes = vec![0; ETHERNET + repr.buffer_len()];
+        crate::frame::write_ethernet(&mut bytes, own, mac.unwrap_or(EthernetAddress::BROADCAST));
+        bytes[12..14].copy_from_slice(&[0x08, 0x06]);
+        repr.emit(&mut ArpPacket::new_unchecked(&mut bytes[ETHERNET..]));
+        self.push_output(
+            interface,
+            OwnedFrame {
+                bytes,
+                checksum: Checksum::Validated,
+                gso: None,
+            },
+        );
+    }
+
+    /// A log line, oldest first.
+    pub fn take_log(&mut self) -> Option<LogLine> {
+        self.logger.take()
+    }
+
+    /// Log lines that the limit or a full queue suppressed.
+    pub fn suppressed_log_lines(&self) -> u64 {
+        self.logger.suppressed
+    }
+
+    /// Asks an address for an echo, as the firewall itself and by its rules; the result comes from
+    /// [`Firewall::take_ping`].
+    pub fn ping(&mut self, now: Instant, address: Ipv4Addr) {
+        let target = address.to_bits();
+        let source = match self.site.routes.get(target) {
+            crate::route::Route::Via { egress, gateway } => self
+                .site
+                .routes
+                .source(egress, if gateway == 0 { target } else { gateway }),
+            _ => None,
+        };
+        let request = source.and_then(|source| self.host.ping(now, source, target));
+        let sent = request.is_some_and(|bytes| self.send_local(now, &bytes).is_ok());
+        if !sent {
+            self.host.refuse_ping(target);
+        }
+    }
+
+    /// The result of a ping, oldest first.
+    pub fn take_ping(&mut self) -> Option<PingResult> {
+        self.host.take_result()
+    }
+
+    /// What decided about the last frame given to [`Firewall::ingress`]; `None` if nothing had to
+    /// (ARP, frames for other stations).
+    pub fn last_decision(&self) -> Option<Decision> {
+        if let Some((by, origin, disposition)) = self.decision {
+            let origin = self.site.origin(origin);
+            let by = match by {
+                By::Rule => Decider::Rule(origin),
+                By::Policy => Decider::Policy(origin),
+                By::State => Decider::Flow(origin),
+            };
+            return Some(Decision { by, disposition });
+        }
+        let reason = self.checked?;
+        Some(Decision {
+            by: Decider::Check(reason),
+            disposition: Disposition::Drop,
+        })
+    }
+
+    /// A decision for people: `shorewall/rules:14`.
+    pub fn explain(&self, decision: Decision) -> String {
+        match decision.by {
+            Decider::Rule(origin) => self.place(origin),
+            Decider::Policy(origin) => format!("{} (policy)", self.place(origin)),
+            Decider::Flow(origin) => format!("{} (established)", self.place(origin)),
+            Decider::Check(reason) => String::from(reason.name()),
+        }
+    }
+
+    /// A place in the user's files: `shorewall/rules:14`, or `default`.
+    pub fn place(&self, origin: Origin) -> String {
+        let file = self.site.policy.files.get(usize::from(origin.file));
+        match file {
+            Some(file) if origin.line > 0 => format!("{file}:{}", origin.line),
+            _ => String::from("default"),
+        }
+    }
+
+    /// What happened so far.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// How often each line of the user's files was hit by the first packet of a flow.
+    pub fn hits(&self) -> impl Iterator<Item = (Origin, u64)> + '_ {
+        self.site
+            .origins
+            .list
+            .iter()
+            .copied()
+            .zip(self.hits.iter().copied())
+    }
+
+    /// How many flows there are.
+    pub fn flows(&self) -> FlowCount {
+        self.flows.count
+    }
+
+    /// The policy it runs.
+    pub fn policy(&self) -> &Policy {
+        &self.site.policy
+    }
+
+    /// Sets the time-outs of flows from now on.
+    pub fn set_timeouts(&mut self, timeouts: Timeouts) {
+        self.flows.timeouts = timeouts;
+    }
+}
+
+/// A private copy of a frame.
+pub(crate) fn own(frame: &Frame<'_>) -> Result<OwnedFrame, Reason> {
+    let bytes = frame.copy_from(0)?;
+    Ok(OwnedFrame {
+        bytes,
+        checksum: frame.checksum,
+        gso: frame.gso,
+    })
+}

@@ -1,0 +1,328 @@
+//! Address translation: which flows, to what, and on which port; and the rewriting of headers.
+
+use crate::checksum::{Difference, get16, put16, put32};
+use crate::flow;
+use crate::frame::Checksum;
+use crate::packet::{DCCP, ICMP, Inner, Packet, TCP, Tuple, UDP, UDP_LITE};
+use crate::policy::{
+    self, AddressRange, DestinationTarget, InterfaceId, Log, PortRange, SourceTarget, ZoneId,
+};
+use crate::rule::{Facts, Matcher, Origins, has_ports};
+use crate::time::Tick;
+use alloc::vec::Vec;
+
+/// A DNAT or REDIRECT rule.
+#[derive(Clone, Debug)]
+pub(crate) struct Destination {
+    zone: ZoneId,
+    matcher: Matcher,
+    pub(crate) target: DestinationTarget,
+    pub(crate) log: Option<Log>,
+    pub(crate) origin: u32,
+}
+
+/// An SNAT or MASQUERADE rule.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    egress: InterfaceId,
+    matcher: Matcher,
+    target: SourceTarget,
+    pub(crate) origin: u32,
+}
+
+/// A site's translation rules, in order.
+#[derive(Clone, Debug)]
+pub(crate) struct Rules {
+    destination: Vec<Destination>,
+    source: Vec<Source>,
+}
+
+/// No port is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Exhausted;
+
+impl Rules {
+    pub(crate) fn new(policy: &policy::Policy, origins: &mut Origins) -> Self {
+        let destination = policy.destination_nat.iter().map(|nat| Destination {
+            zone: nat.source_zone,
+            matcher: Matcher::new(&nat.matches),
+            target: nat.target.clone(),
+            log: nat.log.clone(),
+            origin: origins.number(nat.origin),
+        });
+        let destination = destination.collect();
+        let source = policy.source_nat.iter().map(|nat| Source {
+            egress: nat.egress,
+            matcher: Matcher::new(&nat.matches),
+            target: nat.target.clone(),
+            origin: origins.number(nat.origin),
+        });
+        Self {
+            destination,
+            source: source.collect(),
+        }
+    }
+
+    /// The rule for the destination of a new flow from `zone`.
+    pub(crate) fn destination(&self, zone: ZoneId, facts: &Facts<'_>) -> Option<&Destination> {
+        self.destination
+            .iter()
+            .find(|rule| rule.zone == zone && rule.matcher.holds(facts))
+    }
+
+    /// The rule for the source of a new flow that leaves by `egress`.
+    pub(crate) fn source(&self, egress: InterfaceId, facts: &Facts<'_>) -> Option<&Source> {
+        self.source
+            .iter()
+            .find(|rule| rule.egress == egress && rule.matcher.holds(facts))
+    }
+}
+
+/// Masquerade on an interface that has no address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NoAddress;
+
+impl Source {
+    /// New source addresses and ports; `masquerade` is the egress interface's address. `None`: the
+    /// source stays.
+    pub(crate) fn wanted(
+        &self,
+        masquerade: Option<u32>,
+    ) -> Result<Option<(AddressRange, Option<PortRange>)>, NoAddress> {
+        Ok(match &self.target {
+            SourceTarget::Exempt => None,
+            SourceTarget::Address { addresses, ports } => Some((*addresses, *ports)),
+            SourceTarget::Masquerade { ports } => {
+                let address = core::net::Ipv4Addr::from_bits(masquerade.ok_or(NoAddress)?);
+                Some((
+                    AddressRange {
+                        first: address,
+                        last: address,
+                    },
+                    *ports,
+                ))
+            }
+        })
+    }
+}
+
+/// One of a range's addresses, always the same for the same peers.
+pub(crate) fn spread(table: &flow::Table, range: AddressRange, tuple: Tuple) -> u32 {
+    let (first, last) = (range.first.to_bits(), range.last.to_bits());
+    if first == last {
+        return first;
+    }
+    let count = u64::from(last.saturating_sub(first)) + 1;
+    let hash = table.spread(tuple.source, tuple.destination);
+    first + ((u128::from(hash) * u128::from(count)) >> 64) as u32
+}
+
+/// Rounds of the search for a free port, each from another random start, each half as long.
+const FIRST_ROUND: u32 = 128;
+
+/// The reply tuple of a flow that leaves as `leaving`, with a source port such that no other
+/// flow has it. The port stays if it is within `ports` (or none are given) and free; else one of
+/// `ports`, or of the port's class: below 512, 512 to 1023, 1024 and above.
+pub(crate) fn unique_reply(
+    table: &mut flow::Table,
+    now: Tick,
+    leaving: Tuple,
+    ports: Option<PortRange>,
+) -> Result<Tuple, Exhausted> {
+    let port = leaving.source_port;
+    let within = ports.is_none_or(|range| (range.first..=range.last).contains(&port));
+    let movable = has_ports(leaving.protocol) && leaving.protocol != crate::packet::SCTP
+        || leaving.protocol == ICMP;
+    if within || !movable {
+        let reply = leaving.reversed();
+        if table.find(now, reply).is_none() {
+            return Ok(reply);
+        }
+    }
+    if !movable {
+        return Err(Exhausted);
+    }
+    let (first, last) = match (ports, leaving.protocol, port) {
+        (Some(range), ..) => (range.first, range.last),
+        (None, ICMP, _) => (0, u16::MAX),
+        (None, _, ..512) => (1, 511),
+        (None, _, 512..1024) => (600, 1023),
+        (None, ..) => (1024, u16::MAX),
+    };
+    let count = u32::from(last - first) + 1;
+    let mut attempts = count.min(FIRST_ROUND);
+    loop {
+        let start = table.random_below(u64::from(count)) as u32;
+        for step in 0..attempts {
+            let port = first + ((start + step) % count) as u16;
+            let reply = Tuple {
+                source_port: port,
+                ..leaving
+            }
+            .reversed();
+            if table.find(now, reply).is_none() {
+                return Ok(reply);
+            }
+        }
+        if attempts >= count || attempts < 16 {
+            return Err(Exhausted);
+        }
+        attempts /= 2;
+    }
+}
+
+/// Makes the headers of a packet that came as `packet.tuple` read `new`, checksums included.
+pub(crate) fn rewrite(head: &mut [u8], packet: &Packet, new: Tuple, checksum: Checksum) {
+    let old = packet.tuple;
+    if old == new {
+        return;
+    }
+    let addresses = Difference::default()
+        .address(old.source, new.source)
+        .address(old.destination, new.destination);
+    rewrite_addresses(head, crate::frame::ETHERNET, new, addresses);
+    let transport = &mut head[packet.transport..];
+    let ports = rewrite_ports(transport, old, new);
+    let Some(field) = checksum_field(old.protocol) else {
+        return;
+    };
+    let value = get16(transport, field);
+    match (old.protocol, checksum) {
+        (UDP, Checksum::Unknown | Checksum::Validated) if value == 0 => {}
+        // The field holds the pseudo-header's sum: it does not cover the ports.
+        (_, Checksum::Blank) => put16(transport, field, addresses.apply_to_sum(value)),
+        (ICMP, _) => put16(transport, field, ports.apply(value)),
+        (protocol, _) => {
+            let new = addresses.and(ports).apply(value);
+            put16(
+                transport,
+                field,
+                if new == 0 && protocol == UDP {
+                    0xffff
+                } else {
+                    new
+                },
+            );
+        }
+    }
+}
+
+/// Offset of the checksum in a transport header, if it covers what NAT changes.
+const fn checksum_field(protocol: u8) -> Option<usize> {
+    match protocol {
+        TCP => Some(16),
+        UDP | UDP_LITE | DCCP => Some(6),
+        ICMP => Some(2),
+        _ => None,
+    }
+}
+
+/// Writes both addresses and adjusts the header's checksum; `at` is the offset of the IPv4 header.
+fn rewrite_addresses(head: &mut [u8], at: usize, new: Tuple, difference: Difference) {
+    put32(head, at + 12, new.source);
+    put32(head, at + 16, new.destination);
+    let checksum = get16(head, at + 10);
+    put16(head, at + 10, difference.apply(checksum));
+}
+
+/// Writes ports, or an ICMP query's identifier, and says what changed.
+fn rewrite_ports(transport: &mut [u8], old: Tuple, new: Tuple) -> Difference {
+    let mut changed = Difference::default();
+    if old.protocol == ICMP {
+        if old.source_port != new.source_port {
+            put16(transport, 4, new.source_port);
+            changed = changed.word(old.source_port, new.source_port);
+        }
+    } else if has_ports(old.protocol) {
+        put16(transport, 0, new.source_port);
+        put16(transport, 2, new.destination_port);
+        changed = changed
+            .word(old.source_port, new.source_port)
+            .word(old.destination_port, new.destination_port);
+    }
+    changed
+}
+
+/// Translates an ICMP error about a flow: the packet inside becomes what its sender had sent, the
+/// error's own addresses follow, and its checksum covers all of it again.
+///
+/// `arriving` is how packets in the error's direction arrive, `leaving` how they leave.
+pub(crate) fn rewrite_error(
+    head: &mut [u8],
+    packet: &Packet,
+    inner: &Inner,
+    arriving: Tuple,
+    leaving: Tuple,
+) -> Tuple {
+    if arriving == leaving {
+        return packet.tuple;
+    }
+    let changed = rewrite_inner(head, inner, leaving.reversed());
+    let field = packet.transport + 2;
+    let checksum = get16(head, field);
+    put16(head, field, changed.apply(checksum));
+    let mut new = packet.tuple;
+    if (arriving.source, arriving.source_port) != (leaving.source, leaving.source_port) {
+        new.source = leaving.source;
+    }
+    if (arriving.destination, arriving.destination_port)
+        != (leaving.destination, leaving.destination_port)
+    {
+        new.destination = leaving.destination;
+    }
+    let addresses = Difference::default()
+        .address(packet.tuple.source, new.source)
+        .address(packet.tuple.destination, new.destination);
+    rewrite_addresses(head, crate::frame::ETHERNET, new, addresses);
+    new
+}
+
+/// Rewrites the packet inside an error; what changed among all its bytes.
+fn rewrite_inner(head: &mut [u8], inner: &Inner, new: Tuple) -> Difference {
+    let old = inner.tuple;
+    let addresses = Difference::default()
+        .address(old.source, new.source)
+        .address(old.destination, new.destination);
+    let header_checksum = get16(head, inner.header + 10);
+    rewrite_addresses(head, inner.header, new, addresses);
+    let mut changed = addresses.word(header_checksum, get16(head, inner.header + 10));
+    let transport = &mut head[inner.transport..];
+    let ports = rewrite_ports(transport, old, new);
+    changed = changed.and(ports);
+    let Some(field) = checksum_field(old.protocol) else {
+        return changed;
+    };
+    // TCP's checksum lies beyond the 8 bytes that are always there.
+    if old.protocol == TCP && transport.len() < 20 {
+        return changed;
+    }
+    let value = get16(transport, field);
+    if old.protocol == UDP && value == 0 {
+        return changed;
+    }
+    let covered = if old.protocol == ICMP {
+        ports
+    } else {
+        addresses.and(ports)
+    };
+    let mut updated = covered.apply(value);
+    if updated == 0 && old.protocol == UDP {
+        updated = 0xffff;
+    }
+    put16(transport, field, updated);
+    changed.word(value, updated)
+}
+
+/// Takes one off the time to live (RFC 1812, 5.3.1).
+pub(crate) fn decrement_ttl(head: &mut [u8]) {
+    let at = crate::frame::ETHERNET + 8;
+    let old = get16(head, at);
+    let new = old.wrapping_sub(0x0100);
+    put16(head, at, new);
+    let checksum = get16(head, at + 2);
+    put16(
+        head,
+        at + 2,
+        Difference::default().word(old, new).apply(checksum),
+    );
+}

@@ -1,0 +1,391 @@
+//! An IPv4 packet's headers, parsed once: every check here is on the private copy in the head.
+
+use crate::checksum::{Sum, get16, get32};
+use crate::frame::{Checksum, ETHERNET, Frame};
+use crate::reason::Reason;
+use smoltcp::wire::{IpProtocol, Ipv4Packet, TcpPacket};
+
+pub(crate) const ICMP: u8 = 1;
+pub(crate) const IGMP: u8 = 2;
+pub(crate) const TCP: u8 = 6;
+pub(crate) const UDP: u8 = 17;
+pub(crate) const DCCP: u8 = 33;
+pub(crate) const SCTP: u8 = 132;
+pub(crate) const UDP_LITE: u8 = 136;
+
+/// TCP's flags, as bits of byte 13 of its header.
+pub(crate) mod flags {
+    pub(crate) const FIN: u8 = 0x01;
+    pub(crate) const SYN: u8 = 0x02;
+    pub(crate) const RST: u8 = 0x04;
+    pub(crate) const PSH: u8 = 0x08;
+    pub(crate) const ACK: u8 = 0x10;
+    pub(crate) const URG: u8 = 0x20;
+}
+
+/// Whom the link-layer destination means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cast {
+    Unicast,
+    Broadcast,
+    Multicast,
+}
+
+/// One end-to-end direction of a flow, as it reads on the wire. ICMP queries carry their identifier
+/// as source port, type and code as destination port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tuple {
+    pub(crate) source: u32,
+    pub(crate) destination: u32,
+    pub(crate) source_port: u16,
+    pub(crate) destination_port: u16,
+    pub(crate) protocol: u8,
+}
+
+impl Tuple {
+    /// The tuple of an answer.
+    pub(crate) fn reversed(self) -> Self {
+        if self.protocol == ICMP {
+            let [kind, code] = self.destination_port.to_be_bytes();
+            let kind = answer_to(kind).unwrap_or(kind);
+            return Self {
+                source: self.destination,
+                destination: self.source,
+                destination_port: u16::from_be_bytes([kind, code]),
+                ..self
+            };
+        }
+        Self {
+            source: self.destination,
+            destination: self.source,
+            source_port: self.destination_port,
+            destination_port: self.source_port,
+            protocol: self.protocol,
+        }
+    }
+}
+
+/// The ICMP type that answers a query, and the other way round.
+fn answer_to(kind: u8) -> Option<u8> {
+    Some(match kind {
+        0 => 8,
+        8 => 0,
+        13 => 14,
+        14 => 13,
+        15 => 16,
+        16 => 15,
+        17 => 18,
+        18 => 17,
+        _ => return None,
+    })
+}
+
+/// Whether an ICMP type asks, and so may start a flow.
+pub(crate) const fn icmp_asks(kind: u8) -> bool {
+    matches!(kind, 8 | 13 | 15 | 17)
+}
+
+/// Whether an ICMP type reports an error about another packet.
+pub(crate) const fn icmp_is_error(kind: u8) -> bool {
+    matches!(kind, 3 | 4 | 5 | 11 | 12)
+}
+
+/// The headers of one packet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Packet {
+    pub(crate) cast: Cast,
+    pub(crate) tuple: Tuple,
+    /// Bytes of IPv4 header and payload.
+    pub(crate) total: u16,
+    /// Offset of the transport header in the frame.
+    pub(crate) transport: usize,
+    pub(crate) ttl: u8,
+    /// TCP flags; 0 for others.
+    pub(crate) tcp_flags: u8,
+    /// ICMP type and code; 0 for others.
+    pub(crate) icmp: (u8, u8),
+    /// The checksum was verified and is wrong: conntrack calls it INVALID.
+    pub(crate) bad_checksum: bool,
+}
+
+impl Packet {
+    /// Parses the IPv4 packet in `frame` and cuts the frame to the length the header gives.
+    pub(crate) fn parse(frame: &mut Frame<'_>) -> Result<Self, Reason> {
+        let cast = cast(&frame.head.bytes()[..6]);
+        let header = frame
+            .head
+            .bytes()
+            .get(ETHERNET..)
+            .ok_or(Reason::Truncated)?;
+        if header.len() < 20 {
+            return Err(Reason::BadHeader);
+        }
+        let ip = Ipv4Packet::new_unchecked(header);
+        let header_len = usize::from(ip.header_len());
+        let total = ip.total_len();
+        if ip.version() != 4
+            || header_len < 20
+            || header_len > header.len()
+            || usize::from(total) < header_len
+            || ETHERNET + usize::from(total) > frame.len
+        {
+            return Err(Reason::BadHeader);
+        }
+        if Sum::default().bytes(&header[..header_len]).fold() != 0xffff {
+            return Err(Reason::BadHeaderChecksum);
+        }
+        if ip.more_frags() || ip.frag_offset() != 0 {
+            return Err(Reason::Fragment);
+        }
+        if header_len > 20 {
+            check_options(&header[20..header_len])?;
+        }
+        let mut packet = Self {
+            cast,
+            tuple: Tuple {
+                source: ip.src_addr().to_bits(),
+                destination: ip.dst_addr().to_bits(),
+                protocol: u8::from(ip.next_header()),
+                ..Tuple::default()
+            },
+            total,
+            transport: ETHERNET + header_len,
+            ttl: ip.hop_limit(),
+            tcp_flags: 0,
+            icmp: (0, 0),
+            bad_checksum: false,
+        };
+        frame.truncate(ETHERNET + usize::from(total));
+        packet.parse_transport(frame)?;
+        packet.check_offload(frame)?;
+        Ok(packet)
+    }
+
+    /// Bytes of the transport header and what follows.
+    pub(crate) fn payload_len(&self) -> u16 {
+        self.total - (self.transport - ETHERNET) as u16
+    }
+
+    fn parse_transport(&mut self, frame: &Frame<'_>) -> Result<(), Reason> {
+        let head = frame.head.bytes();
+        let bytes = &head[self.transport..];
+        match self.tuple.protocol {
+            TCP => {
+                if bytes.len() < 20 {
+                    return Err(Reason::BadTransport);
+                }
+                let tcp = TcpPacket::new_unchecked(bytes);
+                let header_len = usize::from(tcp.header_len());
+                if header_len < 20 || header_len > bytes.len() {
+                    return Err(Reason::BadTransport);
+                }
+                self.tuple.source_port = tcp.src_port();
+                self.tuple.destination_port = tcp.dst_port();
+                self.tcp_flags = bytes[13] & 0x3f;
+            }
+            UDP => {
+                if bytes.len() < 8 {
+                    return Err(Reason::BadTransport);
+                }
+                let length = get16(bytes, 4);
+                if length < 8 || length > self.payload_len() {
+                    return Err(Reason::BadTransport);
+                }
+                self.read_ports(bytes);
+            }
+            UDP_LITE | DCCP | SCTP => {
+                if bytes.len() < 12.min(usize::from(self.payload_len()).max(8)) {
+                    return Err(Reason::BadTransport);
+                }
+                self.read_ports(bytes);
+            }
+            ICMP => {
+                if bytes.len() < 8 {
+                    return Err(Reason::BadTransport);
+                }
+                self.icmp = (bytes[0], bytes[1]);
+                if answer_to(bytes[0]).is_some() {
+                    self.tuple.source_port = get16(bytes, 4);
+                }
+                self.tuple.destination_port = get16(bytes, 0);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn read_ports(&mut self, bytes: &[u8]) {
+        self.tuple.source_port = get16(bytes, 0);
+        self.tuple.destination_port = get16(bytes, 2);
+    }
+
+    /// Offload flags must fit the packet; a checksum nobody vouches for is verified.
+    fn check_offload(&mut self, frame: &Frame<'_>) -> Result<(), Reason> {
+        let protocol = self.tuple.protocol;
+        if frame.gso.is_some_and(|gso| {
+            protocol != TCP || gso.kind != crate::frame::GsoKind::TcpV4 || gso.size == 0
+        }) {
+            return Err(Reason::BadOffload);
+        }
+        match frame.checksum {
+            Checksum::Blank if protocol != TCP && protocol != UDP => Err(Reason::BadOffload),
+            Checksum::Blank | Checksum::Validated => Ok(()),
+            Checksum::Unknown => {
+                self.bad_checksum = !self.verify(frame)?;
+                Ok(())
+            }
+        }
+    }
+
+    fn verify(&self, frame: &Frame<'_>) -> Result<bool, Reason> {
+        let protocol = self.tuple.protocol;
+        let (mut length, mut sum) = (usize::from(self.payload_len()), Sum::default());
+        match protocol {
+            TCP => sum = self.pseudo_header(self.payload_len()),
+            UDP => {
+                let head = frame.head.bytes();
+                if get16(head, self.transport + 6) == 0 {
+                    return Ok(true);
+                }
+                let announced = get16(head, self.transport + 4);
+                length = usize::from(announced);
+                sum = self.pseudo_header(announced);
+            }
+            ICMP => {}
+            _ => return Ok(true),
+        }
+        Ok(sum_frame(frame, sum, self.transport, self.transport + length)?.fold() == 0xffff)
+    }
+
+    fn pseudo_header(&self, length: u16) -> Sum {
+        let Tuple {
+            source,
+            destination,
+            protocol,
+            ..
+        } = self.tuple;
+        Sum::default().pseudo_header(source, destination, protocol, length)
+    }
+}
+
+/// Adds the frame's bytes from `from` to `to` to a sum, wherever they lie.
+pub(crate) fn sum_frame(
+    frame: &Frame<'_>,
+    mut sum: Sum,
+    from: usize,
+    to: usize,
+) -> Result<Sum, Reason> {
+    let head = frame.head.bytes();
+    let mut offset = from;
+    if to <= head.len() {
+        return Ok(sum.bytes(&head[from..to]));
+    }
+    let mut buffer = [0; 512];
+    while offset < to {
+        let chunk = &mut buffer[..(to - offset).min(512)];
+        frame.read(offset, chunk)?;
+        sum = sum.bytes(chunk);
+        offset += chunk.len();
+    }
+    Ok(sum)
+}
+
+/// Whom a link-layer destination means.
+pub(crate) fn cast(mac: &[u8]) -> Cast {
+    if mac.iter().all(|&byte| byte == 0xff) {
+        Cast::Broadcast
+    } else if mac[0] & 1 == 1 {
+        Cast::Multicast
+    } else {
+        Cast::Unicast
+    }
+}
+
+/// RFC 791 options: well formed, no source route, nothing to be filled in.
+fn check_options(options: &[u8]) -> Result<(), Reason> {
+    let mut rest = options;
+    while let [kind, tail @ ..] = rest {
+        match kind {
+            0 => break,
+            1 => rest = tail,
+            _ => {
+                let length = usize::from(*tail.first().ok_or(Reason::BadOption)?);
+                if length < 2 || length > rest.len() {
+                    return Err(Reason::BadOption);
+                }
+                match kind {
+                    131 | 137 => return Err(Reason::SourceRoute),
+                    7 | 68 => return Err(Reason::RecordOption),
+                    _ => rest = &rest[length..],
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The packet inside an ICMP error, as far as conntrack needs it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Inner {
+    pub(crate) tuple: Tuple,
+    /// Offset of its IPv4 header in the frame.
+    pub(crate) header: usize,
+    /// Offset of its transport header in the frame.
+    pub(crate) transport: usize,
+}
+
+impl Inner {
+    /// Parses what an ICMP error at `outer` is about; `None` if it is cut short or a later fragment.
+    pub(crate) fn parse(head: &[u8], outer: &Packet) -> Option<Self> {
+        let header = outer.transport + 8;
+        let bytes = head.get(header..)?;
+        if bytes.len() < 20 {
+            return None;
+        }
+        let ip = Ipv4Packet::new_unchecked(bytes);
+        let header_len = usize::from(ip.header_len());
+        if ip.version() != 4 || header_len < 20 || ip.frag_offset() != 0 {
+            return None;
+        }
+        let transport = bytes.get(header_len..header_len + 8)?;
+        let mut tuple = Tuple {
+            source: ip.src_addr().to_bits(),
+            destination: ip.dst_addr().to_bits(),
+            protocol: u8::from(ip.next_header()),
+            ..Tuple::default()
+        };
+        match ip.next_header() {
+            IpProtocol::Tcp | IpProtocol::Udp => {
+                tuple.source_port = get16(transport, 0);
+                tuple.destination_port = get16(transport, 2);
+            }
+            IpProtocol::Icmp => {
+                // An error about an error starts nothing.
+                answer_to(transport[0])?;
+                tuple.source_port = get16(transport, 4);
+                tuple.destination_port = get16(transport, 0);
+            }
+            _ if matches!(tuple.protocol, UDP_LITE | DCCP | SCTP) => {
+                tuple.source_port = get16(transport, 0);
+                tuple.destination_port = get16(transport, 2);
+            }
+            _ => {}
+        }
+        Some(Self {
+            tuple,
+            header,
+            transport: header + header_len,
+        })
+    }
+}
+
+/// Sequence number, acknowledgement number and payload length of a TCP segment.
+pub(crate) fn tcp_numbers(head: &[u8], packet: &Packet) -> (u32, u32, u32) {
+    let tcp = &head[packet.transport..];
+    let header_len = u32::from(tcp[12] >> 4) * 4;
+    (
+        get32(tcp, 4),
+        get32(tcp, 8),
+        u32::from(packet.payload_len()).saturating_sub(header_len),
+    )
+}

@@ -1,0 +1,242 @@
+//! What the firewall says to senders: TCP resets and ICMP errors, by protocol and never in answer to
+//! what must not be answered (RFC 1122, 3.2.2; RFC 1812, 4.3.2.7).
+
+use crate::checksum::{Sum, get16, get32, put16, put32};
+use crate::frame::{ETHERNET, Frame};
+use crate::packet::{
+    Cast, ICMP, IGMP, Packet, TCP, UDP, flags, icmp_asks, icmp_is_error, tcp_numbers,
+};
+use crate::reason::Reason;
+use alloc::vec;
+use alloc::vec::Vec;
+
+/// An ICMP error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Error {
+    NetUnreachable,
+    HostUnreachable,
+    PortUnreachable,
+    HostProhibited,
+    /// Next-hop MTU in bytes (RFC 1191).
+    FragmentationNeeded(u16),
+    TimeExceeded,
+}
+
+impl Error {
+    /// Type, code, and the low half of the second word.
+    const fn encode(self) -> (u8, u8, u16) {
+        match self {
+            Self::NetUnreachable => (3, 0, 0),
+            Self::HostUnreachable => (3, 1, 0),
+            Self::PortUnreachable => (3, 3, 0),
+            Self::FragmentationNeeded(mtu) => (3, 4, mtu),
+            Self::HostProhibited => (3, 10, 0),
+            Self::TimeExceeded => (11, 0, 0),
+        }
+    }
+}
+
+/// How a REJECT answers a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Reset,
+    Error(Error),
+}
+
+/// Shorewall's `reject` chain: nothing to broadcasts, multicasts and IGMP; else by protocol.
+pub(crate) const fn answer(packet: &Packet) -> Option<Answer> {
+    Some(match packet.tuple.protocol {
+        IGMP => return None,
+        TCP => Answer::Reset,
+        UDP => Answer::Error(Error::PortUnreachable),
+        ICMP => Answer::Error(Error::HostUnreachable),
+        _ => Answer::Error(Error::HostProhibited),
+    })
+}
+
+/// Whether an ICMP error may be sent about a packet, broadcasts in its addresses apart.
+pub(crate) const fn may_report(packet: &Packet) -> bool {
+    let (kind, _) = packet.icmp;
+    let is_error = icmp_is_error(kind) || !(icmp_asks(kind) || matches!(kind, 0 | 14 | 16 | 18));
+    matches!(packet.cast, Cast::Unicast) && !(packet.tuple.protocol == ICMP && is_error)
+}
+
+/// Writes an IPv4 header without options over the 20 bytes behind the Ethernet header.
+pub(crate) fn write_ip(bytes: &mut [u8], header: Header) {
+    let total = bytes.len() - ETHERNET;
+    let ip = &mut bytes[ETHERNET..ETHERNET + 20];
+    ip[0] = 0x45;
+    ip[1] = header.tos;
+    put16(ip, 2, total as u16);
+    put16(ip, 4, header.ident);
+    put16(ip, 6, if header.ident == 0 { 0x4000 } else { 0 });
+    ip[8] = 64;
+    ip[9] = header.protocol;
+    put16(ip, 10, 0);
+    put32(ip, 12, header.source);
+    put32(ip, 16, header.destination);
+    let checksum = Sum::default().bytes(ip).finish();
+    put16(ip, 10, checksum);
+}
+
+/// An IPv4 header of the firewall's own making; time to live 64.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Header {
+    pub(crate) tos: u8,
+    /// 0: don't fragment.
+    pub(crate) ident: u16,
+    pub(crate) protocol: u8,
+    pub(crate) source: u32,
+    pub(crate) destination: u32,
+}
+
+/// The reset that answers a segment (RFC 9293, 3.10.7.1), as a frame without Ethernet addresses;
+/// `None` for a reset.
+pub(crate) fn reset(head: &[u8], packet: &Packet) -> Option<Vec<u8>> {
+    if packet.tcp_flags & flags::RST != 0 {
+        return None;
+    }
+    let tuple = packet.tuple.reversed();
+    let (sequence, acknowledgement, payload) = tcp_numbers(head, packet);
+    let mut bytes = vec![0; ETHERNET + 40];
+    write_ip(
+        &mut bytes,
+        Header {
+            tos: 0,
+            ident: 0,
+            protocol: TCP,
+            source: tuple.source,
+            destination: tuple.destination,
+        },
+    );
+    let tcp = &mut bytes[ETHERNET + 20..];
+    put16(tcp, 0, tuple.source_port);
+    put16(tcp, 2, tuple.destination_port);
+    tcp[12] = 5 << 4;
+    if packet.tcp_flags & flags::ACK != 0 {
+        put32(tcp, 4, acknowledgement);
+        tcp[13] = flags::RST;
+    } else {
+        let opening = u32::from(packet.tcp_flags & flags::SYN != 0);
+        let closing = u32::from(packet.tcp_flags & flags::FIN != 0);
+        put32(
+            tcp,
+            8,
+            sequence
+                .wrapping_add(opening + closing)
+                .wrapping_add(payload),
+        );
+        tcp[13] = flags::RST | flags::ACK;
+    }
+    let sum = Sum::default()
+        .pseudo_header(tuple.source, tuple.destination, TCP, 20)
+        .bytes(tcp);
+    put16(tcp, 16, sum.finish());
+    Some(bytes)
+}
+
+/// An ICMP error about a frame, as a frame without Ethernet addresses. It quotes as much of the
+/// packet as fits in 576 bytes (RFC 1812, 4.3.2.3).
+pub(crate) fn error(
+    frame: &Frame<'_>,
+    source: u32,
+    ident: u16,
+    error: Error,
+) -> Result<Vec<u8>, Reason> {
+    const QUOTE: usize = 576 - 20 - 8;
+    let head = frame.head.bytes();
+    let quoted = (frame.len - ETHERNET).min(QUOTE);
+    let mut bytes = vec![0; ETHERNET + 28 + quoted];
+    let tos = head[ETHERNET + 1] & 0x1e | 0xc0;
+    let destination = get32(head, ETHERNET + 12);
+    write_ip(
+        &mut bytes,
+        Header {
+            tos,
+            ident: ident.max(1),
+            protocol: ICMP,
+            source,
+            destination,
+        },
+    );
+    let icmp = &mut bytes[ETHERNET + 20..];
+    let (kind, code, word) = error.encode();
+    icmp[0] = kind;
+    icmp[1] = code;
+    put16(icmp, 6, word);
+    frame.read(ETHERNET, &mut icmp[8..])?;
+    let checksum = Sum::default().bytes(icmp).finish();
+    put16(icmp, 2, checksum);
+    Ok(bytes)
+}
+
+/// Fills in a checksum that was left blank, for a frame that is kept or cut up.
+pub(crate) fn complete_checksum(bytes: &mut [u8], transport: usize, protocol: u8) {
+    let field = transport + if protocol == TCP { 16 } else { 6 };
+    let (source, destination) = (get32(bytes, ETHERNET + 12), get32(bytes, ETHERNET + 16));
+    put16(bytes, field, 0);
+    let length = (bytes.len() - transport) as u16;
+    let sum = Sum::default().pseudo_header(source, destination, protocol, length);
+    let checksum = sum.bytes(&bytes[transport..]).finish();
+    put16(
+        bytes,
+        field,
+        if checksum == 0 && protocol == UDP {
+            0xffff
+        } else {
+            checksum
+        },
+    );
+}
+
+/// Cuts a packet that may be cut (RFC 791, 3.2) into frames of at most `mtu` bytes of IPv4 each.
+pub(crate) fn fragment(bytes: &[u8], mtu: u16) -> Vec<Vec<u8>> {
+    let header_len = usize::from(bytes[ETHERNET] & 0x0f) * 4;
+    let start = ETHERNET + header_len;
+    let room = usize::from(mtu).saturating_sub(header_len) & !7;
+    if room == 0 {
+        return Vec::new();
+    }
+    let payload = &bytes[start..];
+    let count = payload.len().div_ceil(room);
+    payload
+        .chunks(room)
+        .enumerate()
+        .map(|(number, chunk)| {
+            let mut fragment = bytes[..start].to_vec();
+            if number > 0 {
+                blank_uncopied_options(&mut fragment[ETHERNET + 20..]);
+            }
+            fragment.extend_from_slice(chunk);
+            let ip = &mut fragment[ETHERNET..start];
+            let more = if number + 1 < count { 0x2000 } else { 0 };
+            put16(ip, 2, (header_len + chunk.len()) as u16);
+            put16(ip, 6, more | (number * room / 8) as u16);
+            put16(ip, 10, 0);
+            let checksum = Sum::default().bytes(ip).finish();
+            put16(ip, 10, checksum);
+            fragment
+        })
+        .collect()
+}
+
+/// Options without the copied bit belong to the first fragment only.
+fn blank_uncopied_options(mut options: &mut [u8]) {
+    while let Some(&kind) = options.first() {
+        let length = match kind {
+            0 => return,
+            1 => 1,
+            _ => usize::from(options.get(1).copied().unwrap_or(0)).clamp(2, options.len().max(2)),
+        };
+        let length = length.min(options.len());
+        if kind & 0x80 == 0 {
+            options[..length].fill(1);
+        }
+        options = &mut options[length..];
+    }
+}
+
+/// Identification of a packet, which a fragment keeps.
+pub(crate) fn may_fragment(head: &[u8]) -> bool {
+    get16(head, ETHERNET + 6) & 0x4000 == 0
+}

@@ -1,0 +1,151 @@
+//! A policy ready for packets: every table built, nothing left to interpret.
+
+use crate::nat;
+use crate::policy::{Interface, Policy, States, ZoneId, check};
+use crate::route::{Route, Routes};
+use crate::rule::{Chain, Origins};
+use crate::zone::Zones;
+use alloc::boxed::Box;
+use smoltcp::wire::EthernetAddress;
+
+/// What the backend says of a vif.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// The vif's own MAC address.
+    pub mac: [u8; 6],
+    /// MTU in bytes, 68 or more; a smaller one in the policy wins.
+    pub mtu: u16,
+}
+
+/// Why a policy cannot run on these links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The policy wants another number of interfaces.
+    #[error("the policy has {wanted} interfaces, the domain {found}: check vif= in its xl.cfg")]
+    Links {
+        /// Interfaces of the policy.
+        wanted: usize,
+        /// Links given.
+        found: usize,
+    },
+    /// The policy was not checked and should not be used.
+    #[error("policy makes no sense: {0}")]
+    Policy(#[from] check::Nonsense),
+    /// A vif has a MAC address that no station may have.
+    #[error("interface {0} has a multicast or zero MAC address")]
+    Mac(u8),
+}
+
+/// An interface on a packet's way.
+#[derive(Clone, Debug)]
+pub(crate) struct Port {
+    pub(crate) mac: EthernetAddress,
+    pub(crate) mtu: u16,
+    pub(crate) tcp_flags: bool,
+    pub(crate) no_smurfs: bool,
+    pub(crate) route_back: bool,
+    pub(crate) dhcp: bool,
+}
+
+impl Port {
+    fn new(number: usize, interface: &Interface, link: &Link) -> Result<Self, ConfigError> {
+        let mac = EthernetAddress(link.mac);
+        if !mac.is_unicast() || link.mac == [0; 6] {
+            return Err(ConfigError::Mac(number as u8));
+        }
+        Ok(Self {
+            mac,
+            mtu: interface
+                .mtu
+                .map_or(link.mtu, |mtu| mtu.min(link.mtu))
+                .max(68),
+            tcp_flags: interface.tcp_flags,
+            no_smurfs: interface.no_smurfs,
+            route_back: interface.route_back,
+            dhcp: interface.dhcp,
+        })
+    }
+}
+
+/// A policy and its links, compiled.
+pub(crate) struct Site {
+    pub(crate) policy: Policy,
+    pub(crate) ports: Box<[Port]>,
+    pub(crate) zones: Zones,
+    pub(crate) routes: Routes,
+    pub(crate) chains: Box<[Chain]>,
+    pub(crate) nat: nat::Rules,
+    pub(crate) origins: Origins,
+    /// Whether any chain looks at packets of established flows.
+    pub(crate) judges_established: bool,
+}
+
+impl Site {
+    pub(crate) fn new(policy: Policy, links: &[Link]) -> Result<Self, ConfigError> {
+        check::check(&policy)?;
+        let wanted = policy.interfaces.len();
+        if links.len() != wanted {
+            return Err(ConfigError::Links {
+                wanted,
+                found: links.len(),
+            });
+        }
+        let ports = policy.interfaces.iter().zip(links).enumerate();
+        let ports = ports
+            .map(|(number, (interface, link))| Port::new(number, interface, link))
+            .collect::<Result<_, _>>()?;
+        let mut origins = Origins::default();
+        let chains: Box<[Chain]> = policy
+            .chains
+            .iter()
+            .map(|chain| Chain::new(chain, &mut origins))
+            .collect();
+        Ok(Self {
+            ports,
+            zones: Zones::new(&policy),
+            routes: Routes::new(&policy),
+            nat: nat::Rules::new(&policy, &mut origins),
+            judges_established: chains
+                .iter()
+                .any(|chain| chain.looks_at(States::ESTABLISHED)),
+            chains,
+            origins,
+            policy,
+        })
+    }
+
+    /// The zone behind a side of a packet's way; `None`: the firewall itself.
+    pub(crate) fn zone(&self, interface: Option<u8>, address: u32) -> ZoneId {
+        interface.map_or(ZoneId::FIREWALL, |interface| {
+            self.zones.of(interface, address)
+        })
+    }
+
+    /// Name of an interface; empty for the firewall itself.
+    pub(crate) fn name(&self, interface: Option<u8>) -> &str {
+        interface.map_or("", |interface| {
+            &self.policy.interfaces[usize::from(interface)].name
+        })
+    }
+
+    /// The first address of the first interface that has one.
+    pub(crate) fn any_address(&self) -> Option<u32> {
+        let mut all = self
+            .policy
+            .interfaces
+            .iter()
+            .flat_map(|interface| &interface.addresses);
+        all.next().map(|assigned| assigned.address.to_bits())
+    }
+
+    /// Whether an address is one of the firewall's own.
+    pub(crate) fn is_own(&self, address: u32) -> bool {
+        self.routes.get(address) == Route::Local
+    }
+
+    /// An origin by its number.
+    pub(crate) fn origin(&self, number: u32) -> crate::policy::Origin {
+        self.origins.list[number as usize]
+    }
+}
