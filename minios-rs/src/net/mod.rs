@@ -73,7 +73,7 @@ impl core::str::FromStr for MacAddress {
         let mut bytes = [0; 6];
         let mut parts = text.trim().split(':');
         for byte in &mut bytes {
-            let part = parts.next().filter(|part| part.len() == 2).ok_or(BadMacAddress)?;
+            let part = parts.next().filter(|part| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_hexdigit())).ok_or(BadMacAddress)?;
             *byte = u8::from_str_radix(part, 16).map_err(|_| BadMacAddress)?;
         }
         if parts.next().is_some() { Err(BadMacAddress) } else { Ok(Self(bytes)) }
