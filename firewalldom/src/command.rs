@@ -82,7 +82,7 @@ pub fn execute(
 }
 
 fn drops(firewall: &Firewall, losses: Losses, out: &mut impl Write) -> fmt::Result {
-    for (reason, count) in firewall.counters().drops() {
+    for (reason, count) in firewall.counters().drops.iter() {
         writeln!(out, "dropped {count} {reason}")?;
     }
     for (count, reason) in [

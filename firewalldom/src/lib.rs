@@ -5,6 +5,7 @@
 extern crate alloc;
 
 mod checksum;
+pub mod command;
 mod firewall;
 mod flow;
 mod frame;
@@ -20,6 +21,7 @@ mod random;
 mod ranges;
 mod reason;
 mod reject;
+pub mod relay;
 mod route;
 mod rule;
 mod site;

@@ -7,13 +7,16 @@ extern crate alloc;
 use alloc::rc::Rc;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
+use core::time::Duration;
 use firewalldom::command::{self, Editor};
 use firewalldom::policy::{Policy, blob};
 use firewalldom::relay::Relay;
 use firewalldom::{Budget, Firewall, Link, PingOutcome};
+use minios_rs::net::front::Breach;
 use minios_rs::net::{Config, Front};
-use minios_rs::{Boot, Domain, Pv, console, entropy, entry, mm, xenbus};
+use minios_rs::task::TimedOut;
+use minios_rs::{Boot, Domain, Pv, console, entropy, entry, mm};
 
 entry!(main);
 
@@ -23,14 +26,19 @@ const PAGE: usize = minios_rs::xen::PAGE_SIZE;
 fn main(boot: Boot) -> ! {
     let memory = boot.memory_bytes;
     let domain = Domain::start(boot);
-    log::info!("firewalldom {} with {} KiB of memory", env!("CARGO_PKG_VERSION"), memory / 1024);
-    let work: Rc<RefCell<Option<Relay<Pv>>>> = Rc::default();
+    domain.refuse_devices_except(&["vif"]);
+    log::info!(
+        "firewalldom {} with {} KiB of memory",
+        env!("CARGO_PKG_VERSION"),
+        memory / 1024
+    );
+    let work: Rc<RefCell<Option<Work>>> = Rc::default();
 
     let (starter, place) = (domain.clone(), work.clone());
     let spawned = domain.executor.spawn(async move {
         match start(&starter).await {
-            Ok(relay) => {
-                *place.borrow_mut() = Some(relay);
+            Ok(started) => {
+                *place.borrow_mut() = Some(started);
                 announce(&starter, &place).await;
             }
             Err(reason) => {
@@ -45,7 +53,7 @@ fn main(boot: Boot) -> ! {
     let mut editor = Editor::default();
     domain.run(|now| {
         let mut work = work.borrow_mut();
-        let relay = work.as_mut()?;
+        let Work { relay, fates } = work.as_mut()?;
         let now = firewalldom::time::Instant(now.0);
         while let Some(line) = console::read().and_then(|byte| editor.key(byte)) {
             let mut answer = String::new();
@@ -54,30 +62,38 @@ fn main(boot: Boot) -> ! {
             answer.split_inclusive('\n').for_each(console::write);
         }
         let deadline = relay.turn(now);
+        for (number, fate) in fates.iter().enumerate() {
+            fate.breach.set(fate.breach.get().or(relay.breach(number)));
+            if fate.ended.get() || fate.breach.get().is_some() {
+                relay.close(number);
+            }
+        }
         report(relay.firewall_mut());
         deadline.map(|deadline| minios_rs::time::Instant(deadline.0))
     })
 }
 
+/// What the main loop works on, once there is something.
+struct Work {
+    relay: Relay<Pv>,
+    /// Of each interface's backend.
+    fates: Vec<Rc<Fate>>,
+}
+
 /// Everything that must be right before the first packet.
-async fn start(domain: &Domain) -> Result<Relay<Pv>, String> {
+async fn start(domain: &Domain) -> Result<Work, String> {
     let policy: Policy = blob::decode(domain.module).map_err(|error| {
         alloc::format!("the policy (ramdisk= in the guest's configuration) cannot be used: {error}")
     })?;
-    let (seed, _) = entropy::seed().ok_or("no source of randomness: the processor shows neither RDSEED nor RDRAND")?;
-
-    let tasks = domain.clone();
-    let refused = domain.executor.spawn(async move {
-        if let Err(error) = xenbus::refuse_unknown(&tasks.store, &["vif"]).await {
-            log::error!("devices of other kinds will not be refused: {error}");
-        }
-    });
-    assert!(refused.is_ok(), "the first tasks fit");
+    let (seed, _) = entropy::seed()
+        .ok_or("no source of randomness: the processor shows neither RDSEED nor RDRAND")?;
 
     let mut fronts = Vec::new();
     let mut links = Vec::new();
+    let mut fates = Vec::new();
     for (number, interface) in policy.interfaces.iter().enumerate() {
-        let connected = Front::connect(&domain.xen, &domain.store, number as u32, Config::default()).await;
+        let connected =
+            Front::connect(&domain.xen, &domain.store, number as u32, Config::default()).await;
         let (front, link) = connected.map_err(|error| {
             alloc::format!(
                 "vif {number}, which is {}, does not come up: {error}; the guest's configuration must give a vif for \
@@ -86,15 +102,23 @@ async fn start(domain: &Domain) -> Result<Relay<Pv>, String> {
                 policy.interfaces.len()
             )
         })?;
-        links.push(Link { mac: front.mac(), mtu: interface.mtu.unwrap_or(front.mtu()) });
+        links.push(Link {
+            mac: front.mac().0,
+            mtu: interface.mtu.unwrap_or(front.mtu()),
+        });
         fronts.push(front);
-        watch_backend(domain, interface.name.clone(), link);
+        let fate = Rc::new(Fate::default());
+        watch_backend(domain, interface.name.clone(), link, fate.clone());
+        fates.push(fate);
     }
 
-    let budget = Budget { flows: flows_for(mm::usage().free * PAGE) };
+    let budget = Budget {
+        flows: flows_for(mm::usage().free * PAGE),
+    };
     let now = firewalldom::time::Instant(domain.executor.now().0);
-    let firewall = Firewall::new(policy, &links, budget, seed, now).map_err(|error| error.to_string())?;
-    Ok(Relay::new(fronts, firewall))
+    let firewall =
+        Firewall::new(policy, &links, budget, seed, now).map_err(|error| error.to_string())?;
+    Ok(Work { relay: Relay::new(fronts, firewall), fates })
 }
 
 /// Flows that fit: half of the memory that is left, so that the other half can hold what moves.
@@ -102,11 +126,42 @@ fn flows_for(free_bytes: usize) -> usize {
     (free_bytes / 2 / Budget::BYTES_PER_FLOW).clamp(1024, 1 << 20)
 }
 
-fn watch_backend(domain: &Domain, name: String, link: minios_rs::net::Link<Pv>) {
+/// What the task that watches an interface's backend and the main loop tell each other.
+#[derive(Default)]
+struct Fate {
+    /// The backend closed or vanished: the main loop lets go of the rings.
+    ended: Cell<bool>,
+    /// The backend broke the rules: the task says so in xenstore.
+    breach: Cell<Option<Breach>>,
+}
+
+/// How often a task looks whether the main loop found its backend lying.
+const BREACH_LOOK: Duration = Duration::from_secs(1);
+
+fn watch_backend(domain: &Domain, name: String, mut link: minios_rs::net::Link<Pv>, fate: Rc<Fate>) {
+    let executor = domain.executor.clone();
     let spawned = domain.executor.spawn(async move {
-        let outcome = link.closing().await;
-        log::warn!("{name}: the backend closed ({outcome:?}); no packet passes here until this domain is restarted");
-        if let Err(error) = link.close().await {
+        loop {
+            match executor.timeout(BREACH_LOOK, link.backend_ending()).await {
+                Err(TimedOut) if fate.breach.get().is_none() => continue,
+                Err(TimedOut) => {}
+                Ok(Ok(())) => log::warn!("{name}: the backend closed; nothing passes here until this domain is restarted"),
+                Ok(Err(error)) => {
+                    log::error!("{name}: its backend cannot be watched any more: {error}");
+                    return;
+                }
+            }
+            break;
+        }
+        fate.ended.set(true);
+        let told = match fate.breach.get() {
+            None => link.closed().await,
+            Some(breach) => {
+                log::error!("{name}: {breach}; nothing passes here until this domain is restarted");
+                link.fatal(&breach.to_string()).await
+            }
+        };
+        if let Err(error) = told {
             log::error!("{name}: {error}");
         }
     });
@@ -116,12 +171,16 @@ fn watch_backend(domain: &Domain, name: String, link: minios_rs::net::Link<Pv>) 
 }
 
 /// Says that packets are forwarded: to people on the console, to programs in xenstore.
-async fn announce(domain: &Domain, work: &RefCell<Option<Relay<Pv>>>) {
+async fn announce(domain: &Domain, work: &RefCell<Option<Work>>) {
     let (names, flows) = {
         let work = work.borrow();
-        let Some(relay) = work.as_ref() else { return };
+        let Some(Work { relay, .. }) = work.as_ref() else { return };
         let policy = relay.firewall().policy();
-        let names: Vec<&str> = policy.interfaces.iter().map(|interface| interface.name.as_str()).collect();
+        let names: Vec<&str> = policy
+            .interfaces
+            .iter()
+            .map(|interface| interface.name.as_str())
+            .collect();
         (names.join(", "), relay.firewall().flows().capacity)
     };
     log::info!("forwarding between {names}; room for {flows} flows");
@@ -137,9 +196,16 @@ fn report(firewall: &mut Firewall) {
     }
     while let Some(ping) = firewall.take_ping() {
         match ping.outcome {
-            PingOutcome::Reply { after } => log::info!("ping {}: reply after {} us", ping.address, after.as_micros()),
+            PingOutcome::Reply { after } => log::info!(
+                "ping {}: reply after {} us",
+                ping.address,
+                after.as_micros()
+            ),
             PingOutcome::TimedOut => log::info!("ping {}: no reply", ping.address),
-            PingOutcome::Refused => log::info!("ping {}: not sent, the rules do not let it out", ping.address),
+            PingOutcome::Refused => log::info!(
+                "ping {}: not sent, the rules do not let it out",
+                ping.address
+            ),
         }
     }
 }

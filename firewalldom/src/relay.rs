@@ -6,6 +6,7 @@ use crate::time::Instant;
 use crate::{Checksum, Firewall, Frame, Gso, GsoKind, Head, Tail, TailError, Verdict};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::time::Duration;
 use minios_rs::net;
 use minios_rs::xen::Xen;
 
@@ -15,6 +16,9 @@ const BURST: usize = 64;
 /// Frames that wait for room in one interface's ring, at most.
 const WAITING_MAX: usize = 128;
 
+/// How long until a closed backend is asked again for the pages that it still uses.
+const RELEASE_RETRY: Duration = Duration::from_millis(100);
+
 /// A frame this long or shorter is copied whole: its pages go back to its sender at once.
 const WHOLE: usize = Head::CAPACITY;
 
@@ -22,7 +26,7 @@ const WHOLE: usize = Head::CAPACITY;
 const HEADERS: usize = 128;
 
 /// Pages of payload behind the headers.
-type Payload<X> = heapless::Vec<net::Slice<<X as Xen>::Page>, { net::TAIL_MAX }>;
+type Payload<X> = heapless::Vec<net::Slice<<X as Xen>::Page>, { net::front::TAIL_MAX }>;
 
 /// Frames lost between rings and engine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,6 +47,8 @@ struct Waiting<X: Xen> {
 struct Port<X: Xen> {
     front: net::Front<X>,
     waiting: VecDeque<Waiting<X>>,
+    /// Closed, and all its pages are ours again.
+    is_released: bool,
 }
 
 /// The firewall at work: every interface's rings, and the engine between them.
@@ -71,6 +77,7 @@ impl<X: Xen> Relay<X> {
         let ports = fronts.into_iter().map(|front| Port {
             front,
             waiting: VecDeque::with_capacity(WAITING_MAX),
+            is_released: false,
         });
         Self {
             ports: ports.collect(),
@@ -99,6 +106,27 @@ impl<X: Xen> Relay<X> {
         self.losses
     }
 
+    /// What the interface's backend did that cannot be, if anything.
+    pub fn breach(&self, number: usize) -> Option<net::front::Breach> {
+        match self.ports.get(number)?.front.state() {
+            net::State::Broken(breach) => Some(breach),
+            net::State::Open | net::State::Closed => None,
+        }
+    }
+
+    /// Stops an interface whose backend is gone, and lets go of its rings as soon as the backend has.
+    /// Frames for it are lost from here on, and counted.
+    pub fn close(&mut self, number: usize) {
+        let Some(port) = self.ports.get_mut(number) else { return };
+        if port.front.state() != net::State::Closed {
+            port.front.close();
+            for waiting in core::mem::take(&mut port.waiting) {
+                self.losses.not_sendable += 1;
+                give_back(&mut self.ports, waiting.payload);
+            }
+        }
+    }
+
     /// Does what there is to do, and says when to call again if no event comes before: `now` or
     /// earlier means at once.
     pub fn turn(&mut self, now: Instant) -> Option<Instant> {
@@ -106,8 +134,13 @@ impl<X: Xen> Relay<X> {
             self.finish(number);
         }
         let mut again = false;
+        let mut unreleased = false;
         for number in 0..self.ports.len() {
-            again |= self.take(number, now);
+            if self.ports[number].front.state() == net::State::Closed {
+                unreleased |= !self.release(number);
+            } else {
+                again |= self.take(number, now);
+            }
         }
         let deadline = self.firewall.poll(now);
         self.send_own();
@@ -115,9 +148,20 @@ impl<X: Xen> Relay<X> {
             port.front.flush();
         }
         for port in &mut self.ports {
-            again |= port.front.park() == net::Pending::Work;
+            again |= port.front.state() == net::State::Open && port.front.park() == minios_rs::ring::Pending::Work;
         }
-        if again { Some(now) } else { deadline }
+        if again {
+            return Some(now);
+        }
+        let retry = unreleased.then(|| now + RELEASE_RETRY);
+        [deadline, retry].into_iter().flatten().min()
+    }
+
+    /// Takes a closed interface's pages back; whether all came.
+    fn release(&mut self, number: usize) -> bool {
+        let port = &mut self.ports[number];
+        port.is_released = port.is_released || port.front.release().is_ok();
+        port.is_released
     }
 
     /// Pages whose frames were sent go back to the interface they came in by; then what waited is sent.

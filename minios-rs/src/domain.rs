@@ -5,7 +5,7 @@ use crate::arch::pv::clock;
 use crate::task::Executor;
 use crate::time::Instant;
 use crate::xenstore::{Client, Error};
-use crate::{Boot, Pv, console, event, hypercall};
+use crate::{Boot, Pv, console, event, hypercall, xenbus};
 use alloc::rc::Rc;
 use core::cell::Cell;
 
@@ -50,6 +50,17 @@ impl Domain {
         });
         assert!(spawned.is_ok(), "the first task fits");
         domain
+    }
+
+    /// Answers for devices of every class but `known`: Closing with Closed, so that nobody waits.
+    pub fn refuse_devices_except(&self, known: &'static [&'static str]) {
+        let store = self.store.clone();
+        let spawned = self.executor.spawn(async move {
+            if let Err(error) = xenbus::refuse_unknown(store, known).await {
+                log::error!("devices that nobody here drives will not be refused: {error}");
+            }
+        });
+        assert!(spawned.is_ok(), "the first tasks fit");
     }
 
     /// Ends the domain after the current turn of the main loop.

@@ -8,6 +8,7 @@ entry!(main);
 
 fn main(boot: Boot) -> ! {
     let domain = Domain::start(boot);
+    domain.refuse_devices_except(&[]);
     log::info!("{}", stubdom::ANNOUNCEMENT);
     domain.run(|_| None)
 }

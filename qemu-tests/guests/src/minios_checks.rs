@@ -85,6 +85,7 @@ fn main(boot: Boot) -> ! {
         }
         "idle" => {
             let domain = Domain::start(boot);
+            domain.refuse_devices_except(&[]);
             announce("waiting to be shut down");
             domain.run(|_| None)
         }
