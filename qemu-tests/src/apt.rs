@@ -12,8 +12,11 @@ use std::process::{Command, Output};
 use std::thread;
 use std::time::Duration;
 
-/// The keys Debian signs its releases with, as the host has them.
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+/// The keys Debian signs its releases with, as hosts have them.
+const KEYRINGS: [&str; 2] = [
+    "/usr/share/keyrings/debian-archive-keyring.gpg",
+    "/usr/share/keyrings/debian-archive-keyring.pgp",
+];
 
 /// A private apt: lists, cache and an (almost) empty dpkg status.
 pub(crate) struct Apt {
@@ -81,7 +84,11 @@ impl Apt {
             .arg("Created-By: Packages")
             .output()
             .context("apt-get indextargets")?;
-        let sources = sources(&String::from_utf8(output.stdout)?, &host, self.suite);
+        let Some(keyring) = KEYRINGS.into_iter().find(|file| Path::new(file).exists()) else {
+            return impossible("the host has no package debian-archive-keyring");
+        };
+        let targets = String::from_utf8(output.stdout)?;
+        let sources = sources(&targets, &host, self.suite, keyring);
         if sources.is_empty() {
             return impossible("the host's apt has no Debian mirror to take packages from");
         }
@@ -144,8 +151,12 @@ impl Apt {
                 self.archives().display(),
             )));
         }
-        let mut child = self
-            .install(&["--download-only"])
+        // Killed with us, not left behind holding apt's lock.
+        let apt = self.install(&["--download-only"]);
+        let mut child = Command::new("setpriv")
+            .args(["--pdeathsig", "TERM"])
+            .arg(apt.get_program())
+            .args(apt.get_args())
             .stdout(fs::File::create(self.folder.join("download.log"))?)
             .stderr(fs::File::create(self.folder.join("download.errors"))?)
             .spawn()?;
@@ -220,7 +231,7 @@ fn minutes(seconds: u64) -> String {
 }
 
 /// The host's Debian sources in `main`, for the wanted suite.
-fn sources(index_targets: &str, host: &str, suite: Suite) -> String {
+fn sources(index_targets: &str, host: &str, suite: Suite, keyring: &str) -> String {
     let mut sources = String::new();
     for line in index_targets.lines() {
         let mut words = line.split_whitespace();
@@ -231,7 +242,7 @@ fn sources(index_targets: &str, host: &str, suite: Suite) -> String {
         let (name, part) = release.split_at(release.find(['-', '/']).unwrap_or(release.len()));
         let known = ["stable", "oldstable", "testing"].contains(&name) || name == host;
         let stanza = format!(
-            "Types: deb\nURIs: {uri}\nSuites: {}{part}\nComponents: main\nSigned-By: {KEYRING}\n\n",
+            "Types: deb\nURIs: {uri}\nSuites: {}{part}\nComponents: main\nSigned-By: {keyring}\n\n",
             suite.code_name()
         );
         if known && ["", "-updates", "-security"].contains(&part) && !sources.contains(&stanza) {
@@ -292,7 +303,7 @@ mod tests {
             bookworm contrib http://mirror.example/debian/\n\
             cloud-sdk-bookworm main https://cloud.example/apt/\n\
             nodistro main https://node.example/\n";
-        let sources = sources(targets, "bookworm", Suite::Bookworm);
+        let sources = sources(targets, "bookworm", Suite::Bookworm, "/keys");
         let suites: Vec<_> = sources
             .lines()
             .filter(|l| l.starts_with("Suites"))

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Changes when the code that builds the initrds does.
-const FORMAT: &[u8] = b"1";
+const FORMAT: &[u8] = b"2";
 
 const AGENT: &str = include_str!("bin/dom0-agent.rs");
 const PROTOCOL: &str = include_str!("protocol.rs");
@@ -127,7 +127,7 @@ fn unpacked(folder: &Path, suite: Suite, progress: &dyn Fn(Progress<'_>)) -> Res
     remove(&beside)?;
     apt.unpack(&plan, &beside, progress)?;
     index_modules(&Tree::new(beside.clone()))?;
-    remove_others(folder, "packages-")?;
+    remove_older(folder, "packages-")?;
     fs::rename(&beside, &root)?;
     Ok(tree)
 }
@@ -186,7 +186,7 @@ fn bootable(folder: &Path, tree: &Tree, progress: &dyn Fn(Progress<'_>)) -> Resu
     let agent = build_agent(&beside)?;
     let initrd = initrd::dom0(tree, agent)?.gzip()?;
     fs::write(beside.join("dom0.initrd"), initrd)?;
-    remove_others(folder, "boot-")?;
+    remove_older(folder, "boot-")?;
     fs::rename(&beside, &boot)?;
     Ok(boot)
 }
@@ -231,13 +231,22 @@ fn remove(folder: &Path) -> Result<()> {
     }
 }
 
-/// Older recipes' results would only take space.
-fn remove_others(folder: &Path, prefix: &str) -> Result<()> {
+/// How many results of other recipes stay: programs built from another state
+/// of the sources may be using them right now.
+const KEPT: usize = 2;
+
+/// Removes the oldest results of other recipes: they only take space.
+fn remove_older(folder: &Path, prefix: &str) -> Result<()> {
+    let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with(prefix) {
-            remove(&entry.path())?;
+            found.push((entry.metadata()?.modified()?, entry.path()));
         }
+    }
+    found.sort();
+    for (_, path) in &found[..found.len().saturating_sub(KEPT)] {
+        remove(path)?;
     }
     Ok(())
 }

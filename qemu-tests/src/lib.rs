@@ -1,4 +1,4 @@
-//! The lab: Xen and dom0 in QEMU.
+#![doc = include_str!("../README.md")]
 
 mod apt;
 mod channel;

@@ -60,8 +60,9 @@ pub struct Machine {
     run: PathBuf,
     started: Instant,
     log: Mutex<File>,
-    // Unix sockets have short names: not in a deep target folder.
-    _socket: TempDir,
+    /// Whether dom0 has come up, and so has logs to save.
+    up: bool,
+    _socket: Option<TempDir>,
 }
 
 impl Machine {
@@ -86,8 +87,7 @@ impl Machine {
 
     fn boot(lab: &Lab, options: &Options) -> Result<Boot> {
         let run = new_run(&lab.runs(), &options.name)?;
-        let socket = tempfile::Builder::new().prefix("xen-lab-").tempdir()?;
-        let path = socket.path().join("agent");
+        let (path, socket) = socket_path(&run)?;
         let process = Process::start(qemu::command(lab, options, &run, &path)?)?;
         fs::write(run.join("pid"), process.pid().to_string())?;
         let started = Instant::now();
@@ -96,12 +96,13 @@ impl Machine {
             .create(true)
             .append(true)
             .open(run.join("commands.log"))?;
-        let machine = Self {
+        let mut machine = Self {
             process,
             channel,
             run,
             started,
             log: Mutex::new(log),
+            up: false,
             _socket: socket,
         };
         loop {
@@ -112,10 +113,10 @@ impl Machine {
                 );
             }
             if let Ok(true) = machine.channel.said_hello(Duration::from_millis(250)) {
+                machine.up = true;
                 return Ok(Boot::Ready(Box::new(machine)));
             }
-            let stalled = machine.console_log().contains("rcu: INFO:");
-            if stalled || started.elapsed() > options.boot_limit {
+            if has_stalled(&machine.console_log()) || started.elapsed() > options.boot_limit {
                 let why = machine.last_words();
                 return Ok(Boot::Frozen(anyhow!("dom0 is not up\n{why}")));
             }
@@ -163,8 +164,8 @@ impl Machine {
             Ok(output) => format!(
                 "{began:8.3} +{took:.3} s, {}: {what}\n{}{}",
                 output.status,
-                output.text(),
-                output.errors()
+                excerpt(&output.stdout),
+                excerpt(&output.stderr)
             ),
             Err(error) => format!("{began:8.3} +{took:.3} s, {error:#}: {what}"),
         };
@@ -273,10 +274,13 @@ impl Machine {
     /// When the machine is gone.
     pub fn shell(&self) -> Result<()> {
         let terminal = Terminal::raw();
-        let size = terminal.size();
-        let script = format!(
-            "export TERM=xterm; exec script -qfec \"stty {size} 2>/dev/null; exec bash --login -i\" /dev/null"
-        );
+        let script = match terminal.size() {
+            // A pseudo-terminal in dom0: job control, line editing, top.
+            Some(size) => format!(
+                "export TERM=xterm; exec script -qfec 'stty {size}; exec bash --login -i' /dev/null"
+            ),
+            None => "exec bash --login -s".to_owned(),
+        };
         let day = Duration::from_secs(24 * 3600);
         let running = self.spawn(&Command::bash(script).limit(day))?;
         let stdin = running.stdin();
@@ -359,16 +363,45 @@ impl Machine {
 impl Drop for Machine {
     fn drop(&mut self) {
         if self.process.ended(Duration::ZERO).is_none() {
-            self.save_logs();
+            if self.up {
+                self.save_logs();
+            }
             self.process.kill();
         }
         let _ = fs::remove_file(self.run.join("pid"));
     }
 }
 
+/// The beginning of what a command wrote, for the log.
+fn excerpt(bytes: &[u8]) -> String {
+    const SHOWN: usize = 2000;
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN)]).into_owned();
+    match bytes.len().checked_sub(SHOWN) {
+        None | Some(0) => text,
+        Some(more) => format!("{text}[and {more} bytes more]\n"),
+    }
+}
+
+/// Whether Linux reports that a CPU made no progress: this boot will not end.
+fn has_stalled(console: &str) -> bool {
+    let stall = |line: &str| line.contains("rcu: INFO:") && line.contains("stall");
+    console.lines().any(stall)
+}
+
 enum Boot {
     Ready(Box<Machine>),
     Frozen(anyhow::Error),
+}
+
+/// Where the agent's socket is: in the run's folder, or, if that is deeper
+/// than the name of a Unix socket may be long (108 bytes), in one of its own.
+fn socket_path(run: &Path) -> Result<(PathBuf, Option<TempDir>)> {
+    let path = run.join("agent");
+    if path.as_os_str().len() < 108 {
+        return Ok((path, None));
+    }
+    let folder = tempfile::Builder::new().prefix("xen-lab-").tempdir()?;
+    Ok((folder.path().join("agent"), Some(folder)))
 }
 
 /// Waits for QEMU's socket.
@@ -427,15 +460,11 @@ impl Terminal {
         Self { saved }
     }
 
-    /// As arguments of stty.
-    fn size(&self) -> String {
-        match stty(&["size"]).as_deref().map(str::split_whitespace) {
-            Some(mut words) => match (words.next(), words.next()) {
-                (Some(rows), Some(columns)) => format!("rows {rows} cols {columns}"),
-                _ => String::new(),
-            },
-            None => String::new(),
-        }
+    /// Its size as arguments of stty; none if it is no terminal.
+    fn size(&self) -> Option<String> {
+        let size = stty(&["size"])?;
+        let (rows, columns) = size.split_once(' ')?;
+        Some(format!("rows {rows} cols {columns}"))
     }
 }
 
@@ -455,4 +484,46 @@ fn stty(arguments: &[&str]) -> Option<String> {
         .ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     output.status.success().then(|| text.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stalled_boot_is_recognised() {
+        let console = "(XEN) Xen version\n\
+            [   27.1] rcu: INFO: rcu_preempt self-detected stall on CPU\n";
+        assert!(has_stalled(console));
+        assert!(!has_stalled(
+            "[    0.1] rcu: Hierarchical RCU implementation.\n"
+        ));
+    }
+
+    #[test]
+    fn a_log_excerpt_says_how_much_it_left_out() {
+        assert_eq!(excerpt(b"short"), "short");
+        assert!(excerpt(&[b'x'; 2005]).ends_with("x[and 5 bytes more]\n"));
+    }
+
+    #[test]
+    fn a_deep_folder_gets_its_socket_elsewhere() {
+        let (near, folder) = socket_path(Path::new("/t/lab/runs/1")).unwrap();
+        assert!(near.starts_with("/t/lab") && folder.is_none());
+        let (far, folder) = socket_path(Path::new(&"/deep".repeat(30))).unwrap();
+        assert!(far.as_os_str().len() < 108 && folder.is_some());
+    }
+
+    #[test]
+    fn old_runs_go_and_live_ones_stay() {
+        let runs = tempfile::tempdir().unwrap();
+        let alive = new_run(runs.path(), "alive").unwrap();
+        fs::write(alive.join("pid"), process::id().to_string()).unwrap();
+        for _ in 0..KEPT_RUNS + 5 {
+            new_run(runs.path(), "done").unwrap();
+        }
+        assert!(alive.is_dir());
+        let left = fs::read_dir(runs.path()).unwrap().count();
+        assert_eq!(left, KEPT_RUNS + 2, "kept, alive, and the newest");
+    }
 }

@@ -7,6 +7,7 @@ mod channel;
 mod death;
 mod dom0;
 mod router;
+mod verdict;
 
 use bench::{Bench, LabTest};
 use libtest_mimic::Arguments;
@@ -17,6 +18,7 @@ fn modules() -> Vec<LabTest> {
     tests.extend(dom0::tests());
     tests.extend(channel::tests());
     tests.extend(death::tests());
+    tests.extend(verdict::tests());
     tests.extend(router::tests());
     tests
 }
