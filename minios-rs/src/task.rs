@@ -102,8 +102,14 @@ impl Executor {
     /// [`TooManyTasks`]; the future is dropped.
     pub fn spawn(&self, future: impl Future<Output = ()> + 'static) -> Result<(), TooManyTasks> {
         let mut tasks = self.inner.tasks.borrow_mut();
-        let slot = tasks.iter_mut().find(|slot| slot.is_none()).ok_or(TooManyTasks)?;
-        *slot = Some(Task { future: Some(Box::pin(future)), ready: Arc::new(Ready(AtomicBool::new(true))) });
+        let slot = tasks
+            .iter_mut()
+            .find(|slot| slot.is_none())
+            .ok_or(TooManyTasks)?;
+        *slot = Some(Task {
+            future: Some(Box::pin(future)),
+            ready: Arc::new(Ready(AtomicBool::new(true))),
+        });
         Ok(())
     }
 
@@ -136,14 +142,22 @@ impl Executor {
         if self.inner.tasks.borrow().iter().flatten().any(ready) {
             return Some(self.now());
         }
-        self.inner.timers.borrow().keys().next().map(|(deadline, _)| *deadline)
+        self.inner
+            .timers
+            .borrow()
+            .keys()
+            .next()
+            .map(|(deadline, _)| *deadline)
     }
 
     /// Waits until `deadline`.
     pub fn sleep_until(&self, deadline: Instant) -> Timer {
         let number = self.inner.next_timer.get();
         self.inner.next_timer.set(number + 1);
-        Timer { executor: self.clone(), key: (deadline, number) }
+        Timer {
+            executor: self.clone(),
+            key: (deadline, number),
+        }
     }
 
     /// Waits for `duration`, counted from [`Executor::now`].
@@ -155,7 +169,11 @@ impl Executor {
     ///
     /// # Errors
     /// [`TimedOut`].
-    pub async fn timeout<T>(&self, duration: Duration, future: impl Future<Output = T>) -> Result<T, TimedOut> {
+    pub async fn timeout<T>(
+        &self,
+        duration: Duration,
+        future: impl Future<Output = T>,
+    ) -> Result<T, TimedOut> {
         match race(future, self.sleep(duration)).await {
             First::Left(value) => Ok(value),
             First::Right(()) => Err(TimedOut),
@@ -181,14 +199,27 @@ impl Executor {
         let count = self.inner.tasks.borrow().len();
         let mut any = false;
         for index in 0..count {
-            let taken = self.inner.tasks.borrow_mut()[index].as_mut().and_then(|task| {
-                let ready = task.ready.0.swap(false, Ordering::Relaxed);
-                if ready { task.future.take().map(|future| (future, task.ready.clone())) } else { None }
-            });
-            let Some((mut future, ready)) = taken else { continue };
+            let taken = self.inner.tasks.borrow_mut()[index]
+                .as_mut()
+                .and_then(|task| {
+                    let ready = task.ready.0.swap(false, Ordering::Relaxed);
+                    if ready {
+                        task.future
+                            .take()
+                            .map(|future| (future, task.ready.clone()))
+                    } else {
+                        None
+                    }
+                });
+            let Some((mut future, ready)) = taken else {
+                continue;
+            };
             any = true;
             let waker = Waker::from(ready);
-            let ended = future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
+            let ended = future
+                .as_mut()
+                .poll(&mut Context::from_waker(&waker))
+                .is_ready();
             // Dropped outside the borrow: what a future owns may spawn or end timers.
             let ended_task = {
                 let mut tasks = self.inner.tasks.borrow_mut();
@@ -220,7 +251,11 @@ impl Future for Timer {
         if self.key.0 <= self.executor.now() {
             return Poll::Ready(());
         }
-        self.executor.inner.timers.borrow_mut().insert(self.key, context.waker().clone());
+        self.executor
+            .inner
+            .timers
+            .borrow_mut()
+            .insert(self.key, context.waker().clone());
         Poll::Pending
     }
 }
@@ -241,7 +276,10 @@ pub enum First<A, B> {
 }
 
 /// Waits for the first of two futures and drops the other.
-pub async fn race<A, B>(left: impl Future<Output = A>, right: impl Future<Output = B>) -> First<A, B> {
+pub async fn race<A, B>(
+    left: impl Future<Output = A>,
+    right: impl Future<Output = B>,
+) -> First<A, B> {
     let mut left = pin!(left);
     let mut right = pin!(right);
     poll_fn(|context| {
@@ -264,7 +302,9 @@ mod tests {
         let executor = Executor::new(1);
         let ran = Rc::new(Cell::new(0));
         let seen = ran.clone();
-        executor.spawn(async move { seen.set(seen.get() + 1) }).unwrap();
+        executor
+            .spawn(async move { seen.set(seen.get() + 1) })
+            .unwrap();
         assert_eq!(executor.spawn(async {}), Err(TooManyTasks));
         executor.run_ready(Instant(0));
         assert_eq!((ran.get(), executor.tasks()), (1, 0));
@@ -311,7 +351,10 @@ mod tests {
                     let _tell = tell;
                     core::future::pending::<()>().await;
                 };
-                assert_eq!(clock.timeout(Duration::from_millis(1), never).await, Err(TimedOut));
+                assert_eq!(
+                    clock.timeout(Duration::from_millis(1), never).await,
+                    Err(TimedOut)
+                );
                 let soon = clock.timeout(Duration::from_secs(1), async { 7 }).await;
                 assert_eq!(soon, Ok(7));
             })

@@ -9,7 +9,10 @@ pub struct Instant(pub u64);
 impl Instant {
     /// The instant `duration` later, or the last one there is.
     pub fn after(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+        Self(
+            self.0
+                .saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)),
+        )
     }
 
     /// Time passed since `earlier`; zero if that lies ahead.

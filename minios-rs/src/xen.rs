@@ -136,7 +136,11 @@ impl<X: Xen> Granted<X> {
     /// [`GrantError::Full`].
     pub fn new(xen: &X, to: DomId, page: X::Page, access: Access) -> Result<Self, GrantError> {
         let reference = xen.grant(to, &page, access)?;
-        Ok(Self { xen: xen.clone(), page: Some(page), reference })
+        Ok(Self {
+            xen: xen.clone(),
+            page: Some(page),
+            reference,
+        })
     }
 
     /// The reference the peer uses.
@@ -146,7 +150,9 @@ impl<X: Xen> Granted<X> {
 
     /// The page.
     pub fn page(&self) -> &X::Page {
-        self.page.as_ref().expect("the page leaves only with the grant")
+        self.page
+            .as_ref()
+            .expect("the page leaves only with the grant")
     }
 
     /// Ends the grant and gives the page back.
@@ -155,7 +161,10 @@ impl<X: Xen> Granted<X> {
     /// `self`, if the peer still uses the page.
     pub fn end(mut self) -> Result<X::Page, Self> {
         match self.xen.end_access(self.reference) {
-            Ok(()) => Ok(self.page.take().expect("the page leaves only with the grant")),
+            Ok(()) => Ok(self
+                .page
+                .take()
+                .expect("the page leaves only with the grant")),
             Err(_) => Err(self),
         }
     }
@@ -166,7 +175,10 @@ impl<X: Xen> Drop for Granted<X> {
         if let Some(page) = self.page.take()
             && self.xen.end_access(self.reference).is_err()
         {
-            log::warn!("a page is lost: the peer still uses grant {}", self.reference.0);
+            log::warn!(
+                "a page is lost: the peer still uses grant {}",
+                self.reference.0
+            );
             core::mem::forget(page);
         }
     }
@@ -184,7 +196,10 @@ impl<X: Xen> BoundPort<X> {
     /// # Errors
     /// Xen's.
     pub fn allocate(xen: &X, remote: DomId) -> Result<Self, Errno> {
-        Ok(Self { xen: xen.clone(), port: xen.allocate_port(remote)? })
+        Ok(Self {
+            xen: xen.clone(),
+            port: xen.allocate_port(remote)?,
+        })
     }
 
     /// Its number.

@@ -24,13 +24,12 @@ use crate::xenstore::{self, Client, Watch};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use thiserror::Error;
 
 /// Devices that [`refuse_unknown`] answers for at a time.
 pub const REFUSED_MAX: usize = 64;
 
 /// Why a handshake failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// xenstore failed.
     #[error(transparent)]
@@ -71,14 +70,20 @@ pub async fn devices<X: Xen>(xenstore: &Client<X>) -> Result<Vec<DeviceId>, xens
             continue;
         }
         for index in children(xenstore, &format!("device/{class}")).await? {
-            devices.push(DeviceId { class: class.clone(), index });
+            devices.push(DeviceId {
+                class: class.clone(),
+                index,
+            });
         }
     }
     devices.sort();
     Ok(devices)
 }
 
-async fn children<X: Xen>(xenstore: &Client<X>, path: &str) -> Result<Vec<String>, xenstore::Error> {
+async fn children<X: Xen>(
+    xenstore: &Client<X>,
+    path: &str,
+) -> Result<Vec<String>, xenstore::Error> {
     match xenstore.directory(path).await {
         Err(error) if error.is_not_found() => Ok(Vec::new()),
         other => other,
@@ -104,11 +109,29 @@ impl<X: Xen> Device<X> {
     }
 
     async fn open(xenstore: &Client<X>, node: String) -> Result<Self, Error> {
-        let gone = |error: xenstore::Error| if error.is_not_found() { Error::Gone } else { error.into() };
-        let other = xenstore.read_text(&format!("{node}/backend")).await.map_err(gone)?;
-        let other_id = xenstore.read_number(&format!("{node}/backend-id")).await.map_err(gone)?;
+        let gone = |error: xenstore::Error| {
+            if error.is_not_found() {
+                Error::Gone
+            } else {
+                error.into()
+            }
+        };
+        let other = xenstore
+            .read_text(&format!("{node}/backend"))
+            .await
+            .map_err(gone)?;
+        let other_id = xenstore
+            .read_number(&format!("{node}/backend-id"))
+            .await
+            .map_err(gone)?;
         let watch = xenstore.watch(&format!("{other}/state")).await?;
-        Ok(Self { xenstore: xenstore.clone(), node, other, other_id: DomId(other_id), watch })
+        Ok(Self {
+            xenstore: xenstore.clone(),
+            node,
+            other,
+            other_id: DomId(other_id),
+            watch,
+        })
     }
 
     /// This end's directory, relative to the domain's home.
@@ -215,7 +238,10 @@ impl<X: Xen> Device<X> {
     pub async fn fatal(&self, errno: Errno, reason: &str) -> Result<(), Error> {
         let place = format!("error/{}/error", self.node);
         // Full quotas must not keep the device from closing.
-        let _ = self.xenstore.write(&place, format!("{} {reason}", errno.0)).await;
+        let _ = self
+            .xenstore
+            .write(&place, format!("{} {reason}", errno.0))
+            .await;
         log::error!("{}: {reason}", self.node);
         self.switch_to(XenbusState::CLOSING).await
     }
@@ -224,7 +250,9 @@ impl<X: Xen> Device<X> {
 async fn state_at<X: Xen>(xenstore: &Client<X>, directory: &str) -> Result<XenbusState, Error> {
     match xenstore.read_number(&format!("{directory}/state")).await {
         Ok(state) => Ok(XenbusState(state)),
-        Err(error) if error.is_not_found() || error == xenstore::Error::BadValue => Ok(XenbusState::UNKNOWN),
+        Err(error) if error.is_not_found() || error == xenstore::Error::BadValue => {
+            Ok(XenbusState::UNKNOWN)
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -241,7 +269,9 @@ async fn publish<X: Xen>(
         for (key, value) in keys {
             transaction.write(&format!("{node}/{key}"), value).await?;
         }
-        transaction.write(&format!("{node}/state"), state.0.to_string()).await
+        transaction
+            .write(&format!("{node}/state"), state.0.to_string())
+            .await
     });
     match written.await {
         Err(error) if error.is_not_found() => Err(Error::Gone),
@@ -272,7 +302,9 @@ pub async fn refuse_unknown<X: Xen>(xenstore: Client<X>, known: &[&str]) -> Resu
             }
             if watched.len() < REFUSED_MAX
                 && !watched.iter().any(|(other, _)| *other == device)
-                && let Ok(backend) = xenstore.read_text(&format!("{}/backend", device.node())).await
+                && let Ok(backend) = xenstore
+                    .read_text(&format!("{}/backend", device.node()))
+                    .await
             {
                 let state = format!("{backend}/state");
                 // A value that is no path is the toolstack's mistake, and nothing to watch.
@@ -289,7 +321,9 @@ pub async fn refuse_unknown<X: Xen>(xenstore: Client<X>, known: &[&str]) -> Resu
 /// Writes Closed if the device's backend is closing.
 async fn refuse<X: Xen>(xenstore: &Client<X>, device: &DeviceId) -> Result<(), Error> {
     let node = device.node();
-    let Ok(backend) = xenstore.read_text(&format!("{node}/backend")).await else { return Ok(()) };
+    let Ok(backend) = xenstore.read_text(&format!("{node}/backend")).await else {
+        return Ok(());
+    };
     let closing = match state_at(xenstore, &backend).await {
         Ok(state) => state == XenbusState::CLOSING,
         Err(Error::Xenstore(xenstore::Error::BadPath)) => return Ok(()),

@@ -107,7 +107,8 @@ pub struct MapGrantRef {
     pub dev_bus_addr: u64,
 }
 const _: () = assert!(size_of::<MapGrantRef>() == 32);
-const _: () = assert!(offset_of!(MapGrantRef, status) == 18 && offset_of!(MapGrantRef, handle) == 20);
+const _: () =
+    assert!(offset_of!(MapGrantRef, status) == 18 && offset_of!(MapGrantRef, handle) == 20);
 
 /// `struct gnttab_unmap_grant_ref`.
 #[repr(C)]
@@ -144,7 +145,8 @@ pub struct SetupTable {
     pub frame_list: u64,
 }
 const _: () = assert!(size_of::<SetupTable>() == 24);
-const _: () = assert!(offset_of!(SetupTable, status) == 8 && offset_of!(SetupTable, frame_list) == 16);
+const _: () =
+    assert!(offset_of!(SetupTable, status) == 8 && offset_of!(SetupTable, frame_list) == 16);
 
 /// `struct gnttab_copy_ptr`: one side of a copy.
 #[repr(C)]

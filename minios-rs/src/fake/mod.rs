@@ -146,15 +146,22 @@ impl World {
 
     /// The domain of that number, created if there is none.
     pub fn domain(&self, id: DomId) -> Domain {
-        self.inner.domains.borrow_mut().entry(id).or_insert_with(|| DomainState {
-            pages: 0,
-            grants: BTreeMap::new(),
-            grants_max: GRANTS_MAX,
-            // As in Xen, the first ones are the toolstack's.
-            next_grant: crate::abi::grant_table::GNTTAB_NR_RESERVED_ENTRIES,
-            channels: BTreeMap::new(),
-        });
-        Domain { world: self.clone(), id }
+        self.inner
+            .domains
+            .borrow_mut()
+            .entry(id)
+            .or_insert_with(|| DomainState {
+                pages: 0,
+                grants: BTreeMap::new(),
+                grants_max: GRANTS_MAX,
+                // As in Xen, the first ones are the toolstack's.
+                next_grant: crate::abi::grant_table::GNTTAB_NR_RESERVED_ENTRIES,
+                channels: BTreeMap::new(),
+            });
+        Domain {
+            world: self.clone(),
+            id,
+        }
     }
 
     /// Moves the clock.
@@ -225,9 +232,19 @@ impl Domain {
             }
             _ => Err(EINVAL),
         })?;
-        let binding = Binding::Interdomain { remote, port: remote_port };
+        let binding = Binding::Interdomain {
+            remote,
+            port: remote_port,
+        };
         self.with(self.id, |domain| {
-            domain.channels.insert(ours.0, Channel { binding, pending: true, received: 0 });
+            domain.channels.insert(
+                ours.0,
+                Channel {
+                    binding,
+                    pending: true,
+                    received: 0,
+                },
+            );
         });
         Ok(ours)
     }
@@ -235,13 +252,21 @@ impl Domain {
     /// Whether the port has a pending event, which it no longer has then.
     pub fn take_event(&self, port: Port) -> bool {
         self.with(self.id, |domain| {
-            domain.channels.get_mut(&port.0).is_some_and(|channel| core::mem::take(&mut channel.pending))
+            domain
+                .channels
+                .get_mut(&port.0)
+                .is_some_and(|channel| core::mem::take(&mut channel.pending))
         })
     }
 
     /// Events that have come in at a port.
     pub fn events_received(&self, port: Port) -> u64 {
-        self.with(self.id, |domain| domain.channels.get(&port.0).map_or(0, |channel| channel.received))
+        self.with(self.id, |domain| {
+            domain
+                .channels
+                .get(&port.0)
+                .map_or(0, |channel| channel.received)
+        })
     }
 
     /// Maps a page that `owner` granted to this domain.
@@ -255,7 +280,13 @@ impl Domain {
                 grant.mapped += 1;
             }
         });
-        Ok(Foreign::new(self.world.clone(), owner, reference, memory, access))
+        Ok(Foreign::new(
+            self.world.clone(),
+            owner,
+            reference,
+            memory,
+            access,
+        ))
     }
 
     /// Copies out of a granted page (`GNTTABOP_copy`).
@@ -281,7 +312,13 @@ impl Domain {
     ///
     /// # Errors
     /// As [`Domain::copy_from`].
-    pub fn copy_to(&self, owner: DomId, reference: GrantRef, offset: usize, from: &[u8]) -> Result<(), Errno> {
+    pub fn copy_to(
+        &self,
+        owner: DomId,
+        reference: GrantRef,
+        offset: usize,
+        from: &[u8],
+    ) -> Result<(), Errno> {
         let memory = self.granted(owner, reference, Access::ReadWrite)?;
         if offset + from.len() > PAGE_SIZE {
             return Err(EFAULT);
@@ -293,15 +330,25 @@ impl Domain {
     /// Every page `owner` lets this domain read, as one who guesses references would find them.
     pub fn readable_grants(&self, owner: DomId) -> alloc::vec::Vec<GrantRef> {
         self.with(owner, |domain| {
-            let mine = domain.grants.iter().filter(|(_, grant)| grant.to == self.id);
+            let mine = domain
+                .grants
+                .iter()
+                .filter(|(_, grant)| grant.to == self.id);
             mine.map(|(reference, _)| GrantRef(*reference)).collect()
         })
     }
 
-    fn granted(&self, owner: DomId, reference: GrantRef, access: Access) -> Result<Rc<Memory>, Errno> {
+    fn granted(
+        &self,
+        owner: DomId,
+        reference: GrantRef,
+        access: Access,
+    ) -> Result<Rc<Memory>, Errno> {
         self.with(owner, |domain| {
             let grant = domain.grants.get(&reference.0).ok_or(ENOENT)?;
-            if grant.to != self.id || (access == Access::ReadWrite && grant.access == Access::ReadOnly) {
+            if grant.to != self.id
+                || (access == Access::ReadWrite && grant.access == Access::ReadOnly)
+            {
                 return Err(EACCES);
             }
             grant.memory.upgrade().ok_or(ENOENT)
@@ -350,7 +397,12 @@ impl Xen for Domain {
             // References are used again as late as can be, so that a stale one finds nothing.
             let reference = domain.next_grant;
             domain.next_grant += 1;
-            let grant = Grant { to, memory: Rc::downgrade(&page.0.memory), access, mapped: 0 };
+            let grant = Grant {
+                to,
+                memory: Rc::downgrade(&page.0.memory),
+                access,
+                mapped: 0,
+            };
             domain.grants.insert(reference, grant);
             Ok(GrantRef(reference))
         })
@@ -358,7 +410,10 @@ impl Xen for Domain {
 
     fn end_access(&self, reference: GrantRef) -> Result<(), GrantError> {
         self.with(self.id, |domain| {
-            let grant = domain.grants.get(&reference.0).expect("a grant is ended once");
+            let grant = domain
+                .grants
+                .get(&reference.0)
+                .expect("a grant is ended once");
             if grant.mapped > 0 {
                 return Err(GrantError::InUse);
             }
@@ -374,7 +429,14 @@ impl Xen for Domain {
         let port = self.free_port()?;
         self.with(self.id, |domain| {
             let binding = Binding::Unbound { remote };
-            domain.channels.insert(port.0, Channel { binding, pending: false, received: 0 });
+            domain.channels.insert(
+                port.0,
+                Channel {
+                    binding,
+                    pending: false,
+                    received: 0,
+                },
+            );
         });
         Ok(port)
     }
@@ -383,8 +445,11 @@ impl Xen for Domain {
         if self.world.inner.fails(Fault::Notify) {
             return Err(EINVAL);
         }
-        let binding =
-            self.with(self.id, |domain| domain.channels.get(&port.0).map(|channel| channel.binding)).ok_or(EINVAL)?;
+        let binding = self
+            .with(self.id, |domain| {
+                domain.channels.get(&port.0).map(|channel| channel.binding)
+            })
+            .ok_or(EINVAL)?;
         if let Binding::Interdomain { remote, port } = binding {
             self.with(remote, |domain| {
                 if let Some(channel) = domain.channels.get_mut(&port.0) {
@@ -400,7 +465,11 @@ impl Xen for Domain {
     fn close_port(&self, port: Port) {
         let channel = self.with(self.id, |domain| domain.channels.remove(&port.0));
         let channel = channel.expect("a port is closed once");
-        if let Binding::Interdomain { remote, port: other } = channel.binding {
+        if let Binding::Interdomain {
+            remote,
+            port: other,
+        } = channel.binding
+        {
             self.with(remote, |domain| {
                 if let Some(channel) = domain.channels.get_mut(&other.0) {
                     channel.binding = Binding::Unbound { remote: self.id };

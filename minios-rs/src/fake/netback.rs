@@ -5,9 +5,10 @@
 
 use super::{Domain, Foreign, World};
 use crate::abi::io::netif::{
-    ExtraInfo, NETIF_RSP_NULL, NETIF_RSP_OKAY, NETRXF_EXTRA_INFO, NETRXF_MORE_DATA, NETTXF_CSUM_BLANK,
-    NETTXF_DATA_VALIDATED, NETTXF_EXTRA_INFO, NETTXF_MORE_DATA, RxRequest, RxResponse, TxRequest, TxResponse,
-    XEN_NETIF_EXTRA_FLAG_MORE, XEN_NETIF_EXTRA_TYPE_GSO, XEN_NETIF_NR_SLOTS_MIN,
+    ExtraInfo, NETIF_RSP_NULL, NETIF_RSP_OKAY, NETRXF_EXTRA_INFO, NETRXF_MORE_DATA,
+    NETTXF_CSUM_BLANK, NETTXF_DATA_VALIDATED, NETTXF_EXTRA_INFO, NETTXF_MORE_DATA, RxRequest,
+    RxResponse, TxRequest, TxResponse, XEN_NETIF_EXTRA_FLAG_MORE, XEN_NETIF_EXTRA_TYPE_GSO,
+    XEN_NETIF_NR_SLOTS_MIN,
 };
 use crate::ring::{BackRing, Notify};
 use crate::xen::{Access, DomId, Errno, GrantRef, Port, SharedPage, Xen};
@@ -21,8 +22,13 @@ use core::sync::atomic::Ordering;
 use zerocopy::{FromBytes, IntoBytes};
 
 /// What a good and modern backend offers.
-pub const OFFERS: [&str; 5] =
-    ["feature-rx-copy", "feature-sg", "feature-gso-tcpv4", "feature-gso-tcpv6", "feature-ipv6-csum-offload"];
+pub const OFFERS: [&str; 5] = [
+    "feature-rx-copy",
+    "feature-sg",
+    "feature-gso-tcpv4",
+    "feature-gso-tcpv6",
+    "feature-ipv6-csum-offload",
+];
 
 /// One of the two rings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,14 +79,26 @@ pub struct Netback {
 
 impl Netback {
     /// Makes both halves of a vif in xenstore, as the toolstack does, and waits for the frontend.
-    pub fn announce(world: &World, backend: DomId, front: DomId, index: u32, offers: &[&str]) -> Self {
+    pub fn announce(
+        world: &World,
+        backend: DomId,
+        front: DomId,
+        index: u32,
+        offers: &[&str],
+    ) -> Self {
         let domain = world.domain(backend);
-        let own = format!("/local/domain/{}/backend/vif/{}/{index}", backend.0, front.0);
+        let own = format!(
+            "/local/domain/{}/backend/vif/{}/{index}",
+            backend.0, front.0
+        );
         let theirs = format!("/local/domain/{}/device/vif/{index}", front.0);
         world.write_node(&format!("{theirs}/backend"), &own);
         world.write_node(&format!("{theirs}/backend-id"), backend.0.to_string());
         world.write_node(&format!("{theirs}/handle"), index.to_string());
-        world.write_node(&format!("{theirs}/mac"), format!("00:16:3e:00:00:{index:02x}"));
+        world.write_node(
+            &format!("{theirs}/mac"),
+            format!("00:16:3e:00:00:{index:02x}"),
+        );
         world.write_node(&format!("{theirs}/state"), "1");
         world.write_node(&format!("{own}/frontend"), &theirs);
         world.write_node(&format!("{own}/frontend-id"), front.0.to_string());
@@ -119,7 +137,9 @@ impl Netback {
 
     /// Writes its state.
     pub fn switch_to(&self, state: XenbusState) {
-        self.domain.world().write_node(&format!("{}/state", self.own), state.0.to_string());
+        self.domain
+            .world()
+            .write_node(&format!("{}/state", self.own), state.0.to_string());
     }
 
     fn state(&self, directory: &str) -> XenbusState {
@@ -135,7 +155,9 @@ impl Netback {
                 self.connected = Some(self.join());
                 self.switch_to(XenbusState::CONNECTED);
             }
-            XenbusState::CLOSING if own == XenbusState::CONNECTED || own == XenbusState::INIT_WAIT => {
+            XenbusState::CLOSING
+                if own == XenbusState::CONNECTED || own == XenbusState::INIT_WAIT =>
+            {
                 self.switch_to(XenbusState::CLOSING);
             }
             XenbusState::CLOSED if own != XenbusState::CLOSED => {
@@ -149,14 +171,22 @@ impl Netback {
     fn join(&self) -> Connected {
         let key = |name: &str| -> u32 {
             let value = self.domain.world().node(&format!("{}/{name}", self.theirs));
-            value.and_then(|value| value.parse().ok()).expect("the frontend has published a number")
+            value
+                .and_then(|value| value.parse().ok())
+                .expect("the frontend has published a number")
         };
         assert_eq!(key("request-rx-copy"), 1);
-        let map = |name: &str| self.domain.map(self.front, GrantRef(key(name)), Access::ReadWrite);
+        let map = |name: &str| {
+            self.domain
+                .map(self.front, GrantRef(key(name)), Access::ReadWrite)
+        };
         Connected {
             tx: BackRing::new(map("tx-ring-ref").expect("the ring is granted")),
             rx: BackRing::new(map("rx-ring-ref").expect("the ring is granted")),
-            port: self.domain.bind_port(self.front, Port(key("event-channel"))).expect("the port is ours"),
+            port: self
+                .domain
+                .bind_port(self.front, Port(key("event-channel")))
+                .expect("the port is ours"),
         }
     }
 
@@ -211,7 +241,11 @@ impl Netback {
         let mut gso = None;
         let mut extra = first.flags & NETTXF_EXTRA_INFO != 0;
         while extra {
-            let slot = self.connected().tx.pop().expect("an extra info comes with its frame");
+            let slot = self
+                .connected()
+                .tx
+                .pop()
+                .expect("an extra info comes with its frame");
             let (info, _) = ExtraInfo::read_from_prefix(slot.as_bytes()).expect("a slot is longer");
             assert_eq!(info.kind, XEN_NETIF_EXTRA_TYPE_GSO);
             gso = Some((info.gso_type, info.gso_size));
@@ -221,27 +255,50 @@ impl Netback {
         let mut more = first.flags & NETTXF_MORE_DATA != 0;
         while more {
             let slot = self.connected().tx.pop().expect("a frame comes whole");
-            assert_eq!(slot.flags & !NETTXF_MORE_DATA, 0, "only the first slot has other flags");
+            assert_eq!(
+                slot.flags & !NETTXF_MORE_DATA,
+                0,
+                "only the first slot has other flags"
+            );
             more = slot.flags & NETTXF_MORE_DATA != 0;
             taken.push(slot);
         }
-        assert!(taken.len() <= XEN_NETIF_NR_SLOTS_MIN, "{} slots", taken.len());
-        let known = NETTXF_CSUM_BLANK | NETTXF_DATA_VALIDATED | NETTXF_MORE_DATA | NETTXF_EXTRA_INFO;
+        assert!(
+            taken.len() <= XEN_NETIF_NR_SLOTS_MIN,
+            "{} slots",
+            taken.len()
+        );
+        let known =
+            NETTXF_CSUM_BLANK | NETTXF_DATA_VALIDATED | NETTXF_MORE_DATA | NETTXF_EXTRA_INFO;
         assert_eq!(first.flags & !known, 0);
         let rest: usize = taken[1..].iter().map(|slot| usize::from(slot.size)).sum();
-        let head = usize::from(first.size).checked_sub(rest).expect("the first slot holds the whole size");
+        let head = usize::from(first.size)
+            .checked_sub(rest)
+            .expect("the first slot holds the whole size");
         let mut bytes = Vec::new();
         for (index, slot) in taken.iter().enumerate() {
-            let len = if index == 0 { head } else { usize::from(slot.size) };
+            let len = if index == 0 {
+                head
+            } else {
+                usize::from(slot.size)
+            };
             assert!(len > 0, "no slot is empty");
             let mut part = vec![0; len];
             self.domain
-                .copy_from(self.front, GrantRef(slot.gref), usize::from(slot.offset), &mut part)
+                .copy_from(
+                    self.front,
+                    GrantRef(slot.gref),
+                    usize::from(slot.offset),
+                    &mut part,
+                )
                 .expect("what is sent can be read");
             let writable = self.domain.copy_to(self.front, GrantRef(slot.gref), 0, &[]);
             assert!(writable.is_err(), "what is sent cannot be written");
             bytes.extend(part);
-            assert!(self.in_flight.insert(slot.id), "an id is used once at a time");
+            assert!(
+                self.in_flight.insert(slot.id),
+                "an id is used once at a time"
+            );
             self.unanswered.push(slot.id);
         }
         // Extra infos lie behind the first slot; answers go in the order of the requests.
@@ -249,14 +306,23 @@ impl Netback {
             let start = self.unanswered.len() - taken.len() - 1;
             self.unanswered.swap(start, start + 1);
         }
-        Some(Frame { bytes, flags: first.flags, gso, requests: taken })
+        Some(Frame {
+            bytes,
+            flags: first.flags,
+            gso,
+            requests: taken,
+        })
     }
 
     /// Answers all that was held back.
     pub fn answer_all(&mut self) {
         for id in core::mem::take(&mut self.unanswered) {
             self.in_flight.remove(&id);
-            let status = if id == u16::MAX { NETIF_RSP_NULL } else { NETIF_RSP_OKAY };
+            let status = if id == u16::MAX {
+                NETIF_RSP_NULL
+            } else {
+                NETIF_RSP_OKAY
+            };
             self.connected().tx.push(&TxResponse { id, status });
         }
         self.publish();
@@ -274,7 +340,13 @@ impl Netback {
 
     /// Sends a frame in these slots, each at `offset` in its page. False if the frontend has not
     /// posted enough buffers; then nothing is sent.
-    pub fn deliver(&mut self, slots: &[&[u8]], offset: u16, flags: u16, extras: &[ExtraInfo]) -> bool {
+    pub fn deliver(
+        &mut self,
+        slots: &[&[u8]],
+        offset: u16,
+        flags: u16,
+        extras: &[ExtraInfo],
+    ) -> bool {
         let front = self.front;
         let (domain, hostile) = (self.domain.clone(), self.hostile);
         let rx = &mut self.connected().rx;
@@ -285,15 +357,43 @@ impl Netback {
         for (index, slot) in slots.iter().enumerate() {
             let request = rx.pop().expect("counted above");
             let copied = domain.copy_to(front, GrantRef(request.gref), usize::from(offset), slot);
-            assert!(hostile || copied.is_ok(), "a posted buffer can be written: {copied:?}");
-            let more = if index + 1 < slots.len() { NETRXF_MORE_DATA } else { 0 };
-            let first = if index > 0 { 0 } else { flags | if extras.is_empty() { 0 } else { NETRXF_EXTRA_INFO } };
-            rx.push(&RxResponse { id: request.id, offset, flags: more | first, status: slot.len() as i16 });
+            assert!(
+                hostile || copied.is_ok(),
+                "a posted buffer can be written: {copied:?}"
+            );
+            let more = if index + 1 < slots.len() {
+                NETRXF_MORE_DATA
+            } else {
+                0
+            };
+            let first = if index > 0 {
+                0
+            } else {
+                flags
+                    | if extras.is_empty() {
+                        0
+                    } else {
+                        NETRXF_EXTRA_INFO
+                    }
+            };
+            rx.push(&RxResponse {
+                id: request.id,
+                offset,
+                flags: more | first,
+                status: slot.len() as i16,
+            });
             if index == 0 {
                 for (number, extra) in extras.iter().enumerate() {
                     let _ = rx.pop().expect("counted above");
-                    let more = if number + 1 < extras.len() { XEN_NETIF_EXTRA_FLAG_MORE } else { 0 };
-                    rx.push_as(&ExtraInfo { flags: extra.flags | more, ..*extra });
+                    let more = if number + 1 < extras.len() {
+                        XEN_NETIF_EXTRA_FLAG_MORE
+                    } else {
+                        0
+                    };
+                    rx.push_as(&ExtraInfo {
+                        flags: extra.flags | more,
+                        ..*extra
+                    });
                 }
             }
         }
@@ -303,7 +403,10 @@ impl Netback {
 
     /// Buffers the frontend has posted and that were not used yet.
     pub fn posted(&mut self) -> u32 {
-        self.connected().rx.available().expect("the frontend's index is possible")
+        self.connected()
+            .rx
+            .available()
+            .expect("the frontend's index is possible")
     }
 
     /// Answers posted buffers with these responses, as they are but for the id where it is `None`.
@@ -313,7 +416,10 @@ impl Netback {
         let mut done = 0;
         for (id, response) in responses {
             let Ok(request) = rx.pop() else { break };
-            rx.push(&RxResponse { id: id.unwrap_or(request.id), ..*response });
+            rx.push(&RxResponse {
+                id: id.unwrap_or(request.id),
+                ..*response
+            });
             done += 1;
         }
         self.publish();
@@ -335,7 +441,8 @@ impl Netback {
     /// # Errors
     /// As [`Domain::map`].
     pub fn map(&self, reference: u32) -> Result<Foreign, Errno> {
-        self.domain.map(self.front, GrantRef(reference), Access::ReadOnly)
+        self.domain
+            .map(self.front, GrantRef(reference), Access::ReadOnly)
     }
 
     fn publish(&mut self) {

@@ -17,7 +17,9 @@ pub(super) struct Memory {
 
 impl Memory {
     fn new() -> Self {
-        Self { words: (0..PAGE_SIZE / 4).map(|_| AtomicU32::new(0)).collect() }
+        Self {
+            words: (0..PAGE_SIZE / 4).map(|_| AtomicU32::new(0)).collect(),
+        }
     }
 
     fn word(&self, offset: usize) -> &AtomicU32 {
@@ -57,24 +59,38 @@ pub(super) struct Owned {
 
 impl Owned {
     pub(super) fn new(world: &World, owner: DomId) -> Self {
-        Self { world: Rc::downgrade(&world.inner), owner, memory: Rc::new(Memory::new()) }
+        Self {
+            world: Rc::downgrade(&world.inner),
+            owner,
+            memory: Rc::new(Memory::new()),
+        }
     }
 }
 
 impl Drop for Owned {
     fn drop(&mut self) {
-        let Some(world) = self.world.upgrade() else { return };
+        let Some(world) = self.world.upgrade() else {
+            return;
+        };
         let mut domains = world.domains.borrow_mut();
-        let Some(domain) = domains.get_mut(&self.owner) else { return };
+        let Some(domain) = domains.get_mut(&self.owner) else {
+            return;
+        };
         domain.pages -= 1;
         let own = Rc::as_ptr(&self.memory);
-        let granted = domain.grants.iter().find(|(_, grant)| core::ptr::eq(grant.memory.as_ptr(), own));
+        let granted = domain
+            .grants
+            .iter()
+            .find(|(_, grant)| core::ptr::eq(grant.memory.as_ptr(), own));
         let found = granted.map(|(reference, grant)| (*reference, grant.to));
         drop(domains);
         if let Some((reference, to)) = found
             && !std::thread::panicking()
         {
-            panic!("{:?} frees a page that {to:?} may still use by reference {reference}", self.owner);
+            panic!(
+                "{:?} frees a page that {to:?} may still use by reference {reference}",
+                self.owner
+            );
         }
     }
 }
@@ -118,7 +134,9 @@ struct Mapping {
 impl Drop for Mapping {
     fn drop(&mut self) {
         let mut domains = self.world.inner.domains.borrow_mut();
-        let grant = domains.get_mut(&self.owner).and_then(|domain| domain.grants.get_mut(&self.reference.0));
+        let grant = domains
+            .get_mut(&self.owner)
+            .and_then(|domain| domain.grants.get_mut(&self.reference.0));
         if let Some(grant) = grant {
             grant.mapped -= 1;
         }
@@ -137,11 +155,21 @@ impl Foreign {
         memory: Rc<Memory>,
         access: Access,
     ) -> Self {
-        Self(Rc::new(Mapping { world, owner, reference, memory, access }))
+        Self(Rc::new(Mapping {
+            world,
+            owner,
+            reference,
+            memory,
+            access,
+        }))
     }
 
     fn assert_writable(&self) {
-        assert_eq!(self.0.access, Access::ReadWrite, "a write to a read-only mapping faults");
+        assert_eq!(
+            self.0.access,
+            Access::ReadWrite,
+            "a write to a read-only mapping faults"
+        );
     }
 }
 

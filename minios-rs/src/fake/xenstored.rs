@@ -39,7 +39,12 @@ pub struct Quirks {
 
 impl Default for Quirks {
     fn default() -> Self {
-        Self { reversed: false, conflicts: 0, nodes_max: 1000, watches_max: 128 }
+        Self {
+            reversed: false,
+            conflicts: 0,
+            nodes_max: 1000,
+            watches_max: 128,
+        }
     }
 }
 
@@ -90,20 +95,47 @@ impl World {
         let port = domain.free_port().expect("a fresh domain has free ports");
         domain.with(domain.id, |state| {
             let binding = Binding::Unbound { remote: DomId(0) };
-            state.channels.insert(port.0, Channel { binding, pending: false, received: 0 });
+            state.channels.insert(
+                port.0,
+                Channel {
+                    binding,
+                    pending: false,
+                    received: 0,
+                },
+            );
         });
-        let theirs = zero.bind_port(domain.id, port).expect("it was just allocated for domain 0");
-        let connection =
-            Connection { page: page.clone(), port: theirs, assembler: Assembler::default(), out: VecDeque::new() };
-        self.inner.store.borrow_mut().connections.insert(domain.id, connection);
+        let theirs = zero
+            .bind_port(domain.id, port)
+            .expect("it was just allocated for domain 0");
+        let connection = Connection {
+            page: page.clone(),
+            port: theirs,
+            assembler: Assembler::default(),
+            out: VecDeque::new(),
+        };
+        self.inner
+            .store
+            .borrow_mut()
+            .connections
+            .insert(domain.id, connection);
         Client::new(domain.clone(), page, port)
     }
 
     /// Lets xenstored take requests and send what it has to say.
     pub fn serve_xenstore(&self) {
-        let ids: Vec<DomId> = self.inner.store.borrow().connections.keys().copied().collect();
+        let ids: Vec<DomId> = self
+            .inner
+            .store
+            .borrow()
+            .connections
+            .keys()
+            .copied()
+            .collect();
         for id in &ids {
-            self.inner.store.borrow_mut().take_requests(*id, || self.inner.fails(Fault::Xenstore));
+            self.inner
+                .store
+                .borrow_mut()
+                .take_requests(*id, || self.inner.fails(Fault::Xenstore));
         }
         for id in ids {
             let port = self.inner.store.borrow_mut().send(id);
@@ -123,18 +155,27 @@ impl World {
 
     /// Writes a node as the control domain would.
     pub fn write_node(&self, path: &str, value: impl AsRef<[u8]>) {
-        self.inner.store.borrow_mut().change(|nodes| set(nodes, path, value.as_ref()));
+        self.inner
+            .store
+            .borrow_mut()
+            .change(|nodes| set(nodes, path, value.as_ref()));
     }
 
     /// A node's value.
     pub fn node(&self, path: &str) -> Option<String> {
         let store = self.inner.store.borrow();
-        store.nodes.get(path).map(|value| String::from_utf8_lossy(value).into_owned())
+        store
+            .nodes
+            .get(path)
+            .map(|value| String::from_utf8_lossy(value).into_owned())
     }
 
     /// Removes a node and all below it as the control domain would.
     pub fn remove_node(&self, path: &str) {
-        self.inner.store.borrow_mut().change(|nodes| remove(nodes, path).into_iter().collect());
+        self.inner
+            .store
+            .borrow_mut()
+            .change(|nodes| remove(nodes, path).into_iter().collect());
     }
 
     /// Puts bytes on a domain's reply ring, after what xenstored itself has sent.
@@ -148,7 +189,12 @@ impl World {
 
     /// The page a domain shares with xenstored, for tests that scribble on it.
     pub fn xenstore_page(&self, domain: DomId) -> Option<Page> {
-        self.inner.store.borrow().connections.get(&domain).map(|connection| connection.page.clone())
+        self.inner
+            .store
+            .borrow()
+            .connections
+            .get(&domain)
+            .map(|connection| connection.page.clone())
     }
 }
 
@@ -169,7 +215,11 @@ fn remove(nodes: &mut Nodes, path: &str) -> Option<Change> {
 }
 
 fn is_at_or_below(path: &str, ancestor: &str) -> bool {
-    path == ancestor || path.strip_prefix(ancestor).is_some_and(|rest| rest.starts_with('/')) || ancestor == "/"
+    path == ancestor
+        || path
+            .strip_prefix(ancestor)
+            .is_some_and(|rest| rest.starts_with('/'))
+        || ancestor == "/"
 }
 
 fn home(domain: DomId) -> String {
@@ -177,12 +227,19 @@ fn home(domain: DomId) -> String {
 }
 
 fn absolute(domain: DomId, path: &str) -> String {
-    if path.starts_with(['/', '@']) { path.to_string() } else { format!("{}/{path}", home(domain)) }
+    if path.starts_with(['/', '@']) {
+        path.to_string()
+    } else {
+        format!("{}/{path}", home(domain))
+    }
 }
 
 impl Xenstored {
     pub(super) fn watches_of(&self, domain: DomId) -> usize {
-        self.watches.iter().filter(|watch| watch.domain == domain).count()
+        self.watches
+            .iter()
+            .filter(|watch| watch.domain == domain)
+            .count()
     }
 
     fn change(&mut self, what: impl FnOnce(&mut Nodes) -> Vec<Change>) {
@@ -206,9 +263,14 @@ impl Xenstored {
                 };
                 let relative = !watch.path.starts_with('/');
                 let home = format!("{}/", home(watch.domain));
-                let shown = if relative { told.strip_prefix(&home).unwrap_or(&told) } else { &told };
+                let shown = if relative {
+                    told.strip_prefix(&home).unwrap_or(&told)
+                } else {
+                    &told
+                };
                 if let Some(connection) = self.connections.get_mut(&watch.domain) {
-                    let parts: [&[u8]; 4] = [shown.as_bytes(), b"\0", watch.token.as_bytes(), b"\0"];
+                    let parts: [&[u8]; 4] =
+                        [shown.as_bytes(), b"\0", watch.token.as_bytes(), b"\0"];
                     let _ = wire::encode(&mut connection.out, XS_WATCH_EVENT, 0, 0, &parts);
                 }
             }
@@ -218,23 +280,41 @@ impl Xenstored {
     fn take_requests(&mut self, id: DomId, mut fails: impl FnMut() -> bool) {
         let mut requests = Vec::new();
         {
-            let connection = self.connections.get_mut(&id).expect("only connected domains are served");
+            let connection = self
+                .connections
+                .get_mut(&id)
+                .expect("only connected domains are served");
             let prod = connection.page.word(REQ_PROD).load(Ordering::Acquire);
             let mut cons = connection.page.word(REQ_CONS).load(Ordering::Relaxed);
-            assert!(prod.wrapping_sub(cons) as usize <= XENSTORE_RING_SIZE, "the client overran the ring");
+            assert!(
+                prod.wrapping_sub(cons) as usize <= XENSTORE_RING_SIZE,
+                "the client overran the ring"
+            );
             while cons != prod {
                 let mut byte = [0];
-                connection.page.read(cons as usize % XENSTORE_RING_SIZE, &mut byte);
+                connection
+                    .page
+                    .read(cons as usize % XENSTORE_RING_SIZE, &mut byte);
                 connection.assembler.feed(&byte);
                 cons = cons.wrapping_add(1);
-                connection.assembler.wanted().expect("the client announces no more than 4 KiB");
+                connection
+                    .assembler
+                    .wanted()
+                    .expect("the client announces no more than 4 KiB");
                 requests.extend(connection.assembler.take());
             }
-            connection.page.word(REQ_CONS).store(cons, Ordering::Release);
+            connection
+                .page
+                .word(REQ_CONS)
+                .store(cons, Ordering::Release);
         }
         let mut replies = Vec::new();
         for (header, payload) in requests {
-            let answer = if fails() { Err("EIO") } else { self.answer(id, header, &payload) };
+            let answer = if fails() {
+                Err("EIO")
+            } else {
+                self.answer(id, header, &payload)
+            };
             let (kind, body) = match answer {
                 Ok(body) => (header.kind, body),
                 Err(name) => (XS_ERROR, format!("{name}\0").into_bytes()),
@@ -250,14 +330,31 @@ impl Xenstored {
         }
         let connection = self.connections.get_mut(&id).expect("connected above");
         for (kind, header, body) in replies {
-            let encoded = wire::encode(&mut connection.out, kind, header.req_id, header.tx_id, &[&body]);
+            let encoded = wire::encode(
+                &mut connection.out,
+                kind,
+                header.req_id,
+                header.tx_id,
+                &[&body],
+            );
             if encoded.is_err() {
-                let _ = wire::encode(&mut connection.out, XS_ERROR, header.req_id, header.tx_id, &[b"E2BIG\0"]);
+                let _ = wire::encode(
+                    &mut connection.out,
+                    XS_ERROR,
+                    header.req_id,
+                    header.tx_id,
+                    &[b"E2BIG\0"],
+                );
             }
         }
     }
 
-    fn answer(&mut self, id: DomId, header: Header, payload: &[u8]) -> Result<Vec<u8>, &'static str> {
+    fn answer(
+        &mut self,
+        id: DomId,
+        header: Header,
+        payload: &[u8],
+    ) -> Result<Vec<u8>, &'static str> {
         let end = payload.iter().position(|byte| *byte == 0).ok_or("EINVAL")?;
         let first = core::str::from_utf8(&payload[..end]).map_err(|_| "EINVAL")?;
         let rest = &payload[end + 1..];
@@ -270,7 +367,11 @@ impl Xenstored {
         match header.kind {
             XS_WATCH => self.watch(id, first, rest),
             XS_UNWATCH => self.unwatch(id, first, rest),
-            XS_READ => self.nodes(id, header.tx_id)?.get(&full).cloned().ok_or("ENOENT"),
+            XS_READ => self
+                .nodes(id, header.tx_id)?
+                .get(&full)
+                .cloned()
+                .ok_or("ENOENT"),
             XS_DIRECTORY => list(self.nodes(id, header.tx_id)?, &full),
             XS_WRITE | XS_MKDIR | XS_RM => self.modify(id, header, &full, rest),
             _ => Err("ENOSYS"),
@@ -281,23 +382,43 @@ impl Xenstored {
         if tx_id == 0 {
             return Ok(&self.nodes);
         }
-        self.transactions.get(&(id, tx_id)).map(|pending| &pending.nodes).ok_or("ENOENT")
+        self.transactions
+            .get(&(id, tx_id))
+            .map(|pending| &pending.nodes)
+            .ok_or("ENOENT")
     }
 
-    fn modify(&mut self, id: DomId, header: Header, path: &str, value: &[u8]) -> Result<Vec<u8>, &'static str> {
+    fn modify(
+        &mut self,
+        id: DomId,
+        header: Header,
+        path: &str,
+        value: &[u8],
+    ) -> Result<Vec<u8>, &'static str> {
         if id.0 != 0 && !is_at_or_below(path, &home(id)) {
             return Err("EACCES");
         }
         let nodes_max = self.quirks.nodes_max;
         let nodes = match header.tx_id {
             0 => &mut self.nodes,
-            tx_id => &mut self.transactions.get_mut(&(id, tx_id)).ok_or("ENOENT")?.nodes,
+            tx_id => {
+                &mut self
+                    .transactions
+                    .get_mut(&(id, tx_id))
+                    .ok_or("ENOENT")?
+                    .nodes
+            }
         };
-        let own = nodes.keys().filter(|node| is_at_or_below(node, &home(id))).count();
+        let own = nodes
+            .keys()
+            .filter(|node| is_at_or_below(node, &home(id)))
+            .count();
         let changes = match header.kind {
             XS_RM => Vec::from([remove(nodes, path).ok_or("ENOENT")?]),
             XS_MKDIR if nodes.contains_key(path) => Vec::new(),
-            _ if id.0 != 0 && own >= nodes_max && !nodes.contains_key(path) => return Err("ENOSPC"),
+            _ if id.0 != 0 && own >= nodes_max && !nodes.contains_key(path) => {
+                return Err("ENOSPC");
+            }
             XS_MKDIR => set(nodes, path, b""),
             _ => set(nodes, path, value),
         };
@@ -317,8 +438,13 @@ impl Xenstored {
 
     fn start(&mut self, id: DomId) -> u32 {
         self.next_transaction += 1;
-        let pending = Pending { base: self.generation, nodes: self.nodes.clone(), changes: Vec::new() };
-        self.transactions.insert((id, self.next_transaction), pending);
+        let pending = Pending {
+            base: self.generation,
+            nodes: self.nodes.clone(),
+            changes: Vec::new(),
+        };
+        self.transactions
+            .insert((id, self.next_transaction), pending);
         self.next_transaction
     }
 
@@ -342,20 +468,24 @@ impl Xenstored {
     }
 
     fn watch(&mut self, id: DomId, path: &str, token: &[u8]) -> Result<Vec<u8>, &'static str> {
-        let token = core::str::from_utf8(token.strip_suffix(&[0]).ok_or("EINVAL")?).map_err(|_| "EINVAL")?;
+        let token = core::str::from_utf8(token.strip_suffix(&[0]).ok_or("EINVAL")?)
+            .map_err(|_| "EINVAL")?;
         if self.watches_of(id) >= self.quirks.watches_max {
             return Err("E2BIG");
         }
-        self.watches.push(WatchEntry { domain: id, path: path.to_string(), token: token.to_string() });
+        self.watches.push(WatchEntry {
+            domain: id,
+            path: path.to_string(),
+            token: token.to_string(),
+        });
         Ok(b"OK\0".to_vec())
     }
 
     fn unwatch(&mut self, id: DomId, path: &str, token: &[u8]) -> Result<Vec<u8>, &'static str> {
         let token = token.strip_suffix(&[0]).ok_or("EINVAL")?;
-        let at = self
-            .watches
-            .iter()
-            .position(|watch| watch.domain == id && watch.path == path && watch.token.as_bytes() == token);
+        let at = self.watches.iter().position(|watch| {
+            watch.domain == id && watch.path == path && watch.token.as_bytes() == token
+        });
         self.watches.remove(at.ok_or("ENOENT")?);
         Ok(b"OK\0".to_vec())
     }
@@ -368,10 +498,15 @@ impl Xenstored {
         let room = XENSTORE_RING_SIZE.saturating_sub(prod.wrapping_sub(cons) as usize);
         let count = room.min(connection.out.len());
         for byte in connection.out.drain(..count) {
-            connection.page.write(RSP + prod as usize % XENSTORE_RING_SIZE, &[byte]);
+            connection
+                .page
+                .write(RSP + prod as usize % XENSTORE_RING_SIZE, &[byte]);
             prod = prod.wrapping_add(1);
         }
-        connection.page.word(RSP_PROD).store(prod, Ordering::Release);
+        connection
+            .page
+            .word(RSP_PROD)
+            .store(prod, Ordering::Release);
         (count > 0).then_some(connection.port)
     }
 }
@@ -380,7 +515,11 @@ fn list(nodes: &Nodes, path: &str) -> Result<Vec<u8>, &'static str> {
     if path != "/" && !nodes.contains_key(path) {
         return Err("ENOENT");
     }
-    let below = if path == "/" { String::from("/") } else { format!("{path}/") };
+    let below = if path == "/" {
+        String::from("/")
+    } else {
+        format!("{path}/")
+    };
     let mut names = Vec::new();
     for node in nodes.keys() {
         if let Some(name) = node.strip_prefix(&below)

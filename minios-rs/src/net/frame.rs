@@ -95,7 +95,10 @@ impl<P: SharedPage> Received<P> {
                 continue;
             }
             let count = (len - skip).min(into.len() - done);
-            slice.buffer.page.read(usize::from(slice.offset) + skip, &mut into[done..done + count]);
+            slice.buffer.page.read(
+                usize::from(slice.offset) + skip,
+                &mut into[done..done + count],
+            );
             done += count;
             skip = 0;
             if done == into.len() {

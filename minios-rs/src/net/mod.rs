@@ -6,8 +6,8 @@
 
 #![forbid(unsafe_code)]
 
-pub mod front;
 mod frame;
+pub mod front;
 
 pub use frame::{FRAME_SLOTS_MAX, FrontId, Received, RxBuffer, Slice};
 pub use front::{Config, Counters, Error, Features, Front, Link, State, StillInUse, TransmitError};
@@ -73,10 +73,17 @@ impl core::str::FromStr for MacAddress {
         let mut bytes = [0; 6];
         let mut parts = text.trim().split(':');
         for byte in &mut bytes {
-            let part = parts.next().filter(|part| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_hexdigit())).ok_or(BadMacAddress)?;
+            let part = parts
+                .next()
+                .filter(|part| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_hexdigit()))
+                .ok_or(BadMacAddress)?;
             *byte = u8::from_str_radix(part, 16).map_err(|_| BadMacAddress)?;
         }
-        if parts.next().is_some() { Err(BadMacAddress) } else { Ok(Self(bytes)) }
+        if parts.next().is_some() {
+            Err(BadMacAddress)
+        } else {
+            Ok(Self(bytes))
+        }
     }
 }
 
@@ -102,7 +109,14 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused() {
-        for text in ["", "00:16:3e:00:00", "00:16:3e:00:00:00:00", "0:16:3e:00:00:00", "00:16:3e:00:00:0g", "+1:16:3e:00:00:00"] {
+        for text in [
+            "",
+            "00:16:3e:00:00",
+            "00:16:3e:00:00:00:00",
+            "0:16:3e:00:00:00",
+            "00:16:3e:00:00:0g",
+            "+1:16:3e:00:00:00",
+        ] {
             assert!(text.parse::<MacAddress>().is_err(), "{text}");
         }
     }

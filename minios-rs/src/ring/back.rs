@@ -32,7 +32,13 @@ where
 
     /// Joins a ring that its frontend has just initialised.
     pub fn new(memory: M) -> Self {
-        Self { memory, req_cons: 0, rsp_prod_pvt: 0, rsp_published: 0, kinds: PhantomData }
+        Self {
+            memory,
+            req_cons: 0,
+            rsp_prod_pvt: 0,
+            rsp_published: 0,
+            kinds: PhantomData,
+        }
     }
 
     /// The memory the ring lies in.
@@ -48,18 +54,28 @@ where
         let req_prod = self.memory.ring_word(REQ_PROD).load(Ordering::Acquire);
         let count = req_prod.wrapping_sub(self.req_cons);
         let unanswered = self.req_cons.wrapping_sub(self.rsp_prod_pvt);
-        if count > Self::ENTRIES - unanswered { Err(Corrupt) } else { Ok(count) }
+        if count > Self::ENTRIES - unanswered {
+            Err(Corrupt)
+        } else {
+            Ok(count)
+        }
     }
 
     /// A copy of the request `ahead` of the next one; see [`FrontRing::peek`](super::FrontRing::peek).
     pub fn peek(&self, ahead: u32) -> Request {
-        load(&self.memory, Self::offset(self.req_cons.wrapping_add(ahead)))
+        load(
+            &self.memory,
+            Self::offset(self.req_cons.wrapping_add(ahead)),
+        )
     }
 
     /// Takes `count` requests, which [`BackRing::available`] has said are there.
     pub fn consume(&mut self, count: u32) {
         let unanswered = self.req_cons.wrapping_sub(self.rsp_prod_pvt);
-        assert!(count <= Self::ENTRIES - unanswered, "requests are consumed once");
+        assert!(
+            count <= Self::ENTRIES - unanswered,
+            "requests are consumed once"
+        );
         self.req_cons = self.req_cons.wrapping_add(count);
     }
 
@@ -88,7 +104,10 @@ where
     /// infos. Panics if every request has its answer.
     pub fn push_as<T: IntoBytes + Immutable>(&mut self, entry: &T) {
         const { assert!(size_of::<T>() <= entry_size::<Request, Response>()) };
-        assert!(self.rsp_prod_pvt != self.req_cons, "one response for each request");
+        assert!(
+            self.rsp_prod_pvt != self.req_cons,
+            "one response for each request"
+        );
         store(&self.memory, Self::offset(self.rsp_prod_pvt), entry);
         self.rsp_prod_pvt = self.rsp_prod_pvt.wrapping_add(1);
     }
@@ -100,11 +119,17 @@ where
         if old == new {
             return Notify::NotNeeded;
         }
-        self.memory.ring_word(RSP_PROD).store(new, Ordering::Release);
+        self.memory
+            .ring_word(RSP_PROD)
+            .store(new, Ordering::Release);
         self.rsp_published = new;
         fence(Ordering::SeqCst);
         let event = self.memory.ring_word(RSP_EVENT).load(Ordering::Relaxed);
-        if new.wrapping_sub(event) < new.wrapping_sub(old) { Notify::Needed } else { Notify::NotNeeded }
+        if new.wrapping_sub(event) < new.wrapping_sub(old) {
+            Notify::Needed
+        } else {
+            Notify::NotNeeded
+        }
     }
 
     /// Asks for an event once another request has come, and says whether one is there already.
@@ -112,9 +137,15 @@ where
     /// # Errors
     /// [`Corrupt`].
     pub fn arm(&self) -> Result<Pending, Corrupt> {
-        self.memory.ring_word(REQ_EVENT).store(self.req_cons.wrapping_add(1), Ordering::Relaxed);
+        self.memory
+            .ring_word(REQ_EVENT)
+            .store(self.req_cons.wrapping_add(1), Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        Ok(if self.available()? > 0 { Pending::Work } else { Pending::Nothing })
+        Ok(if self.available()? > 0 {
+            Pending::Work
+        } else {
+            Pending::Nothing
+        })
     }
 
     fn offset(counter: u32) -> usize {

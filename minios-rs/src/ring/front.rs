@@ -37,7 +37,13 @@ where
         memory.ring_word(RSP_PROD).store(0, Ordering::Relaxed);
         memory.ring_word(REQ_EVENT).store(1, Ordering::Relaxed);
         memory.ring_word(RSP_EVENT).store(1, Ordering::Relaxed);
-        Self { memory, req_prod_pvt: 0, req_published: 0, rsp_cons: 0, kinds: PhantomData }
+        Self {
+            memory,
+            req_prod_pvt: 0,
+            req_published: 0,
+            rsp_cons: 0,
+            kinds: PhantomData,
+        }
     }
 
     /// The memory the ring lies in.
@@ -96,13 +102,19 @@ where
             return Notify::NotNeeded;
         }
         // Release: the entries are there before the index that covers them.
-        self.memory.ring_word(REQ_PROD).store(new, Ordering::Release);
+        self.memory
+            .ring_word(REQ_PROD)
+            .store(new, Ordering::Release);
         self.req_published = new;
         // The index must be visible before the event index is read, or both ends could decide
         // that the other one is looking.
         fence(Ordering::SeqCst);
         let event = self.memory.ring_word(REQ_EVENT).load(Ordering::Relaxed);
-        if new.wrapping_sub(event) < new.wrapping_sub(old) { Notify::Needed } else { Notify::NotNeeded }
+        if new.wrapping_sub(event) < new.wrapping_sub(old) {
+            Notify::Needed
+        } else {
+            Notify::NotNeeded
+        }
     }
 
     /// Responses that can be read now.
@@ -112,13 +124,20 @@ where
     pub fn available(&self) -> Result<u32, Corrupt> {
         let rsp_prod = self.memory.ring_word(RSP_PROD).load(Ordering::Acquire);
         let count = rsp_prod.wrapping_sub(self.rsp_cons);
-        if count > self.outstanding() { Err(Corrupt) } else { Ok(count) }
+        if count > self.outstanding() {
+            Err(Corrupt)
+        } else {
+            Ok(count)
+        }
     }
 
     /// A copy of the response `ahead` of the next one. It means something only if `ahead` is less
     /// than [`FrontRing::available`], and may read differently the next time: take one copy.
     pub fn peek(&self, ahead: u32) -> Response {
-        load(&self.memory, Self::offset(self.rsp_cons.wrapping_add(ahead)))
+        load(
+            &self.memory,
+            Self::offset(self.rsp_cons.wrapping_add(ahead)),
+        )
     }
 
     /// Takes `count` responses, which [`FrontRing::available`] has said are there: their entries
@@ -152,9 +171,15 @@ where
     /// [`Corrupt`].
     pub fn arm(&self, left: u32) -> Result<Pending, Corrupt> {
         let event = self.rsp_cons.wrapping_add(left).wrapping_add(1);
-        self.memory.ring_word(RSP_EVENT).store(event, Ordering::Relaxed);
+        self.memory
+            .ring_word(RSP_EVENT)
+            .store(event, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        Ok(if self.available()? > left { Pending::Work } else { Pending::Nothing })
+        Ok(if self.available()? > left {
+            Pending::Work
+        } else {
+            Pending::Nothing
+        })
     }
 
     fn index(counter: u32) -> u16 {

@@ -92,13 +92,19 @@ fn store<T: IntoBytes + Immutable>(memory: &impl RingMemory, offset: usize, entr
     const { assert!(size_of::<T>() <= ENTRY_MAX && size_of::<T>().is_multiple_of(4)) };
     for (index, bytes) in entry.as_bytes().chunks_exact(4).enumerate() {
         let word = u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-        memory.ring_word(offset + index * 4).store(word, Ordering::Relaxed);
+        memory
+            .ring_word(offset + index * 4)
+            .store(word, Ordering::Relaxed);
     }
 }
 
 /// Bytes of an entry that holds a request or a response.
 const fn entry_size<Request, Response>() -> usize {
-    if size_of::<Request>() > size_of::<Response>() { size_of::<Request>() } else { size_of::<Response>() }
+    if size_of::<Request>() > size_of::<Response>() {
+        size_of::<Request>()
+    } else {
+        size_of::<Response>()
+    }
 }
 
 #[cfg(test)]

@@ -34,7 +34,11 @@ type Back = BackRing<Memory, [u32; 3], u32>;
 
 fn pair() -> (Memory, Front, Back) {
     let memory = Memory::new();
-    (memory.clone(), Front::new(memory.clone()), Back::new(memory))
+    (
+        memory.clone(),
+        Front::new(memory.clone()),
+        Back::new(memory),
+    )
 }
 
 #[test]
@@ -101,7 +105,11 @@ fn the_final_check_sees_what_came_before_the_event_was_asked_for() {
     assert_eq!(front.arm(1), Ok(Pending::Nothing));
     let _ = back.pop();
     back.push(&2);
-    assert_eq!(back.publish(), Notify::NotNeeded, "the frontend waits for two");
+    assert_eq!(
+        back.publish(),
+        Notify::NotNeeded,
+        "the frontend waits for two"
+    );
     let _ = back.pop();
     back.push(&3);
     assert_eq!(back.publish(), Notify::Needed);
@@ -120,7 +128,11 @@ fn more_responses_than_requests_are_refused() {
     memory.set(RSP_PROD, 1);
     assert!(front.pop().is_ok());
     memory.set(RSP_PROD, 0);
-    assert_eq!(front.pop(), Err(ReadError::Corrupt), "an index that goes back");
+    assert_eq!(
+        front.pop(),
+        Err(ReadError::Corrupt),
+        "an index that goes back"
+    );
 }
 
 #[test]
@@ -131,7 +143,11 @@ fn more_requests_than_entries_are_refused() {
     memory.set(REQ_PROD, Back::ENTRIES);
     assert!(back.pop().is_ok());
     memory.set(REQ_PROD, Back::ENTRIES + 1);
-    assert_eq!(back.pop(), Err(ReadError::Corrupt), "one is taken but not answered");
+    assert_eq!(
+        back.pop(),
+        Err(ReadError::Corrupt),
+        "one is taken but not answered"
+    );
     back.push(&0);
     assert!(back.pop().is_ok());
 }

@@ -6,8 +6,8 @@ use super::watch::{Watch, Watches};
 use super::wire::{self, Assembler};
 use super::{Error, Refusal, path};
 use crate::abi::io::xs_wire::{
-    DomainInterface, Header, XENSTORE_RING_SIZE, XS_DIRECTORY, XS_ERROR, XS_MKDIR, XS_READ, XS_RM, XS_WATCH_EVENT,
-    XS_WRITE,
+    DomainInterface, Header, XENSTORE_RING_SIZE, XS_DIRECTORY, XS_ERROR, XS_MKDIR, XS_READ, XS_RM,
+    XS_WATCH_EVENT, XS_WRITE,
 };
 use crate::xen::{Port, SharedPage, Xen};
 use alloc::collections::{BTreeMap, VecDeque};
@@ -65,7 +65,9 @@ pub struct Client<X: Xen> {
 
 impl<X: Xen> Clone for Client<X> {
     fn clone(&self) -> Self {
-        Self { state: self.state.clone() }
+        Self {
+            state: self.state.clone(),
+        }
     }
 }
 
@@ -130,7 +132,11 @@ impl<X: Xen> Client<X> {
     /// # Errors
     /// Any [`Error`].
     pub async fn read_number<T: FromStr>(&self, path: &str) -> Result<T, Error> {
-        self.read_text(path).await?.trim().parse().map_err(|_| Error::BadValue)
+        self.read_text(path)
+            .await?
+            .trim()
+            .parse()
+            .map_err(|_| Error::BadValue)
     }
 
     /// Reads a node that need not be there, as a number.
@@ -189,17 +195,22 @@ impl<X: Xen> Client<X> {
 
     pub(super) async fn read_in(&self, tx_id: u32, path: &str) -> Result<Vec<u8>, Error> {
         path::check(path)?;
-        self.request(XS_READ, tx_id, &[path.as_bytes(), b"\0"]).await
+        self.request(XS_READ, tx_id, &[path.as_bytes(), b"\0"])
+            .await
     }
 
     pub(super) async fn write_in(&self, tx_id: u32, path: &str, value: &[u8]) -> Result<(), Error> {
         path::check(path)?;
-        self.request(XS_WRITE, tx_id, &[path.as_bytes(), b"\0", value]).await.map(drop)
+        self.request(XS_WRITE, tx_id, &[path.as_bytes(), b"\0", value])
+            .await
+            .map(drop)
     }
 
     pub(super) async fn mkdir_in(&self, tx_id: u32, path: &str) -> Result<(), Error> {
         path::check(path)?;
-        self.request(XS_MKDIR, tx_id, &[path.as_bytes(), b"\0"]).await.map(drop)
+        self.request(XS_MKDIR, tx_id, &[path.as_bytes(), b"\0"])
+            .await
+            .map(drop)
     }
 
     pub(super) async fn rm_in(&self, tx_id: u32, path: &str) -> Result<(), Error> {
@@ -212,15 +223,26 @@ impl<X: Xen> Client<X> {
 
     pub(super) async fn directory_in(&self, tx_id: u32, path: &str) -> Result<Vec<String>, Error> {
         path::check(path)?;
-        let names = self.request(XS_DIRECTORY, tx_id, &[path.as_bytes(), b"\0"]).await?;
+        let names = self
+            .request(XS_DIRECTORY, tx_id, &[path.as_bytes(), b"\0"])
+            .await?;
         // Well-formed as a message, if not as a list: this reader's trouble only.
         wire::strings(&names).map_err(|_| Error::BadValue)
     }
 
     /// Sends a request and waits for its answer's payload.
-    pub(super) async fn request(&self, kind: u32, tx_id: u32, parts: &[&[u8]]) -> Result<Vec<u8>, Error> {
+    pub(super) async fn request(
+        &self,
+        kind: u32,
+        tx_id: u32,
+        parts: &[&[u8]],
+    ) -> Result<Vec<u8>, Error> {
         let req_id = self.state.borrow_mut().send(kind, tx_id, parts)?;
-        let mut reply = Reply { client: self, req_id, taken: false };
+        let mut reply = Reply {
+            client: self,
+            req_id,
+            taken: false,
+        };
         poll_fn(move |context| reply.poll(context.waker())).await
     }
 
@@ -252,7 +274,11 @@ impl<X: Xen> Reply<'_, X> {
             return Poll::Pending;
         }
         self.taken = true;
-        match state.pending.remove(&self.req_id).map(|pending| pending.state) {
+        match state
+            .pending
+            .remove(&self.req_id)
+            .map(|pending| pending.state)
+        {
             Some(PendingState::Answered(answer)) => Poll::Ready(answer),
             _ => Poll::Ready(Err(Error::Protocol)),
         }
@@ -277,7 +303,13 @@ impl<X: Xen> State<X> {
         }
         let req_id = self.free_req_id();
         wire::encode(&mut self.queue, kind, req_id, tx_id, parts)?;
-        self.pending.insert(req_id, Pending { kind, state: PendingState::Waiting(None) });
+        self.pending.insert(
+            req_id,
+            Pending {
+                kind,
+                state: PendingState::Waiting(None),
+            },
+        );
         self.pump();
         Ok(req_id)
     }
@@ -306,7 +338,9 @@ impl<X: Xen> State<X> {
         if self.dead.is_some() {
             return;
         }
-        let moved = self.send_bytes().and_then(|sent| Ok(sent | self.receive_bytes()?));
+        let moved = self
+            .send_bytes()
+            .and_then(|sent| Ok(sent | self.receive_bytes()?));
         let moved = match moved {
             Ok(moved) => moved,
             Err(error) => {
@@ -359,7 +393,9 @@ impl<X: Xen> State<X> {
         fence(Ordering::SeqCst);
         while left > 0 {
             let at = cons as usize % XENSTORE_RING_SIZE;
-            let count = left.min(XENSTORE_RING_SIZE - at).min(self.assembler.wanted()?);
+            let count = left
+                .min(XENSTORE_RING_SIZE - at)
+                .min(self.assembler.wanted()?);
             let mut bytes = [0; XENSTORE_RING_SIZE];
             self.page.read(RSP + at, &mut bytes[..count]);
             self.assembler.feed(&bytes[..count]);
@@ -380,7 +416,10 @@ impl<X: Xen> State<X> {
         if header.kind == XS_WATCH_EVENT {
             return self.watches.event(&payload);
         }
-        let pending = self.pending.get_mut(&header.req_id).ok_or(Error::Protocol)?;
+        let pending = self
+            .pending
+            .get_mut(&header.req_id)
+            .ok_or(Error::Protocol)?;
         let answer = if header.kind == XS_ERROR {
             let name = payload.strip_suffix(&[0]).unwrap_or(&payload);
             Err(Error::Refused(Refusal::from_name(name)))

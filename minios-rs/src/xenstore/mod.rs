@@ -21,7 +21,6 @@ pub use client::{Client, REQUESTS_MAX};
 pub use transaction::{ATTEMPTS_MAX, Transaction};
 pub use watch::{EVENTS_MAX, Watch};
 
-use thiserror::Error;
 
 /// Why xenstored refused a request (`xsd_errors`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -68,7 +67,7 @@ impl Refusal {
 }
 
 /// Why a request has no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Error {
     /// xenstored refused it.
     #[error("xenstore refused: {0:?}")]

@@ -12,7 +12,11 @@ use crate::abi::io::xs_wire::{XENSTORE_ABS_PATH_MAX, XENSTORE_REL_PATH_MAX};
 /// # Errors
 /// [`Error::BadPath`].
 pub fn check(path: &str) -> Result<(), Error> {
-    let limit = if path.starts_with('/') { XENSTORE_ABS_PATH_MAX } else { XENSTORE_REL_PATH_MAX };
+    let limit = if path.starts_with('/') {
+        XENSTORE_ABS_PATH_MAX
+    } else {
+        XENSTORE_REL_PATH_MAX
+    };
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-/_@".contains(&byte);
     let root = path == "/";
     if path.is_empty()
@@ -32,7 +36,13 @@ mod tests {
 
     #[test]
     fn paths_as_xenstored_takes_them_pass() {
-        for path in ["/", "/local/domain/0/backend/vif/3/0", "device/vif/0/state", "@releaseDomain", "data/a_b-c"] {
+        for path in [
+            "/",
+            "/local/domain/0/backend/vif/3/0",
+            "device/vif/0/state",
+            "@releaseDomain",
+            "data/a_b-c",
+        ] {
             assert_eq!(check(path), Ok(()), "{path}");
         }
     }

@@ -51,17 +51,26 @@ impl<X: Xen> Transaction<X> {
     async fn start(client: &Client<X>) -> Result<Self, Error> {
         let answer = client.request(XS_TRANSACTION_START, 0, &[b"\0"]).await?;
         let text = answer.strip_suffix(&[0]).unwrap_or(&answer);
-        let number = core::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+        let number = core::str::from_utf8(text)
+            .ok()
+            .and_then(|text| text.parse().ok());
         match number {
             // 0 is "no transaction": everything would happen at once.
             None | Some(0) => Err(Error::BadValue),
-            Some(tx_id) => Ok(Self { client: client.clone(), tx_id, ended: false }),
+            Some(tx_id) => Ok(Self {
+                client: client.clone(),
+                tx_id,
+                ended: false,
+            }),
         }
     }
 
     async fn commit(mut self) -> Result<(), Error> {
         self.ended = true;
-        self.client.request(XS_TRANSACTION_END, self.tx_id, &[b"T\0"]).await.map(drop)
+        self.client
+            .request(XS_TRANSACTION_END, self.tx_id, &[b"T\0"])
+            .await
+            .map(drop)
     }
 
     /// See [`Client::read`].

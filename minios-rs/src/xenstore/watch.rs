@@ -104,7 +104,10 @@ impl<X: Xen> Watch<X> {
         // the same.
         self.paths(|paths| paths.push(path.into()));
         let token = self.token();
-        let added = self.client.request(XS_WATCH, 0, &[path.as_bytes(), b"\0", token.as_bytes()]).await;
+        let added = self
+            .client
+            .request(XS_WATCH, 0, &[path.as_bytes(), b"\0", token.as_bytes()])
+            .await;
         if added.is_err() {
             self.forget(path);
         }
@@ -114,7 +117,11 @@ impl<X: Xen> Watch<X> {
     /// Stops watching a node that was added.
     pub fn remove(&mut self, path: &str) {
         if self.forget(path) {
-            self.client.post(XS_UNWATCH, 0, &[path.as_bytes(), b"\0", self.token().as_bytes()]);
+            self.client.post(
+                XS_UNWATCH,
+                0,
+                &[path.as_bytes(), b"\0", self.token().as_bytes()],
+            );
         }
     }
 
@@ -145,7 +152,12 @@ impl<X: Xen> Watch<X> {
 
     fn paths<T: Default>(&self, with: impl FnOnce(&mut Vec<String>) -> T) -> T {
         let mut state = self.client.state.borrow_mut();
-        state.watches.streams.get_mut(&self.number).map(|stream| with(&mut stream.paths)).unwrap_or_default()
+        state
+            .watches
+            .streams
+            .get_mut(&self.number)
+            .map(|stream| with(&mut stream.paths))
+            .unwrap_or_default()
     }
 
     fn forget(&self, path: &str) -> bool {
@@ -164,8 +176,17 @@ impl<X: Xen> Watch<X> {
 impl<X: Xen> Drop for Watch<X> {
     fn drop(&mut self) {
         for path in self.paths(core::mem::take) {
-            self.client.post(XS_UNWATCH, 0, &[path.as_bytes(), b"\0", self.token().as_bytes()]);
+            self.client.post(
+                XS_UNWATCH,
+                0,
+                &[path.as_bytes(), b"\0", self.token().as_bytes()],
+            );
         }
-        self.client.state.borrow_mut().watches.streams.remove(&self.number);
+        self.client
+            .state
+            .borrow_mut()
+            .watches
+            .streams
+            .remove(&self.number);
     }
 }

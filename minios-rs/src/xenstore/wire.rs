@@ -26,7 +26,12 @@ pub(crate) fn encode(
     if len > XENSTORE_PAYLOAD_MAX {
         return Err(Error::TooLong);
     }
-    let header = Header { kind, req_id, tx_id, len: len as u32 };
+    let header = Header {
+        kind,
+        req_id,
+        tx_id,
+        len: len as u32,
+    };
     out.extend(header.as_bytes().iter().copied());
     for part in parts {
         out.extend(part.iter().copied());
@@ -70,7 +75,9 @@ impl Assembler {
     }
 
     fn header(&self) -> Option<Header> {
-        Header::read_from_prefix(&self.bytes).ok().map(|(header, _)| header)
+        Header::read_from_prefix(&self.bytes)
+            .ok()
+            .map(|(header, _)| header)
     }
 }
 
@@ -84,6 +91,10 @@ pub(crate) fn strings(payload: &[u8]) -> Result<Vec<String>, Error> {
     }
     let body = payload.strip_suffix(&[0]).ok_or(Error::Protocol)?;
     body.split(|byte| *byte == 0)
-        .map(|text| core::str::from_utf8(text).map(String::from).map_err(|_| Error::Protocol))
+        .map(|text| {
+            core::str::from_utf8(text)
+                .map(String::from)
+                .map_err(|_| Error::Protocol)
+        })
         .collect()
 }

@@ -59,7 +59,9 @@ pub const NETIF_RSP_NULL: i16 = 1;
 
 /// `struct netif_tx_request`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 pub struct TxRequest {
     /// The page.
     pub gref: u32,
@@ -76,7 +78,9 @@ const _: () = assert!(size_of::<TxRequest>() == 12 && offset_of!(TxRequest, size
 
 /// `struct netif_tx_response`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 pub struct TxResponse {
     /// The request's.
     pub id: u16,
@@ -87,7 +91,9 @@ const _: () = assert!(size_of::<TxResponse>() == 4 && offset_of!(TxResponse, sta
 
 /// `struct netif_rx_request`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 pub struct RxRequest {
     /// Echoed in the response.
     pub id: u16,
@@ -100,7 +106,9 @@ const _: () = assert!(size_of::<RxRequest>() == 8 && offset_of!(RxRequest, gref)
 
 /// `struct netif_rx_response`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 pub struct RxResponse {
     /// The request's.
     pub id: u16,
@@ -115,7 +123,9 @@ const _: () = assert!(size_of::<RxResponse>() == 8 && offset_of!(RxResponse, sta
 
 /// `struct netif_extra_info`, the GSO member of its union spelled out.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 pub struct ExtraInfo {
     /// `XEN_NETIF_EXTRA_TYPE_*`.
     pub kind: u8,
@@ -134,7 +144,9 @@ const _: () = assert!(size_of::<ExtraInfo>() == 8 && offset_of!(ExtraInfo, gso_t
 
 /// An extra info in a transmit ring, where slots have 12 bytes.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 pub struct TxExtraInfo {
     /// The extra info.
     pub info: ExtraInfo,

@@ -49,7 +49,9 @@ pub const XENSTORE_RING_SIZE: usize = 1024;
 
 /// `struct xsd_sockmsg`: what precedes every payload.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 pub struct Header {
     /// `XS_*`.
     pub kind: u32,

@@ -33,13 +33,15 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { rx_buffers: 256, tail_pages_max: 160 }
+        Self {
+            rx_buffers: 256,
+            tail_pages_max: 160,
+        }
     }
 }
 
 /// What the backend takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "as many independent nodes in xenstore")]
 pub struct Features {
     /// Frames of several slots (`feature-sg`).
     pub scatter_gather: bool,
@@ -151,7 +153,9 @@ impl<X: Xen> Front<X> {
         index: u32,
         config: Config,
     ) -> Result<(Self, Link<X>), Error> {
-        let mut device = Device::frontend(xenstore, "vif", index).await.map_err(Error::from)?;
+        let mut device = Device::frontend(xenstore, "vif", index)
+            .await
+            .map_err(Error::from)?;
         let connected = connect(xen, &mut device, config).await;
         match connected {
             Ok(front) => Ok((front, Link { device })),
@@ -164,7 +168,11 @@ impl<X: Xen> Front<X> {
     }
 }
 
-async fn connect<X: Xen>(xen: &X, device: &mut Device<X>, config: Config) -> Result<Front<X>, Error> {
+async fn connect<X: Xen>(
+    xen: &X,
+    device: &mut Device<X>,
+    config: Config,
+) -> Result<Front<X>, Error> {
     device.wait_for(&[XenbusState::INIT_WAIT]).await?;
     let xenstore = device.xenstore().clone();
     let offers = async |feature: &str| -> Result<bool, Error> {
@@ -180,8 +188,14 @@ async fn connect<X: Xen>(xen: &X, device: &mut Device<X>, config: Config) -> Res
         gso_tcpv6: offers("feature-gso-tcpv6").await?,
         ipv6_checksum: offers("feature-ipv6-csum-offload").await?,
     };
-    let mac = xenstore.read_text(&format!("{}/mac", device.node())).await?.parse()?;
-    let mtu = xenstore.read_number_if_any(&format!("{}/mtu", device.node())).await.unwrap_or(None);
+    let mac = xenstore
+        .read_text(&format!("{}/mac", device.node()))
+        .await?
+        .parse()?;
+    let mtu = xenstore
+        .read_number_if_any(&format!("{}/mtu", device.node()))
+        .await
+        .unwrap_or(None);
     let mtu = mtu.filter(|mtu| *mtu >= MTU_MIN).unwrap_or(MTU_DEFAULT);
 
     let mut front = allocate(xen, device.other_id(), config, mac, mtu, features)?;

@@ -184,7 +184,11 @@ impl<X: Xen> Front<X> {
     /// What happened so far.
     pub fn counters(&self) -> Counters {
         let in_quarantine = self.transmitter.in_quarantine();
-        Counters { in_quarantine, tail_pages: self.transmitter.tail_pages(), ..self.counters }
+        Counters {
+            in_quarantine,
+            tail_pages: self.transmitter.tail_pages(),
+            ..self.counters
+        }
     }
 
     /// Where the backend's events come in; `None` once released.

@@ -4,9 +4,9 @@
 
 use super::{Breach, Counters};
 use crate::abi::io::netif::{
-    ExtraInfo, NETRXF_CSUM_BLANK, NETRXF_DATA_VALIDATED, NETRXF_EXTRA_INFO, NETRXF_GSO_PREFIX, NETRXF_MORE_DATA,
-    RxRequest, RxResponse, XEN_NETIF_EXTRA_FLAG_MORE, XEN_NETIF_EXTRA_TYPE_GSO, XEN_NETIF_EXTRA_TYPE_MAX,
-    XEN_NETIF_GSO_TYPE_TCPV4, XEN_NETIF_GSO_TYPE_TCPV6,
+    ExtraInfo, NETRXF_CSUM_BLANK, NETRXF_DATA_VALIDATED, NETRXF_EXTRA_INFO, NETRXF_GSO_PREFIX,
+    NETRXF_MORE_DATA, RxRequest, RxResponse, XEN_NETIF_EXTRA_FLAG_MORE, XEN_NETIF_EXTRA_TYPE_GSO,
+    XEN_NETIF_EXTRA_TYPE_MAX, XEN_NETIF_GSO_TYPE_TCPV4, XEN_NETIF_GSO_TYPE_TCPV6,
 };
 use crate::net::frame::{FRAME_SLOTS_MAX, FrontId, Received, RxBuffer, Slice};
 use crate::net::{Checksum, ETHERNET_HEADER, Gso, GsoKind};
@@ -57,13 +57,21 @@ pub(super) struct Receiver<X: Xen> {
 }
 
 impl<X: Xen> Receiver<X> {
-    pub(super) fn new(xen: &X, backend: DomId, id: FrontId, buffers: u16) -> Result<Self, ResourceError> {
+    pub(super) fn new(
+        xen: &X,
+        backend: DomId,
+        id: FrontId,
+        buffers: u16,
+    ) -> Result<Self, ResourceError> {
         const { assert!(Ring::<X>::ENTRIES as usize == RING_ENTRIES) };
         let ring_page = Granted::allocate(xen, backend, Access::ReadWrite)?;
         let mut all = Vec::with_capacity(usize::from(buffers));
         for _ in 0..buffers {
             let granted = Granted::allocate(xen, backend, Access::ReadWrite)?;
-            all.push(Buffer { granted, place: Place::Free });
+            all.push(Buffer {
+                granted,
+                place: Place::Free,
+            });
         }
         Ok(Self {
             id,
@@ -89,7 +97,11 @@ impl<X: Xen> Receiver<X> {
         {
             let slot = self.ring.next_slot();
             let buffer = &mut self.buffers[usize::from(index)];
-            let request = RxRequest { id: slot, pad: 0, gref: buffer.granted.reference().0 };
+            let request = RxRequest {
+                id: slot,
+                pad: 0,
+                gref: buffer.granted.reference().0,
+            };
             // There is room: it was asked for above.
             let _ = self.ring.push(&request);
             buffer.place = Place::Posted;
@@ -114,10 +126,16 @@ impl<X: Xen> Receiver<X> {
 
     /// The next frame that is right. Wrong ones are counted and dropped; no more are than the ring
     /// has entries.
-    pub(super) fn receive(&mut self, counters: &mut Counters) -> Result<Option<Received<X::Page>>, Breach> {
+    pub(super) fn receive(
+        &mut self,
+        counters: &mut Counters,
+    ) -> Result<Option<Received<X::Page>>, Breach> {
         self.incomplete = 0;
         for _ in 0..RING_ENTRIES {
-            let available = self.ring.available().map_err(|Corrupt| Breach::ReceiveIndex)?;
+            let available = self
+                .ring
+                .available()
+                .map_err(|Corrupt| Breach::ReceiveIndex)?;
             if available == 0 {
                 return Ok(None);
             }
@@ -135,7 +153,7 @@ impl<X: Xen> Receiver<X> {
                 return Ok(None);
             }
             if whole && let Ok(parsed) = parser.verdict() {
-                return Ok(Some(self.take(count, &parsed, counters)));
+                return Ok(Some(self.take(count, parsed, counters)));
             }
             self.drop_responses(count);
             if whole {
@@ -165,9 +183,18 @@ impl<X: Xen> Receiver<X> {
                     let buffer = &mut self.buffers[usize::from(index)];
                     buffer.place = Place::Lent;
                     let page = buffer.granted.page().clone();
-                    let buffer = RxBuffer { owner: self.id, backend: self.backend, index, page };
+                    let buffer = RxBuffer {
+                        owner: self.id,
+                        backend: self.backend,
+                        index,
+                        page,
+                    };
                     // As many as the parser kept, and it keeps no more than fit.
-                    let _ = frame.slots.push(Slice { buffer, offset: part.offset, len: part.len });
+                    let _ = frame.slots.push(Slice {
+                        buffer,
+                        offset: part.offset,
+                        len: part.len,
+                    });
                 }
                 // Under an extra info lies a buffer that was not filled.
                 None => self.free_buffer(index),
@@ -198,7 +225,10 @@ impl<X: Xen> Receiver<X> {
         let mut kept = Vec::new();
         for buffer in self.buffers.drain(..) {
             if let Err(granted) = buffer.granted.end() {
-                kept.push(Buffer { granted, place: Place::Free });
+                kept.push(Buffer {
+                    granted,
+                    place: Place::Free,
+                });
             }
         }
         self.buffers = kept;
@@ -245,7 +275,11 @@ struct Parser {
 impl Parser {
     /// Takes a copy of the response in `ring_slot`, and says whether the frame ends with it.
     fn step(&mut self, response: RxResponse, ring_slot: u16) -> bool {
-        if self.extra { self.step_extra(response) } else { self.step_data(response, ring_slot) }
+        if self.extra {
+            self.step_extra(response);
+        } else {
+            self.step_data(response, ring_slot);
+        }
         !self.extra && !self.more
     }
 
@@ -273,13 +307,23 @@ impl Parser {
             return;
         }
         self.len = self.len.saturating_add(u32::from(len));
-        if self.slots.push(Part { ring_slot, offset: response.offset, len }).is_err() {
+        if self
+            .slots
+            .push(Part {
+                ring_slot,
+                offset: response.offset,
+                len,
+            })
+            .is_err()
+        {
             self.fail(Fault::TooManySlots);
         }
     }
 
     fn step_extra(&mut self, response: RxResponse) {
-        let Ok(info) = ExtraInfo::read_from_bytes(response.as_bytes()) else { return };
+        let Ok(info) = ExtraInfo::read_from_bytes(response.as_bytes()) else {
+            return;
+        };
         self.extra = info.flags & XEN_NETIF_EXTRA_FLAG_MORE != 0;
         self.extras = self.extras.saturating_add(1);
         if self.extras > EXTRAS_MAX || info.kind == 0 || info.kind >= XEN_NETIF_EXTRA_TYPE_MAX {
@@ -296,7 +340,10 @@ impl Parser {
         if info.gso_size == 0 || self.gso.is_some() {
             self.fail(Fault::Extra);
         }
-        self.gso = Some(Gso { kind, size: info.gso_size });
+        self.gso = Some(Gso {
+            kind,
+            size: info.gso_size,
+        });
     }
 
     /// The first fault is the one that counts.

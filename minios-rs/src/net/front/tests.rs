@@ -13,6 +13,7 @@ use alloc::vec::Vec;
 use core::future::Future;
 use core::task::{Context, Poll, Waker};
 use proptest::prelude::*;
+use zerocopy::{FromBytes, IntoBytes};
 
 const GUEST: DomId = DomId(7);
 const HOST: DomId = DomId(0);
@@ -36,14 +37,23 @@ impl Lab {
             Netback::announce(&world, *backend, GUEST, index as u32, &OFFERS)
         };
         let backs = backends.iter().enumerate().map(announce).collect();
-        Self { world, guest, store, backs, before }
+        Self {
+            world,
+            guest,
+            store,
+            backs,
+            before,
+        }
     }
 
     /// Runs a future to its end; `None` if it has not ended after many turns.
     fn try_run<T>(&mut self, future: impl Future<Output = T>) -> Option<T> {
         let mut future = Box::pin(future);
         for _ in 0..500 {
-            if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            if let Poll::Ready(value) = future
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()))
+            {
                 return Some(value);
             }
             self.turn();
@@ -64,7 +74,8 @@ impl Lab {
 
     fn connect(&mut self, index: u32) -> (Front<Domain>, Link<Domain>) {
         let (guest, store) = (self.guest.clone(), self.store.clone());
-        self.run(async move { Front::connect(&guest, &store, index, Config::default()).await }).expect("it connects")
+        self.run(async move { Front::connect(&guest, &store, index, Config::default()).await })
+            .expect("it connects")
     }
 
     /// Backend-initiated end, as an unplug is; then everything must be back.
@@ -98,7 +109,9 @@ fn one() -> (Lab, Front<Domain>, Link<Domain>) {
 }
 
 fn bytes(len: usize, seed: u8) -> Vec<u8> {
-    (0..len).map(|at| (at as u8).wrapping_mul(31).wrapping_add(seed)).collect()
+    (0..len)
+        .map(|at| (at as u8).wrapping_mul(31).wrapping_add(seed))
+        .collect()
 }
 
 fn whole(frame: &Received<Page>) -> Vec<u8> {
@@ -120,8 +133,14 @@ fn gso_info(size: u16) -> ExtraInfo {
     }
 }
 
-const BLANK: Offload = Offload { checksum: Checksum::Blank, gso: None };
-const PLAIN: Offload = Offload { checksum: Checksum::Unknown, gso: None };
+const BLANK: Offload = Offload {
+    checksum: Checksum::Blank,
+    gso: None,
+};
+const PLAIN: Offload = Offload {
+    checksum: Checksum::Unknown,
+    gso: None,
+};
 
 #[test]
 fn a_vif_connects_and_leaves_nothing_behind() {
@@ -129,7 +148,12 @@ fn a_vif_connects_and_leaves_nothing_behind() {
     assert_eq!(front.mac().0, [0, 0x16, 0x3e, 0, 0, 0]);
     assert_eq!((front.mtu(), front.backend()), (1500, HOST));
     assert!(front.features().scatter_gather && front.features().gso_tcpv4);
-    assert_eq!(lab.world.node(&(alloc::format!("{}/state", lab.backs[0].node()))).as_deref(), Some("4"));
+    assert_eq!(
+        lab.world
+            .node(&(alloc::format!("{}/state", lab.backs[0].node())))
+            .as_deref(),
+        Some("4")
+    );
     lab.end(vec![(front, link)]);
 }
 
@@ -140,17 +164,28 @@ fn frames_go_both_ways() {
     assert!(lab.backs[0].deliver(&[&frame], 64, NETRXF_DATA_VALIDATED, &[]));
     let received = front.receive().expect("a frame came");
     assert_eq!(whole(&received), frame);
-    assert_eq!((received.checksum, received.gso, received.slots.len()), (Checksum::Validated, None, 1));
+    assert_eq!(
+        (received.checksum, received.gso, received.slots.len()),
+        (Checksum::Validated, None, 1)
+    );
     front.recycle_frame(received);
     assert!(front.receive().is_none());
 
-    front.transmit(&frame, &mut heapless::Vec::new(), BLANK).unwrap();
+    front
+        .transmit(&frame, &mut heapless::Vec::new(), BLANK)
+        .unwrap();
     assert!(lab.backs[0].receive().is_empty(), "not before the flush");
     front.flush();
     let sent = lab.backs[0].receive();
     assert_eq!(sent.len(), 1);
-    assert_eq!((&sent[0].bytes, sent[0].flags), (&frame, NETTXF_CSUM_BLANK | NETTXF_DATA_VALIDATED));
-    assert!(front.completed().is_none(), "a header is nobody else's page");
+    assert_eq!(
+        (&sent[0].bytes, sent[0].flags),
+        (&frame, NETTXF_CSUM_BLANK | NETTXF_DATA_VALIDATED)
+    );
+    assert!(
+        front.completed().is_none(),
+        "a header is nobody else's page"
+    );
     lab.end(vec![(front, link)]);
 }
 
@@ -164,7 +199,10 @@ fn frames_of_our_own_may_fill_a_page() {
         assert_eq!(lab.backs[0].receive()[0].bytes, frame);
         assert!(front.completed().is_none());
     }
-    assert_eq!(front.transmit_bytes(&bytes(4097, 0), PLAIN), Err(TransmitError::Size));
+    assert_eq!(
+        front.transmit_bytes(&bytes(4097, 0), PLAIN),
+        Err(TransmitError::Size)
+    );
     lab.end(vec![(front, link)]);
 }
 
@@ -176,14 +214,28 @@ fn a_gso_frame_of_64_kib_is_received_with_its_extra_info_and_forwarded_untouched
     let payload = bytes(65_000, 9);
     let parts: Vec<&[u8]> = payload.chunks(4096).collect();
     assert_eq!(parts.len(), 16);
-    assert!(lab.backs[0].deliver(&parts, 0, NETRXF_CSUM_BLANK | NETRXF_DATA_VALIDATED, &[gso_info(1448)]));
+    assert!(lab.backs[0].deliver(
+        &parts,
+        0,
+        NETRXF_CSUM_BLANK | NETRXF_DATA_VALIDATED,
+        &[gso_info(1448)]
+    ));
     let received = inside.receive().expect("a frame came");
-    assert_eq!(received.gso, Some(Gso { kind: GsoKind::TcpV4, size: 1448 }));
+    assert_eq!(
+        received.gso,
+        Some(Gso {
+            kind: GsoKind::TcpV4,
+            size: 1448
+        })
+    );
     assert_eq!((received.checksum, received.len), (Checksum::Blank, 65_000));
     assert_eq!(whole(&received), payload);
 
     // The first 66 bytes are rewritten and sent from a header slice of our own.
-    let offload = Offload { checksum: received.checksum, gso: received.gso };
+    let offload = Offload {
+        checksum: received.checksum,
+        gso: received.gso,
+    };
     let mut tail = tail_of(received);
     tail[0].advance(66);
     let head = bytes(66, 200);
@@ -206,7 +258,12 @@ fn a_gso_frame_of_64_kib_is_received_with_its_extra_info_and_forwarded_untouched
 }
 
 /// Sends one frame of two slots from backend 0 to front 1 and returns the request of its payload.
-fn forward(lab: &mut Lab, from: &mut Front<Domain>, to: &mut Front<Domain>, seed: u8) -> Vec<Frame> {
+fn forward(
+    lab: &mut Lab,
+    from: &mut Front<Domain>,
+    to: &mut Front<Domain>,
+    seed: u8,
+) -> Vec<Frame> {
     let (head, payload) = (bytes(100, seed), bytes(1000, seed));
     let to_back = lab.backs.len() - 1;
     assert!(lab.backs[0].deliver(&[&head, &payload], 0, 0, &[]));
@@ -236,18 +293,30 @@ fn a_backend_sees_only_the_bytes_that_were_sent_to_it() {
     assert!(lab.backs[0].deliver(&[&[1; 60], &[0xaa; 500]], 300, 0, &[]));
     let mut frame = inside.receive().expect("a frame came");
     let mut tail = heapless::Vec::new();
-    tail.push(frame.slots.pop().expect("two slots")).expect("there is room");
-    outside.transmit(&[1; 60], &mut tail, PLAIN).expect("it is sent");
+    tail.push(frame.slots.pop().expect("two slots"))
+        .expect("there is room");
+    outside
+        .transmit(&[1; 60], &mut tail, PLAIN)
+        .expect("it is sent");
     inside.recycle_frame(frame);
     outside.flush();
     let sent = lab.backs[1].receive();
     // It reads all that is granted to it, as one who guesses would.
     for reference in lab.backs[1].domain().readable_grants(GUEST) {
         let mut page = [0; 4096];
-        lab.backs[1].domain().copy_from(GUEST, reference, 0, &mut page).expect("it is granted");
-        assert!(!page.windows(16).any(|part| part == [0x55; 16]), "a secret in {reference:?}");
+        lab.backs[1]
+            .domain()
+            .copy_from(GUEST, reference, 0, &mut page)
+            .expect("it is granted");
+        assert!(
+            !page.windows(16).any(|part| part == [0x55; 16]),
+            "a secret in {reference:?}"
+        );
         if reference.0 == sent[0].requests[1].gref {
-            assert!(page[..300].iter().all(|byte| *byte == 0) && page[800..].iter().all(|byte| *byte == 0));
+            assert!(
+                page[..300].iter().all(|byte| *byte == 0)
+                    && page[800..].iter().all(|byte| *byte == 0)
+            );
             assert!(page[300..800].iter().all(|byte| *byte == 0xaa));
         }
     }
@@ -268,11 +337,16 @@ fn between_vifs_of_one_backend_nothing_is_zeroed() {
     let frame = inside.receive().expect("a frame came");
     let mut tail = tail_of(frame);
     tail[0].advance(4000);
-    outside.transmit(&[1; 60], &mut tail, PLAIN).expect("it is sent");
+    outside
+        .transmit(&[1; 60], &mut tail, PLAIN)
+        .expect("it is sent");
     outside.flush();
     let sent = lab.backs[1].receive();
     let mut page = [0; 4096];
-    lab.backs[1].map(sent[0].requests[1].gref).expect("granted").read(0, &mut page);
+    lab.backs[1]
+        .map(sent[0].requests[1].gref)
+        .expect("granted")
+        .read(0, &mut page);
     assert_eq!(page, [7; 4096]);
     lab.backs[1].answer_all();
     inside.recycle(outside.completed().expect("answered"));
@@ -289,7 +363,13 @@ fn a_page_still_mapped_after_its_answer_is_kept_in_quarantine() {
     let mapping = lab.backs[1].map(sent[0].requests[1].gref).expect("granted");
     lab.backs[1].answer_all();
     assert!(outside.completed().is_none());
-    assert_eq!((outside.counters().quarantined, outside.counters().in_quarantine), (1, 1));
+    assert_eq!(
+        (
+            outside.counters().quarantined,
+            outside.counters().in_quarantine
+        ),
+        (1, 1)
+    );
     (0..100).for_each(|_| outside.flush());
     assert!(outside.completed().is_none());
     assert_eq!(outside.counters().quarantined, 1, "counted once");
@@ -308,7 +388,10 @@ fn a_backend_that_never_answers_takes_a_bounded_number_of_pages() {
     lab.backs[1].hold_answers = true;
     let mut refused = 0;
     for _ in 0..1000 {
-        assert!(lab.backs[0].deliver(&[&[1; 200]], 0, 0, &[]), "receiving goes on");
+        assert!(
+            lab.backs[0].deliver(&[&[1; 200]], 0, 0, &[]),
+            "receiving goes on"
+        );
         let mut tail = tail_of(inside.receive().expect("receiving goes on"));
         tail[0].advance(100);
         if outside.transmit(&[1; 100], &mut tail, PLAIN).is_err() {
@@ -336,15 +419,25 @@ fn a_batch_costs_one_notification_and_none_while_the_backend_looks() {
     let (mut lab, mut front, link) = one();
     let before = lab.backs[0].events_received();
     for _ in 0..64 {
-        front.transmit(&[1; 60], &mut heapless::Vec::new(), PLAIN).unwrap();
+        front
+            .transmit(&[1; 60], &mut heapless::Vec::new(), PLAIN)
+            .unwrap();
     }
     front.flush();
     assert_eq!(lab.backs[0].events_received(), before + 1);
-    front.transmit(&[1; 60], &mut heapless::Vec::new(), PLAIN).unwrap();
+    front
+        .transmit(&[1; 60], &mut heapless::Vec::new(), PLAIN)
+        .unwrap();
     front.flush();
-    assert_eq!(lab.backs[0].events_received(), before + 1, "it has not asked again");
+    assert_eq!(
+        lab.backs[0].events_received(),
+        before + 1,
+        "it has not asked again"
+    );
     assert_eq!(lab.backs[0].receive().len(), 65);
-    front.transmit(&[1; 60], &mut heapless::Vec::new(), PLAIN).unwrap();
+    front
+        .transmit(&[1; 60], &mut heapless::Vec::new(), PLAIN)
+        .unwrap();
     front.flush();
     assert_eq!(lab.backs[0].events_received(), before + 2);
     lab.end(vec![(front, link)]);
@@ -370,7 +463,11 @@ fn the_backend_is_asked_for_an_event_before_sleeping_only() {
 #[test]
 fn a_frame_whose_end_has_not_come_is_neither_taken_nor_a_reason_to_spin() {
     let (mut lab, mut front, link) = one();
-    let part = RxResponse { flags: NETRXF_MORE_DATA, status: 100, ..RxResponse::default() };
+    let part = RxResponse {
+        flags: NETRXF_MORE_DATA,
+        status: 100,
+        ..RxResponse::default()
+    };
     lab.backs[0].respond(&[(None, part)]);
     assert!(front.receive().is_none());
     assert_eq!(front.park(), Pending::Nothing);
@@ -387,68 +484,116 @@ fn a_frame_whose_end_has_not_come_is_neither_taken_nor_a_reason_to_spin() {
 #[test]
 fn lies_about_a_frame_cost_the_frame_and_are_counted_by_reason() {
     let (mut lab, mut front, link) = one();
-    let ok = RxResponse { status: 100, ..RxResponse::default() };
-    let more = RxResponse { flags: NETRXF_MORE_DATA, ..ok };
-    let extra = |kind, flags| {
-        let info = ExtraInfo { kind, flags, ..gso_info(1448) };
-        zerocopy::FromBytes::read_from_bytes(zerocopy::IntoBytes::as_bytes(&info)).expect("same size")
-    };
-    let with_extra = RxResponse { flags: NETRXF_EXTRA_INFO | NETRXF_CSUM_BLANK, ..ok };
+    type Raw = (Option<u16>, RxResponse);
     type Count = fn(Counters) -> u64;
-    let overlong: Vec<_> = core::iter::repeat_n(more, 60).chain([ok]).collect();
-    let extras: Vec<_> = [with_extra].into_iter().chain((0..40).map(|_| extra(4, 1))).chain([extra(4, 0)]).collect();
-    let lies: Vec<(Vec<RxResponse>, Count)> = vec![
-        (vec![RxResponse { status: -1, ..ok }], |c| c.dropped_error),
-        (vec![RxResponse { status: i16::MIN, ..ok }], |c| c.dropped_error),
-        (vec![more, RxResponse { status: -2, ..ok }], |c| c.dropped_error),
-        (vec![RxResponse { status: 0, ..ok }], |c| c.dropped_malformed),
-        (vec![RxResponse { offset: 4000, ..ok }], |c| c.dropped_malformed),
-        (vec![RxResponse { offset: u16::MAX, status: i16::MAX, ..ok }], |c| c.dropped_malformed),
-        (vec![RxResponse { flags: NETRXF_GSO_PREFIX, ..ok }], |c| c.dropped_malformed),
+    let ok: Raw = (
+        None,
+        RxResponse {
+            status: 100,
+            ..RxResponse::default()
+        },
+    );
+    let with = |flags, offset, status| -> Raw {
+        (
+            None,
+            RxResponse {
+                flags,
+                offset,
+                status,
+                id: 0,
+            },
+        )
+    };
+    // An extra info lies over the id.
+    let extra = |kind, flags| -> Raw {
+        let info = ExtraInfo {
+            kind,
+            flags,
+            ..gso_info(1448)
+        };
+        let raw: RxResponse = FromBytes::read_from_bytes(info.as_bytes()).expect("same size");
+        (Some(raw.id), raw)
+    };
+    let more = with(NETRXF_MORE_DATA, 0, 100);
+    let with_extra = with(NETRXF_EXTRA_INFO | NETRXF_CSUM_BLANK, 0, 100);
+    let overlong: Vec<Raw> = core::iter::repeat_n(more, 60).chain([ok]).collect();
+    let extras: Vec<Raw> = [with_extra]
+        .into_iter()
+        .chain((0..40).map(|_| extra(4, 1)))
+        .chain([extra(4, 0)])
+        .collect();
+    let lies: Vec<(Vec<Raw>, Count)> = vec![
+        (vec![with(0, 0, -1)], |c| c.dropped_error),
+        (vec![with(0, 0, i16::MIN)], |c| c.dropped_error),
+        (vec![more, with(0, 0, -2)], |c| c.dropped_error),
+        (vec![with(0, 0, 0)], |c| c.dropped_malformed),
+        (vec![with(0, 4000, 100)], |c| c.dropped_malformed),
+        (vec![with(0, u16::MAX, i16::MAX)], |c| c.dropped_malformed),
+        (vec![with(NETRXF_GSO_PREFIX, 0, 100)], |c| {
+            c.dropped_malformed
+        }),
         (vec![more, with_extra], |c| c.dropped_malformed),
-        (vec![RxResponse { status: 13, ..ok }], |c| c.dropped_runt),
+        (vec![with(0, 0, 13)], |c| c.dropped_runt),
         (vec![with_extra, extra(0, 0)], |c| c.dropped_extra),
         (vec![with_extra, extra(5, 0)], |c| c.dropped_extra),
-        (vec![with_extra, extra(1, 1), extra(1, 0)], |c| c.dropped_extra),
-        (vec![RxResponse { flags: NETRXF_EXTRA_INFO, ..ok }, extra(1, 0)], |c| c.dropped_malformed),
+        (vec![with_extra, extra(1, 1), extra(1, 0)], |c| {
+            c.dropped_extra
+        }),
+        (vec![with(NETRXF_EXTRA_INFO, 0, 100), extra(1, 0)], |c| {
+            c.dropped_malformed
+        }),
+        (vec![(Some(9999), ok.1)], |c| c.dropped_id),
         (overlong, |c| c.dropped_slots),
         (extras, |c| c.dropped_extra),
     ];
-    for (number, (responses, count)) in lies.iter().enumerate() {
+    for (number, (raw, count)) in lies.iter().enumerate() {
         let before = count(front.counters());
-        let raw: Vec<_> = responses.iter().map(|response| (None, *response)).collect();
         // In two bursts, so that a frame's end may come after its start was looked at.
         let half = raw.len() / 2;
         assert_eq!(lab.backs[0].respond(&raw[..half]), half);
         assert!(front.receive().is_none());
         assert_eq!(lab.backs[0].respond(&raw[half..]), raw.len() - half);
         assert!(front.receive().is_none(), "lie {number}");
-        assert_eq!(count(front.counters()), before + 1, "lie {number}: {:?}", front.counters());
+        assert_eq!(
+            count(front.counters()),
+            before + 1,
+            "lie {number}: {:?}",
+            front.counters()
+        );
         assert_eq!(front.state(), State::Open);
         front.flush();
-        assert_eq!(lab.backs[0].posted(), 256, "lie {number}: every buffer is posted again");
+        assert_eq!(
+            lab.backs[0].posted(),
+            256,
+            "lie {number}: every buffer is posted again"
+        );
         assert!(lab.backs[0].deliver(&[&[1; 60]], 0, 0, &[]));
-        let frame = front.receive().expect("the next frame starts where it should");
+        let frame = front
+            .receive()
+            .expect("the next frame starts where it should");
         assert_eq!(frame.len, 60);
         front.recycle_frame(frame);
         front.flush();
     }
-    lab.backs[0].respond(&[(Some(9999), ok)]);
-    assert!(front.receive().is_none());
-    assert_eq!(front.counters().dropped_id, 1);
     lab.end(vec![(front, link)]);
 }
 
 #[test]
 fn impossible_ring_indices_break_the_interface_and_nothing_else() {
-    for (which, breach) in [(Which::Rx, Breach::ReceiveIndex), (Which::Tx, Breach::TransmitIndex)] {
+    for (which, breach) in [
+        (Which::Rx, Breach::ReceiveIndex),
+        (Which::Tx, Breach::TransmitIndex),
+    ] {
         for lie in [257, 1 << 31, u32::MAX] {
             let (mut lab, mut front, link) = one();
             lab.backs[0].poke(which, RSP_PROD, lie);
             assert!(front.receive().is_none());
             assert!(front.completed().is_none());
             assert_eq!(front.state(), State::Broken(breach));
-            assert_eq!(front.transmit(&[1; 60], &mut heapless::Vec::new(), PLAIN), Err(TransmitError::NotOpen));
+            assert_eq!(
+                front.transmit(&[1; 60], &mut heapless::Vec::new(), PLAIN),
+                Err(TransmitError::NotOpen)
+            );
             front.flush();
             assert_eq!(front.park(), Pending::Nothing);
             lab.end(vec![(front, link)]);
@@ -461,12 +606,18 @@ fn answers_to_what_was_not_asked_break_the_interface() {
     for (id, status) in [(256, 0), (u16::MAX, 0), (5, 0), (0, NETIF_RSP_NULL)] {
         let (mut lab, mut front, link) = one();
         lab.backs[0].hold_answers = true;
-        front.transmit(&[1; 60], &mut heapless::Vec::new(), PLAIN).unwrap();
+        front
+            .transmit(&[1; 60], &mut heapless::Vec::new(), PLAIN)
+            .unwrap();
         front.flush();
         assert_eq!(lab.backs[0].receive()[0].requests[0].id, 0);
         lab.backs[0].answer(id, status);
         assert!(front.completed().is_none());
-        assert_eq!(front.state(), State::Broken(Breach::WildResponse), "{id} {status}");
+        assert_eq!(
+            front.state(),
+            State::Broken(Breach::WildResponse),
+            "{id} {status}"
+        );
         lab.end(vec![(front, link)]);
     }
 }
@@ -491,18 +642,40 @@ fn an_error_as_answer_is_counted_and_gives_the_page_back() {
 fn what_cannot_be_sent_is_refused_and_stays_the_callers() {
     let (mut lab, mut front, link) = one();
     let mut none = heapless::Vec::new();
-    let gso = Some(Gso { kind: GsoKind::TcpV4, size: 1448 });
-    assert_eq!(front.transmit(&[1; 13], &mut none, PLAIN), Err(TransmitError::Size));
-    assert_eq!(front.transmit(&[1; 513], &mut none, PLAIN), Err(TransmitError::Size));
-    let unblank = Offload { checksum: Checksum::Validated, gso };
-    assert_eq!(front.transmit(&[1; 60], &mut none, unblank), Err(TransmitError::Invalid));
+    let gso = Some(Gso {
+        kind: GsoKind::TcpV4,
+        size: 1448,
+    });
+    assert_eq!(
+        front.transmit(&[1; 13], &mut none, PLAIN),
+        Err(TransmitError::Size)
+    );
+    assert_eq!(
+        front.transmit(&[1; 513], &mut none, PLAIN),
+        Err(TransmitError::Size)
+    );
+    let unblank = Offload {
+        checksum: Checksum::Validated,
+        gso,
+    };
+    assert_eq!(
+        front.transmit(&[1; 60], &mut none, unblank),
+        Err(TransmitError::Invalid)
+    );
     assert!(lab.backs[0].deliver(&[&[1; 4096][..]; 17], 0, 0, &[]));
     let mut tail = tail_of(front.receive().expect("a frame came"));
-    assert_eq!(front.transmit(&[1; 60], &mut tail, PLAIN), Err(TransmitError::Size), "more than a u16 says");
+    assert_eq!(
+        front.transmit(&[1; 60], &mut tail, PLAIN),
+        Err(TransmitError::Size),
+        "more than a u16 says"
+    );
     assert_eq!(tail.len(), 17);
     tail[0].offset = 1;
     tail.truncate(1);
-    assert_eq!(front.transmit(&[1; 60], &mut tail, PLAIN), Err(TransmitError::Invalid));
+    assert_eq!(
+        front.transmit(&[1; 60], &mut tail, PLAIN),
+        Err(TransmitError::Invalid)
+    );
     tail[0].offset = 0;
     front.transmit(&[1; 60], &mut tail, PLAIN).unwrap();
     front.flush();
@@ -513,16 +686,34 @@ fn what_cannot_be_sent_is_refused_and_stays_the_callers() {
 #[test]
 fn a_backend_without_scatter_gather_gets_frames_of_one_slot_only() {
     let mut lab = Lab::new(&[]);
-    lab.backs.push(Netback::announce(&lab.world, HOST, GUEST, 0, &["feature-rx-copy"]));
+    lab.backs.push(Netback::announce(
+        &lab.world,
+        HOST,
+        GUEST,
+        0,
+        &["feature-rx-copy"],
+    ));
     let (mut front, link) = lab.connect(0);
-    let gso = Some(Gso { kind: GsoKind::TcpV4, size: 1448 });
+    let gso = Some(Gso {
+        kind: GsoKind::TcpV4,
+        size: 1448,
+    });
     let mut none = heapless::Vec::new();
-    let offload = Offload { checksum: Checksum::Blank, gso };
-    assert_eq!(front.transmit(&[1; 60], &mut none, offload), Err(TransmitError::NotOffered));
+    let offload = Offload {
+        checksum: Checksum::Blank,
+        gso,
+    };
+    assert_eq!(
+        front.transmit(&[1; 60], &mut none, offload),
+        Err(TransmitError::NotOffered)
+    );
     assert!(lab.backs[0].deliver(&[&[1; 100]], 0, 0, &[]));
     let frame = front.receive().expect("a frame came");
     let mut tail = tail_of(frame);
-    assert_eq!(front.transmit(&[1; 60], &mut tail, PLAIN), Err(TransmitError::NotOffered));
+    assert_eq!(
+        front.transmit(&[1; 60], &mut tail, PLAIN),
+        Err(TransmitError::NotOffered)
+    );
     for slice in tail {
         front.recycle(slice.buffer);
     }
@@ -537,7 +728,10 @@ fn a_full_grant_table_refuses_the_frame_and_loses_no_page() {
     assert!(lab.backs[0].deliver(&[&[1; 4000][..]; 10], 0, 0, &[]));
     let mut tail = tail_of(inside.receive().expect("a frame came"));
     lab.guest.limit_grants(lab.guest.usage().grants + 4);
-    assert_eq!(outside.transmit(&[1; 60], &mut tail, PLAIN), Err(TransmitError::NoGrant));
+    assert_eq!(
+        outside.transmit(&[1; 60], &mut tail, PLAIN),
+        Err(TransmitError::NoGrant)
+    );
     assert_eq!(tail.len(), 6);
     assert_eq!(tail[0].offset, 0);
     let mut back = tail.len();
@@ -576,7 +770,11 @@ fn a_backend_that_vanishes_under_load_leaves_nothing_behind() {
     assert_eq!(outside.release(), Ok(()));
     drop((outside, outside_link));
     inside.flush();
-    assert_eq!(lab.backs[0].posted(), 256, "every buffer is back in its ring");
+    assert_eq!(
+        lab.backs[0].posted(),
+        256,
+        "every buffer is back in its ring"
+    );
     lab.backs.truncate(1);
     lab.end(vec![(inside, inside_link)]);
 }
@@ -595,7 +793,10 @@ fn a_front_that_ends_while_its_pages_are_lent_keeps_them_until_they_are_back() {
     drop((inside, inside_link));
     let mut payload = [0; 1000];
     let request = sent[0].requests[1];
-    lab.backs[1].map(request.gref).expect("still granted").read(usize::from(request.offset), &mut payload);
+    lab.backs[1]
+        .map(request.gref)
+        .expect("still granted")
+        .read(usize::from(request.offset), &mut payload);
     assert_eq!(payload[..], bytes(1000, 5));
     lab.backs[1].answer_all();
     let orphan = outside.completed().expect("answered");
@@ -623,27 +824,53 @@ fn a_frontend_that_gives_up_says_why() {
     let (mut lab, front, link) = one();
     lab.run(link.fatal("the ring is impossible")).unwrap();
     let place = "/local/domain/7/error/device/vif/0/error";
-    assert_eq!(lab.world.node(place).as_deref(), Some("22 the ring is impossible"));
+    assert_eq!(
+        lab.world.node(place).as_deref(),
+        Some("22 the ring is impossible")
+    );
     lab.turn();
-    assert_eq!(lab.world.node(&alloc::format!("{}/state", lab.backs[0].node())).as_deref(), Some("5"));
+    assert_eq!(
+        lab.world
+            .node(&alloc::format!("{}/state", lab.backs[0].node()))
+            .as_deref(),
+        Some("5")
+    );
     lab.end(vec![(front, link)]);
 }
 
 #[test]
 fn a_backend_without_rx_copy_and_a_bad_mac_are_refused_by_name() {
     let mut lab = Lab::new(&[]);
-    lab.backs.push(Netback::announce(&lab.world, HOST, GUEST, 0, &[]));
+    lab.backs
+        .push(Netback::announce(&lab.world, HOST, GUEST, 0, &[]));
     let (guest, store) = (lab.guest.clone(), lab.store.clone());
-    let outcome = lab.run(async { Front::connect(&guest, &store, 0, Config::default()).await.map(drop) });
+    let outcome = lab.run(async {
+        Front::connect(&guest, &store, 0, Config::default())
+            .await
+            .map(drop)
+    });
     assert_eq!(outcome, Err(Error::NoRxCopy));
     let place = "/local/domain/7/error/device/vif/0/error";
-    assert!(lab.world.node(place).is_some_and(|text| text.contains("feature-rx-copy")));
+    assert!(
+        lab.world
+            .node(place)
+            .is_some_and(|text| text.contains("feature-rx-copy"))
+    );
 
     lab.backs[0] = Netback::announce(&lab.world, HOST, GUEST, 1, &OFFERS);
-    lab.world.write_node("/local/domain/7/device/vif/1/mac", "no address");
-    let outcome = lab.run(async { Front::connect(&guest, &store, 1, Config::default()).await.map(drop) });
+    lab.world
+        .write_node("/local/domain/7/device/vif/1/mac", "no address");
+    let outcome = lab.run(async {
+        Front::connect(&guest, &store, 1, Config::default())
+            .await
+            .map(drop)
+    });
     assert!(matches!(outcome, Err(Error::BadMac(_))));
-    let outcome = lab.run(async { Front::connect(&guest, &store, 9, Config::default()).await.map(drop) });
+    let outcome = lab.run(async {
+        Front::connect(&guest, &store, 9, Config::default())
+            .await
+            .map(drop)
+    });
     assert_eq!(outcome, Err(Error::Xenbus(crate::xenbus::Error::Gone)));
     (0..20).for_each(|_| lab.turn());
     assert_eq!(lab.guest.usage(), lab.before);
@@ -656,7 +883,10 @@ fn whatever_fails_while_connecting_nothing_is_left() {
         for skip in 0.. {
             let mut lab = Lab::new(&[HOST]);
             let (guest, store) = (lab.guest.clone(), lab.store.clone());
-            let config = Config { rx_buffers: 8, tail_pages_max: 8 };
+            let config = Config {
+                rx_buffers: 8,
+                tail_pages_max: 8,
+            };
             lab.world.fail(fault, skip);
             let outcome = lab.run(async { Front::connect(&guest, &store, 0, config).await });
             if lab.world.clear_fault(fault) {
@@ -677,11 +907,17 @@ fn whatever_fails_while_connecting_nothing_is_left() {
                 lab.turn();
             }
             let left = lab.guest.usage();
-            let mapped = lab.world.node(&alloc::format!("{}/state", lab.backs[0].node()));
+            let mapped = lab
+                .world
+                .node(&alloc::format!("{}/state", lab.backs[0].node()));
             if mapped.as_deref() == Some("2") || mapped.as_deref() == Some("5") {
                 let rings = left.grants - lab.before.grants;
                 assert!(rings == 0 || rings == 2, "{fault:?} {skip}: {left:?}");
-                assert_eq!((left.ports, left.watches), (lab.before.ports, lab.before.watches), "{fault:?} {skip}");
+                assert_eq!(
+                    (left.ports, left.watches),
+                    (lab.before.ports, lab.before.watches),
+                    "{fault:?} {skip}"
+                );
             }
         }
         assert!(failed > 0, "{fault:?}");
@@ -691,7 +927,11 @@ fn whatever_fails_while_connecting_nothing_is_left() {
 #[test]
 fn connecting_survives_conflicts_and_answers_out_of_order() {
     let mut lab = Lab::new(&[HOST]);
-    lab.world.set_quirks(Quirks { reversed: true, conflicts: 5, ..Quirks::default() });
+    lab.world.set_quirks(Quirks {
+        reversed: true,
+        conflicts: 5,
+        ..Quirks::default()
+    });
     let connected = lab.connect(0);
     lab.end(vec![connected]);
 }
@@ -717,8 +957,14 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let response = (any::<u16>(), 0..6000_u16, 0..32_u16, -3..5000_i16)
-        .prop_map(|(id, offset, flags, status)| RxResponse { id, offset, flags, status });
+    let response = (any::<u16>(), 0..6000_u16, 0..32_u16, -3..5000_i16).prop_map(
+        |(id, offset, flags, status)| RxResponse {
+            id,
+            offset,
+            flags,
+            status,
+        },
+    );
     let which = prop_oneof![Just(Which::Tx), Just(Which::Rx)];
     prop_oneof![
         3 => prop::collection::vec(response, 1..30).prop_map(Step::Respond),

@@ -4,9 +4,10 @@
 
 use super::{Breach, Counters, Front, HEAD_MAX, State, TransmitError};
 use crate::abi::io::netif::{
-    ExtraInfo, NETIF_RSP_DROPPED, NETIF_RSP_NULL, NETIF_RSP_OKAY, NETTXF_CSUM_BLANK, NETTXF_DATA_VALIDATED,
-    NETTXF_EXTRA_INFO, NETTXF_MORE_DATA, TxExtraInfo, TxRequest, TxResponse, XEN_NETIF_EXTRA_TYPE_GSO,
-    XEN_NETIF_GSO_TYPE_TCPV4, XEN_NETIF_GSO_TYPE_TCPV6, XEN_NETIF_MAX_TX_SIZE,
+    ExtraInfo, NETIF_RSP_DROPPED, NETIF_RSP_NULL, NETIF_RSP_OKAY, NETTXF_CSUM_BLANK,
+    NETTXF_DATA_VALIDATED, NETTXF_EXTRA_INFO, NETTXF_MORE_DATA, TxExtraInfo, TxRequest, TxResponse,
+    XEN_NETIF_EXTRA_TYPE_GSO, XEN_NETIF_GSO_TYPE_TCPV4, XEN_NETIF_GSO_TYPE_TCPV6,
+    XEN_NETIF_MAX_TX_SIZE,
 };
 use crate::net::frame::{FRAME_SLOTS_MAX, RxBuffer, Slice};
 use crate::net::{Checksum, ETHERNET_HEADER, Gso, GsoKind, Offload};
@@ -146,9 +147,16 @@ impl<X: Xen> Transmitter<X> {
                 }
                 return Err(TransmitError::NoGrant);
             };
-            let (Some(id), Some(slice)) = (self.free_ids.pop(), tail.pop()) else { break };
-            let request =
-                TxRequest { gref: granted.reference().0, offset: slice.offset, flags: 0, id, size: slice.len };
+            let (Some(id), Some(slice)) = (self.free_ids.pop(), tail.pop()) else {
+                break;
+            };
+            let request = TxRequest {
+                gref: granted.reference().0,
+                offset: slice.offset,
+                flags: 0,
+                id,
+                size: slice.len,
+            };
             self.lent[usize::from(id)] = Lent::Tail(granted, slice.buffer);
             self.tail_pages += 1;
             let _ = ids.push(id);
@@ -162,7 +170,17 @@ impl<X: Xen> Transmitter<X> {
         page.page().write(offset, head);
         self.lent[usize::from(id)] = Lent::Head(number);
         let gref = page.reference().0;
-        self.push_first(TxRequest { gref, offset: offset as u16, flags: 0, id, size }, offload, &requests);
+        self.push_first(
+            TxRequest {
+                gref,
+                offset: offset as u16,
+                flags: 0,
+                id,
+                size,
+            },
+            offload,
+            &requests,
+        );
         Ok(())
     }
 
@@ -199,7 +217,12 @@ impl<X: Xen> Transmitter<X> {
                 GsoKind::TcpV6 => XEN_NETIF_GSO_TYPE_TCPV6,
             };
             let kind = XEN_NETIF_EXTRA_TYPE_GSO;
-            let info = ExtraInfo { kind, gso_size: gso.size, gso_type, ..ExtraInfo::default() };
+            let info = ExtraInfo {
+                kind,
+                gso_size: gso.size,
+                gso_type,
+                ..ExtraInfo::default()
+            };
             let _ = self.ring.push_as(&TxExtraInfo { info, pad: 0 });
             self.extras += 1;
         }
@@ -249,7 +272,8 @@ impl<X: Xen> Transmitter<X> {
                 self.free_own.push(number);
                 self.free_ids.push(id);
             }
-            Lent::Tail(granted, buffer) | Lent::Quarantined(granted, buffer) => match granted.end() {
+            Lent::Tail(granted, buffer) | Lent::Quarantined(granted, buffer) => match granted.end()
+            {
                 Ok(_) => {
                     *entry = Lent::Returned(buffer);
                     // Both queues hold as many as there are ids, and an id is in one of them.
@@ -296,7 +320,10 @@ impl<X: Xen> Transmitter<X> {
     /// Takes everything back that will not be answered any more.
     pub(super) fn abandon(&mut self, counters: &mut Counters) {
         for id in 0..RING_ENTRIES as u16 {
-            if matches!(self.lent[usize::from(id)], Lent::Head(_) | Lent::Own(_) | Lent::Tail(..)) {
+            if matches!(
+                self.lent[usize::from(id)],
+                Lent::Head(_) | Lent::Own(_) | Lent::Tail(..)
+            ) {
                 self.take_back(id, &mut counters.quarantined);
             }
         }
@@ -305,7 +332,10 @@ impl<X: Xen> Transmitter<X> {
     /// Ends every grant that can be ended, and says how many could not.
     pub(super) fn release(&mut self) -> usize {
         for pages in [&mut self.head_pages, &mut self.own_pages] {
-            let kept: Vec<_> = pages.drain(..).filter_map(|page| page.end().err()).collect();
+            let kept: Vec<_> = pages
+                .drain(..)
+                .filter_map(|page| page.end().err())
+                .collect();
             *pages = kept;
         }
         self.ring_page = self.ring_page.take().and_then(|page| page.end().err());
@@ -327,13 +357,18 @@ impl<X: Xen> Front<X> {
         tail: &mut heapless::Vec<Slice<X::Page>, TAIL_MAX>,
         offload: Offload,
     ) -> Result<(), TransmitError> {
-        let size = head.len() + tail.iter().map(|slice| usize::from(slice.len)).sum::<usize>();
+        let size = head.len()
+            + tail
+                .iter()
+                .map(|slice| usize::from(slice.len))
+                .sum::<usize>();
         self.check(size, 1 + tail.len(), offload)?;
         if !(ETHERNET_HEADER..=HEAD_MAX).contains(&head.len()) {
             return Err(TransmitError::Size);
         }
-        let outside =
-            |slice: &Slice<_>| slice.len == 0 || usize::from(slice.offset) + usize::from(slice.len) > PAGE_SIZE;
+        let outside = |slice: &Slice<_>| {
+            slice.len == 0 || usize::from(slice.offset) + usize::from(slice.len) > PAGE_SIZE
+        };
         if tail.iter().any(outside) {
             return Err(TransmitError::Invalid);
         }
@@ -369,7 +404,13 @@ impl<X: Xen> Front<X> {
         page.page().write(0, frame);
         transmitter.lent[usize::from(id)] = Lent::Own(number);
         let gref = page.reference().0;
-        let first = TxRequest { gref, offset: 0, flags: 0, id, size: frame.len() as u16 };
+        let first = TxRequest {
+            gref,
+            offset: 0,
+            flags: 0,
+            id,
+            size: frame.len() as u16,
+        };
         transmitter.push_first(first, offload, &[]);
         self.count(frame.len());
         Ok(())

@@ -1,0 +1,339 @@
+//! The structs and constants of `abi` against Xen's own headers, compiled by the C compiler.
+
+use minios_rs::abi::io::{console, netif, ring, xenbus::XenbusState, xs_wire};
+use minios_rs::abi::{errno, event_channel, grant_table};
+use std::collections::BTreeMap;
+use std::mem::{offset_of, size_of};
+use std::path::Path;
+use std::process::Command;
+
+const HEADERS: &str = "/usr/include/xen";
+
+/// C expressions and what Rust makes of the same thing.
+#[derive(Default)]
+struct Table(Vec<(String, i64)>);
+
+impl Table {
+    fn constant(&mut self, expression: &str, value: impl TryInto<i64>) {
+        let value = value
+            .try_into()
+            .unwrap_or_else(|_| panic!("{expression} fits an i64"));
+        self.0.push((expression.to_owned(), value));
+    }
+
+    fn size(&mut self, name: &str, size: usize) {
+        self.constant(&format!("sizeof({name})"), size);
+    }
+
+    fn field(&mut self, name: &str, field: &str, offset: usize) {
+        self.constant(&format!("offsetof({name}, {field})"), offset);
+    }
+
+    /// Compiles and runs a program that prints every expression, and compares.
+    fn compare(&self) {
+        let mut program = String::from(
+            "#include <stddef.h>\n#include <stdint.h>\n#include <stdio.h>\n#include <string.h>\n#include <errno.h>\n\
+             #define __XEN_INTERFACE_VERSION__ __XEN_LATEST_INTERFACE_VERSION__\n#define xen_mb()\n#define xen_rmb()\n#define xen_wmb()\n\
+             #include <xen/xen.h>\n#include <xen/errno.h>\n#include <xen/event_channel.h>\n#include <xen/grant_table.h>\n\
+             #include <xen/io/ring.h>\n#include <xen/io/netif.h>\n#include <xen/io/console.h>\n\
+             #include <xen/io/xenbus.h>\n#include <xen/io/xs_wire.h>\nint main(void) {\n",
+        );
+        for (number, (expression, _)) in self.0.iter().enumerate() {
+            program.push_str(&format!(
+                "printf(\"{number} %lld\\n\", (long long)({expression}));\n"
+            ));
+        }
+        program.push_str("return 0; }\n");
+        let directory =
+            std::env::temp_dir().join(format!("minios-rs-headers-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).expect("the temporary directory can be written");
+        let (source, binary) = (directory.join("headers.c"), directory.join("headers"));
+        std::fs::write(&source, program).expect("the temporary directory can be written");
+        let compiled = Command::new("cc")
+            .args(["-w", "-o"])
+            .arg(&binary)
+            .arg(&source)
+            .output()
+            .expect("cc runs");
+        assert!(
+            compiled.status.success(),
+            "{}",
+            String::from_utf8_lossy(&compiled.stderr)
+        );
+        let output = Command::new(&binary)
+            .output()
+            .expect("what was compiled runs");
+        std::fs::remove_dir_all(&directory).expect("it was just made");
+        let printed: BTreeMap<usize, i64> = String::from_utf8(output.stdout)
+            .expect("numbers")
+            .lines()
+            .filter_map(|line| line.split_once(' '))
+            .map(|(number, value)| {
+                (
+                    number.parse().expect("a number"),
+                    value.parse().expect("a number"),
+                )
+            })
+            .collect();
+        assert_eq!(printed.len(), self.0.len());
+        for (number, (expression, ours)) in self.0.iter().enumerate() {
+            assert_eq!(printed[&number], *ours, "{expression}: Xen's, ours");
+        }
+    }
+}
+
+macro_rules! structs {
+    ($table:ident; $($c:literal => $rust:ty { $($c_field:literal => $($field:ident).+),* $(,)? })*) => {$(
+        $table.size($c, size_of::<$rust>());
+        $($table.field($c, $c_field, offset_of!($rust, $($field).+));)*
+    )*};
+}
+
+macro_rules! constants {
+    ($table:ident; $($c:literal => $rust:expr),* $(,)?) => {$($table.constant($c, $rust);)*};
+}
+
+#[test]
+fn structs_and_constants_are_xens() {
+    if !Path::new(HEADERS).exists() || Command::new("cc").arg("--version").output().is_err() {
+        let demanded = std::env::var_os("CI").is_some()
+            || std::env::var("XEN_TESTS").is_ok_and(|tier| tier == "full");
+        assert!(
+            !demanded,
+            "install libxen-dev and gcc: Xen's headers are to be compared here"
+        );
+        eprintln!("not compared: {HEADERS} or cc is missing (apt install libxen-dev gcc)");
+        return;
+    }
+    let mut table = Table::default();
+    network(&mut table);
+    xenstore_and_console(&mut table);
+    events_and_grants(&mut table);
+    errors(&mut table);
+    table.compare();
+}
+
+fn network(table: &mut Table) {
+    structs! { table;
+        "struct netif_tx_request" => netif::TxRequest {
+            "gref" => gref, "offset" => offset, "flags" => flags, "id" => id, "size" => size,
+        }
+        "struct netif_tx_response" => netif::TxResponse { "id" => id, "status" => status }
+        "struct netif_rx_request" => netif::RxRequest { "id" => id, "gref" => gref }
+        "struct netif_rx_response" => netif::RxResponse {
+            "id" => id, "offset" => offset, "flags" => flags, "status" => status,
+        }
+        "struct netif_extra_info" => netif::ExtraInfo {
+            "type" => kind, "flags" => flags, "u.gso.size" => gso_size, "u.gso.type" => gso_type,
+            "u.gso.features" => gso_features,
+        }
+    }
+    constants! { table;
+        "XEN_NETIF_NR_SLOTS_MIN" => netif::XEN_NETIF_NR_SLOTS_MIN,
+        "XEN_NETIF_MAX_TX_SIZE" => netif::XEN_NETIF_MAX_TX_SIZE,
+        "NETTXF_csum_blank" => netif::NETTXF_CSUM_BLANK,
+        "NETTXF_data_validated" => netif::NETTXF_DATA_VALIDATED,
+        "NETTXF_more_data" => netif::NETTXF_MORE_DATA,
+        "NETTXF_extra_info" => netif::NETTXF_EXTRA_INFO,
+        "NETRXF_data_validated" => netif::NETRXF_DATA_VALIDATED,
+        "NETRXF_csum_blank" => netif::NETRXF_CSUM_BLANK,
+        "NETRXF_more_data" => netif::NETRXF_MORE_DATA,
+        "NETRXF_extra_info" => netif::NETRXF_EXTRA_INFO,
+        "NETRXF_gso_prefix" => netif::NETRXF_GSO_PREFIX,
+        "XEN_NETIF_EXTRA_TYPE_GSO" => netif::XEN_NETIF_EXTRA_TYPE_GSO,
+        "XEN_NETIF_EXTRA_TYPE_MCAST_ADD" => netif::XEN_NETIF_EXTRA_TYPE_MCAST_ADD,
+        "XEN_NETIF_EXTRA_TYPE_MCAST_DEL" => netif::XEN_NETIF_EXTRA_TYPE_MCAST_DEL,
+        "XEN_NETIF_EXTRA_TYPE_HASH" => netif::XEN_NETIF_EXTRA_TYPE_HASH,
+        "XEN_NETIF_EXTRA_TYPE_MAX" => netif::XEN_NETIF_EXTRA_TYPE_MAX,
+        "XEN_NETIF_EXTRA_FLAG_MORE" => netif::XEN_NETIF_EXTRA_FLAG_MORE,
+        "XEN_NETIF_GSO_TYPE_TCPV4" => netif::XEN_NETIF_GSO_TYPE_TCPV4,
+        "XEN_NETIF_GSO_TYPE_TCPV6" => netif::XEN_NETIF_GSO_TYPE_TCPV6,
+        "NETIF_RSP_DROPPED" => netif::NETIF_RSP_DROPPED,
+        "NETIF_RSP_ERROR" => netif::NETIF_RSP_ERROR,
+        "NETIF_RSP_OKAY" => netif::NETIF_RSP_OKAY,
+        "NETIF_RSP_NULL" => netif::NETIF_RSP_NULL,
+        "offsetof(struct netif_tx_sring, req_prod)" => ring::REQ_PROD,
+        "offsetof(struct netif_tx_sring, req_event)" => ring::REQ_EVENT,
+        "offsetof(struct netif_tx_sring, rsp_prod)" => ring::RSP_PROD,
+        "offsetof(struct netif_tx_sring, rsp_event)" => ring::RSP_EVENT,
+        "offsetof(struct netif_tx_sring, ring)" => ring::RING,
+        "__CONST_RING_SIZE(netif_tx, 4096)" => ring::entries(12),
+        "__CONST_RING_SIZE(netif_rx, 4096)" => ring::entries(8),
+        "XenbusStateUnknown" => XenbusState::UNKNOWN.0,
+        "XenbusStateInitialising" => XenbusState::INITIALISING.0,
+        "XenbusStateInitWait" => XenbusState::INIT_WAIT.0,
+        "XenbusStateInitialised" => XenbusState::INITIALISED.0,
+        "XenbusStateConnected" => XenbusState::CONNECTED.0,
+        "XenbusStateClosing" => XenbusState::CLOSING.0,
+        "XenbusStateClosed" => XenbusState::CLOSED.0,
+        "XenbusStateReconfiguring" => XenbusState::RECONFIGURING.0,
+        "XenbusStateReconfigured" => XenbusState::RECONFIGURED.0,
+    }
+}
+
+fn xenstore_and_console(table: &mut Table) {
+    structs! { table;
+        "struct xsd_sockmsg" => xs_wire::Header {
+            "type" => kind, "req_id" => req_id, "tx_id" => tx_id, "len" => len,
+        }
+        "struct xenstore_domain_interface" => xs_wire::DomainInterface {
+            "req" => req, "rsp" => rsp, "req_cons" => req_cons, "req_prod" => req_prod,
+            "rsp_cons" => rsp_cons, "rsp_prod" => rsp_prod, "server_features" => server_features,
+            "connection" => connection, "error" => error,
+        }
+        "struct xencons_interface" => console::ConsoleInterface {
+            "in" => input, "out" => output, "in_cons" => in_cons, "in_prod" => in_prod,
+            "out_cons" => out_cons, "out_prod" => out_prod,
+        }
+    }
+    constants! { table;
+        "XS_DIRECTORY" => xs_wire::XS_DIRECTORY,
+        "XS_READ" => xs_wire::XS_READ,
+        "XS_GET_PERMS" => xs_wire::XS_GET_PERMS,
+        "XS_WATCH" => xs_wire::XS_WATCH,
+        "XS_UNWATCH" => xs_wire::XS_UNWATCH,
+        "XS_TRANSACTION_START" => xs_wire::XS_TRANSACTION_START,
+        "XS_TRANSACTION_END" => xs_wire::XS_TRANSACTION_END,
+        "XS_GET_DOMAIN_PATH" => xs_wire::XS_GET_DOMAIN_PATH,
+        "XS_WRITE" => xs_wire::XS_WRITE,
+        "XS_MKDIR" => xs_wire::XS_MKDIR,
+        "XS_RM" => xs_wire::XS_RM,
+        "XS_SET_PERMS" => xs_wire::XS_SET_PERMS,
+        "XS_WATCH_EVENT" => xs_wire::XS_WATCH_EVENT,
+        "XS_ERROR" => xs_wire::XS_ERROR,
+        "XS_RESET_WATCHES" => xs_wire::XS_RESET_WATCHES,
+        "XS_DIRECTORY_PART" => xs_wire::XS_DIRECTORY_PART,
+        "XENSTORE_PAYLOAD_MAX" => xs_wire::XENSTORE_PAYLOAD_MAX,
+        "XENSTORE_ABS_PATH_MAX" => xs_wire::XENSTORE_ABS_PATH_MAX,
+        "XENSTORE_REL_PATH_MAX" => xs_wire::XENSTORE_REL_PATH_MAX,
+        "XENSTORE_RING_SIZE" => xs_wire::XENSTORE_RING_SIZE,
+    }
+}
+
+fn events_and_grants(table: &mut Table) {
+    structs! { table;
+        "struct evtchn_alloc_unbound" => event_channel::AllocUnbound {
+            "dom" => dom, "remote_dom" => remote_dom, "port" => port,
+        }
+        "struct evtchn_bind_interdomain" => event_channel::BindInterdomain {
+            "remote_dom" => remote_dom, "remote_port" => remote_port, "local_port" => local_port,
+        }
+        "struct evtchn_bind_virq" => event_channel::BindVirq { "virq" => virq, "vcpu" => vcpu, "port" => port }
+        "struct evtchn_bind_pirq" => event_channel::BindPirq { "pirq" => pirq, "flags" => flags, "port" => port }
+        "struct evtchn_close" => event_channel::PortArgument { "port" => port }
+        "struct evtchn_send" => event_channel::PortArgument { "port" => port }
+        "struct evtchn_unmask" => event_channel::PortArgument { "port" => port }
+        "struct evtchn_status" => event_channel::Status {
+            "dom" => dom, "port" => port, "status" => status, "vcpu" => vcpu,
+            "u.interdomain.dom" => remote_dom, "u.interdomain.port" => remote_port,
+        }
+        "struct grant_entry_v1" => grant_table::GrantEntryV1 {
+            "flags" => flags, "domid" => domid, "frame" => frame,
+        }
+        "struct gnttab_map_grant_ref" => grant_table::MapGrantRef {
+            "host_addr" => host_addr, "flags" => flags, "ref" => reference, "dom" => dom, "status" => status,
+            "handle" => handle, "dev_bus_addr" => dev_bus_addr,
+        }
+        "struct gnttab_unmap_grant_ref" => grant_table::UnmapGrantRef {
+            "host_addr" => host_addr, "dev_bus_addr" => dev_bus_addr, "handle" => handle, "status" => status,
+        }
+        "struct gnttab_setup_table" => grant_table::SetupTable {
+            "dom" => dom, "nr_frames" => nr_frames, "status" => status, "frame_list" => frame_list,
+        }
+        "struct gnttab_copy" => grant_table::Copy {
+            "source.u.ref" => source.reference_or_frame, "source.domid" => source.domid,
+            "source.offset" => source.offset, "dest.u.gmfn" => dest.reference_or_frame, "dest.domid" => dest.domid,
+            "dest.offset" => dest.offset, "len" => len, "flags" => flags, "status" => status,
+        }
+        "struct gnttab_query_size" => grant_table::QuerySize {
+            "dom" => dom, "nr_frames" => nr_frames, "max_nr_frames" => max_nr_frames, "status" => status,
+        }
+    }
+    constants! { table;
+        "EVTCHNOP_bind_interdomain" => event_channel::EVTCHNOP_BIND_INTERDOMAIN,
+        "EVTCHNOP_bind_virq" => event_channel::EVTCHNOP_BIND_VIRQ,
+        "EVTCHNOP_bind_pirq" => event_channel::EVTCHNOP_BIND_PIRQ,
+        "EVTCHNOP_close" => event_channel::EVTCHNOP_CLOSE,
+        "EVTCHNOP_send" => event_channel::EVTCHNOP_SEND,
+        "EVTCHNOP_status" => event_channel::EVTCHNOP_STATUS,
+        "EVTCHNOP_alloc_unbound" => event_channel::EVTCHNOP_ALLOC_UNBOUND,
+        "EVTCHNOP_bind_ipi" => event_channel::EVTCHNOP_BIND_IPI,
+        "EVTCHNOP_bind_vcpu" => event_channel::EVTCHNOP_BIND_VCPU,
+        "EVTCHNOP_unmask" => event_channel::EVTCHNOP_UNMASK,
+        "EVTCHNOP_reset" => event_channel::EVTCHNOP_RESET,
+        "EVTCHN_2L_NR_CHANNELS" => event_channel::EVTCHN_2L_NR_CHANNELS,
+        "EVTCHNSTAT_closed" => event_channel::EVTCHNSTAT_CLOSED,
+        "EVTCHNSTAT_unbound" => event_channel::EVTCHNSTAT_UNBOUND,
+        "EVTCHNSTAT_interdomain" => event_channel::EVTCHNSTAT_INTERDOMAIN,
+        "EVTCHNSTAT_pirq" => event_channel::EVTCHNSTAT_PIRQ,
+        "EVTCHNSTAT_virq" => event_channel::EVTCHNSTAT_VIRQ,
+        "EVTCHNSTAT_ipi" => event_channel::EVTCHNSTAT_IPI,
+        "BIND_PIRQ__WILL_SHARE" => event_channel::BIND_PIRQ_WILL_SHARE,
+        "GNTTAB_NR_RESERVED_ENTRIES" => grant_table::GNTTAB_NR_RESERVED_ENTRIES,
+        "GNTTAB_RESERVED_CONSOLE" => grant_table::GNTTAB_RESERVED_CONSOLE,
+        "GNTTAB_RESERVED_XENSTORE" => grant_table::GNTTAB_RESERVED_XENSTORE,
+        "GTF_invalid" => grant_table::GTF_INVALID,
+        "GTF_permit_access" => grant_table::GTF_PERMIT_ACCESS,
+        "GTF_type_mask" => grant_table::GTF_TYPE_MASK,
+        "GTF_readonly" => grant_table::GTF_READONLY,
+        "GTF_reading" => grant_table::GTF_READING,
+        "GTF_writing" => grant_table::GTF_WRITING,
+        "GNTTABOP_map_grant_ref" => grant_table::GNTTABOP_MAP_GRANT_REF,
+        "GNTTABOP_unmap_grant_ref" => grant_table::GNTTABOP_UNMAP_GRANT_REF,
+        "GNTTABOP_setup_table" => grant_table::GNTTABOP_SETUP_TABLE,
+        "GNTTABOP_copy" => grant_table::GNTTABOP_COPY,
+        "GNTTABOP_query_size" => grant_table::GNTTABOP_QUERY_SIZE,
+        "GNTTABOP_set_version" => grant_table::GNTTABOP_SET_VERSION,
+        "GNTTABOP_get_version" => grant_table::GNTTABOP_GET_VERSION,
+        "GNTMAP_host_map" => grant_table::GNTMAP_HOST_MAP,
+        "GNTMAP_readonly" => grant_table::GNTMAP_READONLY,
+        "GNTMAP_contains_pte" => grant_table::GNTMAP_CONTAINS_PTE,
+        "GNTCOPY_source_gref" => grant_table::GNTCOPY_SOURCE_GREF,
+        "GNTCOPY_dest_gref" => grant_table::GNTCOPY_DEST_GREF,
+        "GNTST_okay" => grant_table::GNTST_OKAY,
+        "GNTST_general_error" => grant_table::GNTST_GENERAL_ERROR,
+        "GNTST_bad_domain" => grant_table::GNTST_BAD_DOMAIN,
+        "GNTST_bad_gntref" => grant_table::GNTST_BAD_GNTREF,
+        "GNTST_bad_handle" => grant_table::GNTST_BAD_HANDLE,
+        "GNTST_bad_virt_addr" => grant_table::GNTST_BAD_VIRT_ADDR,
+        "GNTST_permission_denied" => grant_table::GNTST_PERMISSION_DENIED,
+        "GNTST_bad_page" => grant_table::GNTST_BAD_PAGE,
+        "GNTST_bad_copy_arg" => grant_table::GNTST_BAD_COPY_ARG,
+        "GNTST_eagain" => grant_table::GNTST_EAGAIN,
+    }
+}
+
+fn errors(table: &mut Table) {
+    let numbers = [
+        ("EPERM", errno::EPERM),
+        ("ENOENT", errno::ENOENT),
+        ("ESRCH", errno::ESRCH),
+        ("EIO", errno::EIO),
+        ("ENXIO", errno::ENXIO),
+        ("E2BIG", errno::E2BIG),
+        ("EBADF", errno::EBADF),
+        ("EAGAIN", errno::EAGAIN),
+        ("ENOMEM", errno::ENOMEM),
+        ("EACCES", errno::EACCES),
+        ("EFAULT", errno::EFAULT),
+        ("EBUSY", errno::EBUSY),
+        ("EEXIST", errno::EEXIST),
+        ("ENODEV", errno::ENODEV),
+        ("EISDIR", errno::EISDIR),
+        ("EINVAL", errno::EINVAL),
+        ("ENOSPC", errno::ENOSPC),
+        ("EROFS", errno::EROFS),
+        ("ERANGE", errno::ERANGE),
+        ("ENOSYS", errno::ENOSYS),
+        ("ENOTEMPTY", errno::ENOTEMPTY),
+        ("ENODATA", errno::ENODATA),
+        ("EOVERFLOW", errno::EOVERFLOW),
+        ("EOPNOTSUPP", errno::EOPNOTSUPP),
+        ("EISCONN", errno::EISCONN),
+        ("ENOTCONN", errno::ENOTCONN),
+        ("ETIMEDOUT", errno::ETIMEDOUT),
+    ];
+    for (name, number) in numbers {
+        table.constant(&format!("XEN_{name}"), number.0);
+    }
+}
