@@ -84,6 +84,13 @@ pub(crate) struct TrafficColumns<'r> {
 }
 
 impl Action {
+    /// Whether any part of it translates addresses.
+    pub(crate) fn translates(&self) -> bool {
+        self.parts
+            .iter()
+            .any(|part| !matches!(part.target, Target::Decide(_) | Target::Continue(_)))
+    }
+
     /// The log line of one of the parts.
     pub(crate) fn log_for(&self, part: &Part) -> Option<Log> {
         self.log.clone().map(|log| Log {

@@ -95,21 +95,18 @@ impl Chains {
             for destination in 0..side {
                 let cell = source * side + destination;
                 pairs[cell] = if source == none || destination == none {
-                    match (source, destination) {
-                        (_, 0) => 1,
-                        (0, _) => 2,
-                        _ => 0,
-                    }
+                    hook((ZoneId(source as u16), ZoneId(destination as u16)))
                 } else {
                     let pair = (ZoneId(source as u16), ZoneId(destination as u16));
-                    match pair_chain(session, world, &lines, pair, &separator, &chains[0]) {
+                    let fallback = usize::from(hook(pair));
+                    match pair_chain(session, world, &lines, pair, &separator, &chains[fallback]) {
                         Some(chain) => {
                             chains.push(chain);
                             (chains.len() - 1) as u16
                         }
                         None => {
                             unused[cell] = true;
-                            0
+                            hook(pair)
                         }
                     }
                 };
@@ -136,6 +133,15 @@ impl Chains {
 
     fn cell(&self, source: ZoneId, destination: ZoneId) -> usize {
         usize::from(source.0) * self.side + usize::from(destination.0)
+    }
+}
+
+/// Index of the chain for what belongs to no zone: FORWARD, INPUT or OUTPUT.
+fn hook((source, destination): (ZoneId, ZoneId)) -> u16 {
+    match (source, destination) {
+        (_, ZoneId::FIREWALL) => 1,
+        (ZoneId::FIREWALL, _) => 2,
+        _ => 0,
     }
 }
 
@@ -378,19 +384,23 @@ fn read_line(
         }
         Verdict::Continue | Verdict::None => Vec::new(),
     };
-    let (level_word, tag) = match row.get(3) {
-        None => (None, None),
-        Some(word) => match word.split_once(':') {
-            Some((level, tag)) => (Some(level), Some(tag)),
-            None => (Some(word.clone()), None),
-        },
+    let log = match (verdict, row.get(3)) {
+        (Verdict::Continue | Verdict::None, Some(word)) => {
+            if level::parse(session, word)?.is_some() {
+                session.error(
+                    word.span(),
+                    format!(
+                        "logging of the policy {} is not supported yet",
+                        verdict_word.text()
+                    ),
+                    "nothing is decided by this line",
+                    "put - here",
+                );
+            }
+            None
+        }
+        (_, level) => level::log(session, level, None, level::disposition_word(disposition))?,
     };
-    let log = level::log(
-        session,
-        level_word.as_ref(),
-        tag.as_ref(),
-        level::disposition_word(disposition),
-    )?;
     let shared = (!configuration.flag("EXPAND_POLICIES", false) && (source.all || destination.all))
         .then(|| {
             let separator = configuration.get("ZONE2ZONE").map_or("-", Word::text);

@@ -121,20 +121,20 @@ impl Default for Options {
     }
 }
 
-/// Reads the column; `None` when something was refused.
-pub(crate) fn read(session: &mut Session<'_>, column: Option<&Word>) -> Option<Options> {
+/// Reads the column. What is refused is reported; the rest counts all the same, so that the
+/// interface is known where other files name it.
+pub(crate) fn read(session: &mut Session<'_>, column: Option<&Word>) -> Options {
     let mut options = Options::default();
     let Some(column) = column else {
-        return Some(options);
+        return options;
     };
-    let mut complete = true;
     for item in column.split(',') {
-        complete &= read_option(session, &item, &mut options);
+        read_option(session, &item, &mut options);
     }
-    complete.then_some(options)
+    options
 }
 
-fn read_option(session: &mut Session<'_>, item: &Word, options: &mut Options) -> bool {
+fn read_option(session: &mut Session<'_>, item: &Word, options: &mut Options) {
     let (name, value) = match item.split_once('=') {
         Some((name, value)) => (name, Some(value)),
         None => (item.clone(), None),
@@ -148,7 +148,7 @@ fn read_option(session: &mut Session<'_>, item: &Word, options: &mut Options) ->
                     OPTIONS.iter().map(|option| option.0),
                 )),
         );
-        return false;
+        return;
     };
     let refuse = |session: &mut Session<'_>, reason: &str| {
         session.error(
@@ -157,54 +157,41 @@ fn read_option(session: &mut Session<'_>, item: &Word, options: &mut Options) ->
             reason,
             "take it out if the site can do without",
         );
-        false
     };
-    match handling {
-        NoEffect(_) => true,
-        Refused(reason) => refuse(session, reason),
-        OnlyZero(reason) => {
-            value.is_some_and(|value| value.text() == "0") || refuse(session, reason)
+    let value_text = value.as_ref().map(Word::text);
+    match (handling, *known, value_text) {
+        (NoEffect(_), ..) | (OnlyZero(_), _, Some("0")) => {}
+        (Refused(reason) | OnlyZero(reason), ..) => refuse(session, reason),
+        (Implemented, "physical", Some(name)) if !name.is_empty() && !name.contains('+') => {
+            options.physical = Some(name.to_owned());
         }
-        Implemented if *known == "physical" => {
-            match value.filter(|value| !value.is_empty() && !value.text().contains('+')) {
-                Some(value) => {
-                    options.physical = Some(value.text().to_owned());
-                    true
-                }
-                None => {
-                    session.error(
-                        item.span(),
-                        "physical= needs the name of one interface",
-                        "",
-                        "write: physical=eth0",
-                    );
-                    false
-                }
-            }
+        (Implemented, "physical", _) => session.error(
+            item.span(),
+            "physical= needs the name of one interface",
+            "which vif?",
+            "write: physical=eth0",
+        ),
+        (Implemented, known, None | Some("0" | "1")) => {
+            options.set(known, value_text != Some("0"));
         }
-        Implemented => {
-            let on = match value.as_ref().map(Word::text) {
-                None | Some("1") => true,
-                Some("0") => false,
-                Some(_) => {
-                    session.error(
-                        item.span(),
-                        format!("`{known}` is 0 or 1"),
-                        "neither",
-                        format!("write: {known}"),
-                    );
-                    return false;
-                }
-            };
-            match *known {
-                "tcpflags" => options.tcp_flags = on,
-                "nosmurfs" => options.no_smurfs = on,
-                // A bridge sends back what came from another of its ports.
-                "routeback" | "bridge" => options.route_back = on,
-                "dhcp" => options.dhcp = on,
-                _ => options.log_martians = Some(on),
-            }
-            true
+        (Implemented, ..) => session.error(
+            item.span(),
+            format!("`{known}` is 0 or 1"),
+            "neither",
+            format!("write: {known}"),
+        ),
+    }
+}
+
+impl Options {
+    fn set(&mut self, option: &str, on: bool) {
+        match option {
+            "tcpflags" => self.tcp_flags = on,
+            "nosmurfs" => self.no_smurfs = on,
+            // A bridge sends back what came from another of its ports.
+            "routeback" | "bridge" => self.route_back = on,
+            "dhcp" => self.dhcp = on,
+            _ => self.log_martians = Some(on),
         }
     }
 }

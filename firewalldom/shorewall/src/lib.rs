@@ -59,22 +59,25 @@ pub fn compile(site: &Site) -> Result<Compiled, Report> {
     let policy = build(&mut session);
     let failed = session.has_errors();
     let report = Report::new(Arc::new(session.sources), session.findings);
-    if failed {
-        Err(report)
-    } else {
-        Ok(Compiled {
+    match policy {
+        Some(policy) if !failed => Ok(Compiled {
             policy,
             warnings: report,
-        })
+        }),
+        _ => Err(report),
     }
 }
 
-fn build(session: &mut Session<'_>) -> Policy {
+/// Reads all files in Shorewall's order; `None`: there are no zones, which is reported.
+fn build(session: &mut Session<'_>) -> Option<Policy> {
     let mut network = Network::read(session);
     shell::read_params(session);
     let configuration = Configuration::read(session);
     let settings = configuration.compile(session);
     let world = World::read(session, &mut network, &configuration);
+    if world.zones.is_empty() {
+        return None;
+    }
     let mut chains = Chains::read(session, &world, &configuration);
     let mut undecided = States(0);
     for (decided, state) in [
@@ -89,7 +92,7 @@ fn build(session: &mut Session<'_>) -> Policy {
     let destination_nat = Rules::read(session, &world, &mut chains, Undecided(undecided));
     let source_nat = snat::read(session, &world);
     other_files::check(session);
-    Policy {
+    Some(Policy {
         site: session.site.name().to_owned(),
         files: session.sources.short_names(),
         settings,
@@ -101,5 +104,5 @@ fn build(session: &mut Session<'_>) -> Policy {
         pairs: chains.pairs,
         destination_nat,
         source_nat,
-    }
+    })
 }

@@ -76,8 +76,14 @@ pub(crate) const IGNORED_FILES: &[(&str, &str)] = &[
         "stoppedrules",
         "what a stopped firewall lets through: a stopped domain forwards nothing",
     ),
-    ("capabilities", "what a Linux kernel can do"),
-    ("vardir", "where Shorewall keeps its state"),
+    (
+        "capabilities",
+        "what a Linux kernel can do: the domain has none",
+    ),
+    (
+        "vardir",
+        "where Shorewall keeps its state: the domain keeps none on disk",
+    ),
 ];
 
 /// Looks at every file of the folder that is not compiled.
@@ -103,9 +109,7 @@ pub(crate) fn check(session: &mut Session<'_>) {
         }
     }
     for (name, why) in IGNORED_FILES {
-        if let Some(first) = first_line(session, name)
-            && name.ends_with("stopped") | name.starts_with("stopped")
-        {
+        if let Some(first) = first_line(session, name) {
             session
                 .report(Finding::warning(format!("{name} has no effect")).at(first.span(), *why));
         }

@@ -54,11 +54,6 @@ impl Row {
     }
 }
 
-/// A line after continuation lines were joined; comments are gone.
-struct Logical {
-    word: Word,
-}
-
 /// `?IF` levels that are open.
 struct Conditional {
     span: Span,
@@ -96,9 +91,16 @@ fn read_into(
     items: &mut Vec<Item>,
 ) {
     let mut conditionals: Vec<Conditional> = Vec::new();
-    for line in logical_lines(session, file) {
-        let word = line.word.trim();
+    // Between ?BEGIN and ?END stands a program, which has been reported as a whole.
+    let mut in_program = false;
+    for word in logical_lines(session, file) {
+        let word = word.trim();
         if word.is_empty() {
+            continue;
+        }
+        if in_program {
+            in_program =
+                !directive(&word).is_some_and(|(name, _)| name.text().eq_ignore_ascii_case("END"));
             continue;
         }
         if let Some((name, argument)) = directive(&word) {
@@ -106,6 +108,7 @@ fn read_into(
             if conditional(session, &mut conditionals, &verb, &name, &argument) {
                 continue;
             }
+            in_program = verb == "BEGIN";
             if conditionals.iter().all(|level| level.active) {
                 run_directive(session, &verb, &name, &argument, schema, depth, items);
             }
@@ -119,7 +122,12 @@ fn read_into(
             continue;
         }
         let span = word.span();
+        let before = session.findings.len();
         let expanded = session.expand(&word);
+        if session.findings.len() > before {
+            // A column is missing, or its value is: whatever else is found would mislead.
+            continue;
+        }
         if expanded.text().len() > MAX_LINE_BYTES {
             session.error(span, "this line is too long", "over a mebibyte", "");
             continue;
@@ -139,7 +147,7 @@ fn read_into(
 }
 
 /// Joins continuation lines and takes comments away.
-fn logical_lines(session: &Session<'_>, file: FileId) -> Vec<Logical> {
+fn logical_lines(session: &Session<'_>, file: FileId) -> Vec<Word> {
     let text = session.sources.text(file);
     let mut lines = Vec::new();
     let mut current: Option<Word> = None;
@@ -165,13 +173,9 @@ fn logical_lines(session: &Session<'_>, file: FileId) -> Vec<Logical> {
         }
         // The comment is cut only now: one that ends in a backslash swallows the next line, too.
         let end = word.text().find('#').unwrap_or(word.text().len());
-        lines.push(Logical {
-            word: word.slice(0..end),
-        });
+        lines.push(word.slice(0..end));
     }
-    if let Some(word) = current {
-        lines.push(Logical { word });
-    }
+    lines.extend(current);
     lines
 }
 
@@ -422,7 +426,7 @@ fn row(session: &mut Session<'_>, line: &Word, span: Span, schema: &Schema) -> O
             "one too many",
             format!("the columns are: {}", column_names(schema)),
         );
-        return None;
+        columns.truncate(schema.columns.len());
     }
     if let Some(pairs) = pairs {
         assign_pairs(session, &pairs, schema, &mut columns)?;

@@ -70,8 +70,11 @@ pub struct Report {
 
 impl Report {
     pub(crate) fn new(sources: Arc<Sources>, mut findings: Vec<Finding>) -> Self {
-        // Files in the order they were read, then lines; the order found among equals.
-        findings.sort_by_key(|finding| finding.span.map(|span| (span.file, span.start)));
+        // Files in the order they were read, then lines, then what has no place.
+        findings.sort_by_key(|finding| {
+            let place = finding.span.map(|span| (span.file, span.start));
+            (place.is_none(), place)
+        });
         let mut diagnostics: Vec<Diagnostic> = Vec::new();
         for finding in findings {
             let diagnostic = Diagnostic {

@@ -197,6 +197,7 @@ impl<'w> Rules<'w> {
             return;
         }
         let action = action::parse(session, action_word);
+        let action_names_server = action.as_ref().map(Action::translates);
         let sources = zones(session, self.world, source_word);
         let original = match row.get(ORIGINAL_DESTINATION) {
             None => Some(Addresses::default()),
@@ -218,11 +219,12 @@ impl<'w> Rules<'w> {
         };
         let (Some(action), Some(sources), Some(original_destination)) = (action, sources, original)
         else {
-            // The destination's own mistakes are worth knowing, too.
-            if let Some(word) = row.get(2)
-                && !word.text().starts_with(|c: char| c.is_ascii_digit())
-                && !word.text().contains(':')
-            {
+            // The other columns' own mistakes are worth knowing, too.
+            let is_server = match &action_names_server {
+                Some(is_server) => *is_server,
+                None => row.get(2).is_some_and(|word| word.text().contains(':')),
+            };
+            if let Some(word) = row.get(2).filter(|_| !is_server) {
                 zones(session, self.world, word);
             }
             return;
@@ -238,12 +240,7 @@ impl<'w> Rules<'w> {
     }
 
     fn compile(&mut self, session: &mut Session<'_>, line: &Line<'_>) {
-        let translates = line
-            .action
-            .parts
-            .iter()
-            .any(|part| !matches!(part.target, Target::Decide(_) | Target::Continue(_)));
-        if translates && SECTIONS[self.section] != "NEW" {
+        if line.action.translates() && SECTIONS[self.section] != "NEW" {
             session.error(
                 line.action_word.span(),
                 "address translation is decided for new connections only",

@@ -54,6 +54,10 @@ impl World {
     ) -> Self {
         let mut world = Self::default();
         world.read_zones(session);
+        if world.zones.is_empty() {
+            // Without zones, everything else would be reported as unknown.
+            return world;
+        }
         world.read_interfaces(session, network, configuration);
         world.place_hosts(session);
         world.place_routes(session, network);
@@ -181,10 +185,13 @@ impl World {
         match firewall {
             Some((zone, _)) => self.zones.push(zone),
             None => {
-                session.report(
-                    Finding::error("no zone is the firewall itself")
-                        .note("add a line to zones: fw firewall"),
-                );
+                // A line that was refused may have been meant as it.
+                if self.refused.is_empty() {
+                    session.report(
+                        Finding::error("no zone is the firewall itself")
+                            .note("add a line to zones: fw firewall"),
+                    );
+                }
                 self.zones.push(Zone {
                     name: "fw".to_owned(),
                     parents: Vec::new(),
@@ -393,32 +400,17 @@ impl World {
         let zone = match row.get(0) {
             None => None,
             Some(word) => {
-                let Some(zone) = self.zone(session, word) else {
-                    return;
-                };
-                if zone == ZoneId::FIREWALL {
+                let zone = self.zone(session, word);
+                if zone == Some(ZoneId::FIREWALL) {
                     session.error(
                         word.span(),
                         "the firewall zone has no interfaces",
                         "the firewall itself",
                         "put the zone here that is reached through the interface",
                     );
-                    return;
                 }
-                Some(zone)
+                zone
             }
-        };
-        let Some(options) = options else {
-            // Known all the same, so that its uses are not reported as unknown.
-            self.push_interface(
-                session,
-                network,
-                configuration,
-                name,
-                zone,
-                Options::default(),
-            );
-            return;
         };
         self.push_interface(session, network, configuration, name, zone, options);
     }
