@@ -176,17 +176,18 @@ impl<X: Xen> Device<X> {
     /// [`Error::Closing`] if it goes to Closing or Closed instead, [`Error::Gone`] if its
     /// directory goes away.
     pub async fn wait_for(&mut self, wanted: &[XenbusState]) -> Result<XenbusState, Error> {
-        loop {
-            let state = self.other_state().await?;
-            if wanted.contains(&state) {
-                return Ok(state);
-            }
-            match state {
-                XenbusState::CLOSING | XenbusState::CLOSED => return Err(Error::Closing),
-                XenbusState::UNKNOWN => return Err(Error::Gone),
-                _ => {}
-            }
-            self.watch.next().await?;
+        let ended = [
+            XenbusState::CLOSING,
+            XenbusState::CLOSED,
+            XenbusState::UNKNOWN,
+        ];
+        let state = self
+            .wait_until(|state| wanted.contains(&state) || ended.contains(&state))
+            .await?;
+        match state {
+            state if wanted.contains(&state) => Ok(state),
+            XenbusState::UNKNOWN => Err(Error::Gone),
+            _ => Err(Error::Closing),
         }
     }
 
@@ -195,9 +196,43 @@ impl<X: Xen> Device<X> {
     /// # Errors
     /// xenstore's.
     pub async fn wait_for_end(&mut self) -> Result<(), Error> {
-        match self.wait_for(&[]).await {
-            Ok(_) | Err(Error::Closing | Error::Gone) => Ok(()),
-            Err(error) => Err(error),
+        let ended = [
+            XenbusState::CLOSING,
+            XenbusState::CLOSED,
+            XenbusState::UNKNOWN,
+        ];
+        self.wait_until(|state| ended.contains(&state))
+            .await
+            .map(drop)
+    }
+
+    /// Closes this end and waits until the other one has let go of what it mapped: it is Closed,
+    /// gone, or has started anew.
+    ///
+    /// # Errors
+    /// xenstore's; that the device is gone is none.
+    pub async fn close(&mut self) -> Result<(), Error> {
+        self.wait_for_end().await?;
+        match self.switch_to(XenbusState::CLOSED).await {
+            Ok(()) | Err(Error::Gone) => {}
+            Err(error) => return Err(error),
+        }
+        self.wait_until(|state| state != XenbusState::CLOSING && state != XenbusState::CONNECTED)
+            .await
+            .map(drop)
+    }
+
+    /// Waits until the other end's state is as it should be.
+    async fn wait_until(
+        &mut self,
+        done: impl Fn(XenbusState) -> bool,
+    ) -> Result<XenbusState, Error> {
+        loop {
+            let state = self.other_state().await?;
+            if done(state) {
+                return Ok(state);
+            }
+            self.watch.next().await?;
         }
     }
 
@@ -216,18 +251,6 @@ impl<X: Xen> Device<X> {
     /// [`Error::Gone`], or xenstore's.
     pub async fn publish(&self, keys: &[(&str, &str)], state: XenbusState) -> Result<(), Error> {
         publish(&self.xenstore, &self.node, keys, state).await
-    }
-
-    /// Refuses the device to the end: whenever the backend closes, answers Closed.
-    ///
-    /// # Errors
-    /// xenstore's.
-    pub async fn refuse(&mut self) -> Result<(), Error> {
-        self.wait_for_end().await?;
-        match self.switch_to(XenbusState::CLOSED).await {
-            Err(Error::Gone) => Ok(()),
-            other => other,
-        }
     }
 
     /// Gives the device up: the reason goes where the administrator looks (`error/…/error`), the

@@ -128,47 +128,49 @@ impl<X: Xen> Link<X> {
         Ok(self.device.fatal(EINVAL, reason).await?)
     }
 
-    /// Tells the backend that this end is closed: it lets go of the rings.
+    /// Tells the backend that this end is closed, once it closes itself, and waits until it has
+    /// let go of the rings. Call [`Front::close`] before, and [`Front::release`] after.
     ///
     /// # Errors
     /// xenstore's; that the device is gone is none.
-    pub async fn closed(&self) -> Result<(), Error> {
-        match self.device.switch_to(XenbusState::CLOSED).await {
-            Err(xenbus::Error::Gone) => Ok(()),
-            other => Ok(other?),
-        }
+    pub async fn close(&mut self) -> Result<(), Error> {
+        Ok(self.device.close().await?)
     }
 }
 
 impl<X: Xen> Front<X> {
     /// Connects the vif of that index: waits for the backend, however long it takes (put a timeout
-    /// around it), and gives it rings. Dropped half-way, it gives everything back.
+    /// around it), and gives it rings. Dropped half-way, it gives everything back that the backend
+    /// has not mapped.
     ///
     /// # Errors
-    /// [`Error`]. The device then says why in its `error` node and answers the backend's Closing
-    /// with Closed only if [`xenbus::Device::refuse`] is asked to.
+    /// [`Error`]. By then the device says why in its `error` node, the backend's Closing was
+    /// answered with Closed, and everything is given back.
     pub async fn connect(
         xen: &X,
         xenstore: &Client<X>,
         index: u32,
         config: Config,
     ) -> Result<(Self, Link<X>), Error> {
-        let mut device = Device::frontend(xenstore, "vif", index)
-            .await
-            .map_err(Error::from)?;
-        let connected = connect(xen, &mut device, config).await;
-        match connected {
-            Ok(front) => Ok((front, Link { device })),
-            Err(error) => {
-                // The first error is the one to report.
-                let _ = device.fatal(error.errno(), &error.to_string()).await;
-                Err(error)
-            }
-        }
+        let mut device = Device::frontend(xenstore, "vif", index).await?;
+        let (error, front) = match prepare(xen, &mut device, config).await {
+            Ok(mut front) => match announce(&mut device, &mut front).await {
+                Ok(()) => return Ok((front, Link { device })),
+                Err(error) => (error, Some(front)),
+            },
+            Err(error) => (error, None),
+        };
+        // The first error is the one to report, whatever becomes of the rest.
+        let _ = device.fatal(error.errno(), &error.to_string()).await;
+        let _ = device.close().await;
+        // Not before: the backend may have mapped the rings.
+        drop(front);
+        Err(error)
     }
 }
 
-async fn connect<X: Xen>(
+/// Reads what the toolstack and the backend say, and takes what the interface needs.
+async fn prepare<X: Xen>(
     xen: &X,
     device: &mut Device<X>,
     config: Config,
@@ -198,7 +200,11 @@ async fn connect<X: Xen>(
         .unwrap_or(None);
     let mtu = mtu.filter(|mtu| *mtu >= MTU_MIN).unwrap_or(MTU_DEFAULT);
 
-    let mut front = allocate(xen, device.other_id(), config, mac, mtu, features)?;
+    allocate(xen, device.other_id(), config, mac, mtu, features)
+}
+
+/// Gives the backend the rings and waits until it has taken them.
+async fn announce<X: Xen>(device: &mut Device<X>, front: &mut Front<X>) -> Result<(), Error> {
     // The buffers are in the ring before the backend looks at it.
     let _ = front.receiver.publish();
     let port = front.port().map_or(0, |port| port.0).to_string();
@@ -219,7 +225,7 @@ async fn connect<X: Xen>(
     if let Some(port) = &front.port {
         port.notify()?;
     }
-    Ok(front)
+    Ok(())
 }
 
 fn allocate<X: Xen>(

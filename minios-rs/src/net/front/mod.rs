@@ -282,7 +282,7 @@ impl<X: Xen> Front<X> {
     }
 
     /// Gives the port, every grant and every page back, after [`Front::close`]. The backend lets go
-    /// of the rings only when it has seen this end Closed ([`Link::closed`]).
+    /// of the rings only when it has seen this end Closed ([`Link::close`]).
     ///
     /// # Errors
     /// [`StillInUse`]: ask again later. A front that is dropped all the same leaks those pages
