@@ -33,7 +33,11 @@ pub(crate) struct Download {
 
 impl Apt {
     pub(crate) fn new(folder: PathBuf, suite: Suite) -> Result<Self> {
-        for part in ["state/lists/partial", "cache/archives/partial"] {
+        for part in [
+            "state/lists/partial",
+            "cache/archives/partial",
+            "none/partial",
+        ] {
             fs::create_dir_all(folder.join(part))?;
         }
         fs::write(folder.join("status"), "")?;
@@ -110,7 +114,12 @@ impl Apt {
             .args(LEFT_OUT)
             .output()?;
         fs::write(self.folder.join("status"), left_out(&stdout(output)?))?;
-        let output = self.install(&["--print-uris"]).output()?;
+        // apt does not name what it has already: let it look where nothing is.
+        let nothing = format!(
+            "Dir::Cache::archives={}",
+            self.folder.join("none").display()
+        );
+        let output = self.install(&["--print-uris", "-o", &nothing]).output()?;
         let plan = downloads(&stdout(output)?);
         ensure!(!plan.is_empty(), "apt-get named no package to download");
         Ok(plan)
@@ -136,9 +145,22 @@ impl Apt {
         plan.iter().map(have).sum()
     }
 
+    /// Removes what an earlier plan had downloaded and this one does not want.
+    fn forget_others(&self, plan: &[Download]) -> Result<()> {
+        for entry in fs::read_dir(self.archives())? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.ends_with(".deb") && !plan.iter().any(|download| download.file == name) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
     /// Says how much is to come, then fetches it, going on where an
     /// interrupted run stopped.
     pub(crate) fn fetch(&self, plan: &[Download], progress: &dyn Fn(Progress<'_>)) -> Result<()> {
+        self.forget_others(plan)?;
         let total: u64 = plan.iter().map(|download| download.bytes).sum();
         let missing = total - self.have(plan);
         if missing > 0 {

@@ -6,6 +6,8 @@ mod bench;
 mod channel;
 mod death;
 mod dom0;
+mod images;
+mod minios;
 mod router;
 mod verdict;
 
@@ -19,6 +21,7 @@ fn modules() -> Vec<LabTest> {
     tests.extend(channel::tests());
     tests.extend(death::tests());
     tests.extend(verdict::tests());
+    tests.extend(minios::tests());
     tests.extend(router::tests());
     tests
 }
