@@ -128,6 +128,18 @@ impl<X: Xen> Link<X> {
         Ok(self.device.fatal(EINVAL, reason).await?)
     }
 
+    /// Tells the backend at once that this end is closed; [`Link::close`] also waits for it to let
+    /// go.
+    ///
+    /// # Errors
+    /// xenstore's; that the device is gone is none.
+    pub async fn closed(&self) -> Result<(), Error> {
+        match self.device.switch_to(XenbusState::CLOSED).await {
+            Err(xenbus::Error::Gone) => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
     /// Tells the backend that this end is closed, once it closes itself, and waits until it has
     /// let go of the rings. Call [`Front::close`] before, and [`Front::release`] after.
     ///
