@@ -261,20 +261,33 @@ pub(crate) fn rewrite_error(
     let field = packet.transport + 2;
     let checksum = get16(head, field);
     put16(head, field, changed.apply(checksum));
-    let mut new = packet.tuple;
-    if (arriving.source, arriving.source_port) != (leaving.source, leaving.source_port) {
-        new.source = leaving.source;
-    }
-    if (arriving.destination, arriving.destination_port)
-        != (leaving.destination, leaving.destination_port)
-    {
-        new.destination = leaving.destination;
-    }
+    let new = error_tuple(packet.tuple, arriving, leaving);
     let addresses = Difference::default()
         .address(packet.tuple.source, new.source)
         .address(packet.tuple.destination, new.destination);
     rewrite_addresses(head, crate::frame::ETHERNET, new, addresses);
     new
+}
+
+/// The addresses an error leaves with: those of its flow where the flow's are translated, even if
+/// a router on the way sent it.
+pub(crate) fn error_tuple(error: Tuple, arriving: Tuple, leaving: Tuple) -> Tuple {
+    // An ICMP query's identifier is in both directions' source port: it tells nothing.
+    let moved = |old: (u32, u16), new: (u32, u16)| {
+        old.0 != new.0 || (arriving.protocol != ICMP && old.1 != new.1)
+    };
+    let mut tuple = error;
+    if moved(
+        (arriving.source, arriving.source_port),
+        (leaving.source, leaving.source_port),
+    ) {
+        tuple.source = leaving.source;
+    }
+    let old = (arriving.destination, arriving.destination_port);
+    if moved(old, (leaving.destination, leaving.destination_port)) {
+        tuple.destination = leaving.destination;
+    }
+    tuple
 }
 
 /// Rewrites the packet inside an error; what changed among all its bytes.

@@ -175,13 +175,7 @@ impl Firewall {
             Tracked::Related(handle, _) => {
                 let (arriving, leaving) =
                     (self.flows.tuple(*handle), self.flows.translated(*handle));
-                let moved = (arriving.destination, arriving.destination_port)
-                    != (leaving.destination, leaving.destination_port);
-                let destination = if moved {
-                    leaving.destination
-                } else {
-                    packet.tuple.destination
-                };
+                let Tuple { destination, .. } = nat::error_tuple(packet.tuple, arriving, leaving);
                 Tuple {
                     destination,
                     ..packet.tuple

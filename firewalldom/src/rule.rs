@@ -285,7 +285,7 @@ impl Chain {
         settings: &policy::Settings,
         mut note: impl FnMut(u32, Option<LogRequest<'_>>),
     ) -> Ruling {
-        let sections = self.walk(&self.rules, &Section::of(state), facts, &mut note);
+        let sections = self.walk(&self.rules, state, facts, &mut note);
         match sections {
             Walked::Decided(ruling) => return ruling,
             Walked::ToPolicy => {}
@@ -308,22 +308,9 @@ impl Chain {
                     );
                     return self.state_ruling(exception.disposition);
                 }
-                // CONTINUE: the rules for new flows decide.
-                if state != States::NEW {
-                    let fresh = Section {
-                        state: States::NEW,
-                        except: state,
-                    };
-                    if let Walked::Decided(ruling) =
-                        self.walk(&self.rules, &fresh, facts, &mut note)
-                    {
-                        return ruling;
-                    }
-                }
             }
         }
-        let any = Section::of(States(0));
-        if let Walked::Decided(ruling) = self.walk(&self.default_action, &any, facts, &mut note) {
+        if let Walked::Decided(ruling) = self.walk(&self.default_action, state, facts, &mut note) {
             return ruling;
         }
         let chain = self.policy_chain.as_deref().unwrap_or(&self.name);
@@ -352,12 +339,12 @@ impl Chain {
     fn walk(
         &self,
         rules: &[Rule],
-        section: &Section,
+        state: States,
         facts: &Facts<'_>,
         note: &mut impl FnMut(u32, Option<LogRequest<'_>>),
     ) -> Walked {
         for rule in rules {
-            if !section.holds(rule.states) || !rule.matcher.holds(facts) {
+            if !rule.states.contains(state) || !rule.matcher.holds(facts) {
                 continue;
             }
             note(
@@ -389,25 +376,4 @@ enum Walked {
     /// The rest of the rules is to be skipped.
     ToPolicy,
     Through,
-}
-
-/// Which rules a walk tries.
-struct Section {
-    /// Those for this state; 0: all.
-    state: States,
-    /// But not those for this one, which were tried.
-    except: States,
-}
-
-impl Section {
-    const fn of(state: States) -> Self {
-        Self {
-            state,
-            except: States(0),
-        }
-    }
-
-    const fn holds(&self, states: States) -> bool {
-        states.contains(self.state) && states.0 & self.except.0 == 0
-    }
 }

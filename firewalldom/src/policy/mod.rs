@@ -250,7 +250,8 @@ impl States {
 /// One rule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
-    /// Sections of the file: the states the rule applies to.
+    /// The states the rule applies to: its section's, and for the section NEW also those that the
+    /// dispositions in [`Settings`] let go on (CONTINUE).
     pub states: States,
     /// What it looks at.
     pub matches: Match,

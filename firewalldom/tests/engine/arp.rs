@@ -1,0 +1,157 @@
+//! Neighbours: asked for, waited for, given up.
+
+use crate::support::*;
+use firewalldom::{Firewall, Reason, Verdict};
+use std::net::Ipv4Addr;
+
+const QUIET: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 77);
+const QUIET_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x77];
+
+fn to_quiet(site: &mut Site) -> Outcome {
+    let mut sent = udp(NET, (FAR, 53), (QUIET, 53), b"hello");
+    sent[..6].copy_from_slice(&FW_MAC[0]);
+    site.send(NET, &sent)
+}
+
+fn open_policy() -> firewalldom::policy::Policy {
+    let mut policy = policy();
+    policy.chains[NET_LOC].policy = firewalldom::policy::Disposition::Accept;
+    policy
+}
+
+#[test]
+fn own_addresses_are_announced_at_start() {
+    let budget = firewalldom::Budget { flows: 10 };
+    let now = firewalldom::time::Instant(0);
+    let mut firewall = Firewall::new(policy(), &links(), budget, [1; 32], now).unwrap();
+    for (interface, address) in [(NET, FW_NET), (LOC, FW_LOC)] {
+        let (egress, frame) = firewall.take_output().unwrap();
+        assert_eq!(egress, interface);
+        assert_eq!(frame.bytes[..6], [0xff; 6]);
+        assert_eq!(frame.bytes[28..32], address.octets());
+        assert_eq!(frame.bytes[38..42], address.octets());
+    }
+    assert_eq!(firewall.take_output(), None);
+}
+
+#[test]
+fn own_addresses_are_answered_on_every_interface() {
+    let mut site = Site::new(policy());
+    for target in [FW_LOC, FW_NET] {
+        site.send(LOC, &arp(CLIENT_MAC, 1, CLIENT, target));
+        let reply = site.output(LOC);
+        assert_eq!(reply[..6], CLIENT_MAC);
+        assert_eq!(reply[20..22], [0, 2]);
+        assert_eq!(reply[22..28], FW_MAC[1]);
+        assert_eq!(reply[28..32], target.octets());
+    }
+    site.send(LOC, &arp(CLIENT_MAC, 1, CLIENT, SERVER));
+    assert_eq!(site.outputs(), []);
+}
+
+#[test]
+fn a_probe_is_answered_and_teaches_nothing() {
+    let mut site = Site::new(policy());
+    site.send(LOC, &arp(QUIET_MAC, 1, Ipv4Addr::UNSPECIFIED, FW_LOC));
+    assert_eq!(site.output(LOC)[20..22], [0, 2]);
+}
+
+#[test]
+fn a_frame_waits_for_its_next_hop() {
+    let mut site = Site::new(open_policy());
+    assert_eq!(to_quiet(&mut site), Outcome::Other(Verdict::Parked));
+    let request = site.output(LOC);
+    assert_eq!(request[..6], [0xff; 6]);
+    assert_eq!(request[28..32], FW_LOC.octets());
+    assert_eq!(request[38..42], QUIET.octets());
+    site.send(LOC, &arp(QUIET_MAC, 2, QUIET, FW_LOC));
+    let released = site.output(LOC);
+    assert_eq!(released[..6], QUIET_MAC);
+    assert_eq!(released[6..12], FW_MAC[1]);
+    assert_checksums(&released);
+    to_quiet(&mut site).forwarded(LOC);
+}
+
+#[test]
+fn only_three_frames_wait_for_a_neighbour() {
+    let mut site = Site::new(open_policy());
+    for _ in 0..3 {
+        assert_eq!(to_quiet(&mut site), Outcome::Other(Verdict::Parked));
+    }
+    to_quiet(&mut site).dropped(Reason::ParkingFull);
+}
+
+#[test]
+fn a_neighbour_that_never_answers_is_reported() {
+    let mut site = Site::new(open_policy());
+    to_quiet(&mut site);
+    let mut requests = site.outputs().len();
+    for _ in 0..2 {
+        site.wait(1);
+        site.firewall.poll(site.now);
+        requests += site.outputs().len();
+    }
+    assert_eq!(requests, 3);
+    site.wait(1);
+    site.firewall.poll(site.now);
+    let error = site.output(NET);
+    assert_eq!((error[34], error[35], destination_of(&error)), (3, 1, FAR));
+    assert_checksums(&error);
+    assert_eq!(site.firewall.counters().drops.of(Reason::Unresolved), 1);
+}
+
+#[test]
+fn the_report_about_a_masqueraded_frame_finds_the_client() {
+    let mut policy = policy();
+    policy.routes[0].gateway = Some(Ipv4Addr::new(192, 0, 2, 9));
+    let mut site = Site::new(policy);
+    let sent = udp(LOC, (CLIENT, 5000), (FAR, 53), b"?");
+    assert_eq!(site.send(LOC, &sent), Outcome::Other(Verdict::Parked));
+    for _ in 0..3 {
+        site.outputs();
+        site.wait(1);
+        site.firewall.poll(site.now);
+    }
+    let error = site.output(LOC);
+    assert_eq!(
+        (error[34], error[35], destination_of(&error)),
+        (3, 1, CLIENT)
+    );
+    assert_eq!(error[42 + 12..42 + 16], CLIENT.octets());
+    assert_checksums(&error);
+}
+
+#[test]
+fn a_reply_nobody_asked_for_teaches_nothing() {
+    let mut site = Site::new(open_policy());
+    site.send(LOC, &arp(QUIET_MAC, 2, QUIET, FW_LOC));
+    assert_eq!(to_quiet(&mut site), Outcome::Other(Verdict::Parked));
+}
+
+#[test]
+fn a_neighbour_that_moved_is_followed_by_open_flows() {
+    let mut site = Site::new(policy());
+    site.send(LOC, &udp(LOC, (CLIENT, 5000), (FAR, 53), b"?"))
+        .forwarded(NET);
+    let moved = [2, 0, 0, 0, 0, 0x55];
+    site.send(NET, &arp(moved, 1, ROUTER, ROUTER));
+    let out = site
+        .send(LOC, &udp(LOC, (CLIENT, 5000), (FAR, 53), b"?"))
+        .forwarded(NET);
+    assert_eq!(out[..6], moved);
+}
+
+#[test]
+fn a_claim_to_an_own_address_or_from_another_link_is_refused() {
+    let mut site = Site::new(policy());
+    site.send(LOC, &arp(CLIENT_MAC, 1, FW_LOC, FW_LOC))
+        .dropped(Reason::OwnSource);
+    site.send(LOC, &arp([0xff; 6], 1, CLIENT, FW_LOC))
+        .dropped(Reason::BadArp);
+    // The router is not behind this link: it keeps its entry.
+    site.send(LOC, &arp(CLIENT_MAC, 2, ROUTER, FW_LOC));
+    let out = site
+        .send(LOC, &udp(LOC, (CLIENT, 1), (FAR, 2), b""))
+        .forwarded(NET);
+    assert_eq!(out[..6], ROUTER_MAC);
+}

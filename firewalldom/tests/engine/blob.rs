@@ -1,0 +1,90 @@
+//! The policy as bytes.
+
+use crate::support::policy;
+use firewalldom::policy::blob::{self, Error};
+use proptest::prelude::*;
+
+/// Version 1 as it was first written: an upgrade must keep reading it.
+const VERSION_1: &[u8] = include_bytes!("policy-v1.blob");
+
+#[test]
+fn a_policy_survives_the_way_through_bytes_and_page_padding() {
+    let mut bytes = blob::encode(&policy()).unwrap();
+    assert_eq!(blob::decode(&bytes), Ok(policy()));
+    bytes.resize(bytes.len().next_multiple_of(4096), 0);
+    assert_eq!(blob::decode(&bytes), Ok(policy()));
+}
+
+#[test]
+fn the_first_version_is_still_read() {
+    assert_eq!(blob::decode(VERSION_1), Ok(policy()));
+}
+
+#[test]
+fn foreign_cut_and_damaged_bytes_are_told_apart() {
+    let good = blob::encode(&policy()).unwrap();
+    assert_eq!(blob::decode(&[]), Err(Error::Magic));
+    assert_eq!(blob::decode(b"\x1f\x8b\x08 an initrd"), Err(Error::Magic));
+    assert!(matches!(
+        blob::decode(&good[..20]),
+        Err(Error::Truncated { needed: 24, .. })
+    ));
+    assert!(matches!(
+        blob::decode(&good[..good.len() - 1]),
+        Err(Error::Truncated { .. })
+    ));
+    let mut next = good.clone();
+    next[8] = 9;
+    assert_eq!(blob::decode(&next), Err(Error::Version { found: 9 }));
+    let mut damaged = good;
+    *damaged.last_mut().unwrap() ^= 1;
+    assert_eq!(blob::decode(&damaged), Err(Error::Checksum));
+}
+
+#[test]
+fn a_policy_the_engine_could_not_trust_is_neither_written_nor_run() {
+    type Change = fn(&mut firewalldom::policy::Policy);
+    let changes: [Change; 12] = [
+        |policy| policy.pairs[3] = 99,
+        |policy| _ = policy.pairs.pop(),
+        |policy| policy.interfaces.clear(),
+        |policy| policy.interfaces[0].name.clear(),
+        |policy| policy.interfaces[0].addresses[0].length = 33,
+        |policy| policy.interfaces[0].addresses[0].address = [224, 0, 0, 1].into(),
+        |policy| policy.routes[0].interface.0 = 2,
+        |policy| policy.routes[0].destination.address = [1, 0, 0, 0].into(),
+        |policy| policy.hosts[0].zone.0 = 3,
+        |policy| policy.source_nat[0].egress.0 = 7,
+        |policy| policy.chains[6].rules[0].origin.file = 40,
+        |policy| policy.chains[6].rules[0].states.0 = 0,
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        let mut bad = policy();
+        change(&mut bad);
+        assert!(
+            matches!(blob::encode(&bad), Err(Error::Nonsense(_))),
+            "change {number}"
+        );
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_decoding_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+        let _ = blob::decode(&bytes);
+        let mut good = blob::encode(&policy()).unwrap();
+        good.truncate(24);
+        good.extend(&bytes);
+        prop_assert!(blob::decode(&good).is_err());
+    }
+
+    #[test]
+    fn a_changed_bit_is_noticed(at in any::<prop::sample::Index>(), bit in 0u8..8) {
+        let mut bytes = blob::encode(&policy()).unwrap();
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1 << bit;
+        // Two bytes of the header are reserved.
+        prop_assume!(at != 10 && at != 11);
+        prop_assert!(blob::decode(&bytes).is_err());
+    }
+}

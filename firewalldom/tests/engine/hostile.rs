@@ -1,0 +1,185 @@
+//! Whatever comes in: no panic, nothing grows.
+
+use crate::support::*;
+use firewalldom::policy::{Disposition, InterfaceId, Policy};
+use firewalldom::{Checksum, Gso, GsoKind};
+use proptest::prelude::*;
+
+fn dispositions() -> impl Strategy<Value = Disposition> {
+    prop_oneof![
+        Just(Disposition::Accept),
+        Just(Disposition::Drop),
+        Just(Disposition::Reject)
+    ]
+}
+
+/// The test site with rules and options nobody thought of together.
+fn policies() -> impl Strategy<Value = Policy> {
+    let rule = (0u8..20, 0u16..100, dispositions()).prop_map(|(protocol, port, disposition)| {
+        // Only protocols with ports may be asked for one.
+        let port = if protocol == 6 || protocol == 17 {
+            port
+        } else {
+            0
+        };
+        rule(protocol, port, disposition, 60)
+    });
+    let chains =
+        proptest::collection::vec((proptest::collection::vec(rule, 0..4), dispositions()), 8);
+    (chains, any::<[bool; 6]>()).prop_map(|(chains, options)| {
+        let mut policy = policy();
+        for (chain, (rules, disposition)) in policy.chains.iter_mut().zip(chains) {
+            chain.rules = rules;
+            chain.policy = disposition;
+        }
+        let [flags, smurfs, back, dhcp, nat, forwarding] = options;
+        for interface in &mut policy.interfaces {
+            interface.tcp_flags = flags;
+            interface.no_smurfs = smurfs;
+            interface.route_back = back;
+            interface.dhcp = dhcp;
+        }
+        if nat {
+            policy.source_nat.clear();
+        }
+        policy.settings.forwarding = forwarding;
+        policy
+    })
+}
+
+fn frames() -> impl Strategy<Value = (InterfaceId, Vec<u8>)> {
+    let interface = prop_oneof![Just(NET), Just(LOC)];
+    let addresses = prop_oneof![
+        Just(CLIENT),
+        Just(SERVER),
+        Just(FAR),
+        Just(FW_NET),
+        Just(FW_LOC),
+        Just(ROUTER),
+        any::<u32>().prop_map(std::net::Ipv4Addr::from_bits),
+    ];
+    let payload = proptest::collection::vec(any::<u8>(), 0..1700);
+    let kind = 0u8..5;
+    (
+        interface,
+        addresses.clone(),
+        addresses,
+        any::<(u8, u16, u16)>(),
+        payload,
+        kind,
+    )
+        .prop_map(
+            |(interface, source, destination, (flags, from, to), payload, kind)| {
+                let (from, to) = (from % 8, to % 100);
+                let frame = match kind {
+                    0 => udp(interface, (source, from), (destination, to), &payload),
+                    1 => echo(interface, source, destination, flags % 20, from),
+                    2 => {
+                        let about = udp(interface, (destination, to), (source, from), &payload);
+                        icmp_error(
+                            interface,
+                            source,
+                            (flags % 16, 0),
+                            &about,
+                            payload.len() % 64,
+                        )
+                    }
+                    3 => ip(interface, source, destination, flags, &payload),
+                    _ => tcp_with(
+                        interface,
+                        (source, from),
+                        (destination, to),
+                        flags,
+                        (1, 1),
+                        &payload,
+                    ),
+                };
+                (interface, frame)
+            },
+        )
+}
+
+fn offloads() -> impl Strategy<Value = (Checksum, Option<Gso>)> {
+    let checksum = prop_oneof![
+        Just(Checksum::Unknown),
+        Just(Checksum::Validated),
+        Just(Checksum::Blank)
+    ];
+    let kind = prop_oneof![Just(GsoKind::TcpV4), Just(GsoKind::TcpV6)];
+    let gso = proptest::option::weighted(
+        0.2,
+        (kind, any::<u16>()).prop_map(|(kind, size)| Gso { kind, size }),
+    );
+    (checksum, gso)
+}
+
+const FLOWS: usize = 16;
+
+/// What must hold after any frame.
+fn assert_bounded(site: &mut Site) {
+    let flows = site.firewall.flows();
+    assert!(flows.now <= FLOWS && flows.peak <= FLOWS);
+    assert!(site.outputs().len() <= 256);
+    assert!(std::iter::from_fn(|| site.firewall.take_log()).count() <= 256);
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_are_survived(
+        policy in policies(),
+        frames in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..400), 1..20),
+        (checksum, gso) in offloads(),
+    ) {
+        let mut site = Site::with_flows(policy, FLOWS);
+        for mut bytes in frames {
+            site.send_with(LOC, &bytes, checksum, gso);
+            if bytes.len() > 14 {
+                bytes[..6].copy_from_slice(&FW_MAC[1]);
+                bytes[13] = if bytes[12] & 3 == 0 { 6 } else { 0 };
+                bytes[12] = 8;
+                site.send_with(LOC, &bytes, checksum, gso);
+            }
+            if bytes.len() > 34 {
+                bytes[14] = 0x45 + (bytes[14] & 1);
+                fix_header_if_whole(&mut bytes);
+                site.send_with(LOC, &bytes, checksum, gso);
+            }
+        }
+        assert_bounded(&mut site);
+    }
+
+    #[test]
+    fn plausible_frames_with_bytes_changed_are_survived(
+        policy in policies(),
+        frames in proptest::collection::vec((frames(), any::<[(prop::sample::Index, u8); 2]>(), 0u8..4, offloads(), 0u64..40), 1..40),
+    ) {
+        let mut site = Site::with_flows(policy, FLOWS);
+        for ((interface, mut bytes), changes, how, (checksum, gso), seconds) in frames {
+            if how > 0 {
+                for (at, value) in changes {
+                    let at = at.index(bytes.len());
+                    bytes[at] = value;
+                }
+            }
+            if how > 1 {
+                fix_header_if_whole(&mut bytes);
+            }
+            if how > 2 {
+                bytes.truncate(changes[0].0.index(bytes.len()) + 1);
+            }
+            if let Outcome::Forwarded(_, out) = site.send_with(interface, &bytes, checksum, gso) {
+                prop_assert!(out.len() <= bytes.len());
+                prop_assert_eq!(crate::support::checksum(&[&out[14..14 + usize::from(out[14] & 15) * 4]]), 0);
+            }
+            site.wait(seconds);
+            site.firewall.poll(site.now);
+        }
+        assert_bounded(&mut site);
+    }
+}
+
+fn fix_header_if_whole(frame: &mut [u8]) {
+    if frame.len() >= 14 + usize::from(frame[14] & 15) * 4 && frame[14] & 15 >= 5 {
+        fix_header(frame);
+    }
+}

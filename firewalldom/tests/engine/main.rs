@@ -1,0 +1,12 @@
+//! The engine through its public interface: frames in, verdicts and frames out.
+
+mod support;
+
+mod arp;
+mod blob;
+mod filter;
+mod hostile;
+mod local;
+mod nat;
+mod reject;
+mod tracking;
