@@ -8,6 +8,9 @@ use firewalldom::policy::{Interface, InterfaceId, Policy};
 /// MiB of memory that an appliance gets unless told otherwise.
 pub const DEFAULT_MEMORY_MIB: u32 = 8;
 
+/// What the names of the bridges begin with in a generated configuration.
+pub const BRIDGE_PREFIX: &str = "br-";
+
 /// Linux' IFNAMSIZ less the closing zero: no bridge's name is longer.
 const BRIDGE_NAME_LENGTH: usize = 15;
 
@@ -213,10 +216,10 @@ fn describe(interface: &Interface, zones: &[&str]) -> String {
     one_line(&text)
 }
 
-/// `br-` and as much of `word` as a name of an interface may hold.
+/// The prefix and as much of `word` as a name of an interface may hold.
 fn bridge_name(word: &str) -> String {
     let usable = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    "br-"
+    BRIDGE_PREFIX
         .chars()
         .chain(word.chars().filter(usable))
         .take(BRIDGE_NAME_LENGTH)

@@ -3,6 +3,7 @@
 //! `cargo image run` is [`perform`] and a table. System tests use the parts: a [`Scenario`] on a
 //! machine of their own, with attempts of their own.
 
+pub mod debian;
 pub mod hits;
 pub mod network;
 pub mod report;
@@ -124,14 +125,18 @@ impl Firewall {
         Ok(self.built.config.display().to_string())
     }
 
+    /// The domain's configuration.
+    pub fn config(&self) -> DomainConfig {
+        let file = |suffix: &str| self.directory.join(format!("{FIREWALLDOM}.{suffix}"));
+        DomainConfig::firewall(&self.policy, &file("xen"), &file("policy"), self.memory_mib)
+    }
+
     /// The networks that belong to its interfaces.
     ///
     /// # Errors
     /// As [`network::sides`].
     pub fn sides(&self) -> Result<Vec<network::Side>> {
-        let path = Path::new("");
-        let config = DomainConfig::firewall(&self.policy, path, path, self.memory_mib);
-        network::sides(&self.policy, &config)
+        network::sides(&self.policy, &self.config())
     }
 }
 
@@ -159,7 +164,7 @@ pub fn perform(
     let logs = machine.folder().to_owned();
     let try_it = || -> Result<(Report, String)> {
         let config = firewall.put(&machine)?;
-        let report = show(&machine, &firewall, &config, tell)?;
+        let report = show(&lab, &machine, &firewall, &config, tell)?;
         Ok((report, config))
     };
     let (report, config) =
@@ -172,6 +177,7 @@ pub fn perform(
 }
 
 fn show(
+    lab: &Lab,
     machine: &Machine,
     firewall: &Firewall,
     config: &str,
@@ -203,12 +209,21 @@ fn show(
         first_packet: domain.first_packet,
         throughput,
     };
+
+    tell("the same with a Debian PV guest");
+    let debian = debian::measure(
+        lab,
+        machine,
+        &scenario,
+        &firewall.policy,
+        &firewall.config(),
+    )?;
     let logs = machine.folder().display().to_string();
     Ok(Report {
         platform,
         cases,
         firewalldom: figures,
-        debian: None,
+        debian: Some(debian),
         logs,
     })
 }

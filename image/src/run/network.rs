@@ -1,5 +1,5 @@
 //! The networks around the firewall: for each of its interfaces a bridge in dom0, and behind that a
-//! network namespace that plays the hosts there.
+//! network namespace that plays a host there.
 //!
 //! ```text
 //!   namespace loc                    dom0                                        namespace net
@@ -11,19 +11,18 @@ use std::net::Ipv4Addr;
 use anyhow::{Result, bail};
 use firewalldom::policy::{DestinationTarget, Interface, InterfaceId, InterfacePrefix, Policy};
 
-use crate::config::{DomainConfig, Vif};
+use qemu_tests::{Machine, Net};
 
-/// Milliseconds between two ARP requests of a host that looks for the firewall: short, because a
-/// host's second-long pause would otherwise count as the firewall's time to start.
-const ARP_INTERVAL_MS: u32 = 20;
+use crate::config::{BRIDGE_PREFIX, DomainConfig, Vif};
 
 /// The hosts behind one interface of the firewall.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Side {
-    /// The zone, and the namespace's name.
+    /// The zone.
     pub zone: String,
-    /// The bridge that the generated configuration names.
-    pub bridge: String,
+    /// The namespace that plays the host: the bridge of the generated configuration without its
+    /// `br-`.
+    pub namespace: String,
     /// The host's address.
     pub host: Ipv4Addr,
     /// Length of the network's prefix.
@@ -85,7 +84,7 @@ fn side(policy: &Policy, index: usize, interface: &Interface, vif: &Vif) -> Resu
     };
     Ok(Side {
         zone: zone.name.clone(),
-        bridge: vif.bridge.clone(),
+        namespace: vif.bridge.trim_start_matches(BRIDGE_PREFIX).to_owned(),
         host,
         prefix_length: own.length,
         firewall: own.address,
@@ -107,35 +106,26 @@ fn hosts_of(prefix: &InterfacePrefix) -> impl Iterator<Item = Ipv4Addr> {
     (network.saturating_add(1)..last).map(Ipv4Addr::from_bits)
 }
 
-/// The bash script that builds the networks in dom0.
-pub fn setup_script(sides: &[Side]) -> String {
-    let mut script = String::from("set -e\n");
-    for side in sides {
-        let Side {
-            zone,
-            bridge,
-            host,
-            prefix_length,
-            firewall,
-        } = side;
-        // The veth's end in dom0: at most 15 characters, as Linux asks.
-        let outer: String = format!("to-{zone}").chars().take(15).collect();
-        script.push_str(&format!(
-            "\
-ip link add {bridge} type bridge forward_delay 0 mcast_snooping 0
-ip link set {bridge} up
-ip netns add {zone}
-ip link add {outer} type veth peer name eth0 netns {zone}
-ip link set {outer} master {bridge} up
-ip -n {zone} link set lo up
-ip -n {zone} address add {host}/{prefix_length} dev eth0
-ip -n {zone} link set eth0 up
-ip -n {zone} route add default via {firewall}
-ip netns exec {zone} bash -c 'echo {ARP_INTERVAL_MS} >/proc/sys/net/ipv4/neigh/eth0/retrans_time_ms'
-"
-        ));
+impl Side {
+    /// What the lab builds for it.
+    fn net(&self) -> Net {
+        Net {
+            name: self.namespace.clone(),
+            address: format!("{}/{}", self.host, self.prefix_length),
+            gateway: Some(self.firewall.to_string()),
+        }
     }
-    script
+}
+
+/// Builds the networks in dom0.
+///
+/// # Errors
+/// When a command in dom0 fails.
+pub fn build(machine: &Machine, sides: &[Side]) -> Result<()> {
+    for side in sides {
+        machine.add_net(&side.net())?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -152,12 +142,19 @@ mod tests {
     #[test]
     fn each_interface_gets_a_host_with_an_address_of_its_network() {
         let policy = site(&[("eth0", "net"), ("eth1", "loc")]);
-        let sides = sides(&policy, &config(&policy)).unwrap();
+        let config = config(&policy);
+        let sides = sides(&policy, &config).unwrap();
         let named: Vec<_> = sides
             .iter()
-            .map(|side| (side.zone.as_str(), side.bridge.as_str()))
+            .map(|side| (side.zone.as_str(), side.net().bridge()))
             .collect();
-        assert_eq!(named, [("net", "br-net"), ("loc", "br-loc")]);
+        assert_eq!(
+            named,
+            [
+                ("net", config.vifs[0].bridge.clone()),
+                ("loc", config.vifs[1].bridge.clone())
+            ]
+        );
         // The firewall itself is 10.0.0.1 and 10.0.1.1.
         assert_eq!(sides[0].host, Ipv4Addr::new(10, 0, 0, 2));
         assert_eq!(sides[1].host, Ipv4Addr::new(10, 0, 1, 2));
@@ -189,19 +186,5 @@ mod tests {
         policy.interfaces[0].addresses[0].length = 32;
         let error = sides(&policy, &config(&policy)).unwrap_err();
         assert!(error.to_string().contains("eth0"), "{error}");
-    }
-
-    #[test]
-    fn the_script_builds_every_side() {
-        let policy = site(&[("eth0", "net"), ("eth1", "loc")]);
-        let script = setup_script(&sides(&policy, &config(&policy)).unwrap());
-        assert!(
-            script.contains("ip -n loc address add 10.0.1.2/24 dev eth0"),
-            "{script}"
-        );
-        assert!(
-            script.contains("ip link set to-net master br-net up"),
-            "{script}"
-        );
     }
 }

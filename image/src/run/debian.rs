@@ -1,0 +1,110 @@
+//! The peer: a Debian PV guest that does the same job in the same place.
+
+use anyhow::{Context, Result};
+use firewalldom::policy::Policy;
+use qemu_tests::{DebianRouter, Lab, Machine, RouterVif};
+
+use super::report::Figures;
+use super::scenario::Scenario;
+use super::{INSIDE, OUTSIDE, streams};
+use crate::config::DomainConfig;
+
+/// What a Debian guest with this kernel needs to come up.
+const MEMORY_MIB: u32 = 192;
+
+/// The rules of `examples/two-interfaces` in nft's language: the same zones, policies, rules and
+/// translations.
+const RULESET: &str = include_str!("two-interfaces.nft");
+
+/// The guest with the addresses and routes of the policy, on the bridges of the configuration.
+fn router(policy: &Policy, config: &DomainConfig) -> DebianRouter {
+    let vif = |(interface, vif): (&firewalldom::policy::Interface, &crate::config::Vif)| {
+        let addresses = interface.addresses.first();
+        RouterVif {
+            address: addresses
+                .map_or_else(String::new, |own| format!("{}/{}", own.address, own.length)),
+            bridge: vif.bridge.clone(),
+        }
+    };
+    let gateways = policy.routes.iter().filter_map(|route| {
+        let (to, via) = (route.destination, route.gateway?);
+        Some(format!("{}/{} via {via}", to.address, to.length))
+    });
+    DebianRouter {
+        name: "debian".to_owned(),
+        memory_mib: MEMORY_MIB,
+        vifs: policy
+            .interfaces
+            .iter()
+            .zip(&config.vifs)
+            .map(vif)
+            .collect(),
+        routes: gateways.collect(),
+        sysctls: Vec::new(),
+        ruleset: RULESET.to_owned(),
+    }
+}
+
+/// Puts the guest in the firewall's place and measures the same as of the firewall.
+///
+/// # Errors
+/// When it does not come up or forward.
+pub fn measure(
+    lab: &Lab,
+    machine: &Machine,
+    scenario: &Scenario<'_>,
+    policy: &Policy,
+    config: &DomainConfig,
+) -> Result<Figures> {
+    let router = router(policy, config);
+    let path = machine.put_debian_router(lab, &router)?;
+    let domain = scenario.start(&router.name, &path, INSIDE, OUTSIDE)?;
+    let throughput = streams(scenario, &domain)?;
+    scenario.shut_down(&domain)?;
+    let share = machine.share();
+    let length = |name: &str| {
+        let path = share.join(name);
+        let metadata = path
+            .metadata()
+            .with_context(|| path.display().to_string())?;
+        anyhow::Ok(metadata.len())
+    };
+    Ok(Figures {
+        kernel_bytes: length("vmlinuz")?,
+        ramdisk_bytes: length(&format!("{}.initrd", router.name))?,
+        memory_mib: MEMORY_MIB,
+        xl_create: domain.xl_create,
+        first_packet: domain.first_packet,
+        throughput,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::path::Path;
+
+    use firewalldom::policy::{InterfaceId, Prefix, Route};
+
+    use super::*;
+    use crate::config::samples::site;
+
+    #[test]
+    fn the_peer_has_the_firewalls_addresses_routes_and_bridges() {
+        let mut policy = site(&[("eth0", "net"), ("eth1", "loc")]);
+        policy.routes.push(Route {
+            destination: Prefix {
+                address: Ipv4Addr::UNSPECIFIED,
+                length: 0,
+            },
+            gateway: Some(Ipv4Addr::new(10, 0, 0, 254)),
+            interface: InterfaceId(0),
+            metric: 0,
+        });
+        let config = DomainConfig::firewall(&policy, Path::new("/k"), Path::new("/p"), 8);
+        let router = router(&policy, &config);
+        assert_eq!(router.routes, ["0.0.0.0/0 via 10.0.0.254"]);
+        assert_eq!(router.vifs[1].address, "10.0.1.1/24");
+        assert_eq!(router.vifs[1].bridge, "br-loc");
+    }
+}
