@@ -1,0 +1,169 @@
+//! The data path allocates nothing: counted by the allocator itself while frames go from one vif
+//! to another. What the simulated Xen allocates for its own book-keeping does not count.
+
+#![expect(unsafe_code, reason = "an allocator that counts is an unsafe trait")]
+
+use minios_rs::abi::io::netif::NETRXF_CSUM_BLANK;
+use minios_rs::fake::netback::{Netback, OFFERS};
+use minios_rs::fake::{Domain, Page, World};
+use minios_rs::net::front::TAIL_MAX;
+use minios_rs::net::{Checksum, Config, Front, Offload};
+use minios_rs::time::Instant;
+use minios_rs::xen::{Access, DomId, Errno, GrantError, GrantRef, OutOfMemory, Port, Xen};
+use minios_rs::xenstore::Client;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::future::Future;
+use std::task::{Context, Poll, Waker};
+
+thread_local! {
+    static COUNTING: Cell<bool> = const { Cell::new(false) };
+    static COUNT: Cell<u64> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+fn count() {
+    if COUNTING.get() {
+        COUNT.set(COUNT.get() + 1);
+    }
+}
+
+// SAFETY: every call is the system allocator's own; counting neither allocates nor unwinds.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promise is passed on as it is.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count();
+        // SAFETY: the caller's promise is passed on as it is.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn with_counting<T>(on: bool, what: impl FnOnce() -> T) -> T {
+    let before = COUNTING.replace(on);
+    let value = what();
+    COUNTING.set(before);
+    value
+}
+
+/// The simulated domain, whose own allocations are not counted.
+#[derive(Clone)]
+struct Uncounted(Domain);
+
+impl Xen for Uncounted {
+    type Page = Page;
+
+    fn allocate_page(&self) -> Result<Page, OutOfMemory> {
+        with_counting(false, || self.0.allocate_page())
+    }
+
+    fn grant(&self, to: DomId, page: &Page, access: Access) -> Result<GrantRef, GrantError> {
+        with_counting(false, || self.0.grant(to, page, access))
+    }
+
+    fn end_access(&self, reference: GrantRef) -> Result<(), GrantError> {
+        with_counting(false, || self.0.end_access(reference))
+    }
+
+    fn allocate_port(&self, remote: DomId) -> Result<Port, Errno> {
+        with_counting(false, || self.0.allocate_port(remote))
+    }
+
+    fn notify(&self, port: Port) -> Result<(), Errno> {
+        with_counting(false, || self.0.notify(port))
+    }
+
+    fn close_port(&self, port: Port) {
+        with_counting(false, || self.0.close_port(port));
+    }
+
+    fn now(&self) -> Instant {
+        self.0.now()
+    }
+}
+
+const GUEST: DomId = DomId(5);
+
+fn run<T>(
+    world: &World,
+    store: &Client<Uncounted>,
+    back: &mut Netback,
+    future: impl Future<Output = T>,
+) -> T {
+    let mut future = Box::pin(future);
+    for _ in 0..500 {
+        if let Poll::Ready(value) = future
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+        {
+            return value;
+        }
+        store.pump();
+        world.serve_xenstore();
+        store.pump();
+        back.step();
+    }
+    panic!("it does not end");
+}
+
+#[test]
+fn forwarding_allocates_nothing() {
+    let world = World::new();
+    let guest = Uncounted(world.domain(GUEST));
+    let port = world.connect_xenstore(&guest.0).port();
+    let page = world.xenstore_page(GUEST).expect("connected");
+    let store = Client::new(guest.clone(), page, port);
+    let mut backs = [0, 1]
+        .map(|index| Netback::announce(&world, DomId(index), GUEST, u32::from(index), &OFFERS));
+    let mut fronts = Vec::new();
+    for (index, back) in backs.iter_mut().enumerate() {
+        let connect = Front::connect(&guest, &store, index as u32, Config::default());
+        fronts.push(run(&world, &store, back, connect).expect("it connects"));
+    }
+    let [(inside, _), (outside, _)] = &mut fronts[..] else {
+        panic!("two fronts")
+    };
+
+    let payload = [3; 1448];
+    for _ in 0..1000 {
+        assert!(backs[0].deliver(&[&payload, &payload, &payload], 0, NETRXF_CSUM_BLANK, &[]));
+        with_counting(true, || {
+            let frame = inside.receive().expect("a frame came");
+            let mut head = [0; 128];
+            assert_eq!(frame.read(0, &mut head), 128);
+            let offload = Offload {
+                checksum: Checksum::Blank,
+                gso: frame.gso,
+            };
+            let mut tail: heapless::Vec<_, TAIL_MAX> = frame.slots.into_iter().collect();
+            tail[0].advance(128);
+            outside
+                .transmit(&head, &mut tail, offload)
+                .expect("there is room");
+            outside
+                .transmit_bytes(&payload, offload)
+                .expect("there is room");
+            outside.flush();
+        });
+        assert_eq!(backs[1].receive().len(), 2);
+        with_counting(true, || {
+            while let Some(buffer) = outside.completed() {
+                inside.recycle(buffer);
+            }
+            inside.flush();
+            let _ = (inside.park(), outside.park());
+        });
+    }
+    assert_eq!(outside.counters().transmitted_frames, 2000);
+    assert_eq!(COUNT.get(), 0, "allocations and frees");
+    with_counting(true, || drop(vec![1]));
+    assert!(COUNT.get() > 0, "the count counts");
+}
