@@ -1,9 +1,10 @@
-//! The Shorewall language: a site's files in, a policy for firewalldom out.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 mod action;
 mod address;
 mod chains;
+mod columns;
 mod ends;
 mod expression;
 mod interface_options;
@@ -12,6 +13,7 @@ mod macros;
 mod names;
 mod network;
 mod other_files;
+mod policies;
 mod reader;
 mod report;
 mod rules;
@@ -22,9 +24,14 @@ mod shell;
 mod site;
 mod snat;
 mod source;
+mod standard_actions;
+mod stanza;
 mod suggest;
+mod support;
 mod traffic;
+mod translation;
 mod world;
+mod zones;
 
 use std::sync::Arc;
 
@@ -32,6 +39,7 @@ use firewalldom::policy::{Policy, States};
 
 pub use report::{Diagnostic, Location, Report, Severity, Style};
 pub use site::Site;
+pub use support::support;
 
 use chains::Chains;
 use network::Network;

@@ -1,6 +1,6 @@
 //! Shorewall's other files: what is not compiled must not be there unseen.
 
-use crate::reader::words;
+use crate::columns::words;
 use crate::report::Finding;
 use crate::session::Session;
 use crate::source::Word;

@@ -1,15 +1,13 @@
 //! The file `rules`.
 
-use firewalldom::policy::{
-    Addresses, DestinationNat, DestinationTarget, Disposition, Log, Match, Ports, Protocol, Rule,
-    States, ZoneId,
-};
+use firewalldom::policy::{Addresses, DestinationNat, Match, Rule, States, ZoneId};
 
-use crate::action::{self, Action, Nat, Part, Target, TrafficColumns};
+use crate::action::{self, Action, Part, Target, TrafficColumns};
 use crate::address;
 use crate::chains::Chains;
-use crate::ends::{End, Ends, redirect_port, server, zones};
-use crate::reader::{Item, Row, Schema, read_named};
+use crate::columns::{Row, Schema};
+use crate::ends::{End, Ends, zones};
+use crate::reader::{Item, read_named};
 use crate::report::Finding;
 use crate::session::Session;
 use crate::source::{Span, Word};
@@ -56,7 +54,7 @@ pub(crate) struct Undecided(pub(crate) States);
 
 /// What `rules` adds to the policy besides rules in chains.
 pub(crate) struct Rules<'w> {
-    world: &'w World,
+    pub(crate) world: &'w World,
     chains: &'w mut Chains,
     undecided: Undecided,
     section: usize,
@@ -67,12 +65,12 @@ pub(crate) struct Rules<'w> {
 }
 
 /// A rule of the file before it is spread over zones.
-struct Line<'r> {
-    row: &'r Row,
-    action_word: &'r Word,
-    action: Action,
-    sources: Ends,
-    original_destination: Addresses,
+pub(crate) struct Line<'r> {
+    pub(crate) row: &'r Row,
+    pub(crate) action_word: &'r Word,
+    pub(crate) action: Action,
+    pub(crate) sources: Ends,
+    pub(crate) original_destination: Addresses,
 }
 
 impl<'w> Rules<'w> {
@@ -139,7 +137,7 @@ impl<'w> Rules<'w> {
     }
 
     /// The states that the section is about.
-    fn section_states(&self) -> States {
+    pub(crate) fn section_states(&self) -> States {
         match SECTIONS[self.section] {
             "ALL" => States::ALL,
             "ESTABLISHED" => States::ESTABLISHED,
@@ -353,7 +351,13 @@ impl<'w> Rules<'w> {
     }
 
     /// The rule between two ends. Addresses and MAC addresses in one list are alternatives.
-    fn push(&mut self, session: &mut Session<'_>, source: &End, destination: &End, rule: &Rule) {
+    pub(crate) fn push(
+        &mut self,
+        session: &mut Session<'_>,
+        source: &End,
+        destination: &End,
+        rule: &Rule,
+    ) {
         if !destination.hosts.macs.is_empty() {
             session.error(
                 destination.span,
@@ -397,246 +401,10 @@ impl<'w> Rules<'w> {
             self.chains.push(pair.0, pair.1, rule);
         }
     }
-
-    fn nat_sources<'l>(&self, session: &mut Session<'_>, line: &'l Line<'_>) -> Option<&'l [End]> {
-        let firewall = line
-            .sources
-            .ends
-            .iter()
-            .find(|end| end.zone == ZoneId::FIREWALL);
-        if let Some(end) = firewall {
-            session.error(
-                end.span,
-                "translating the firewall's own connections is not supported yet",
-                if line.sources.wild {
-                    "`all` includes the firewall"
-                } else {
-                    "from the firewall"
-                },
-                "name the other zones, or write: all!$FW",
-            );
-            return None;
-        }
-        Some(&line.sources.ends)
-    }
-
-    fn push_nat(
-        &mut self,
-        session: &mut Session<'_>,
-        line: &Line<'_>,
-        source: &End,
-        matches: &Match,
-        target: &DestinationTarget,
-        log: Option<Log>,
-    ) {
-        for (addresses, source_mac) in source_alternatives(source) {
-            self.nat.push(DestinationNat {
-                source_zone: source.zone,
-                matches: Match {
-                    source: addresses,
-                    source_mac,
-                    ingress: source.hosts.interface,
-                    destination: line.original_destination.clone(),
-                    ..matches.clone()
-                },
-                target: target.clone(),
-                log: log.clone(),
-                origin: session.origin(line.row.span),
-            });
-        }
-    }
-
-    fn destination_nat(
-        &mut self,
-        session: &mut Session<'_>,
-        line: &Line<'_>,
-        part: &Part,
-        nat: Nat,
-    ) -> bool {
-        let Some(word) = line.row.get(2) else {
-            session.error(
-                line.row.span,
-                "DNAT needs a server",
-                "to which address?",
-                "write: DNAT net loc:10.0.3.9 tcp 80",
-            );
-            return true;
-        };
-        let Some(server) = server(session, self.world, word, nat) else {
-            return true;
-        };
-        let Some(matches) = part.matches(session, line.action_word, Some(columns(line.row))) else {
-            return true;
-        };
-        if server.ports.is_some() && !has_ports(&matches.protocol) {
-            session.error(
-                word.span(),
-                "a new port needs a protocol that has ports",
-                "which protocol?",
-                "write tcp or udp in the PROTO column",
-            );
-            return true;
-        }
-        let Some(sources) = self.nat_sources(session, line) else {
-            return true;
-        };
-        let target = DestinationTarget::Server {
-            addresses: server.addresses,
-            ports: server.ports,
-        };
-        for source in sources {
-            let log = line.action.log_for(part);
-            self.push_nat(session, line, source, &matches, &target, log);
-            let Some(zone) = server.zone.filter(|_| nat == Nat::AndAccept) else {
-                continue;
-            };
-            let rule = self.accept(
-                session,
-                line,
-                &matches,
-                server.ports.map(|range| Ports {
-                    ranges: vec![range],
-                    negated: false,
-                }),
-            );
-            let destination = End {
-                zone,
-                hosts: address::Hosts {
-                    interface: server.interface,
-                    addresses: Addresses {
-                        ranges: vec![server.addresses],
-                        except: Vec::new(),
-                    },
-                    macs: Vec::new(),
-                },
-                span: word.span(),
-            };
-            self.push(session, source, &destination, &rule);
-        }
-        true
-    }
-
-    fn redirect(
-        &mut self,
-        session: &mut Session<'_>,
-        line: &Line<'_>,
-        part: &Part,
-        nat: Nat,
-    ) -> bool {
-        let Some(matches) = part.matches(session, line.action_word, Some(columns(line.row))) else {
-            return true;
-        };
-        let port = match line.row.get(2) {
-            None => None,
-            Some(word) => match redirect_port(session, self.world, word) {
-                Some(port) => port,
-                None => return true,
-            },
-        };
-        if port.is_some() && !has_ports(&matches.protocol) {
-            session.error(
-                line.row.span,
-                "REDIRECT to a port needs a protocol that has ports",
-                "which protocol?",
-                "write tcp or udp in the PROTO column",
-            );
-            return true;
-        }
-        let Some(sources) = self.nat_sources(session, line) else {
-            return true;
-        };
-        for source in sources {
-            let log = line.action.log_for(part);
-            self.push_nat(
-                session,
-                line,
-                source,
-                &matches,
-                &DestinationTarget::Redirect { port },
-                log,
-            );
-            if nat == Nat::AndAccept {
-                let ports = port.map(|port| Ports {
-                    ranges: vec![firewalldom::policy::PortRange {
-                        first: port,
-                        last: port,
-                    }],
-                    negated: false,
-                });
-                let rule = self.accept(session, line, &matches, ports);
-                let destination = End::of(ZoneId::FIREWALL, line.row.span);
-                self.push(session, source, &destination, &rule);
-            }
-        }
-        true
-    }
-
-    /// Lets through what a rule of NAT has translated.
-    fn accept(
-        &self,
-        session: &Session<'_>,
-        line: &Line<'_>,
-        matches: &Match,
-        new_ports: Option<Ports>,
-    ) -> Rule {
-        let (destination_port, original_port) = match new_ports {
-            Some(ports) => (ports, matches.destination_port.clone()),
-            None => (matches.destination_port.clone(), Ports::default()),
-        };
-        Rule {
-            states: self.section_states(),
-            matches: Match {
-                original_destination: line.original_destination.clone(),
-                original_port,
-                destination_port,
-                ..matches.clone()
-            },
-            action: firewalldom::policy::Action::Decide(Disposition::Accept),
-            log: None,
-            origin: session.origin(line.row.span),
-        }
-    }
-
-    /// What later rules of NAT leave alone.
-    fn exempt(&mut self, session: &mut Session<'_>, line: &Line<'_>, part: &Part) -> bool {
-        let Some(mut matches) = part.matches(session, line.action_word, Some(columns(line.row)))
-        else {
-            return true;
-        };
-        let mut destinations = Addresses::default();
-        if let Some(word) = line.row.get(2)
-            && let Some(ends) = zones(session, self.world, word)
-        {
-            if let [end] = ends.ends.as_slice() {
-                destinations = end.hosts.addresses.clone();
-            }
-        }
-        let Some(sources) = self.nat_sources(session, line) else {
-            return true;
-        };
-        for source in sources {
-            matches.destination = destinations.clone();
-            for (addresses, source_mac) in source_alternatives(source) {
-                self.nat.push(DestinationNat {
-                    source_zone: source.zone,
-                    matches: Match {
-                        source: addresses,
-                        source_mac,
-                        ingress: source.hosts.interface,
-                        ..matches.clone()
-                    },
-                    target: DestinationTarget::Exempt,
-                    log: None,
-                    origin: session.origin(line.row.span),
-                });
-            }
-        }
-        true
-    }
 }
 
 /// The alternatives of a source: its addresses, or its MAC addresses.
-fn source_alternatives(source: &End) -> Vec<(Addresses, Vec<[u8; 6]>)> {
+pub(crate) fn source_alternatives(source: &End) -> Vec<(Addresses, Vec<[u8; 6]>)> {
     let hosts = &source.hosts;
     if hosts.macs.is_empty() {
         return vec![(hosts.addresses.clone(), Vec::new())];
@@ -654,17 +422,7 @@ fn source_alternatives(source: &End) -> Vec<(Addresses, Vec<[u8; 6]>)> {
     alternatives
 }
 
-fn has_ports(protocol: &Protocol) -> bool {
-    match protocol {
-        Protocol::OneOf(numbers) => numbers
-            .iter()
-            .all(|number| matches!(number, 6 | 17 | 33 | 132 | 136)),
-        Protocol::TcpSyn(_) => true,
-        Protocol::Any | Protocol::NoneOf(_) | Protocol::Icmp(_) => false,
-    }
-}
-
-fn columns(row: &Row) -> TrafficColumns<'_> {
+pub(crate) fn columns(row: &Row) -> TrafficColumns<'_> {
     TrafficColumns {
         protocol: row.get(3),
         destination_port: row.get(4),
@@ -674,7 +432,7 @@ fn columns(row: &Row) -> TrafficColumns<'_> {
 
 impl End {
     /// All of a zone.
-    fn of(zone: ZoneId, span: Span) -> Self {
+    pub(crate) fn of(zone: ZoneId, span: Span) -> Self {
         Self {
             zone,
             hosts: address::Hosts::default(),

@@ -5,7 +5,8 @@ use firewalldom::policy::{
 };
 
 use crate::address;
-use crate::reader::{Item, Row, Schema, read_named};
+use crate::columns::{Row, Schema};
+use crate::reader::{Item, read_named};
 use crate::report::Finding;
 use crate::session::Session;
 use crate::source::Word;

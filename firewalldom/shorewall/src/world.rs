@@ -3,22 +3,19 @@
 use std::collections::BTreeSet;
 
 use firewalldom::policy::{
-    Host, Interface, InterfaceId, InterfacePrefix, Origin, Prefix, Route, Zone, ZoneId,
+    Host, Interface, InterfaceId, InterfacePrefix, Prefix, Route, Zone, ZoneId,
 };
 
+use crate::columns::{Row, Schema};
 use crate::interface_options::{self, Options};
 use crate::network::Network;
-use crate::reader::{Item, Row, Schema, read_named};
+use crate::reader::{Item, read_named};
 use crate::report::Finding;
 use crate::session::Session;
 use crate::settings::Configuration;
 use crate::source::Word;
 use crate::suggest::did_you_mean;
 
-const ZONES: Schema = Schema {
-    columns: &["zone", "type", "options", "in_options", "out_options"],
-    required: 1,
-};
 const INTERFACES_1: Schema = Schema {
     columns: &["zone", "interface|port", "broadcast|options", "options"],
     required: 2,
@@ -26,10 +23,6 @@ const INTERFACES_1: Schema = Schema {
 
 /// Interfaces are vifs, and InterfaceId is a byte; an engine's tables are sized for this many.
 const MAX_INTERFACES: usize = 128;
-/// The matrix of zone pairs grows with the square.
-const MAX_ZONES: usize = 250;
-/// Words that cannot name a zone.
-const RESERVED: [&str; 5] = ["all", "any", "none", "SOURCE", "DEST"];
 
 /// The zones, interfaces and routes of a site.
 #[derive(Default)]
@@ -43,7 +36,7 @@ pub(crate) struct World {
     /// Zone of each interface.
     interface_zone: Vec<Option<ZoneId>>,
     /// Names of zones whose declaration was refused: uses are not reported again.
-    refused: BTreeSet<String>,
+    pub(crate) refused: BTreeSet<String>,
 }
 
 impl World {
@@ -137,176 +130,6 @@ impl World {
                     .map(|route| route.destination),
             )
             .collect()
-    }
-
-    fn read_zones(&mut self, session: &mut Session<'_>) {
-        let before = session.findings.len();
-        let Some(items) = read_named(session, "zones", &ZONES) else {
-            if session.findings.len() == before {
-                let path = session.shorewall_file("zones");
-                session.report(
-                    Finding::error(format!("there is no file {}", path.display())).note(
-                        "it names the zones: a line `fw firewall`, then `net ipv4`, `loc ipv4`",
-                    ),
-                );
-            }
-            return;
-        };
-        // The firewall has index 0 wherever its line stands.
-        let mut firewall: Option<(Zone, Word)> = None;
-        let mut zones = Vec::new();
-        for item in items {
-            let Item::Row(row) = item else {
-                self.unexpected(session, &item);
-                continue;
-            };
-            let Some(name) = row.get(0).cloned() else {
-                continue;
-            };
-            if let Some(zone) = self.read_zone(session, &row, &name, &zones) {
-                let is_firewall = row.get(1).is_some_and(|kind| kind.text() == "firewall");
-                if !is_firewall {
-                    zones.push(zone);
-                } else if let Some((first, _)) = &firewall {
-                    session.error(
-                        name.span(),
-                        "a second firewall zone",
-                        format!("`{}` is the firewall already", first.name),
-                        "make this one ipv4, or take it out",
-                    );
-                } else {
-                    firewall = Some((zone, name));
-                }
-            } else {
-                self.refused
-                    .insert(name.text().split(':').next().unwrap_or_default().to_owned());
-            }
-        }
-        match firewall {
-            Some((zone, _)) => self.zones.push(zone),
-            None => {
-                // A line that was refused may have been meant as it.
-                if self.refused.is_empty() {
-                    session.report(
-                        Finding::error("no zone is the firewall itself")
-                            .note("add a line to zones: fw firewall"),
-                    );
-                }
-                self.zones.push(Zone {
-                    name: "fw".to_owned(),
-                    parents: Vec::new(),
-                    origin: Origin { file: 0, line: 0 },
-                });
-            }
-        }
-        self.zones.extend(zones);
-        session
-            .variables
-            .insert("FW".to_owned(), self.zones[0].name.clone());
-    }
-
-    fn read_zone(
-        &self,
-        session: &mut Session<'_>,
-        row: &Row,
-        name: &Word,
-        earlier: &[Zone],
-    ) -> Option<Zone> {
-        let text = name.text();
-        if let Some((child, parents)) = name.split_once(':') {
-            session.error(
-                parents.span(),
-                format!("nested zones are not supported yet: `{}`", child.text()),
-                "inside of another zone",
-                "give the hosts a zone of their own interface",
-            );
-            return None;
-        }
-        if RESERVED.contains(&text) {
-            session.error(
-                name.span(),
-                format!("a zone cannot be called `{text}`"),
-                "a word with a meaning of its own",
-                "",
-            );
-            return None;
-        }
-        let regular = text.starts_with(|c: char| c.is_ascii_alphabetic())
-            && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-            && text.len() <= 10;
-        if !regular {
-            session.error(
-                name.span(),
-                format!("`{text}` cannot name a zone"),
-                "a letter, then letters and digits, 10 at most",
-                "",
-            );
-            return None;
-        }
-        if earlier.iter().any(|zone| zone.name == text) {
-            session.error(
-                name.span(),
-                format!("the zone `{text}` is declared twice"),
-                "again here",
-                "",
-            );
-            return None;
-        }
-        if earlier.len() >= MAX_ZONES {
-            session.error(
-                name.span(),
-                format!("more than {MAX_ZONES} zones"),
-                "one too many",
-                "",
-            );
-            return None;
-        }
-        let kind = row.get(1).map_or("ipv4", Word::text);
-        match kind {
-            "ip" | "ipv4" | "firewall" => {}
-            "ipv6" | "ipsec" | "ipsec4" | "ipsec6" | "bport" | "bport4" | "bport6" | "vserver"
-            | "loopback" | "local" => {
-                if let Some(word) = row.get(1) {
-                    session.error(
-                        word.span(),
-                        format!("zones of type `{kind}` are not supported yet"),
-                        "only ipv4 and firewall",
-                        "",
-                    );
-                }
-                return None;
-            }
-            _ => {
-                if let Some(word) = row.get(1) {
-                    session.report(
-                        Finding::error(format!("`{kind}` is not a type of zone"))
-                            .at(word.span(), "expected ipv4 or firewall")
-                            .maybe_note(did_you_mean(kind, ["ipv4", "firewall", "ip"])),
-                    );
-                }
-                return None;
-            }
-        }
-        for column in 2..5 {
-            if let Some(word) = row.get(column) {
-                session.error(
-                    word.span(),
-                    format!("options of a zone are not supported yet: `{}`", word.text()),
-                    "here",
-                    "",
-                );
-                return None;
-            }
-        }
-        Some(Zone {
-            name: text.to_owned(),
-            parents: Vec::new(),
-            origin: session.origin(name.span()),
-        })
-    }
-
-    fn unexpected(&self, session: &mut Session<'_>, item: &Item) {
-        unexpected_directive(session, item);
     }
 
     fn read_interfaces(

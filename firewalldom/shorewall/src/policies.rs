@@ -1,0 +1,353 @@
+//! The file `policy`.
+
+use firewalldom::policy::{Disposition, Log, Origin, Rule, States, ZoneId};
+
+use crate::action::{self, Target};
+use crate::columns::{Row, Schema};
+use crate::level;
+use crate::reader::{Item, read_named};
+use crate::report::Finding;
+use crate::session::Session;
+use crate::settings::Configuration;
+use crate::source::Word;
+use crate::suggest::did_you_mean;
+use crate::world::{World, unexpected_directive};
+
+const POLICY: Schema = Schema {
+    columns: &[
+        "source",
+        "dest",
+        "policy",
+        "loglevel|log_level",
+        "limit|rate",
+        "connlimit",
+    ],
+    required: 3,
+};
+
+/// What a policy does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Decide(Disposition),
+    /// On to what is said about no zone in particular.
+    Continue,
+    /// No traffic is expected: the pair gets no rules.
+    None,
+}
+
+/// A line of `policy`.
+#[derive(Clone, Debug)]
+pub(crate) struct Line {
+    pub(crate) source: Side,
+    pub(crate) destination: Side,
+    pub(crate) verdict: Verdict,
+    pub(crate) log: Option<Log>,
+    pub(crate) default_action: Vec<Rule>,
+    pub(crate) origin: Origin,
+    /// Name of the chain that all pairs of the line share.
+    pub(crate) shared: Option<String>,
+}
+
+/// A column SOURCE or DEST of `policy`.
+#[derive(Clone, Debug)]
+pub(crate) struct Side {
+    pub(crate) zones: Vec<ZoneId>,
+    /// `all`, `any` or a list: zones are not paired with themselves…
+    pub(crate) many: bool,
+    /// …unless a `+` follows.
+    pub(crate) intra_zone: bool,
+    /// `all` or `any`, and nothing taken out.
+    pub(crate) all: bool,
+    pub(crate) name: String,
+}
+
+impl Line {
+    /// Whether it decides about a pair, unless an earlier line has.
+    pub(crate) fn covers(&self, source: ZoneId, destination: ZoneId) -> bool {
+        if source == destination
+            && (self.source.many || self.destination.many)
+            && !(self.source.intra_zone || self.destination.intra_zone)
+        {
+            return false;
+        }
+        self.source.zones.contains(&source) && self.destination.zones.contains(&destination)
+    }
+}
+
+/// Reads the file.
+pub(crate) fn read(
+    session: &mut Session<'_>,
+    world: &World,
+    configuration: &Configuration,
+) -> Vec<Line> {
+    let before = session.findings.len();
+    let Some(items) = read_named(session, "policy", &POLICY) else {
+        if session.findings.len() == before {
+            let path = session.shorewall_file("policy");
+            session.report(
+                Finding::error(format!("there is no file {}", path.display()))
+                    .note("it says what happens between zones: all all REJECT info"),
+            );
+        }
+        return Vec::new();
+    };
+    let mut lines: Vec<Line> = Vec::new();
+    for item in items {
+        let Item::Row(row) = item else {
+            unexpected_directive(session, &item);
+            continue;
+        };
+        let Some(line) = read_line(session, world, configuration, &row) else {
+            continue;
+        };
+        if let Some(earlier) = shadowing(&lines, &line) {
+            session.report(
+                Finding::warning("this policy is never reached")
+                    .at(row.span, "all of its pairs are decided before")
+                    .note(format!("line {earlier} covers them")),
+            );
+        }
+        lines.push(line);
+    }
+    lines
+}
+
+/// The line of an earlier policy that covers all of this one.
+fn shadowing(lines: &[Line], line: &Line) -> Option<u32> {
+    lines
+        .iter()
+        .find(|earlier| {
+            line.source.zones.iter().all(|&source| {
+                line.destination.zones.iter().all(|&destination| {
+                    !line.covers(source, destination) || earlier.covers(source, destination)
+                })
+            })
+        })
+        .map(|earlier| earlier.origin.line)
+}
+
+fn read_line(
+    session: &mut Session<'_>,
+    world: &World,
+    configuration: &Configuration,
+    row: &Row,
+) -> Option<Line> {
+    for (column, name) in [(4, "RATE"), (5, "CONNLIMIT")] {
+        if let Some(word) = row.get(column) {
+            session.error(
+                word.span(),
+                format!("the column {name} is not supported yet"),
+                "a limit",
+                "put - here",
+            );
+        }
+    }
+    let source = side(session, world, row.get(0), row);
+    let destination = side(session, world, row.get(1), row);
+    let policy = row.get(2);
+    let (Some(source), Some(destination), Some(policy)) = (source, destination, policy) else {
+        return None;
+    };
+    let (verdict_word, default_word) = match policy.split_once(':') {
+        Some((verdict, default)) => (verdict, Some(default)),
+        None => (policy.clone(), None),
+    };
+    let verdict = verdict(session, &verdict_word)?;
+    let disposition = match verdict {
+        Verdict::Decide(disposition) => disposition,
+        Verdict::Continue | Verdict::None => Disposition::Drop,
+    };
+    let default_action = match verdict {
+        Verdict::Decide(disposition) => {
+            default_action(session, configuration, disposition, default_word.as_ref())?
+        }
+        Verdict::Continue | Verdict::None => Vec::new(),
+    };
+    let log = match (verdict, row.get(3)) {
+        (Verdict::Continue | Verdict::None, Some(word)) => {
+            if level::parse(session, word)?.is_some() {
+                session.error(
+                    word.span(),
+                    format!(
+                        "logging of the policy {} is not supported yet",
+                        verdict_word.text()
+                    ),
+                    "nothing is decided by this line",
+                    "put - here",
+                );
+            }
+            None
+        }
+        (_, level) => level::log(session, level, None, level::disposition_word(disposition))?,
+    };
+    let shared = (!configuration.flag("EXPAND_POLICIES", false) && (source.all || destination.all))
+        .then(|| {
+            let separator = configuration.get("ZONE2ZONE").map_or("-", Word::text);
+            format!("{}{separator}{}", source.name, destination.name)
+        });
+    Some(Line {
+        source,
+        destination,
+        verdict,
+        log,
+        default_action,
+        origin: session.origin(row.span),
+        shared,
+    })
+}
+
+fn verdict(session: &mut Session<'_>, word: &Word) -> Option<Verdict> {
+    Some(match word.text() {
+        "ACCEPT" => Verdict::Decide(Disposition::Accept),
+        "DROP" => Verdict::Decide(Disposition::Drop),
+        "REJECT" => Verdict::Decide(Disposition::Reject),
+        "CONTINUE" => Verdict::Continue,
+        "NONE" => Verdict::None,
+        other => {
+            let refused = ["QUEUE", "NFQUEUE", "BLACKLIST"]
+                .iter()
+                .any(|name| other.starts_with(name));
+            session.report(if refused {
+                Finding::error(format!("the policy {other} is not supported"))
+                    .at(word.span(), "no program decides about packets here")
+                    .note("one of: ACCEPT, DROP, REJECT, CONTINUE, NONE")
+            } else {
+                Finding::error(format!("unknown policy `{other}`"))
+                    .at(word.span(), "expected ACCEPT, DROP or REJECT")
+                    .maybe_note(did_you_mean(
+                        other,
+                        ["ACCEPT", "DROP", "REJECT", "CONTINUE", "NONE"],
+                    ))
+            });
+            return None;
+        }
+    })
+}
+
+fn side(session: &mut Session<'_>, world: &World, word: Option<&Word>, row: &Row) -> Option<Side> {
+    let Some(word) = word else {
+        session.error(
+            row.span,
+            "a zone is missing",
+            "expected zones first",
+            "write: all all REJECT info",
+        );
+        return None;
+    };
+    let (list, intra_zone) = match word.strip_suffix("+") {
+        Some(list) => (list, true),
+        None => (word.clone(), false),
+    };
+    let (list, excluded) = match list.split_once('!') {
+        Some((list, excluded)) => (list, Some(excluded)),
+        None => (list, None),
+    };
+    let all = matches!(list.text(), "all" | "any");
+    let mut zones = if all {
+        (0..world.zones.len())
+            .map(|index| ZoneId(index as u16))
+            .collect()
+    } else {
+        zone_list(session, world, &list)?
+    };
+    if let Some(excluded) = &excluded {
+        if !all {
+            session.error(
+                excluded.span(),
+                "an exclusion needs `all` before it",
+                "taken out of what?",
+                "write: all!net",
+            );
+            return None;
+        }
+        let taken = zone_list(session, world, excluded)?;
+        zones.retain(|zone| !taken.contains(zone));
+    }
+    Some(Side {
+        many: all || zones.len() > 1,
+        all: all && excluded.is_none(),
+        intra_zone,
+        name: if all {
+            "all".to_owned()
+        } else {
+            list.text().to_owned()
+        },
+        zones,
+    })
+}
+
+fn zone_list(session: &mut Session<'_>, world: &World, list: &Word) -> Option<Vec<ZoneId>> {
+    let mut zones = Vec::new();
+    let mut complete = true;
+    for item in list.split(',') {
+        match world.zone(session, &item) {
+            Some(zone) => zones.push(zone),
+            None => complete = false,
+        }
+    }
+    complete.then_some(zones)
+}
+
+/// The rules that are tried before the policy.
+fn default_action(
+    session: &mut Session<'_>,
+    configuration: &Configuration,
+    disposition: Disposition,
+    given: Option<&Word>,
+) -> Option<Vec<Rule>> {
+    let setting = match disposition {
+        Disposition::Accept => "ACCEPT_DEFAULT",
+        Disposition::Drop => "DROP_DEFAULT",
+        Disposition::Reject => "REJECT_DEFAULT",
+    };
+    let inherited = configuration.get(setting).cloned();
+    let mut rules = Vec::new();
+    match given {
+        None => {
+            if let Some(list) = inherited {
+                rules.extend(action_list(session, &list)?);
+            }
+        }
+        Some(given) => match given.strip_prefix("+") {
+            // Added to the one of shorewall.conf.
+            Some(added) => {
+                if let Some(list) = inherited {
+                    rules.extend(action_list(session, &list)?);
+                }
+                rules.extend(action_list(session, &added)?);
+            }
+            None => rules.extend(action_list(session, given)?),
+        },
+    }
+    Some(rules)
+}
+
+fn action_list(session: &mut Session<'_>, list: &Word) -> Option<Vec<Rule>> {
+    let mut rules = Vec::new();
+    if list.text().eq_ignore_ascii_case("none") {
+        return Some(rules);
+    }
+    for item in list.split(',') {
+        let action = action::parse(session, &item)?;
+        for part in &action.parts {
+            let (Target::Decide(_) | Target::Continue(_)) = part.target else {
+                session.error(
+                    item.span(),
+                    "this cannot be a default action",
+                    "not a verdict",
+                    "for example Broadcast(DROP),Multicast(DROP)",
+                );
+                return None;
+            };
+            let matches = part.matches(session, &item, None)?;
+            rules.push(Rule {
+                states: part.states.unwrap_or(States::ALL),
+                matches,
+                action: part.target.rule_action()?,
+                log: action.log_for(part),
+                origin: session.origin(item.span()),
+            });
+        }
+    }
+    Some(rules)
+}
