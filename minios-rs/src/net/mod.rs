@@ -3,6 +3,39 @@
 //! [`Front`] drives one vif. Payload is never moved: a received frame is a list of [`Slice`]s of
 //! pages that its backend filled, and the same slices can follow a header of ours out of another
 //! [`Front`]. See [`front`] for who may see which page when.
+//!
+//! ```no_run
+//! use minios_rs::net::{Front, Offload, front::TAIL_MAX};
+//! use minios_rs::xen::Xen;
+//!
+//! /// Passes on what came in at one vif, its first 128 bytes rewritten.
+//! fn forward<X: Xen>(inside: &mut Front<X>, outside: &mut Front<X>) {
+//!     while let Some(frame) = inside.receive() {
+//!         let mut head = [0; 128];
+//!         if frame.read(0, &mut head) < head.len() || frame.slots[0].len <= 128 {
+//!             inside.recycle_frame(frame);
+//!             continue;
+//!         }
+//!         let offload = Offload { checksum: frame.checksum, gso: frame.gso };
+//!         let mut slots = frame.slots.into_iter();
+//!         let mut tail: heapless::Vec<_, TAIL_MAX> = slots.by_ref().take(TAIL_MAX).collect();
+//!         tail[0].advance(128);
+//!         // A frame that came in all the slots there are would need one more: dropped.
+//!         let rest = slots.next();
+//!         if rest.is_none() {
+//!             let _ = outside.transmit(&head, &mut tail, offload);
+//!         }
+//!         for slice in tail.into_iter().chain(rest) {
+//!             inside.recycle(slice.buffer);
+//!         }
+//!     }
+//!     while let Some(buffer) = outside.completed() {
+//!         inside.recycle(buffer);
+//!     }
+//!     inside.flush();
+//!     outside.flush();
+//! }
+//! ```
 
 #![forbid(unsafe_code)]
 

@@ -5,6 +5,28 @@
 //! requested and what was answered is counted on this side, and an index that says more than can
 //! be is [`ReadError::Corrupt`], after which the ring is of no use any more. An entry is copied
 //! out once, word by word, and only the copy is looked at.
+//!
+//! ```
+//! use core::sync::atomic::AtomicU32;
+//! use minios_rs::ring::{BackRing, FrontRing, Notify, RingMemory};
+//!
+//! struct Page<'a>(&'a [AtomicU32]);
+//! impl RingMemory for Page<'_> {
+//!     fn ring_word(&self, offset: usize) -> &AtomicU32 {
+//!         &self.0[offset / 4]
+//!     }
+//! }
+//!
+//! let memory: Vec<AtomicU32> = (0..1024).map(|_| AtomicU32::new(0)).collect();
+//! let mut front: FrontRing<_, [u32; 3], u32> = FrontRing::new(Page(&memory));
+//! let mut back: BackRing<_, [u32; 3], u32> = BackRing::new(Page(&memory));
+//! front.push(&[1, 2, 3]).unwrap();
+//! assert_eq!(front.publish(), Notify::Needed);
+//! assert_eq!(back.pop(), Ok([1, 2, 3]));
+//! back.push(&4);
+//! let _ = back.publish();
+//! assert_eq!(front.pop(), Ok(4));
+//! ```
 
 #![forbid(unsafe_code)]
 

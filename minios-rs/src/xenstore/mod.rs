@@ -7,6 +7,28 @@
 //! checked like a peer's: the first impossible byte ends the connection with [`Error::Protocol`]
 //! for everyone who waits, and nothing panics.
 //!
+//! ```no_run
+//! # use minios_rs::{xen::Xen, xenstore::{Client, Error}};
+//! # async fn example<X: Xen>(store: &Client<X>) -> Result<(), Error> {
+//! let mut shutdown = store.watch("control/shutdown").await?;
+//! loop {
+//!     shutdown.next().await?;
+//!     match store.read_text("control/shutdown").await {
+//!         Ok(reason) if !reason.is_empty() => break,
+//!         Ok(_) => {}
+//!         Err(error) if error.is_not_found() => {}
+//!         Err(error) => return Err(error),
+//!     }
+//! }
+//! store
+//!     .transaction(async |transaction| {
+//!         let count: u32 = transaction.read_number("data/count").await?;
+//!         transaction.write("data/count", (count + 1).to_string()).await
+//!     })
+//!     .await
+//! # }
+//! ```
+//!
 //! Values read are other domains' words: an allegation until the reader has checked it.
 
 #![forbid(unsafe_code)]
@@ -20,7 +42,6 @@ pub(crate) mod wire;
 pub use client::{Client, REQUESTS_MAX};
 pub use transaction::{ATTEMPTS_MAX, Transaction};
 pub use watch::{EVENTS_MAX, Watch};
-
 
 /// Why xenstored refused a request (`xsd_errors`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
