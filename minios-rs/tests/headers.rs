@@ -1,7 +1,7 @@
 //! The structs and constants of `abi` against Xen's own headers, compiled by the C compiler.
 
 use minios_rs::abi::io::{console, netif, ring, xenbus::XenbusState, xs_wire};
-use minios_rs::abi::{errno, event_channel, grant_table};
+use minios_rs::abi::{elfnote, errno, event_channel, grant_table, memory, sched, vcpu, xen};
 use std::collections::BTreeMap;
 use std::mem::{offset_of, size_of};
 use std::path::Path;
@@ -34,7 +34,7 @@ impl Table {
         let mut program = String::from(
             "#include <stddef.h>\n#include <stdint.h>\n#include <stdio.h>\n#include <string.h>\n#include <errno.h>\n\
              #define __XEN_INTERFACE_VERSION__ __XEN_LATEST_INTERFACE_VERSION__\n#define xen_mb()\n#define xen_rmb()\n#define xen_wmb()\n\
-             #include <xen/xen.h>\n#include <xen/errno.h>\n#include <xen/event_channel.h>\n#include <xen/grant_table.h>\n\
+             #include <xen/xen.h>\n#include <xen/elfnote.h>\n#include <xen/memory.h>\n#include <xen/sched.h>\n#include <xen/vcpu.h>\n#include <xen/version.h>\n#include <xen/errno.h>\n#include <xen/event_channel.h>\n#include <xen/grant_table.h>\n\
              #include <xen/io/ring.h>\n#include <xen/io/netif.h>\n#include <xen/io/console.h>\n\
              #include <xen/io/xenbus.h>\n#include <xen/io/xs_wire.h>\nint main(void) {\n",
         );
@@ -110,6 +110,8 @@ fn structs_and_constants_are_xens() {
     xenstore_and_console(&mut table);
     events_and_grants(&mut table);
     errors(&mut table);
+    start_of_day(&mut table);
+    hypercalls(&mut table);
     table.compare();
 }
 
@@ -335,5 +337,82 @@ fn errors(table: &mut Table) {
     ];
     for (name, number) in numbers {
         table.constant(&format!("XEN_{name}"), number.0);
+    }
+}
+
+fn start_of_day(table: &mut Table) {
+    structs! { table;
+        "struct start_info" => xen::StartInfo {
+            "magic" => magic, "nr_pages" => nr_pages, "shared_info" => shared_info, "flags" => flags,
+            "store_mfn" => store_mfn, "store_evtchn" => store_evtchn, "console.domU.mfn" => console_mfn,
+            "console.domU.evtchn" => console_evtchn, "pt_base" => pt_base, "nr_pt_frames" => nr_pt_frames,
+            "mfn_list" => mfn_list, "mod_start" => mod_start, "mod_len" => mod_len, "cmd_line" => cmd_line,
+            "first_p2m_pfn" => first_p2m_pfn, "nr_p2m_frames" => nr_p2m_frames,
+        }
+        "struct shared_info" => xen::SharedInfo {
+            "vcpu_info" => vcpu_info, "evtchn_pending" => evtchn_pending, "evtchn_mask" => evtchn_mask,
+            "wc_version" => wc_version, "wc_sec" => wc_sec, "wc_nsec" => wc_nsec, "wc_sec_hi" => wc_sec_hi,
+            "arch.max_pfn" => max_pfn, "arch.pfn_to_mfn_frame_list_list" => pfn_to_mfn_frame_list_list,
+            "arch.nmi_reason" => nmi_reason, "arch.p2m_cr3" => p2m_cr3, "arch.p2m_vaddr" => p2m_vaddr,
+            "arch.p2m_generation" => p2m_generation,
+        }
+        "struct vcpu_info" => xen::VcpuInfo {
+            "evtchn_upcall_pending" => evtchn_upcall_pending, "evtchn_upcall_mask" => evtchn_upcall_mask,
+            "evtchn_pending_sel" => evtchn_pending_sel, "arch.cr2" => cr2, "time" => time,
+        }
+        "struct vcpu_time_info" => xen::VcpuTimeInfo {
+            "version" => version, "tsc_timestamp" => tsc_timestamp, "system_time" => system_time,
+            "tsc_to_system_mul" => tsc_to_system_mul, "tsc_shift" => tsc_shift, "flags" => flags,
+        }
+        "struct trap_info" => xen::TrapInfo {
+            "vector" => vector, "flags" => flags, "cs" => cs, "address" => address,
+        }
+        "struct mmu_update" => xen::MmuUpdate { "ptr" => ptr, "val" => val }
+    }
+    constants! { table;
+        "SIF_MOD_START_PFN" => xen::SIF_MOD_START_PFN,
+        "DOMID_SELF" => xen::DOMID_SELF,
+        "FLAT_KERNEL_CS" => xen::FLAT_KERNEL_CS,
+        "MACH2PHYS_VIRT_START" => xen::MACH2PHYS_VIRT_START as i64,
+        "XEN_ELFNOTE_ENTRY" => elfnote::ENTRY,
+        "XEN_ELFNOTE_HYPERCALL_PAGE" => elfnote::HYPERCALL_PAGE,
+        "XEN_ELFNOTE_VIRT_BASE" => elfnote::VIRT_BASE,
+        "XEN_ELFNOTE_PADDR_OFFSET" => elfnote::PADDR_OFFSET,
+        "XEN_ELFNOTE_XEN_VERSION" => elfnote::XEN_VERSION,
+        "XEN_ELFNOTE_GUEST_OS" => elfnote::GUEST_OS,
+        "XEN_ELFNOTE_GUEST_VERSION" => elfnote::GUEST_VERSION,
+        "XEN_ELFNOTE_LOADER" => elfnote::LOADER,
+    }
+}
+
+fn hypercalls(table: &mut Table) {
+    structs! { table;
+        "struct sched_shutdown" => sched::Shutdown { "reason" => reason }
+        "struct sched_poll" => sched::Poll { "ports" => ports, "nr_ports" => nr_ports, "timeout" => timeout }
+    }
+    constants! { table;
+        "__HYPERVISOR_set_trap_table" => xen::nr::SET_TRAP_TABLE,
+        "__HYPERVISOR_mmu_update" => xen::nr::MMU_UPDATE,
+        "__HYPERVISOR_memory_op" => xen::nr::MEMORY_OP,
+        "__HYPERVISOR_update_va_mapping" => xen::nr::UPDATE_VA_MAPPING,
+        "__HYPERVISOR_xen_version" => xen::nr::XEN_VERSION,
+        "__HYPERVISOR_console_io" => xen::nr::CONSOLE_IO,
+        "__HYPERVISOR_grant_table_op" => xen::nr::GRANT_TABLE_OP,
+        "__HYPERVISOR_vcpu_op" => xen::nr::VCPU_OP,
+        "__HYPERVISOR_mmuext_op" => xen::nr::MMUEXT_OP,
+        "__HYPERVISOR_sched_op" => xen::nr::SCHED_OP,
+        "__HYPERVISOR_event_channel_op" => xen::nr::EVENT_CHANNEL_OP,
+        "XENVER_version" => xen::XENVER_VERSION,
+        "CONSOLEIO_write" => xen::CONSOLEIO_WRITE,
+        "MMU_NORMAL_PT_UPDATE" => xen::MMU_NORMAL_PT_UPDATE,
+        "UVMF_INVLPG" => xen::UVMF_INVLPG,
+        "SCHEDOP_shutdown" => sched::SCHEDOP_SHUTDOWN,
+        "SCHEDOP_poll" => sched::SCHEDOP_POLL,
+        "SHUTDOWN_poweroff" => sched::ShutdownReason::Poweroff as u32,
+        "SHUTDOWN_reboot" => sched::ShutdownReason::Reboot as u32,
+        "SHUTDOWN_suspend" => sched::ShutdownReason::Suspend as u32,
+        "SHUTDOWN_crash" => sched::ShutdownReason::Crash as u32,
+        "XENMEM_maximum_reservation" => memory::XENMEM_MAXIMUM_RESERVATION,
+        "VCPUOP_stop_periodic_timer" => vcpu::VCPUOP_STOP_PERIODIC_TIMER,
     }
 }
