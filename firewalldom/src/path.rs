@@ -456,12 +456,11 @@ impl Firewall {
             ingress: site.name(way.from.map(|from| from.0)),
             egress: site.name(way.egress.map(|egress| egress.0)),
         };
-        let hash = flows.spread(tuple.source, 0);
         let settings: &Settings = &site.policy.settings;
         chain.judge(tracked.state(), &facts, settings, |origin, request| {
             hits[origin as usize] += 1;
             if let Some(LogRequest { chain, log }) = request {
-                logger.log(now, hash, chain, log, &subject);
+                logger.log(now, flows.spread(tuple.source, 0), chain, log, &subject);
             }
         })
     }
