@@ -189,7 +189,6 @@ pub(crate) const REFUSED_TARGETS: &[(&str, &str)] = &[
     ("AUDIT", "there is no audit daemon"),
     ("AutoBL", "tables of recent addresses are not supported yet"),
     ("BLACKLIST", "blacklisting is not supported yet"),
-    ("CONMARK", "marks are not supported yet"),
     ("CONNMARK", "marks are not supported yet"),
     ("CONTINUE", "nested zones are not supported yet"),
     ("DEL", "ipsets are not supported yet"),
@@ -406,12 +405,12 @@ fn unknown(session: &mut Session<'_>, name: &Word) {
         );
         return;
     }
-    if text.starts_with("A_") {
+    if let Some(plain) = text.strip_prefix("A_") {
         session.error(
             name.span(),
             format!("the action {text} is not supported"),
             "there is no audit daemon",
-            format!("write: {}", &text[2..]),
+            format!("write: {plain}"),
         );
         return;
     }

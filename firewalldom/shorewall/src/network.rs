@@ -1,5 +1,6 @@
 //! interfaces(5): addresses and routes.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use firewalldom::policy::{InterfacePrefix, Prefix};
@@ -36,15 +37,26 @@ pub(crate) struct NamedRoute {
 pub(crate) struct Network {
     pub(crate) links: Vec<Link>,
     pub(crate) routes: Vec<NamedRoute>,
+    /// Interfaces whose stanza was refused: what they lack is not reported again.
+    refused: BTreeSet<String>,
+    /// There is no file, which is reported.
+    missing: bool,
 }
 
 impl Network {
+    /// Whether it has been said already why an interface has no address.
+    pub(crate) fn is_refused(&self, name: &str) -> bool {
+        self.missing || self.refused.contains(name)
+    }
+
     /// Reads the file that the site names.
     pub(crate) fn read(session: &mut Session<'_>) -> Self {
         let path = session.site.network().to_path_buf();
         let mut network = Self::default();
         let before = session.findings.len();
-        match session.open(&path) {
+        let file = session.open(&path);
+        network.missing = file.is_none();
+        match file {
             Some(file) => network.read_file(session, file, 0),
             None if session.findings.len() == before => session.report(
                 Finding::error(format!("there is no file {}", path.display())).note(
@@ -74,7 +86,12 @@ impl Network {
                 }
                 "iface" => {
                     self.finish(session, std::mem::replace(&mut stanza, Stanza::None));
+                    let before = session.findings.len();
                     stanza = begin(session, &line, &columns);
+                    let failed = session.findings[before..].iter().any(Finding::is_error);
+                    if let Some(name) = columns.get(1).filter(|_| failed) {
+                        self.refused.insert(name.text().to_owned());
+                    }
                 }
                 "source" | "source-directory" => {
                     self.finish(session, std::mem::replace(&mut stanza, Stanza::None));
@@ -159,7 +176,11 @@ impl Network {
         let Stanza::Inet(stanza) = stanza else {
             return;
         };
+        let before = session.findings.len();
         let prefix = stanza.prefix(session);
+        if session.findings.len() > before {
+            self.refused.insert(stanza.name.text().to_owned());
+        }
         // `eth0:1` is an old way to say: one more address of eth0.
         let name = stanza
             .name

@@ -4,6 +4,7 @@ use crate::columns::words;
 use crate::report::Finding;
 use crate::session::Session;
 use crate::source::Word;
+use crate::suggest::nearest;
 
 /// Files with content that is refused, and what they are for.
 pub(crate) const REFUSED_FILES: &[(&str, &str)] = &[
@@ -115,7 +116,7 @@ pub(crate) fn check(session: &mut Session<'_>) {
         }
     }
     conntrack(session);
-    macros_and_actions(session);
+    by_name(session);
 }
 
 /// The first line of a file that is neither empty nor a comment nor only a directive's frame.
@@ -183,8 +184,21 @@ fn conntrack(session: &mut Session<'_>) {
     }
 }
 
-/// `macro.Name` and `action.Name` would change what names in `rules` mean.
-fn macros_and_actions(session: &mut Session<'_>) {
+/// Files that are compiled, and `conntrack`.
+pub(crate) const COMPILED_FILES: [&str; 8] = [
+    "zones",
+    "interfaces",
+    "policy",
+    "rules",
+    "snat",
+    "params",
+    "shorewall.conf",
+    "conntrack",
+];
+
+/// `macro.Name` and `action.Name` would change what names in `rules` mean; a name that is nearly
+/// that of a file is a slip of the fingers.
+fn by_name(session: &mut Session<'_>) {
     let folder = session.site.shorewall().to_path_buf();
     let names = match session.site.list(&folder) {
         Ok(names) => names,
@@ -205,6 +219,21 @@ fn macros_and_actions(session: &mut Session<'_>) {
                 format!("the file {name} is not supported yet: a macro or action of your own"),
                 "its first line",
                 "write its rules into the file rules",
+            );
+            continue;
+        }
+        let known = || {
+            let refused = REFUSED_FILES.iter().chain(IGNORED_FILES).map(|file| file.0);
+            let scripts = SCRIPTS.iter().copied();
+            COMPILED_FILES.into_iter().chain(refused).chain(scripts)
+        };
+        if !known().any(|known| known == name)
+            && let Some(meant) = nearest(&name, known())
+            && !session.has_read(&name)
+        {
+            session.report(
+                Finding::warning(format!("the file {name} is not read: no file is called so"))
+                    .note(format!("did you mean `{meant}`?")),
             );
         }
     }

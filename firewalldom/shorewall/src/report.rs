@@ -86,7 +86,12 @@ impl Report {
                 span: finding.span,
             };
             // A rule for many zone pairs would otherwise say the same thing for each.
-            if !diagnostics.contains(&diagnostic) {
+            let said = diagnostics
+                .iter()
+                .rev()
+                .take_while(|earlier| earlier.span == diagnostic.span)
+                .any(|earlier| *earlier == diagnostic);
+            if !said {
                 diagnostics.push(diagnostic);
             }
         }

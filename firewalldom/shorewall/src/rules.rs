@@ -46,7 +46,7 @@ const SECTIONS: [&str; 6] = [
     "NEW",
 ];
 /// A rule for many zones may become this many; the policy must stay loadable.
-const MAX_RULES: usize = 4_000_000;
+const MAX_RULES: usize = 1_000_000;
 
 /// Dispositions of shorewall.conf decide which states get as far as the section NEW.
 #[derive(Clone, Copy, Debug)]
@@ -107,11 +107,6 @@ impl<'w> Rules<'w> {
 
     fn begin_section(&mut self, session: &mut Session<'_>, word: &Word) {
         let name = word.text().to_ascii_uppercase();
-        let name = if name == "DONE" {
-            "NEW".to_owned()
-        } else {
-            name
-        };
         let Some(index) = SECTIONS.iter().position(|section| *section == name) else {
             session.report(
                 Finding::error(format!("there is no section `{}`", word.text()))

@@ -85,6 +85,12 @@ impl<'a> Session<'a> {
         file
     }
 
+    /// Whether one of Shorewall's files has been opened, as an include perhaps.
+    pub(crate) fn has_read(&self, name: &str) -> bool {
+        let path = self.shorewall_file(name).display().to_string();
+        self.sources.iter().any(|source| source.path() == path)
+    }
+
     /// The line of a place, as policies carry it.
     pub(crate) fn origin(&self, span: Span) -> Origin {
         Origin {

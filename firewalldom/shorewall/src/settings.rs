@@ -25,10 +25,7 @@ impl Configuration {
         let path = session.shorewall_file("shorewall.conf");
         // Shorewall knows its settings as variables whether they are set or not.
         for (name, _) in SETTINGS {
-            session
-                .variables
-                .entry((*name).to_owned())
-                .or_insert_with(String::new);
+            session.variables.entry((*name).to_owned()).or_default();
         }
         session
             .variables

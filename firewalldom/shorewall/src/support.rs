@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::action::REFUSED_TARGETS;
 use crate::interface_options::{OPTIONS, OptionHandling};
 use crate::macros::MACROS;
-use crate::other_files::{IGNORED_FILES, REFUSED_FILES, SCRIPTS};
+use crate::other_files::{COMPILED_FILES, IGNORED_FILES, REFUSED_FILES, SCRIPTS};
 use crate::setting_table::{Handling, SETTINGS};
 use crate::standard_actions::STANDARD_ACTIONS;
 use crate::stanza::IGNORED_OPTIONS;
@@ -61,17 +61,9 @@ pub fn support() -> String {
 }
 
 fn files() -> Vec<(String, String)> {
-    let compiled = [
-        "zones",
-        "interfaces",
-        "policy",
-        "rules",
-        "snat",
-        "params",
-        "shorewall.conf",
-    ];
+    let compiled = COMPILED_FILES.iter().filter(|name| **name != "conntrack");
     let mut rows = vec![
-        (list(compiled.iter().copied()), "compiled".to_owned()),
+        (list(compiled.copied()), "compiled".to_owned()),
         (
             code("conntrack"),
             "each `CT:helper:` line is a warning; any other line is refused".to_owned(),

@@ -225,10 +225,9 @@ impl Rules<'_> {
         let mut destinations = Addresses::default();
         if let Some(word) = line.row.get(2)
             && let Some(ends) = zones(session, self.world, word)
+            && let [end] = ends.ends.as_slice()
         {
-            if let [end] = ends.ends.as_slice() {
-                destinations = end.hosts.addresses.clone();
-            }
+            destinations = end.hosts.addresses.clone();
         }
         let Some(sources) = self.nat_sources(session, line) else {
             return true;

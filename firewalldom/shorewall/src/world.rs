@@ -419,13 +419,14 @@ fn addresses(
     name: &Word,
     physical: &str,
 ) -> (Vec<InterfacePrefix>, Option<u16>) {
+    let refused = network.is_refused(physical);
     let Some(link) = network
         .links
         .iter_mut()
         .find(|link| link.name.text() == physical)
     else {
         let file = session.site.network().display().to_string();
-        if !session.has_errors() {
+        if !refused {
             session.error(
                 name.span(),
                 format!("`{physical}` is not in {file}"),
@@ -436,7 +437,7 @@ fn addresses(
         return (Vec::new(), None);
     };
     link.used = true;
-    if link.prefixes.is_empty() && !session.has_errors() {
+    if link.prefixes.is_empty() && !refused {
         session.report(
             Finding::warning(format!("`{physical}` has no address"))
                 .at(name.span(), "nobody behind it can reach the firewall")

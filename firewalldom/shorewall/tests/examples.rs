@@ -11,6 +11,7 @@ fn two_interfaces() -> Policy {
     let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../examples/two-interfaces");
     let compiled = shorewall::compile(&Site::from_etc(directory)).unwrap();
     assert!(compiled.warnings.is_empty(), "{}", compiled.warnings);
+    firewalldom::policy::check::check(&compiled.policy).unwrap();
     compiled.policy
 }
 
