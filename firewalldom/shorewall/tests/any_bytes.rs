@@ -85,6 +85,15 @@ const WORDS: [&str; 64] = [
     "-",
 ];
 
+/// `XEN_TESTS=full` takes minutes.
+fn cases() -> u32 {
+    if std::env::var("XEN_TESTS").as_deref() == Ok("full") {
+        100_000
+    } else {
+        400
+    }
+}
+
 fn line() -> impl Strategy<Value = Vec<u8>> {
     let word = prop_oneof![
         12 => proptest::sample::select(&WORDS[..]).prop_map(|word| word.as_bytes().to_vec()),
@@ -109,7 +118,11 @@ fn check(files: Vec<(String, Vec<u8>)>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: cases(),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn any_bytes_in_any_file_never_panic(
