@@ -612,3 +612,98 @@ impl Table {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::collections::BTreeMap;
+    use proptest::prelude::*;
+
+    fn tuple(number: u8) -> Tuple {
+        Tuple {
+            source: 0x0a00_0001,
+            destination: 0xc633_6407,
+            source_port: 1024 + u16::from(number),
+            destination_port: 53,
+            protocol: UDP,
+        }
+    }
+
+    /// As it would leave behind a translated source.
+    fn leaving(number: u8) -> Tuple {
+        Tuple {
+            source: 0xc000_0202,
+            ..tuple(number)
+        }
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Operation {
+        Insert(u8),
+        Remove(u8),
+        Answer(u8),
+    }
+
+    fn operations() -> impl Strategy<Value = Operation> {
+        prop_oneof![
+            3 => any::<u8>().prop_map(Operation::Insert),
+            2 => any::<u8>().prop_map(Operation::Remove),
+            1 => any::<u8>().prop_map(Operation::Answer),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn the_table_finds_what_a_plain_map_would(
+            seed in any::<[u8; 32]>(),
+            operations in proptest::collection::vec(operations(), 1..400),
+        ) {
+            let mut table = Table::new(256, Key::new(&seed));
+            let mut model = BTreeMap::new();
+            let now = Tick(5);
+            for operation in operations {
+                match operation {
+                    Operation::Insert(n) if !model.contains_key(&n) => {
+                        let reply = leaving(n).reversed();
+                        let handle = table.insert(now, tuple(n), reply, 0, u32::from(n));
+                        prop_assert!(handle.is_ok());
+                        model.insert(n, ());
+                    }
+                    Operation::Insert(_) => {}
+                    Operation::Remove(n) => {
+                        let found = table.find(now, tuple(n));
+                        prop_assert_eq!(found.is_some(), model.remove(&n).is_some());
+                        if let Some(handle) = found {
+                            table.remove(handle);
+                        }
+                    }
+                    Operation::Answer(n) => {
+                        let found = table.find(now, leaving(n).reversed());
+                        prop_assert_eq!(found.is_some(), model.contains_key(&n));
+                        if let Some(handle) = found {
+                            prop_assert_eq!(handle.direction(), Direction::Reply);
+                            prop_assert_eq!(table.translated(handle), tuple(n).reversed());
+                            table.follow(now, handle, 0);
+                        }
+                    }
+                }
+            }
+            for n in 0..=u8::MAX {
+                let found = table.find(now, tuple(n));
+                prop_assert_eq!(found.is_some(), model.contains_key(&n));
+                if let Some(handle) = found {
+                    prop_assert_eq!(table.translated(handle), leaving(n));
+                    prop_assert_eq!(table.decided(handle), u32::from(n));
+                }
+            }
+            prop_assert_eq!(table.count.now, model.len());
+            let used = table.index.iter().filter(|&&slot| slot != 0).count();
+            prop_assert_eq!(used, 2 * model.len());
+        }
+    }
+
+    #[test]
+    fn a_flow_takes_at_most_96_bytes() {
+        const { assert!(BYTES_PER_FLOW <= 96) };
+    }
+}

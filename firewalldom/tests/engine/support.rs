@@ -286,12 +286,15 @@ fn transport_sum(frame: &[u8]) -> u16 {
     }
 }
 
-/// Makes the checksum of TCP, UDP or ICMP right.
+/// Makes the checksum of TCP, UDP or ICMP right, if there is one.
 pub(crate) fn fix_transport(frame: &mut [u8]) {
     let at = 14 + usize::from(frame[14] & 15) * 4;
     let Some(offset) = checksum_offset(frame[23]) else {
         return;
     };
+    if frame.len() < at + offset + 2 {
+        return;
+    }
     frame[at + offset..at + offset + 2].fill(0);
     let sum = transport_sum(frame);
     frame[at + offset..at + offset + 2].copy_from_slice(&sum.to_be_bytes());
