@@ -188,6 +188,10 @@ pub(crate) const MACROS: &[Macro] = &[
     plain("Whois", "tcp/43"),
     plain("Xymon", "tcp/1984"),
     plain("Zabbix", "tcp/10050 <tcp/10051"),
+    plain(
+        "mDNS",
+        "udp/5353>224.0.0.251 udp/1024:65535@5353 2>224.0.0.251 <udp/5353>224.0.0.251 <2>224.0.0.251",
+    ),
 ];
 
 /// The service of a name, spelled exactly so.
