@@ -329,14 +329,18 @@ impl<'w> Rules<'w> {
                     continue;
                 }
                 let mut destination = destination.clone();
-                if let Some(address) = entry_destination
-                    && destination.hosts.addresses == Addresses::default()
-                {
-                    destination
-                        .hosts
-                        .addresses
-                        .ranges
-                        .push(address::range_of(address::masked(address, 32)));
+                if let Some(address) = entry_destination {
+                    if destination.hosts.addresses != Addresses::default() {
+                        session.error(
+                            destination.span,
+                            "this service goes to an address of its own",
+                            format!("to {address} only"),
+                            "name the zone alone",
+                        );
+                        return true;
+                    }
+                    let only = address::range_of(address::masked(address, 32));
+                    destination.hosts.addresses.ranges.push(only);
                 }
                 self.push(session, source, &destination, &rule);
                 used = true;
