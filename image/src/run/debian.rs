@@ -1,5 +1,7 @@
 //! The peer: a Debian PV guest that does the same job in the same place.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use firewalldom::policy::Policy;
 use qemu_tests::{DebianRouter, Lab, Machine, RouterVif};
@@ -11,6 +13,9 @@ use crate::config::DomainConfig;
 
 /// What a Debian guest with this kernel needs to come up.
 const MEMORY_MIB: u32 = 192;
+
+/// How long it may still work on its rules after the first packet.
+const READY_LIMIT: Duration = Duration::from_secs(60);
 
 /// The rules of `examples/two-interfaces` in nft's language: the same zones, policies, rules and
 /// translations.
@@ -59,6 +64,7 @@ pub fn measure(
     let router = router(policy, config);
     let path = machine.put_debian_router(lab, &router)?;
     let domain = scenario.start(&router.name, &path, INSIDE, OUTSIDE)?;
+    machine.wait_for_console(&router.name, &router.ready_line(), READY_LIMIT)?;
     let throughput = streams(scenario, &domain)?;
     scenario.shut_down(&domain)?;
     let share = machine.share();

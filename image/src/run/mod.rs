@@ -193,10 +193,7 @@ fn show(
 
     tell("sending traffic through it");
     let source = Source::new(&firewall.site);
-    let cases = attempts
-        .iter()
-        .map(|attempt| scenario.attempt(attempt, &domain, &source))
-        .collect::<Result<Vec<_>>>()?;
+    let cases = scenario.try_all(attempts, &domain, &source)?;
 
     tell("measuring");
     let throughput = streams(&scenario, &domain)?;

@@ -135,36 +135,42 @@ impl<'m> Scenario<'m> {
         Ok(())
     }
 
-    /// Tries one thing, and asks the domain which line decided.
+    /// Tries things in order, and asks the domain after each which line decided.
     ///
     /// # Errors
-    /// When it cannot be tried; an outcome other than the expected one is none.
-    pub fn attempt(
+    /// When something cannot be tried; an outcome other than the expected one is none.
+    pub fn try_all(
         &self,
-        attempt: &Attempt,
+        attempts: &[Attempt],
         firewall: &Forwarder,
         source: &Source,
-    ) -> Result<Case> {
-        let before = Hits::ask(self.machine, &firewall.name, &firewall.console_tty)?;
-        let output = self.machine.run(&attempt.command(&self.sides)?)?;
-        let observed = Observed::parse(&output.text(), &output.errors())?;
-        let after = Hits::ask(self.machine, &firewall.name, &firewall.console_tty)?;
-        let (outcome, detail) = attempt.judge(&observed, &self.hashes);
-        let decided = after.since(&before);
-        Ok(Case {
-            tried: attempt.tried.to_owned(),
-            from: attempt.from.to_owned(),
-            to: attempt.to.to_owned(),
-            expected: attempt.expected,
-            outcome,
-            detail,
-            elapsed: observed.elapsed,
-            decided_by: decided
-                .iter()
-                .map(|(file, line)| source.line(file, *line))
-                .collect(),
-            expected_line: attempt.line.to_owned(),
-        })
+    ) -> Result<Vec<Case>> {
+        let ask = || Hits::ask(self.machine, &firewall.name, &firewall.console_tty);
+        let mut before = ask()?;
+        let mut cases = Vec::new();
+        for attempt in attempts {
+            let output = self.machine.run(&attempt.command(&self.sides)?)?;
+            let observed = Observed::parse(&output.text(), &output.errors())?;
+            let after = ask()?;
+            let (outcome, detail) = attempt.judge(&observed, &self.hashes);
+            let decided = after.since(&before);
+            before = after;
+            cases.push(Case {
+                tried: attempt.tried.to_owned(),
+                from: attempt.from.to_owned(),
+                to: attempt.to.to_owned(),
+                expected: attempt.expected,
+                outcome,
+                detail,
+                elapsed: observed.elapsed,
+                decided_by: decided
+                    .iter()
+                    .map(|(file, line)| source.line(file, *line))
+                    .collect(),
+                expected_line: attempt.line.to_owned(),
+            });
+        }
+        Ok(cases)
     }
 
     /// Sends one TCP stream for some seconds, over a connection that `client`'s host opens.

@@ -26,7 +26,7 @@ const PATIENCE_S: u32 = 3;
 pub const PAYLOAD: &str = "/tmp/payload";
 
 /// Bytes of it.
-pub const PAYLOAD_LENGTH: u64 = 8 << 20;
+pub const PAYLOAD_LENGTH: u64 = 4 << 20;
 
 /// Bytes of one datagram, below every MTU.
 const DATAGRAM_LENGTH: u64 = 1_200;
@@ -98,7 +98,7 @@ pub const TWO_INTERFACES: &[Attempt] = &[
         line: "loc net ACCEPT",
     },
     Attempt {
-        tried: "TCP, 8 MiB by hash",
+        tried: "TCP, 4 MiB by hash",
         from: "loc",
         to: "net",
         receiver: Receiver::Host("net"),
@@ -134,7 +134,7 @@ pub const TWO_INTERFACES: &[Attempt] = &[
             arrives_at: 80,
         },
         expected: Outcome::Passed,
-        line: "DNAT net loc",
+        line: "DNAT net loc:10.0.3.9:80",
     },
     Attempt {
         tried: "TCP that a rule rejects",
@@ -220,11 +220,15 @@ impl Attempt {
         let client = match self.traffic {
             Traffic::Ping => format!("ping -n -c 3 -i 0.2 -W {PATIENCE_S} {address}"),
             Traffic::Tcp { port, .. } => {
-                format!("socat -u TCP4:{address}:{port},connect-timeout={PATIENCE_S} - | sha256sum")
+                format!(
+                    "socat -b 65536 -u TCP4:{address}:{port},connect-timeout={PATIENCE_S} - | sha256sum"
+                )
             }
+            // `head` ends with the answer; socat would wait whether there is more.
             Traffic::Udp { port } => format!(
-                "head -c {DATAGRAM_LENGTH} {PAYLOAD} | \
-                 socat -t {PATIENCE_S} -T {PATIENCE_S} - UDP4:{address}:{port} | sha256sum"
+                "exec 3<>/dev/udp/{address}/{port}\n\
+                 head -c {DATAGRAM_LENGTH} {PAYLOAD} >&3\n\
+                 timeout {PATIENCE_S} head -c {DATAGRAM_LENGTH} <&3 | sha256sum"
             ),
         };
         let namespace = &side(sides, self.from)?.namespace;
@@ -306,7 +310,9 @@ pub fn servers_script(attempts: &[Attempt], sides: &[Side]) -> String {
             Traffic::Tcp {
                 arrives_at: port, ..
             } => {
-                format!("-U TCP4-LISTEN:{port},reuseaddr,fork,backlog=16 OPEN:{PAYLOAD},rdonly")
+                format!(
+                    "-b 65536 -U TCP4-LISTEN:{port},reuseaddr,fork,backlog=16 OPEN:{PAYLOAD},rdonly"
+                )
             }
             Traffic::Udp { port } => format!("UDP4-RECVFROM:{port},reuseaddr,fork PIPE"),
         };
@@ -370,7 +376,8 @@ fn judge_transfer(seen: &Observed, hash: &str, length: u64) -> (Outcome, String)
         return (outcome, text);
     }
     let timed_out = seen.stderr.contains("timed out");
-    let nothing = seen.status == 0 && seen.stdout.starts_with(HASH_OF_NOTHING);
+    // 143: `timeout` ended the receiver.
+    let nothing = seen.status == 143 && seen.stdout.starts_with(HASH_OF_NOTHING);
     if timed_out || nothing {
         return (
             Outcome::Dropped,
@@ -437,7 +444,11 @@ mod tests {
             transfer(1, 3_000, &empty, "E connect: Connection timed out"),
             Outcome::Dropped
         );
-        assert_eq!(transfer(0, 3_000, &empty, ""), Outcome::Dropped);
+        assert_eq!(transfer(143, 3_000, &empty, ""), Outcome::Dropped);
+        assert_eq!(
+            transfer(1, 3_000, &empty, "socat: not found"),
+            Outcome::Broken
+        );
     }
 
     #[test]
