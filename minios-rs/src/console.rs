@@ -61,6 +61,15 @@ impl Console {
         QUEUE_SIZE - self.queue.len()
     }
 
+    /// Whether the daemon has read all that was put into the ring.
+    fn is_consumed(&self) -> bool {
+        self.word(offset_of!(ConsoleInterface, out_prod))
+            .load(Ordering::Relaxed)
+            == self
+                .word(offset_of!(ConsoleInterface, out_cons))
+                .load(Ordering::Acquire)
+    }
+
     /// Moves what is queued into the ring, as far as there is room; whether something moved.
     fn flush(&mut self) -> bool {
         let mut produced = self
@@ -147,9 +156,30 @@ pub fn pump() {
     }
 }
 
-/// Waits, for a bounded time, until the daemon has taken everything: before the domain ends.
-pub(crate) fn drain() {
-    let _ = Emergency.write_str("");
+/// Waits, for a bounded time, until the daemon has taken everything: before the domain ends. An event
+/// ends the pause early; a daemon that is gone ends it after half a second.
+pub fn drain() {
+    let deadline = clock::system_time_ns() + EMERGENCY_PATIENCE_NS;
+    loop {
+        {
+            // Held, if what ends the domain is the console itself.
+            let Some(mut guard) = CONSOLE.0.try_lock() else {
+                return;
+            };
+            let Some(console) = guard.as_mut() else {
+                return;
+            };
+            console.flush();
+            if console.queue.is_empty() && console.is_consumed() {
+                return;
+            }
+        }
+        let now = clock::system_time_ns();
+        if now > deadline {
+            return;
+        }
+        let _ = hypercall::poll(&[], now + 1_000_000);
+    }
 }
 
 /// Writes text; whole or not at all.

@@ -335,7 +335,13 @@ pub async fn refuse_unknown<X: Xen>(xenstore: Client<X>, known: &[&str]) -> Resu
                     watched.push((device.clone(), state));
                 }
             }
-            refuse(&xenstore, &device).await?;
+            // One device's trouble (a directory half written, rights not yet set) is not the
+            // others', and an event will tell when it is over.
+            if refuse(&xenstore, &device).await.is_err()
+                && let Some(dead) = xenstore.dead()
+            {
+                return Err(dead.into());
+            }
         }
         watch.next().await?;
     }

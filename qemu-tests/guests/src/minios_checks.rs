@@ -14,7 +14,7 @@ use minios_rs::abi::sched::ShutdownReason;
 use minios_rs::arch::pv::clock;
 use minios_rs::time::Instant;
 use minios_rs::xen::{PAGE_SIZE, SharedPage};
-use minios_rs::{Boot, Domain, entropy, entry, event, grant, mm};
+use minios_rs::{Boot, Domain, console, entropy, entry, event, grant, mm};
 
 entry!(main);
 
@@ -102,8 +102,7 @@ fn finish(outcome: Result<(), String>) -> ! {
         Ok(()) => log::info!("Test result: SUCCESS"),
         Err(reason) => log::info!("Test result: FAILURE: {reason}"),
     }
-    // Time for the console's reader, then the end.
-    event::wait(Some(clock::system_time_ns() + 50_000_000));
+    console::drain();
     minios_rs::hypercall::shutdown(ShutdownReason::Poweroff)
 }
 
@@ -174,8 +173,8 @@ fn clock_keeps_time() -> Result<(), String> {
     let before = clock::system_time_ns();
     event::wait(Some(before + 100_000_000));
     let slept = clock::system_time_ns() - before;
-    // An event may end the wait early, and a busy host late; never early by the clock without one.
-    if !(100_000_000..5_000_000_000).contains(&slept) && !event::take_pending() {
+    // An event may end the wait early, and a busy host late; nothing else ends it early.
+    if slept < 100_000_000 && !event::take_pending() {
         return Err(format!("100 ms of sleep took {slept} ns"));
     }
     let year_2024 = Duration::from_secs(1_704_067_200);
@@ -245,7 +244,7 @@ fn xenstore(boot: Boot) -> ! {
             .await
         {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(format!("{error}")),
+            Ok(Err(error)) => Err(error),
             Err(_) => Err("no answer in 20 s".into()),
         };
         finish(outcome)

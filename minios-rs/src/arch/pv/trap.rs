@@ -215,6 +215,7 @@ extern "C" fn report(frame: &Frame) -> ! {
         let _ = writeln!(out, "    {:#018x}", frame.rip);
         backtrace(frame.rbp, &mut out);
     }
+    console::drain();
     hypercall::shutdown(ShutdownReason::Crash)
 }
 
@@ -254,5 +255,6 @@ fn panic(info: &PanicInfo<'_>) -> ! {
         }
         backtrace(frame_pointer, &mut out);
     }
+    console::drain();
     hypercall::shutdown(ShutdownReason::Crash)
 }
