@@ -67,7 +67,7 @@ impl Bench {
         let outcome = catch_unwind(AssertUnwindSafe(|| (test.run)(&setup)));
         match outcome {
             Ok(Ok(())) => Ok(Completion::Completed),
-            Ok(Err(error)) => Err(format!("{error:?}\n(logs: {logs})").into()),
+            Ok(Err(error)) => Err(format!("{error:#}\n(logs: {logs})").into()),
             Err(panic) => {
                 eprintln!("{}: logs in {logs}", test.name);
                 resume_unwind(panic)
@@ -104,7 +104,7 @@ fn prepare(state: &mut State) {
                 eprintln!("no lab on this host: {why}");
                 State::Impossible(why)
             }
-            Err(error) => State::Broken(format!("{error:?}")),
+            Err(error) => State::Broken(format!("{error:#}")),
         },
     };
 }

@@ -1,9 +1,9 @@
-//! A test that is killed takes its machine along.
+//! How machines end that were not stopped: with their test, or given up.
 
 use crate::bench::{LabTest, Setup, expect};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use qemu_tests::{Lab, Machine, Options};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio, exit};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -15,10 +15,16 @@ pub(crate) const VICTIM: &str = "XEN_LAB_VICTIM";
 const LIMIT: Duration = Duration::from_secs(30);
 
 pub(crate) fn tests() -> Vec<LabTest> {
-    vec![LabTest::new(
-        "death::a_killed_test_leaves_no_qemu",
-        a_killed_test_leaves_no_qemu,
-    )]
+    vec![
+        LabTest::new(
+            "death::a_killed_test_leaves_no_qemu",
+            a_killed_test_leaves_no_qemu,
+        ),
+        LabTest::new(
+            "death::a_boot_that_does_not_end_is_given_up",
+            a_boot_that_does_not_end_is_given_up,
+        ),
+    ]
 }
 
 /// Boots a machine and waits for death.
@@ -57,16 +63,45 @@ fn a_killed_test_leaves_no_qemu(_: &Setup) -> Result<()> {
     })
 }
 
+fn a_boot_that_does_not_end_is_given_up(setup: &Setup) -> Result<()> {
+    let options = Options {
+        name: "frozen".to_owned(),
+        memory_mib: 1024,
+        // Less than any boot takes: to the lab it looks frozen.
+        boot_limit: Duration::from_millis(300),
+        ..Options::default()
+    };
+    let error = match Machine::start(&setup.lab, &options) {
+        Ok(_) => bail!("dom0 came up within {:?}", options.boot_limit),
+        Err(error) => format!("{error:#}"),
+    };
+    expect(error.contains("3 boots froze"), || error.clone())?;
+    // Their folders stay, with the console; their processes do not.
+    let runs = runs_named(&format!("-frozen-{}-", std::process::id()))?;
+    expect(runs.len() == 3, || format!("{runs:?}"))?;
+    let alive: Vec<_> = runs.iter().filter(|run| run.join("pid").exists()).collect();
+    expect(alive.is_empty(), || format!("still running: {alive:?}"))
+}
+
+fn runs_named(part: &str) -> Result<Vec<PathBuf>> {
+    let mut runs = Vec::new();
+    for run in fs::read_dir(Lab::folder().join("runs"))? {
+        let run = run?.path();
+        if run.display().to_string().contains(part) {
+            runs.push(run);
+        }
+    }
+    Ok(runs)
+}
+
 /// The process id of the victim's QEMU, once it runs.
 fn qemu_of(victim: &Child) -> Result<String> {
     let of_victim = format!("-victim-{}-", victim.id());
     let began = Instant::now();
     while began.elapsed() < LIMIT {
-        for run in fs::read_dir(Lab::folder().join("runs"))? {
-            let run = run?.path();
+        for run in runs_named(&of_victim)? {
             let pid = fs::read_to_string(run.join("pid")).unwrap_or_default();
-            let started = run.join("console.log").exists() && !pid.is_empty();
-            if run.display().to_string().contains(&of_victim) && started {
+            if run.join("console.log").exists() && !pid.is_empty() {
                 return Ok(pid);
             }
         }
