@@ -255,7 +255,13 @@ fn a_gso_frame_of_64_kib_is_received_with_its_extra_info_and_forwarded_untouched
         inside.recycle(buffer);
         back += 1;
     }
-    assert_eq!(back, 16);
+    assert_eq!((back, outside.counters().tail_pages), (16, 0));
+    inside.flush();
+    assert_eq!(
+        lab.backs[0].posted(),
+        256,
+        "the buffer under the extra info as well"
+    );
     lab.end(vec![(inside, inside_link), (outside, outside_link)]);
 }
 
@@ -459,6 +465,46 @@ fn the_backend_is_asked_for_an_event_before_sleeping_only() {
         front.recycle_frame(frame);
     }
     assert_eq!(front.park(), Pending::Nothing);
+    lab.end(vec![(front, link)]);
+}
+
+#[test]
+fn answers_to_half_of_what_was_sent_wake_a_sleeper() {
+    let (mut lab, mut front, link) = one();
+    lab.backs[0].hold_answers = true;
+    for _ in 0..10 {
+        front
+            .transmit(&[1; 60], &mut heapless::Vec::new(), PLAIN)
+            .unwrap();
+    }
+    front.flush();
+    let sent = lab.backs[0].receive();
+    assert_eq!(front.park(), Pending::Nothing);
+    let before = lab.backs[0].notifications;
+    for frame in &sent[..5] {
+        lab.backs[0].answer(frame.requests[0].id, NETIF_RSP_OKAY);
+    }
+    assert_eq!(lab.backs[0].notifications, before);
+    lab.backs[0].answer(sent[5].requests[0].id, NETIF_RSP_OKAY);
+    assert_eq!(lab.backs[0].notifications, before + 1);
+    lab.end(vec![(front, link)]);
+}
+
+#[test]
+fn a_frame_that_never_ends_gives_its_buffers_back_as_it_comes() {
+    let (mut lab, mut front, link) = one();
+    let part = RxResponse {
+        flags: NETRXF_MORE_DATA,
+        status: 100,
+        ..RxResponse::default()
+    };
+    for _ in 0..4 {
+        assert_eq!(lab.backs[0].respond(&[(None, part); 256]), 256);
+        assert!(front.receive().is_none());
+        front.flush();
+        assert_eq!(lab.backs[0].posted(), 256);
+        assert_eq!(front.park(), Pending::Nothing);
+    }
     lab.end(vec![(front, link)]);
 }
 
