@@ -1,6 +1,6 @@
 //! The engine as its owner sees it: frames in, verdicts and frames out, time as a parameter.
 
-use crate::flow::{self, FlowCount, Timeouts};
+use crate::flow::{self, FlowCount};
 use crate::frame::{Checksum, ETHERNET, Frame, Head, OwnedFrame};
 use crate::host::{Host, PingResult};
 use crate::limit::Bucket;
@@ -12,6 +12,7 @@ use crate::reason::{Drops, Reason};
 use crate::rule::By;
 use crate::site::{ConfigError, Link, Site};
 use crate::time::{Instant, Tick};
+use crate::timeout::Timeouts;
 use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::String;

@@ -4,12 +4,15 @@
 
 extern crate alloc;
 
+mod arp;
 mod checksum;
 pub mod command;
+mod egress;
 mod firewall;
 mod flow;
 mod frame;
 mod host;
+mod judge;
 mod limit;
 mod log;
 mod nat;
@@ -27,14 +30,17 @@ mod rule;
 mod site;
 mod tcp;
 pub mod time;
+mod timeout;
+mod translate;
 mod zone;
 
 pub use firewall::{
     Budget, Counters, Decider, Decision, Firewall, InterfaceTraffic, Traffic, Verdict,
 };
-pub use flow::{FlowCount, Timeouts};
+pub use flow::FlowCount;
 pub use frame::{Checksum, Frame, Gso, GsoKind, Head, NoTail, OwnedFrame, Tail, TailError};
 pub use host::{PingOutcome, PingResult};
 pub use log::LogLine;
 pub use reason::{Drops, Reason};
 pub use site::{ConfigError, Link};
+pub use timeout::Timeouts;

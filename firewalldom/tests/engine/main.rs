@@ -8,5 +8,6 @@ mod filter;
 mod hostile;
 mod local;
 mod nat;
+mod readme;
 mod reject;
 mod tracking;

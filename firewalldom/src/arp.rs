@@ -1,0 +1,67 @@
+//! ARP from the links (RFC 826): answers for own addresses, and what is learned from asking.
+
+use crate::firewall::{Firewall, Verdict};
+use crate::frame::{ETHERNET, Frame};
+use crate::policy::InterfaceId;
+use crate::reason::Reason;
+use crate::route::Route;
+use crate::time::Instant;
+use smoltcp::wire::{ArpOperation, ArpPacket, ArpRepr};
+
+impl Firewall {
+    /// ARP: answers for own addresses, learns from who asked for them.
+    pub(crate) fn arp(
+        &mut self,
+        now: Instant,
+        interface: InterfaceId,
+        frame: &Frame<'_>,
+    ) -> Result<Verdict, Reason> {
+        let bytes = &frame.head.bytes()[ETHERNET..];
+        let arp = ArpPacket::new_checked(bytes).map_err(|_| Reason::BadArp)?;
+        let ArpRepr::EthernetIpv4 {
+            operation,
+            source_hardware_addr: mac,
+            source_protocol_addr,
+            target_protocol_addr,
+            ..
+        } = ArpRepr::parse(&arp).map_err(|_| Reason::BadArp)?
+        else {
+            return Err(Reason::BadArp);
+        };
+        let (source, target) = (
+            source_protocol_addr.to_bits(),
+            target_protocol_addr.to_bits(),
+        );
+        let plausible = mac.is_unicast()
+            && mac.0 != [0; 6]
+            && self.site.ports[usize::from(interface.0)].mac != mac;
+        if !plausible
+            || matches!(
+                self.site.routes.get(target),
+                Route::Martian | Route::Multicast
+            )
+        {
+            return Err(Reason::BadArp);
+        }
+        if self.site.is_own(source) {
+            return Err(Reason::OwnSource);
+        }
+        let ours = operation == ArpOperation::Request && self.site.is_own(target);
+        if ours {
+            self.send_arp(interface, ArpOperation::Reply, target, source, Some(mac));
+        }
+        let released = if source == 0 || !self.site.routes.on_link(interface, source) {
+            alloc::vec::Vec::new()
+        } else if ours {
+            self.neighbours.learn(now, interface, source, mac)
+        } else {
+            self.neighbours.update(now, interface, source, mac)
+        };
+        let own = self.site.ports[usize::from(interface.0)].mac;
+        for mut parked in released {
+            parked.address(own, mac);
+            self.push_output(interface, parked);
+        }
+        Ok(Verdict::Local)
+    }
+}

@@ -1,0 +1,257 @@
+//! The end of a packet's way: to the next hop, to the firewall itself, or an error to its sender.
+
+use crate::firewall::{Firewall, Verdict, own};
+use crate::flow::{Handle, Hop};
+use crate::frame::{Checksum, ETHERNET, Frame, Head, OwnedFrame, write_ethernet};
+use crate::neighbour::Found;
+use crate::packet::{Packet, Tuple};
+use crate::path::Next;
+use crate::policy::InterfaceId;
+use crate::reason::Reason;
+use crate::reject::{self, Error};
+use crate::route::Route;
+use crate::time::Instant;
+use smoltcp::wire::EthernetAddress;
+
+impl Firewall {
+    /// For the firewall itself.
+    pub(crate) fn deliver(
+        &mut self,
+        now: Instant,
+        frame: &Frame<'_>,
+        packet: &Packet,
+        route: Route,
+        flow: Option<Handle>,
+    ) -> Result<Verdict, Reason> {
+        if packet.bad_checksum {
+            return Err(Reason::BadChecksum);
+        }
+        if route != Route::Local || !crate::host::speaks(packet.tuple.protocol) {
+            return Err(Reason::NotSpoken);
+        }
+        if let Some(flow) = flow {
+            self.flows.set_hop(
+                flow,
+                Hop {
+                    egress: Hop::LOCAL,
+                    ..Hop::NONE
+                },
+            );
+        }
+        self.host.receive(now, frame.copy_from(ETHERNET)?);
+        self.counters.local += 1;
+        Ok(Verdict::Local)
+    }
+
+    /// Out to the next hop, or to wait for it.
+    pub(crate) fn send(
+        &mut self,
+        now: Instant,
+        frame: &mut Frame<'_>,
+        packet: &Packet,
+        next: Next,
+        flow: Option<Handle>,
+    ) -> Result<Verdict, Reason> {
+        let Next { egress, .. } = next;
+        let Port { mac: own_mac, mtu } = self.port(egress);
+        let (neighbour, found) = self.next_hop(now, next, flow);
+        let cut = frame.gso.is_none() && packet.total > mtu;
+        if let (Found::Known(mac), false) = (found, cut) {
+            write_ethernet(frame.head.bytes_mut(), own_mac, mac);
+            return Ok(Verdict::Forward { egress });
+        }
+        if found == Found::Waiting && !self.neighbours.has_room(neighbour, frame.len) {
+            return Err(Reason::ParkingFull);
+        }
+        let mut whole = own(frame)?;
+        if !cut {
+            self.put(egress, own_mac, neighbour, found, whole);
+            return Ok(Verdict::Parked);
+        }
+        if !reject::may_fragment(&whole.bytes) {
+            return Err(Reason::TooBig);
+        }
+        if whole.checksum == Checksum::Blank {
+            reject::complete_checksum(&mut whole.bytes, packet.transport, packet.tuple.protocol);
+        }
+        for bytes in reject::fragment(&whole.bytes, mtu) {
+            let piece = OwnedFrame {
+                bytes,
+                checksum: Checksum::Validated,
+                gso: None,
+            };
+            self.put(egress, own_mac, neighbour, found, piece);
+        }
+        Ok(Verdict::Parked)
+    }
+
+    fn port(&self, interface: InterfaceId) -> Port {
+        let port = &self.site.ports[usize::from(interface.0)];
+        Port {
+            mac: port.mac,
+            mtu: port.mtu,
+        }
+    }
+
+    /// A frame of the engine's own keeping: to the queue, or to wait.
+    fn put(
+        &mut self,
+        egress: InterfaceId,
+        own: EthernetAddress,
+        neighbour: crate::neighbour::Handle,
+        found: Found,
+        mut frame: OwnedFrame,
+    ) {
+        match found {
+            Found::Known(mac) => {
+                frame.address(own, mac);
+                self.push_output(egress, frame);
+            }
+            Found::Waiting => {
+                if self.neighbours.park(neighbour, frame).is_err() {
+                    self.counters.drops.count(Reason::ParkingFull);
+                }
+            }
+        }
+    }
+
+    /// The neighbour a packet is handed to: the flow remembers it.
+    fn next_hop(
+        &mut self,
+        now: Instant,
+        next: Next,
+        flow: Option<Handle>,
+    ) -> (crate::neighbour::Handle, Found) {
+        let Next { egress, address } = next;
+        if let Some(flow) = flow {
+            let hop = self.flows.hop(flow);
+            if hop.egress == egress.0
+                && let Some(mac) = self.neighbours.get(now, hop.neighbour)
+            {
+                return (hop.neighbour, Found::Known(mac));
+            }
+        }
+        let gateway = match self.site.routes.get(address) {
+            Route::Via { gateway, .. } if gateway != 0 => gateway,
+            _ => address,
+        };
+        let (neighbour, found) = self.neighbours.resolve(now, egress, gateway);
+        if let Some(flow) = flow {
+            self.flows.set_hop(
+                flow,
+                Hop {
+                    egress: egress.0,
+                    neighbour,
+                },
+            );
+        }
+        self.send_asks();
+        (neighbour, found)
+    }
+
+    /// Sends an ICMP error about a packet from a link, if there may be one.
+    pub(crate) fn report(
+        &mut self,
+        now: Instant,
+        frame: &Frame<'_>,
+        packet: &Packet,
+        error: Error,
+    ) {
+        let Tuple {
+            source,
+            destination,
+            ..
+        } = packet.tuple;
+        let Route::Via { egress, gateway } = self.site.routes.get(source) else {
+            return;
+        };
+        let to_many = matches!(
+            self.site.routes.get(destination),
+            Route::Broadcast | Route::AllHosts | Route::Multicast
+        );
+        if to_many || !reject::may_report(packet) || !self.errors.take(now) {
+            return;
+        }
+        let next = if gateway == 0 { source } else { gateway };
+        let own = if self.site.is_own(destination) {
+            Some(destination)
+        } else {
+            self.site.routes.source(egress, next)
+        };
+        let Some(own) = own else { return };
+        let ident = self.key.next() as u16;
+        match reject::error(frame, own, ident, error) {
+            Ok(bytes) => self.emit(now, bytes),
+            Err(reason) => self.counters.drops.count(reason),
+        }
+    }
+
+    /// Sends a reset or an error, which is related to what it answers and needs no rule.
+    pub(crate) fn emit(&mut self, now: Instant, bytes: alloc::vec::Vec<u8>) {
+        let destination = crate::checksum::get32(&bytes, ETHERNET + 16);
+        let Route::Via { egress, .. } = self.site.routes.get(destination) else {
+            return;
+        };
+        let Port { mac, .. } = self.port(egress);
+        let (neighbour, found) = self.next_hop(
+            now,
+            Next {
+                egress,
+                address: destination,
+            },
+            None,
+        );
+        let frame = OwnedFrame {
+            bytes,
+            checksum: Checksum::Validated,
+            gso: None,
+        };
+        self.put(egress, mac, neighbour, found, frame);
+    }
+
+    /// A parked frame's next hop never answered: its sender gets to know.
+    pub(crate) fn give_up(&mut self, now: Instant, egress: InterfaceId, owned: &OwnedFrame) {
+        self.counters.drops.count(Reason::Unresolved);
+        let mut head = Head::new();
+        head.load(&owned.bytes);
+        // Any unicast station: the header was not filled in yet.
+        write_ethernet(
+            head.bytes_mut(),
+            EthernetAddress([0; 6]),
+            EthernetAddress([0; 6]),
+        );
+        let bytes = owned.bytes.as_slice();
+        let mut frame = Frame {
+            head: &mut head,
+            len: bytes.len(),
+            tail: &bytes,
+            checksum: Checksum::Validated,
+            gso: None,
+        };
+        let Ok(packet) = Packet::parse(&mut frame) else {
+            return;
+        };
+        let source = packet.tuple.source;
+        if !self.site.is_own(source) {
+            self.report(now, &frame, &packet, Error::HostUnreachable);
+            return;
+        }
+        // Its source was translated: the error finds the way back through the flow.
+        let Some(own) = self.site.routes.source(egress, source) else {
+            return;
+        };
+        if !reject::may_report(&packet) || !self.errors.take(now) {
+            return;
+        }
+        let ident = self.key.next() as u16;
+        if let Ok(error) = reject::error(&frame, own, ident, Error::HostUnreachable) {
+            self.send_error_back(now, &error);
+        }
+    }
+}
+
+/// What `send` needs of an interface.
+struct Port {
+    mac: EthernetAddress,
+    mtu: u16,
+}
