@@ -44,7 +44,7 @@ pub enum Verdict {
     },
     /// For the firewall itself; all that was needed was copied.
     Local,
-    /// Copied, and kept until the next hop is known.
+    /// Copied: kept until the next hop is known, or queued in pieces that fit the next link.
     Parked,
     /// Gone; counted already.
     Drop(Reason),
