@@ -468,7 +468,7 @@ mod tests {
         let unreachable = "3 packets transmitted, 0 received, +3 errors, 100% packet loss";
         assert_eq!(
             judge_ping(&seen(1, 450, unreachable, "")).0,
-            Outcome::Rejected
+            Outcome::Broken
         );
     }
 
