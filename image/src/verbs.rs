@@ -202,6 +202,13 @@ pub(crate) fn clean() -> Result<ExitCode> {
     if removed.is_empty() {
         print("there was nothing to remove")?;
     }
+    // Named by the user, so it may hold what is not ours.
+    if let Some(lab) = std::env::var_os("XEN_LAB_DIR") {
+        print(&format!(
+            "left alone: {} (XEN_LAB_DIR)",
+            Path::new(&lab).display()
+        ))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

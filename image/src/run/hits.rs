@@ -94,14 +94,21 @@ impl Source {
         }
     }
 
-    /// The line at a place that a policy names.
+    /// The line at a place that a policy names. Line 0 is nowhere: a default of Shorewall's.
     pub fn line(&self, file: &str, line: u32) -> Line {
+        if line == 0 {
+            return Line {
+                file: file.to_owned(),
+                line,
+                text: "(Shorewall's default)".to_owned(),
+            };
+        }
         let path = match file.strip_prefix("shorewall/") {
             Some(inner) => self.shorewall.join(inner),
             None => self.network.clone(),
         };
         let content = fs::read_to_string(path).unwrap_or_default();
-        let index = (line as usize).saturating_sub(1);
+        let index = line as usize - 1;
         let text = content.lines().nth(index).unwrap_or_default();
         let text = text.split('#').next().unwrap_or_default();
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -162,5 +169,9 @@ mod tests {
         );
         assert_eq!(source.line("network/interfaces", 1).text, "auto eth0");
         assert_eq!(source.line("shorewall/rules", 99).text, "");
+        assert_eq!(
+            source.line("shorewall/rules", 0).text,
+            "(Shorewall's default)"
+        );
     }
 }
