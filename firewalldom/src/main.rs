@@ -155,7 +155,7 @@ fn watch_backend(domain: &Domain, name: String, mut link: minios_rs::net::Link<P
         }
         fate.ended.set(true);
         let told = match fate.breach.get() {
-            None => link.closed().await,
+            None => link.close().await,
             Some(breach) => {
                 log::error!("{name}: {breach}; nothing passes here until this domain is restarted");
                 link.fatal(&breach.to_string()).await

@@ -117,7 +117,9 @@ impl<X: Xen> Relay<X> {
     /// Stops an interface whose backend is gone, and lets go of its rings as soon as the backend has.
     /// Frames for it are lost from here on, and counted.
     pub fn close(&mut self, number: usize) {
-        let Some(port) = self.ports.get_mut(number) else { return };
+        let Some(port) = self.ports.get_mut(number) else {
+            return;
+        };
         if port.front.state() != net::State::Closed {
             port.front.close();
             for waiting in core::mem::take(&mut port.waiting) {
@@ -148,7 +150,8 @@ impl<X: Xen> Relay<X> {
             port.front.flush();
         }
         for port in &mut self.ports {
-            again |= port.front.state() == net::State::Open && port.front.park() == minios_rs::ring::Pending::Work;
+            again |= port.front.state() == net::State::Open
+                && port.front.park() == minios_rs::ring::Pending::Work;
         }
         if again {
             return Some(now);
