@@ -8,6 +8,7 @@ use alloc::rc::Rc;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
+use core::pin::pin;
 use core::time::Duration;
 use firewalldom::command::{self, Editor};
 use firewalldom::policy::{Policy, blob};
@@ -118,7 +119,10 @@ async fn start(domain: &Domain) -> Result<Work, String> {
     let now = firewalldom::time::Instant(domain.executor.now().0);
     let firewall =
         Firewall::new(policy, &links, budget, seed, now).map_err(|error| error.to_string())?;
-    Ok(Work { relay: Relay::new(fronts, firewall), fates })
+    Ok(Work {
+        relay: Relay::new(fronts, firewall),
+        fates,
+    })
 }
 
 /// Flows that fit: half of the memory that is left, so that the other half can hold what moves.
@@ -138,30 +142,44 @@ struct Fate {
 /// How often a task looks whether the main loop found its backend lying.
 const BREACH_LOOK: Duration = Duration::from_secs(1);
 
-fn watch_backend(domain: &Domain, name: String, mut link: minios_rs::net::Link<Pv>, fate: Rc<Fate>) {
+fn watch_backend(
+    domain: &Domain,
+    name: String,
+    mut link: minios_rs::net::Link<Pv>,
+    fate: Rc<Fate>,
+) {
     let executor = domain.executor.clone();
     let spawned = domain.executor.spawn(async move {
-        loop {
-            match executor.timeout(BREACH_LOOK, link.backend_ending()).await {
-                Err(TimedOut) if fate.breach.get().is_none() => continue,
-                Err(TimedOut) => {}
-                Ok(Ok(())) => log::warn!("{name}: the backend closed; nothing passes here until this domain is restarted"),
-                Ok(Err(error)) => {
+        {
+            let mut ending = pin!(link.backend_ending());
+            // A breach is found by the main loop, which cannot wake this task.
+            let ended = loop {
+                match executor.timeout(BREACH_LOOK, &mut ending).await {
+                    Ok(ended) => break Some(ended),
+                    Err(TimedOut) if fate.breach.get().is_some() => break None,
+                    Err(TimedOut) => {}
+                }
+            };
+            match ended {
+                Some(Ok(())) => {
+                    log::warn!("{name}: the backend closed; nothing passes here until this domain is restarted");
+                }
+                Some(Err(error)) => {
                     log::error!("{name}: its backend cannot be watched any more: {error}");
                     return;
                 }
+                None => {}
             }
-            break;
         }
         fate.ended.set(true);
-        let told = match fate.breach.get() {
-            None => link.close().await,
-            Some(breach) => {
-                log::error!("{name}: {breach}; nothing passes here until this domain is restarted");
-                link.fatal(&breach.to_string()).await
+        if let Some(breach) = fate.breach.get() {
+            log::error!("{name}: {breach}; nothing passes here until this domain is restarted");
+            if let Err(error) = link.fatal(&breach.to_string()).await {
+                log::error!("{name}: {error}");
             }
-        };
-        if let Err(error) = told {
+        }
+        // Waits until the backend has let go of the rings, and answers it when it closes.
+        if let Err(error) = link.close().await {
             log::error!("{name}: {error}");
         }
     });
@@ -174,7 +192,9 @@ fn watch_backend(domain: &Domain, name: String, mut link: minios_rs::net::Link<P
 async fn announce(domain: &Domain, work: &RefCell<Option<Work>>) {
     let (names, flows) = {
         let work = work.borrow();
-        let Some(Work { relay, .. }) = work.as_ref() else { return };
+        let Some(Work { relay, .. }) = work.as_ref() else {
+            return;
+        };
         let policy = relay.firewall().policy();
         let names: Vec<&str> = policy
             .interfaces

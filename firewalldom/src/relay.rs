@@ -216,6 +216,9 @@ impl<X: Xen> Relay<X> {
                 gso: received.gso,
             };
             match verdict {
+                Verdict::Forward { egress } if is_full(&received, payload_at) => {
+                    self.send_merged(egress, &head, received, payload_at, len, offload);
+                }
                 Verdict::Forward { egress } => {
                     let wanted = len.saturating_sub(head.bytes().len());
                     match self.payload(received, payload_at, wanted) {
@@ -300,6 +303,46 @@ impl<X: Xen> Relay<X> {
         }
     }
 
+    /// Sends a frame of as many slots as there may be: a header slot before them would be one too
+    /// many, so all of the first slot is copied behind the headers. Rare (no Linux sends such), so
+    /// it may allocate, and it does not wait for room.
+    fn send_merged(
+        &mut self,
+        egress: InterfaceId,
+        head: &Head,
+        received: net::Received<X::Page>,
+        payload_at: usize,
+        len: usize,
+        offload: net::Offload,
+    ) {
+        let first = received
+            .slots
+            .first()
+            .map_or(0, |slice| usize::from(slice.len));
+        let mut bytes = head.bytes().to_vec();
+        let headers = bytes.len();
+        bytes.resize(headers + first - payload_at, 0);
+        received.read(payload_at, &mut bytes[headers..]);
+        let wanted = len.saturating_sub(bytes.len());
+        let Some(mut payload) = self.payload(received, first, wanted) else {
+            self.losses.not_sendable += 1;
+            return;
+        };
+        let sent = match self.ports.get_mut(usize::from(egress.0)) {
+            Some(port) if port.waiting.is_empty() => {
+                port.front.transmit(&bytes, &mut payload, offload)
+            }
+            Some(_) => Err(net::TransmitError::Full),
+            None => Err(net::TransmitError::NotOpen),
+        };
+        match sent {
+            Ok(()) => {}
+            Err(net::TransmitError::Full) => self.losses.egress_full += 1,
+            Err(_) => self.losses.not_sendable += 1,
+        }
+        give_back(&mut self.ports, payload);
+    }
+
     /// Frames that the engine made itself.
     fn send_own(&mut self) {
         while let Some((egress, frame)) = self.firewall.take_output() {
@@ -317,6 +360,15 @@ impl<X: Xen> Relay<X> {
             }
         }
     }
+}
+
+/// Whether what lies behind the headers fills every slot a frame may have.
+fn is_full<P>(received: &net::Received<P>, payload_at: usize) -> bool {
+    let first = received
+        .slots
+        .first()
+        .map_or(0, |slice| usize::from(slice.len));
+    received.slots.len() > net::front::TAIL_MAX && payload_at < first
 }
 
 /// Copies the headers out of the sender's pages, once: whole frames if they are small.

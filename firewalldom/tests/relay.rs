@@ -340,6 +340,24 @@ fn a_large_frame_passes_with_its_payload_where_it_lies() {
 }
 
 #[test]
+fn a_frame_of_as_many_slots_as_there_may_be_passes() {
+    let mut lab = Lab::new();
+    lab.connect();
+    let payload = pattern(18 * 3000 - PAYLOAD);
+    let frame = lab.tcp(LOC, 16, 1001, 5001, &payload);
+    let slots: Vec<&[u8]> = frame.chunks(3000).collect();
+    assert_eq!(slots.len(), 18);
+    assert!(lab.backs[LOC].deliver(&slots, 0, BLANK, &[GSO]));
+    lab.turn();
+    let out = lab.receive(NET);
+    assert_eq!(out.len(), 1);
+    assert_eq!(out[0].requests.len(), 18);
+    assert_eq!(out[0].bytes[PAYLOAD..], payload[..]);
+    assert_eq!(out[0].bytes[IP + 12..IP + 16], PUBLIC);
+    lab.end();
+}
+
+#[test]
 fn replies_find_their_way_back() {
     let mut lab = Lab::new();
     lab.connect();

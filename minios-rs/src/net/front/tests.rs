@@ -699,7 +699,7 @@ fn what_cannot_be_sent_is_refused_and_stays_the_callers() {
         Err(TransmitError::Size)
     );
     assert_eq!(
-        front.transmit(&[1; 513], &mut none, PLAIN),
+        front.transmit(&[1; 4097], &mut none, PLAIN),
         Err(TransmitError::Size)
     );
     let unblank = Offload {

@@ -162,18 +162,18 @@ impl<X: Xen> Transmitter<X> {
             let _ = ids.push(id);
             let _ = requests.push(request);
         }
-        let (Some(id), Some(number)) = (self.free_ids.pop(), self.free_heads.pop()) else {
+        let Some(id) = self.free_ids.pop() else {
             return Err(TransmitError::Full);
         };
-        let page = &self.head_pages[usize::from(number) / HEADS_PER_PAGE];
-        let offset = usize::from(number) % HEADS_PER_PAGE * HEAD_MAX;
-        page.page().write(offset, head);
-        self.lent[usize::from(id)] = Lent::Head(number);
-        let gref = page.reference().0;
+        let Some((lent, gref, offset)) = self.place(head) else {
+            self.free_ids.push(id);
+            return Err(TransmitError::Full);
+        };
+        self.lent[usize::from(id)] = lent;
         self.push_first(
             TxRequest {
                 gref,
-                offset: offset as u16,
+                offset,
                 flags: 0,
                 id,
                 size,
@@ -182,6 +182,31 @@ impl<X: Xen> Transmitter<X> {
             &requests,
         );
         Ok(())
+    }
+
+    /// Whether there is a place for a first slot of that many bytes.
+    fn has_place(&self, len: usize) -> bool {
+        if len <= HEAD_MAX {
+            !self.free_heads.is_empty()
+        } else {
+            !self.free_own.is_empty()
+        }
+    }
+
+    /// Copies a first slot to where the backend reads it: a header slice if it fits, else a page of
+    /// its own. What was lent, its reference, and the offset in the page.
+    fn place(&mut self, head: &[u8]) -> Option<(Lent<X>, u32, u16)> {
+        let (lent, granted, offset) = if head.len() <= HEAD_MAX {
+            let number = self.free_heads.pop()?;
+            let page = &self.head_pages[usize::from(number) / HEADS_PER_PAGE];
+            let offset = usize::from(number) % HEADS_PER_PAGE * HEAD_MAX;
+            (Lent::Head(number), page, offset)
+        } else {
+            let number = self.free_own.pop()?;
+            (Lent::Own(number), &self.own_pages[usize::from(number)], 0)
+        };
+        granted.page().write(offset, head);
+        Some((lent, granted.reference().0, offset as u16))
     }
 
     /// Grants a slice's page, with nothing in it that the backend was not sent.
@@ -345,8 +370,8 @@ impl<X: Xen> Transmitter<X> {
 }
 
 impl<X: Xen> Front<X> {
-    /// Sends a frame: `head` (14 to 512 bytes), which is copied, then `tail`, which is not. On
-    /// success `tail` is empty, and each of its pages comes back by [`Front::completed`] once the
+    /// Sends a frame: `head` (14 to 4096 bytes; up to [`HEAD_MAX`] is the usual and cheap case),
+    /// which is copied, then `tail`, which is not. On success `tail` is empty, and each of its pages comes back by [`Front::completed`] once the
     /// backend has let go of it. Nothing is visible to the backend before [`Front::flush`].
     ///
     /// # Errors
@@ -363,7 +388,7 @@ impl<X: Xen> Front<X> {
                 .map(|slice| usize::from(slice.len))
                 .sum::<usize>();
         self.check(size, 1 + tail.len(), offload)?;
-        if !(ETHERNET_HEADER..=HEAD_MAX).contains(&head.len()) {
+        if !(ETHERNET_HEADER..=PAGE_SIZE).contains(&head.len()) {
             return Err(TransmitError::Size);
         }
         let outside = |slice: &Slice<_>| {
@@ -374,7 +399,7 @@ impl<X: Xen> Front<X> {
         }
         let transmitter = &mut self.transmitter;
         let tails = usize::from(transmitter.tail_pages) + tail.len();
-        if transmitter.free_heads.is_empty() || tails > usize::from(transmitter.tail_pages_max) {
+        if !transmitter.has_place(head.len()) || tails > usize::from(transmitter.tail_pages_max) {
             return Err(TransmitError::Full);
         }
         transmitter.send(head, tail, size as u16, offload)?;
@@ -387,33 +412,7 @@ impl<X: Xen> Front<X> {
     /// # Errors
     /// [`TransmitError`].
     pub fn transmit_bytes(&mut self, frame: &[u8], offload: Offload) -> Result<(), TransmitError> {
-        if frame.len() <= HEAD_MAX {
-            return self.transmit(frame, &mut heapless::Vec::new(), offload);
-        }
-        self.check(frame.len(), 1, offload)?;
-        if frame.len() > PAGE_SIZE {
-            return Err(TransmitError::Size);
-        }
-        let transmitter = &mut self.transmitter;
-        let number = transmitter.free_own.pop().ok_or(TransmitError::Full)?;
-        let Some(id) = transmitter.free_ids.pop() else {
-            transmitter.free_own.push(number);
-            return Err(TransmitError::Full);
-        };
-        let page = &transmitter.own_pages[usize::from(number)];
-        page.page().write(0, frame);
-        transmitter.lent[usize::from(id)] = Lent::Own(number);
-        let gref = page.reference().0;
-        let first = TxRequest {
-            gref,
-            offset: 0,
-            flags: 0,
-            id,
-            size: frame.len() as u16,
-        };
-        transmitter.push_first(first, offload, &[]);
-        self.count(frame.len());
-        Ok(())
+        self.transmit(frame, &mut heapless::Vec::new(), offload)
     }
 
     fn check(&mut self, size: usize, slots: usize, offload: Offload) -> Result<(), TransmitError> {
