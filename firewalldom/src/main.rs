@@ -56,7 +56,10 @@ fn main(boot: Boot) -> ! {
         let mut work = work.borrow_mut();
         let Work { relay, fates } = work.as_mut()?;
         let now = firewalldom::time::Instant(now.0);
-        while let Some(line) = console::read().and_then(|byte| editor.key(byte)) {
+        while let Some(byte) = console::read() {
+            let Some(line) = editor.key(byte) else {
+                continue;
+            };
             let mut answer = String::new();
             let losses = relay.losses();
             let _ = command::execute(&line, now, relay.firewall_mut(), losses, &mut answer);

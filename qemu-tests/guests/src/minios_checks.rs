@@ -26,6 +26,11 @@ fn main(boot: Boot) -> ! {
         "heap" => finish(heap_takes_what_pages_leave(memory)),
         "clock" => finish(clock_keeps_time()),
         "entropy" => finish(randomness_differs()),
+        "no-entropy" => finish(match entropy::seed() {
+            None => Ok(()),
+            Some((_, source)) => Err(format!("randomness from {source:?}, which was taken away")),
+        }),
+        "console-flood" => finish(console_never_blocks()),
         "grants" => finish(grants_come_and_go()),
         "module" => finish(module_is_whole(boot.module)),
         "xenstore" => xenstore(boot),
@@ -70,6 +75,26 @@ fn main(boot: Boot) -> ! {
             announce("recursing without end");
             let depth = recurse(1);
             finish(Err(format!("came back from {depth}")))
+        }
+        "divide" => {
+            announce("dividing by zero");
+            // SAFETY: not safe: it raises vector 0, which is what is checked.
+            unsafe {
+                core::arch::asm!("xor edx, edx", "div {0:e}", in(reg) 0, out("eax") _, out("edx") _)
+            };
+            finish(Err("came back".into()))
+        }
+        "invalid-opcode" => {
+            announce("executing ud2");
+            // SAFETY: not safe: it raises vector 6, which is what is checked.
+            unsafe { core::arch::asm!("ud2") };
+            finish(Err("came back".into()))
+        }
+        "protection" => {
+            announce("executing a privileged instruction");
+            // SAFETY: not safe: it raises vector 13, which is what is checked.
+            unsafe { core::arch::asm!("mov cr8, {}", in(reg) 0u64) };
+            finish(Err("came back".into()))
         }
         "panic" => {
             announce("panicking");
@@ -195,6 +220,24 @@ fn randomness_differs() -> Result<(), String> {
     } else {
         Ok(())
     }
+}
+
+/// Far more lines than ring and queue hold. The test stops the daemon that reads them meanwhile, and
+/// lets it go on later: what was dropped is said.
+fn console_never_blocks() -> Result<(), String> {
+    let before = clock::system_time_ns();
+    for line in 0..20_000 {
+        log::info!(
+            "line {line} of a flood that nobody reads, which must neither stop nor grow anybody"
+        );
+    }
+    let took = Duration::from_nanos(clock::system_time_ns() - before);
+    log::info!("the flood took {} ms", took.as_millis());
+    // The daemon goes on after 3 s.
+    event::wait(Some(clock::system_time_ns() + 4_000_000_000));
+    console::pump();
+    log::info!("after the flood, which took {} ms", took.as_millis());
+    Ok(())
 }
 
 fn grants_come_and_go() -> Result<(), String> {

@@ -22,9 +22,10 @@ while read -r route; do
     # shellcheck disable=SC2086 # the words of a route are its arguments
     ip route add $route
 done </router/routes
-sysctl -qw net.ipv4.ip_forward=1
 sysctl -qp /router/sysctls
+# Rules first: nothing is forwarded that they did not see.
 if nft -f /router/rules.nft; then
+    sysctl -qw net.ipv4.ip_forward=1
     echo "router $name: ready"
 else
     echo "router $name: its ruleset does not load"

@@ -2,6 +2,7 @@
 //!
 //! A module has `pub fn tests() -> Vec<LabTest>` and is named in [`modules`].
 
+mod appliances;
 mod bench;
 mod channel;
 mod death;
@@ -22,6 +23,7 @@ fn modules() -> Vec<LabTest> {
     tests.extend(death::tests());
     tests.extend(verdict::tests());
     tests.extend(minios::tests());
+    tests.extend(appliances::tests());
     tests.extend(router::tests());
     tests
 }

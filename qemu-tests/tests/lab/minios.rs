@@ -28,6 +28,11 @@ pub(crate) fn tests() -> Vec<LabTest> {
             )
         }),
         LabTest::new("minios::module_arrives_whole", module_arrives_whole),
+        LabTest::new("minios::notices_that_there_is_no_randomness", |setup| {
+            let hidden = "cpuid = 'host,rdrand=0,rdseed=0'";
+            succeeds(setup, TargetChoice::None, "no-entropy", hidden)
+        }),
+        LabTest::new("minios::console_never_blocks", console_never_blocks),
         LabTest::new("minios::faults_are_reported_and_crash", |setup| {
             faults_crash(setup, TargetChoice::None)
         }),
@@ -100,8 +105,44 @@ fn module_arrives_whole(setup: &Setup) -> Result<()> {
     )
 }
 
+/// With the daemon stopped that reads consoles, a flood must end by itself; with the daemon back, the
+/// console must say how much was dropped.
+fn console_never_blocks(setup: &Setup) -> Result<()> {
+    let daemon = setup.machine.spawn(&Command::bash(
+        "for attempt in $(seq 100); do
+             xl domid flood >/dev/null 2>&1 && break; sleep 0.05
+         done
+         killall -STOP xenconsoled; sleep 3; killall -CONT xenconsoled",
+    ))?;
+    let kernel = images::put(
+        &setup.machine,
+        "guests",
+        "minios-checks",
+        TargetChoice::None,
+    )?;
+    let config =
+        format!("name = 'flood'\nkernel = '{kernel}'\nmemory = 8\nextra = 'check=console-flood'\n");
+    setup.machine.put("/tmp/flood.cfg", config.as_bytes())?;
+    // Paused until the daemon sleeps.
+    setup
+        .machine
+        .dom0("xl create -q -p /tmp/flood.cfg; sleep 1; xl unpause flood")?;
+    daemon.wait()?;
+    let console =
+        setup
+            .machine
+            .wait_for_console("flood", "Test result:", Duration::from_secs(30))?;
+    let dropped = console
+        .lines()
+        .any(|line| line.contains("lines dropped: nobody read"));
+    expect(dropped && console.contains("Test result: SUCCESS"), || {
+        let tail: Vec<&str> = console.lines().rev().take(20).collect();
+        format!("the console's end, last line first: {tail:#?}")
+    })
+}
+
 /// What each fault's report must say. The address in the middle is the build's business.
-const REPORTS: [(&str, &[&str]); 8] = [
+const REPORTS: [(&str, &[&str]); 11] = [
     (
         "null-read",
         &[
@@ -145,6 +186,12 @@ const REPORTS: [(&str, &[&str]); 8] = [
             "CRASH: panicked at",
             "memory allocation of 65536 bytes failed",
         ],
+    ),
+    ("divide", &["CRASH: divide error (vector 0,"]),
+    ("invalid-opcode", &["CRASH: invalid opcode (vector 6,"]),
+    (
+        "protection",
+        &["CRASH: general protection fault (vector 13,"],
     ),
 ];
 
@@ -226,7 +273,11 @@ fn refuses_devices_nobody_drives(setup: &Setup) -> Result<()> {
     setup.machine.put("/tmp/refuser.cfg", config.as_bytes())?;
     let state = setup.machine.dom0(
         "xl create -q /tmp/refuser.cfg
-         id=$(xl domid refuser); front=/local/domain/$id/device/teapot/0; back=/local/domain/0/backend/teapot/$id/0
+         id=$(xl domid refuser)
+         for attempt in $(seq 100); do
+             xenstore-exists /local/domain/$id/control/feature-poweroff && break; sleep 0.1
+         done
+          front=/local/domain/$id/device/teapot/0; back=/local/domain/0/backend/teapot/$id/0
          xenstore-write $back/state 2 $back/frontend $front
          xenstore-write $front/backend $back $front/backend-id 0 $front/state 1
          xenstore-chmod -r $front n$id r0; xenstore-chmod -r $back n0 r$id

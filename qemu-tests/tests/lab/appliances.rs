@@ -1,0 +1,76 @@
+//! The appliances as images: each boots at the memory it promises, and answers the toolstack.
+
+use crate::bench::{LabTest, Setup, expect};
+use crate::images;
+use anyhow::Result;
+use image::build::TargetChoice;
+use std::time::Duration;
+
+pub(crate) fn tests() -> Vec<LabTest> {
+    vec![
+        LabTest::new(
+            "appliances::netdom_says_what_it_will_be_and_stops",
+            |setup| placeholder(setup, "netdom", "driver domain of a network card"),
+        ),
+        LabTest::new(
+            "appliances::stubdom_says_what_it_will_be_and_stops",
+            |setup| placeholder(setup, "stubdom", "device model of an HVM guest"),
+        ),
+        LabTest::new(
+            "appliances::firewalldom_without_a_policy_says_why_and_forwards_nothing",
+            no_policy,
+        ),
+        LabTest::new(
+            "appliances::firewalldom_with_a_damaged_policy_says_why",
+            damaged_policy,
+        ),
+    ]
+}
+
+/// Starts an image at 8 MiB, waits for `words` on its console, and returns the console.
+fn start(setup: &Setup, name: &str, more: &str, words: &str) -> Result<String> {
+    let kernel = images::put(&setup.machine, name, name, TargetChoice::None)?;
+    let domain = format!("{name}-{}", setup.machine.age().as_millis());
+    let config = format!(
+        "name = '{domain}'\nkernel = '{kernel}'\nmemory = 8\non_crash = 'preserve'\n{more}\n"
+    );
+    setup.machine.put("/tmp/appliance.cfg", config.as_bytes())?;
+    setup.machine.dom0("xl create -q /tmp/appliance.cfg")?;
+    let console = setup
+        .machine
+        .wait_for_console(&domain, words, Duration::from_secs(30))?;
+    setup.machine.dom0(&format!(
+        "id=$(xl domid {domain})
+         for attempt in $(seq 100); do
+             xenstore-exists /local/domain/$id/control/feature-poweroff && break; sleep 0.1
+         done
+         test \"$(xenstore-read /local/domain/$id/data/ready 2>/dev/null)\" != 1
+         xl shutdown -w {domain}"
+    ))?;
+    expect(!console.contains("CRASH"), || console.clone())?;
+    Ok(console)
+}
+
+fn placeholder(setup: &Setup, name: &str, words: &str) -> Result<()> {
+    let console = start(setup, name, "", words)?;
+    expect(console.contains("does nothing yet"), || console.clone())
+}
+
+fn no_policy(setup: &Setup) -> Result<()> {
+    let console = start(setup, "firewalldom", "", "everything is dropped")?;
+    expect(console.contains("the policy (ramdisk="), || console.clone())
+}
+
+fn damaged_policy(setup: &Setup) -> Result<()> {
+    std::fs::write(
+        setup.machine.share().join("damaged"),
+        b"XENFWPOL and then nonsense",
+    )?;
+    let console = start(
+        setup,
+        "firewalldom",
+        "ramdisk = '/share/damaged'",
+        "everything is dropped",
+    )?;
+    expect(console.contains("the policy (ramdisk="), || console.clone())
+}
