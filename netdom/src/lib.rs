@@ -6,4 +6,5 @@
 #![forbid(unsafe_code)]
 
 /// What the domain says of itself when it starts.
-pub const ANNOUNCEMENT: &str = "netdom will be the driver domain of a network card; it does nothing yet";
+pub const ANNOUNCEMENT: &str =
+    "netdom will be the driver domain of a network card; it does nothing yet";

@@ -6,4 +6,5 @@
 #![forbid(unsafe_code)]
 
 /// What the domain says of itself when it starts.
-pub const ANNOUNCEMENT: &str = "stubdom will be the device model of an HVM guest; it does nothing yet";
+pub const ANNOUNCEMENT: &str =
+    "stubdom will be the device model of an HVM guest; it does nothing yet";
