@@ -85,9 +85,12 @@ pub(crate) const fn icmp_asks(kind: u8) -> bool {
     matches!(kind, 8 | 13 | 15 | 17)
 }
 
+/// ICMP's redirect: another router of the same link is the better one.
+pub(crate) const ICMP_REDIRECT: u8 = 5;
+
 /// Whether an ICMP type reports an error about another packet.
 pub(crate) const fn icmp_is_error(kind: u8) -> bool {
-    matches!(kind, 3 | 4 | 5 | 11 | 12)
+    matches!(kind, 3 | 4 | ICMP_REDIRECT | 11 | 12)
 }
 
 /// The headers of one packet.

@@ -4,7 +4,7 @@ use crate::firewall::{Firewall, Verdict};
 use crate::flow::{Answered, Handle, Hop, Standing};
 use crate::frame::{ETHERNET, Frame};
 use crate::nat;
-use crate::packet::{ICMP, Inner, Packet, TCP, Tuple, icmp_asks, icmp_is_error};
+use crate::packet::{ICMP, ICMP_REDIRECT, Inner, Packet, TCP, Tuple, icmp_asks, icmp_is_error};
 use crate::policy::{InterfaceId, States};
 use crate::reason::Reason;
 use crate::reject::Error;
@@ -144,13 +144,7 @@ impl Firewall {
         }
         let (kind, _) = packet.icmp;
         if packet.tuple.protocol == ICMP && icmp_is_error(kind) {
-            let inner = Inner::parse(head, packet);
-            let flow = inner.and_then(|inner| {
-                self.flows
-                    .find(tick, inner.tuple.reversed())
-                    .map(|handle| Tracked::Related(handle, inner))
-            });
-            return flow.unwrap_or(Tracked::Invalid);
+            return self.related(tick, head, packet).unwrap_or(Tracked::Invalid);
         }
         match self.flows.find(tick, packet.tuple) {
             Some(handle) => match self.flows.standing(handle, packet.tcp_flags) {
@@ -161,6 +155,24 @@ impl Firewall {
             None if starts(packet) => Tracked::Start,
             None => Tracked::Invalid,
         }
+    }
+
+    /// The flow that an ICMP error is about.
+    fn related(&mut self, tick: Tick, head: &[u8], packet: &Packet) -> Option<Tracked> {
+        let inner = Inner::parse(head, packet)?;
+        // Only whoever sent the quoted packet is told of it. Otherwise anyone who knows of one flow
+        // could quote it to reach any host, whatever the rules say.
+        if packet.tuple.destination != inner.tuple.source {
+            return None;
+        }
+        let handle = self.flows.find(tick, inner.tuple.reversed())?;
+        // A redirect names a router of the link it comes from, which means nothing where the
+        // addresses are others.
+        let translated = self.flows.tuple(handle) != self.flows.translated(handle);
+        if translated && packet.icmp.0 == ICMP_REDIRECT {
+            return None;
+        }
+        Some(Tracked::Related(handle, inner))
     }
 
     /// Addresses and ports behind the translation that is known already.

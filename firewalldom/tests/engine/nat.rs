@@ -333,3 +333,37 @@ fn an_error_about_no_flow_is_not_let_in() {
     site.send(NET, &icmp_error(NET, ROUTER, (3, 1), &invented, 8))
         .dropped(Reason::Dropped);
 }
+
+#[test]
+fn an_error_goes_only_to_who_sent_what_it_quotes() {
+    let mut open = policy();
+    open.source_nat.clear();
+    let mut site = Site::new(open);
+    let sent = site
+        .send(LOC, &udp(LOC, (CLIENT, 5000), (FAR, 53), b"?"))
+        .forwarded(NET);
+    let error = icmp_error(NET, ROUTER, (3, 1), &sent, 8);
+    site.send(NET, &error).forwarded(LOC);
+    for victim in [SERVER, FW_LOC, FW_NET] {
+        let mut stray = error.clone();
+        stray[30..34].copy_from_slice(&victim.octets());
+        fix_header(&mut stray);
+        site.send(NET, &stray).dropped(Reason::Dropped);
+    }
+}
+
+#[test]
+fn a_redirect_about_a_translated_flow_is_not_let_in() {
+    let sent = udp(LOC, (CLIENT, 5000), (FAR, 53), b"?");
+    let mut site = Site::new(policy());
+    let out = site.send(LOC, &sent).forwarded(NET);
+    site.send(NET, &icmp_error(NET, ROUTER, (5, 1), &out, 8))
+        .dropped(Reason::Dropped);
+    // Where nothing is translated it is an error like any other.
+    let mut open = policy();
+    open.source_nat.clear();
+    let mut site = Site::new(open);
+    let out = site.send(LOC, &sent).forwarded(NET);
+    site.send(NET, &icmp_error(NET, ROUTER, (5, 1), &out, 8))
+        .forwarded(LOC);
+}
