@@ -49,6 +49,12 @@ struct Entry {
     parked: Vec<OwnedFrame>,
 }
 
+impl Entry {
+    fn is_used(&self) -> bool {
+        self.state != State::Free
+    }
+}
+
 /// An ARP request to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ask {
@@ -180,8 +186,7 @@ impl Table {
         }
     }
 
-    /// A free entry for a neighbour; when there is none, one that never answered makes room, else
-    /// the next in turn.
+    /// A free entry for a neighbour; when there is none, another neighbour makes room.
     fn add(&mut self, interface: InterfaceId, address: u32) -> u16 {
         let fresh = Entry {
             interface,
@@ -196,12 +201,7 @@ impl Table {
             self.entries.push(fresh);
             self.entries.len() - 1
         } else {
-            let dispensable =
-                |entry: &Entry| matches!(entry.state, State::Free | State::Incomplete(_));
-            let number = (0..Self::MAX_ENTRIES)
-                .map(|step| (self.victim + step) % Self::MAX_ENTRIES)
-                .find(|&number| dispensable(&self.entries[number]))
-                .unwrap_or(self.victim);
+            let number = self.dispensable(interface);
             self.victim = (number + 1) % Self::MAX_ENTRIES;
             self.lost += self.forget(number).len() as u64;
             let generation = self.entries[number].generation;
@@ -215,10 +215,42 @@ impl Table {
         number as u16
     }
 
+    /// The entry of a full table that makes room for a neighbour on `interface`: a free one, else one
+    /// on the interface that has most, so that no link crowds out the neighbours on another; there
+    /// one that never answered, else the next in turn.
+    fn dispensable(&self, interface: InterfaceId) -> usize {
+        let mut held = [0u16; 1 << u8::BITS];
+        for entry in self.entries.iter().filter(|entry| entry.is_used()) {
+            held[usize::from(entry.interface.0)] += 1;
+        }
+        let most = held.iter().copied().max().unwrap_or(0);
+        let crowded = |entry: &Entry| {
+            if held[usize::from(interface.0)] == most {
+                entry.interface == interface
+            } else {
+                held[usize::from(entry.interface.0)] == most
+            }
+        };
+        let in_turn = |wanted: &dyn Fn(&Entry) -> bool| {
+            (0..Self::MAX_ENTRIES)
+                .map(|step| (self.victim + step) % Self::MAX_ENTRIES)
+                .find(|&number| wanted(&self.entries[number]))
+        };
+        in_turn(&|entry| !entry.is_used())
+            .or_else(|| {
+                in_turn(&|entry| crowded(entry) && matches!(entry.state, State::Incomplete(_)))
+            })
+            .or_else(|| in_turn(&crowded))
+            .unwrap_or(self.victim)
+    }
+
     /// Frees an entry; what was parked for it comes back.
     fn forget(&mut self, number: usize) -> Vec<OwnedFrame> {
         let entry = &mut self.entries[number];
-        self.index.remove(&(entry.interface.0, entry.address));
+        // One that is free already was: its neighbour may have another entry by now.
+        if entry.is_used() {
+            self.index.remove(&(entry.interface.0, entry.address));
+        }
         entry.state = State::Free;
         entry.generation = entry.generation.wrapping_add(1);
         let parked = core::mem::take(&mut entry.parked);
@@ -328,5 +360,115 @@ impl Table {
     /// When [`Table::poll`] has something to do.
     pub(crate) const fn deadline(&self) -> Option<Instant> {
         self.next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Checksum;
+    use alloc::vec;
+
+    const NET: InterfaceId = InterfaceId(0);
+    const LOC: InterfaceId = InterfaceId(1);
+    const MAC: EthernetAddress = EthernetAddress([2, 0, 0, 0, 0, 1]);
+    const NOW: Instant = Instant(1_000_000_000_000);
+
+    fn frame() -> OwnedFrame {
+        OwnedFrame {
+            bytes: vec![0; 100],
+            checksum: Checksum::Unknown,
+            gso: None,
+        }
+    }
+
+    /// Gives up on everyone who was asked and never answered.
+    fn give_up(table: &mut Table, mut now: Instant) -> Instant {
+        for _ in 0..Table::TRIES {
+            now = now + Table::RETRY;
+            table.poll(now);
+        }
+        now
+    }
+
+    #[test]
+    fn a_neighbour_that_came_back_keeps_its_entry_when_its_old_one_goes_to_another() {
+        let mut table = Table::new();
+        table.resolve(NOW, LOC, 7);
+        let now = give_up(&mut table, NOW);
+        let (handle, found) = table.resolve(now, LOC, 7);
+        assert_eq!(found, Found::Waiting);
+        assert_eq!(table.park(handle, frame()), Ok(()));
+        for address in 1000..1000 + Table::MAX_ENTRIES as u32 - 1 {
+            table.resolve(now, LOC, address);
+        }
+        assert_eq!(table.entries.len(), Table::MAX_ENTRIES);
+        let released = table.update(now, LOC, 7, MAC);
+        assert_eq!(released, [frame()]);
+        assert_eq!(table.get(now, handle), Some(MAC));
+        assert_eq!(table.take_lost(), 0);
+    }
+
+    #[test]
+    fn a_flood_of_neighbours_on_one_link_leaves_those_of_another_alone() {
+        let mut table = Table::new();
+        let mut router = Handle::NONE;
+        for address in 1..=3 {
+            table.learn(NOW, NET, address, MAC);
+            (router, _) = table.resolve(NOW, NET, address);
+        }
+        for address in 0..5 * Table::MAX_ENTRIES as u32 {
+            table.learn(NOW, LOC, address, MAC);
+        }
+        assert_eq!(table.get(NOW, router), Some(MAC));
+        // Another of its link still finds a place, and those before it keep theirs.
+        let (waiting, _) = table.resolve(NOW, NET, 9);
+        assert_eq!(table.park(waiting, frame()), Ok(()));
+        for address in 0..5 * Table::MAX_ENTRIES as u32 {
+            table.learn(NOW, LOC, address, MAC);
+        }
+        assert_eq!(table.get(NOW, router), Some(MAC));
+        assert_eq!(table.update(NOW, NET, 9, MAC), [frame()]);
+        assert_eq!(table.entries.len(), Table::MAX_ENTRIES);
+        assert_eq!(table.index.len(), Table::MAX_ENTRIES);
+    }
+
+    #[test]
+    fn of_one_link_those_that_never_answered_make_room_first() {
+        let mut table = Table::new();
+        table.learn(NOW, LOC, 1, MAC);
+        let (known, _) = table.resolve(NOW, LOC, 1);
+        for address in 0..3 * Table::MAX_ENTRIES as u32 {
+            table.resolve(NOW, LOC, 1000 + address);
+        }
+        assert_eq!(table.get(NOW, known), Some(MAC));
+    }
+
+    #[test]
+    fn what_waited_for_an_evicted_neighbour_is_counted_and_its_room_is_free_again() {
+        let mut table = Table::new();
+        for address in 0..3 * Table::MAX_ENTRIES as u32 {
+            let (handle, _) = table.resolve(NOW, LOC, address);
+            assert_eq!(table.park(handle, frame()), Ok(()));
+        }
+        assert_eq!(table.take_lost(), 2 * Table::MAX_ENTRIES as u64);
+        assert_eq!(table.parked_bytes, 100 * Table::MAX_ENTRIES);
+        give_up(&mut table, NOW);
+        assert_eq!((table.parked_bytes, table.index.len()), (0, 0));
+    }
+
+    #[test]
+    fn no_more_waits_for_all_neighbours_than_there_is_room_for() {
+        let mut table = Table::new();
+        let large = || OwnedFrame {
+            bytes: vec![0; 60_000],
+            ..frame()
+        };
+        let mut parked = 0;
+        for address in 0..100 {
+            let (handle, _) = table.resolve(NOW, LOC, address);
+            parked += usize::from(table.park(handle, large()).is_ok());
+        }
+        assert_eq!(parked, Table::MAX_PARKED_BYTES / 60_000);
     }
 }
