@@ -169,7 +169,7 @@ impl Firewall {
             self.site.routes.get(destination),
             Route::Broadcast | Route::AllHosts | Route::Multicast
         );
-        if to_many || !reject::may_report(packet) || !self.errors.take(now) {
+        if to_many || !reject::may_report(packet) || !self.errors.allows(now, error) {
             return;
         }
         let next = if gateway == 0 { source } else { gateway };
@@ -240,7 +240,7 @@ impl Firewall {
         let Some(own) = self.site.routes.source(egress, source) else {
             return;
         };
-        if !reject::may_report(&packet) || !self.errors.take(now) {
+        if !reject::may_report(&packet) || !self.errors.allows(now, Error::HostUnreachable) {
             return;
         }
         let ident = self.key.next() as u16;

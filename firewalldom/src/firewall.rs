@@ -3,12 +3,12 @@
 use crate::flow::{self, FlowCount};
 use crate::frame::{Checksum, ETHERNET, Frame, Head, OwnedFrame};
 use crate::host::{Host, PingResult};
-use crate::limit::Bucket;
 use crate::log::{LogLine, Logger};
 use crate::neighbour;
 use crate::policy::{Disposition, InterfaceId, Origin, Policy};
 use crate::random::Key;
 use crate::reason::{Drops, Reason};
+use crate::reject::{self, Error};
 use crate::rule::By;
 use crate::site::{ConfigError, Link, Site};
 use crate::time::{Instant, Tick};
@@ -117,7 +117,7 @@ pub struct Firewall {
     pub(crate) neighbours: neighbour::Table,
     pub(crate) host: Host,
     pub(crate) logger: Logger,
-    pub(crate) errors: Bucket,
+    pub(crate) errors: reject::Limit,
     pub(crate) key: Key,
     pub(crate) hits: Vec<u64>,
     pub(crate) counters: Counters,
@@ -154,8 +154,7 @@ impl Firewall {
             neighbours: neighbour::Table::new(),
             host: Host::new(now, site.any_address(), key.next()),
             logger: Logger::new(&settings.log_format, settings.log_limit),
-            // Linux' icmp_msgs_per_sec and icmp_msgs_burst.
-            errors: Bucket::new(1000, 1_000_000_000, 50),
+            errors: reject::Limit::new(),
             hits: vec![0; site.origins.list.len()],
             counters: Counters {
                 interfaces: vec![InterfaceTraffic::default(); links.len()],
@@ -221,6 +220,9 @@ impl Firewall {
     /// Sends what smoltcp had to say.
     fn answer_locals(&mut self, now: Instant) {
         while let Some(bytes) = self.host.take_sent() {
+            if reject::is_error(&bytes) && !self.errors.allows(now, Error::PortUnreachable) {
+                continue;
+            }
             // Why it did not leave is counted.
             let _ = self.send_local(now, &bytes);
         }

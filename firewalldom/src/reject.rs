@@ -3,10 +3,12 @@
 
 use crate::checksum::{Sum, get16, get32, put16, put32};
 use crate::frame::{ETHERNET, Frame};
+use crate::limit::Bucket;
 use crate::packet::{
     Cast, ICMP, IGMP, Packet, TCP, UDP, flags, icmp_asks, icmp_is_error, tcp_numbers,
 };
 use crate::reason::Reason;
+use crate::time::Instant;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -32,6 +34,33 @@ impl Error {
             Self::FragmentationNeeded(mtu) => (3, 4, mtu),
             Self::HostProhibited => (3, 10, 0),
             Self::TimeExceeded => (11, 0, 0),
+        }
+    }
+}
+
+/// How many ICMP errors there may be: as many as Linux' `icmp_msgs_per_sec` and `icmp_msgs_burst`
+/// allow. What senders must know to get anything through at all (RFC 1191) is counted apart, so that
+/// no flood of refused packets keeps it from them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limit {
+    path_mtu: Bucket,
+    others: Bucket,
+}
+
+impl Limit {
+    pub(crate) fn new() -> Self {
+        let bucket = Bucket::new(1000, 1_000_000_000, 50);
+        Self {
+            path_mtu: bucket,
+            others: bucket,
+        }
+    }
+
+    /// Whether this error may be sent now.
+    pub(crate) fn allows(&mut self, now: Instant, error: Error) -> bool {
+        match error {
+            Error::FragmentationNeeded(_) => self.path_mtu.take(now),
+            _ => self.others.take(now),
         }
     }
 }
@@ -168,6 +197,11 @@ pub(crate) fn error(
     let checksum = Sum::default().bytes(icmp).finish();
     put16(icmp, 2, checksum);
     Ok(bytes)
+}
+
+/// Whether a frame of the firewall's own is an ICMP error; its header has no options.
+pub(crate) fn is_error(bytes: &[u8]) -> bool {
+    bytes[ETHERNET + 9] == ICMP && icmp_is_error(bytes[ETHERNET + 20])
 }
 
 /// Fills in a checksum that was left blank, for a frame that is kept or cut up.

@@ -141,3 +141,38 @@ fn a_flood_of_rejects_is_answered_within_a_limit() {
     }
     assert_eq!(site.outputs().len(), 50);
 }
+
+#[test]
+fn what_tells_the_path_mtu_is_not_lost_among_rejects() {
+    let mut policy = policy();
+    policy.interfaces[0].mtu = Some(1000);
+    let mut site = Site::new(policy);
+    for port in 0..200 {
+        site.send(LOC, &udp(LOC, (CLIENT, 1000 + port), (FAR, 69), b""))
+            .dropped(Reason::Rejected);
+    }
+    site.outputs();
+    for port in 0..200 {
+        site.send(LOC, &udp(LOC, (CLIENT, 1000 + port), (FAR, 53), &[0; 1100]))
+            .dropped(Reason::TooBig);
+    }
+    let errors = site.outputs();
+    assert_eq!(errors.len(), 50);
+    assert_eq!((errors[0].1.bytes[34], errors[0].1.bytes[35]), (3, 4));
+    assert_eq!(word(&errors[0].1.bytes, 40), 1000);
+}
+
+#[test]
+fn a_flood_of_datagrams_that_nobody_takes_is_answered_within_a_limit() {
+    let mut site = Site::new(policy());
+    for port in 0..200 {
+        let outcome = site.send(LOC, &udp(LOC, (CLIENT, 1000 + port), (FW_LOC, 5353), b""));
+        assert_eq!(outcome, Outcome::Other(firewalldom::Verdict::Local));
+    }
+    assert_eq!(site.outputs().len(), 50);
+    // Pings are no errors.
+    for ident in 0..200 {
+        site.send(LOC, &echo(LOC, CLIENT, FW_LOC, 8, ident));
+    }
+    assert_eq!(site.outputs().len(), 200);
+}
