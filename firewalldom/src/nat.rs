@@ -7,7 +7,7 @@ use crate::packet::{DCCP, ICMP, Inner, Packet, TCP, Tuple, UDP, UDP_LITE};
 use crate::policy::{
     self, AddressRange, DestinationTarget, InterfaceId, Log, PortRange, SourceTarget, ZoneId,
 };
-use crate::rule::{Facts, Matcher, Origins, has_ports};
+use crate::rule::{Facts, Matcher, Origins, has_movable_ports, has_ports};
 use crate::time::Tick;
 use alloc::vec::Vec;
 
@@ -131,8 +131,7 @@ pub(crate) fn unique_reply(
 ) -> Result<Tuple, Exhausted> {
     let port = leaving.source_port;
     let within = ports.is_none_or(|range| (range.first..=range.last).contains(&port));
-    let movable = has_ports(leaving.protocol) && leaving.protocol != crate::packet::SCTP
-        || leaving.protocol == ICMP;
+    let movable = has_movable_ports(leaving.protocol) || leaving.protocol == ICMP;
     if within || !movable {
         let reply = leaving.reversed();
         if table.find(now, reply).is_none() {

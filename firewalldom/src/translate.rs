@@ -9,7 +9,7 @@ use crate::path::{Accepted, Tracked, Way, source_mac};
 use crate::policy::{DestinationTarget, InterfaceId, PortRange};
 use crate::reason::Reason;
 use crate::route::Route;
-use crate::rule::Facts;
+use crate::rule::{Facts, has_movable_ports};
 use crate::time::{Instant, Tick};
 
 impl Firewall {
@@ -36,19 +36,21 @@ impl Firewall {
             return leaving;
         };
         self.hits[rule.origin as usize] += 1;
+        // An ICMP query's type and code stand where others have a destination port.
+        let movable = has_movable_ports(leaving.protocol);
         match &rule.target {
             DestinationTarget::Exempt => {}
             DestinationTarget::Redirect { port } => {
                 if let Some(address) = from.and_then(|from| self.site.routes.primary(from)) {
                     leaving.destination = address;
-                    leaving.destination_port = port.unwrap_or(leaving.destination_port);
+                    leaving.destination_port =
+                        port.filter(|_| movable).unwrap_or(leaving.destination_port);
                 }
             }
             DestinationTarget::Server { addresses, ports } => {
                 leaving.destination = nat::spread(&self.flows, *addresses, leaving);
-                if let Some(range) = ports {
-                    leaving.destination_port =
-                        pick(&mut self.key, *range, leaving.destination_port);
+                if let Some(range) = ports.filter(|_| movable) {
+                    leaving.destination_port = pick(&mut self.key, range, leaving.destination_port);
                 }
             }
         }

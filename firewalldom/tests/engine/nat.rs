@@ -367,3 +367,27 @@ fn a_redirect_about_a_translated_flow_is_not_let_in() {
     site.send(NET, &icmp_error(NET, ROUTER, (5, 1), &out, 8))
         .forwarded(LOC);
 }
+
+#[test]
+fn a_server_rule_with_a_port_changes_nothing_but_the_address_where_no_port_can_change() {
+    let mut policy = with_server();
+    policy.destination_nat[0].matches = Match {
+        destination: only(FW_NET),
+        ..Match::default()
+    };
+    policy.chains[NET_LOC].policy = Disposition::Accept;
+    let mut site = Site::new(policy);
+    let ping = site.send(NET, &echo(NET, FAR, FW_NET, 8, 7)).forwarded(LOC);
+    assert_eq!((destination_of(&ping), ping[34]), (SERVER, 8));
+    assert_checksums(&ping);
+    let answer = site.send(LOC, &echo(LOC, SERVER, FAR, 0, 7)).forwarded(NET);
+    assert_eq!((source_of(&answer), answer[34]), (FW_NET, 0));
+    assert_checksums(&answer);
+    // SCTP's checksum covers ports and no addresses.
+    let init = [&[0x1f, 0x90, 0x1f, 0x91][..], &[0; 12]].concat();
+    let sctp = site
+        .send(NET, &ip(NET, FAR, FW_NET, 132, &init))
+        .forwarded(LOC);
+    assert_eq!(destination_of(&sctp), SERVER);
+    assert_eq!(sctp[34..], init);
+}
