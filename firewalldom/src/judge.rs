@@ -208,6 +208,7 @@ impl Firewall {
     fn reject(&mut self, now: Instant, frame: &mut Frame<'_>, packet: &Packet, way: Way) {
         let refuse = way.from.is_none()
             || packet.bad_checksum
+            || packet.cast != Cast::Unicast
             || matches!(
                 way.route,
                 Route::Broadcast | Route::AllHosts | Route::Multicast

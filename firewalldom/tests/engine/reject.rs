@@ -103,10 +103,14 @@ fn resets_errors_broadcasts_and_igmp_are_never_answered() {
         site.send(LOC, &frame);
         assert_eq!(site.outputs(), []);
     }
-    let mut to_many = udp(LOC, (CLIENT, 4000), (FW_LOC, 161), b"");
-    to_many[..6].fill(0xff);
-    site.send(LOC, &to_many).dropped(Reason::Rejected);
-    assert_eq!(site.outputs(), []);
+    for mut to_many in [
+        udp(LOC, (CLIENT, 4000), (FW_LOC, 161), b""),
+        tcp(LOC, (CLIENT, 4000), (FW_LOC, 161), SYN),
+    ] {
+        to_many[..6].fill(0xff);
+        site.send(LOC, &to_many).dropped(Reason::Rejected);
+        assert_eq!(site.outputs(), []);
+    }
 }
 
 #[test]
