@@ -104,7 +104,8 @@ pub struct Counters {
     pub interfaces: Vec<InterfaceTraffic>,
     /// Frames dropped, by reason.
     pub drops: Drops,
-    /// Packets forwarded at once or after ARP.
+    /// Packets forwarded at once; those that waited for ARP, or were cut, show only in the egress of
+    /// [`Counters::interfaces`].
     pub forwarded: u64,
     /// Packets for the firewall itself.
     pub local: u64,
