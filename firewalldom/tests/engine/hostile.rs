@@ -178,6 +178,72 @@ proptest! {
     }
 }
 
+/// What must hold of a frame that goes out: it is as long as it says, and its header's sum is right.
+fn assert_sound(bytes: &[u8]) {
+    if bytes[12..14] == [8, 0] {
+        assert_eq!(bytes.len(), 14 + usize::from(word(bytes, 16)));
+        let end = 14 + usize::from(bytes[14] & 15) * 4;
+        assert_eq!(checksum(&[&bytes[14..end]]), 0);
+    } else {
+        assert_eq!((&bytes[12..14], bytes.len()), (&[8, 6][..], 42));
+    }
+}
+
+/// Bytes of a frame that are copied if it is longer than a head, as [`firewalldom::relay`] does.
+fn copied(bytes: &[u8]) -> usize {
+    let has_long_headers = bytes.len() > 23 && (bytes[14] & 15 > 5 || bytes[23] == 1);
+    if bytes.len() <= 256 || has_long_headers {
+        256
+    } else {
+        128
+    }
+}
+
+proptest! {
+    #[test]
+    fn it_makes_no_difference_where_a_frame_is_cut_and_nothing_behind_the_packet_leaves(
+        policy in policies(),
+        frames in proptest::collection::vec(
+            (frames(), any::<[(prop::sample::Index, u8); 2]>(), (5u8..16, 0u8..16), 0usize..300, offloads()), 1..30),
+    ) {
+        let mut whole = Site::with_flows(policy.clone(), FLOWS);
+        let mut split = Site::with_flows(policy, FLOWS);
+        for ((interface, mut bytes), changes, (words, tcp_words), padding, offload) in frames {
+            // Options that say nothing, a TCP header of any length, and bytes that are no one's.
+            let options = usize::from(words - 5) * 4;
+            bytes.splice(34..34, vec![1; options]);
+            bytes[14] = 0x40 | words;
+            let total = (bytes.len() - 14) as u16;
+            bytes[16..18].copy_from_slice(&total.to_be_bytes());
+            if bytes[23] == 6 {
+                bytes[46 + options] = tcp_words << 4;
+            }
+            for (at, value) in changes {
+                if bytes.len() > 34 + options {
+                    let at = 34 + options + at.index(bytes.len() - 34 - options);
+                    bytes[at] = value;
+                }
+            }
+            fix_header(&mut bytes);
+            fix_transport(&mut bytes);
+            bytes.extend(std::iter::repeat_n(0xee, padding));
+            let cut = copied(&bytes);
+            let one = whole.send_with(interface, &bytes, offload.0, offload.1);
+            let other = split.send_split(interface, &bytes, cut, offload);
+            prop_assert_eq!(&one, &other);
+            if let Outcome::Forwarded(_, out) = &one {
+                assert_sound(out);
+                prop_assert_eq!(out[22], bytes[22] - 1);
+            }
+            let (outputs, others) = (whole.outputs(), split.outputs());
+            for (_, frame) in &outputs {
+                assert_sound(&frame.bytes);
+            }
+            prop_assert_eq!(outputs, others);
+        }
+    }
+}
+
 fn fix_header_if_whole(frame: &mut [u8]) {
     if frame.len() >= 14 + usize::from(frame[14] & 15) * 4 && frame[14] & 15 >= 5 {
         fix_header(frame);

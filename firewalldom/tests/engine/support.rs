@@ -477,8 +477,19 @@ impl Site {
         checksum: Checksum,
         gso: Option<Gso>,
     ) -> Outcome {
+        self.send_split(interface, bytes, Head::CAPACITY, (checksum, gso))
+    }
+
+    /// A frame of which only the first `head_len` bytes were copied.
+    pub(crate) fn send_split(
+        &mut self,
+        interface: InterfaceId,
+        bytes: &[u8],
+        head_len: usize,
+        (checksum, gso): (Checksum, Option<Gso>),
+    ) -> Outcome {
         let mut head = Head::new();
-        head.load(bytes);
+        head.load(&bytes[..head_len.min(bytes.len())]);
         let mut frame = Frame {
             head: &mut head,
             len: bytes.len(),
