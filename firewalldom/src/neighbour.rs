@@ -412,25 +412,43 @@ mod tests {
     #[test]
     fn a_flood_of_neighbours_on_one_link_leaves_those_of_another_alone() {
         let mut table = Table::new();
-        let mut router = Handle::NONE;
-        for address in 1..=3 {
+        let routers = [1, 2, 3].map(|address| {
             table.learn(NOW, NET, address, MAC);
-            (router, _) = table.resolve(NOW, NET, address);
-        }
+            table.resolve(NOW, NET, address).0
+        });
         for address in 0..5 * Table::MAX_ENTRIES as u32 {
             table.learn(NOW, LOC, address, MAC);
         }
-        assert_eq!(table.get(NOW, router), Some(MAC));
+        assert_eq!(routers.map(|router| table.get(NOW, router)), [Some(MAC); 3]);
         // Another of its link still finds a place, and those before it keep theirs.
         let (waiting, _) = table.resolve(NOW, NET, 9);
         assert_eq!(table.park(waiting, frame()), Ok(()));
         for address in 0..5 * Table::MAX_ENTRIES as u32 {
             table.learn(NOW, LOC, address, MAC);
         }
-        assert_eq!(table.get(NOW, router), Some(MAC));
+        assert_eq!(routers.map(|router| table.get(NOW, router)), [Some(MAC); 3]);
         assert_eq!(table.update(NOW, NET, 9, MAC), [frame()]);
         assert_eq!(table.entries.len(), Table::MAX_ENTRIES);
         assert_eq!(table.index.len(), Table::MAX_ENTRIES);
+    }
+
+    #[test]
+    fn a_handle_means_one_neighbour_and_never_the_next_in_its_place() {
+        let mut table = Table::new();
+        table.learn(NOW, LOC, 1, MAC);
+        let (handle, _) = table.resolve(NOW, LOC, 1);
+        for address in 2..2 + Table::MAX_ENTRIES as u32 {
+            table.learn(NOW, LOC, address, EthernetAddress([2, 0, 0, 0, 0, 2]));
+        }
+        assert_eq!(table.get(NOW, handle), None);
+        // Nor the same one, once it was given up and somebody else came.
+        let mut table = Table::new();
+        let (handle, _) = table.resolve(NOW, LOC, 1);
+        let now = give_up(&mut table, NOW);
+        for address in 2..2 + Table::MAX_ENTRIES as u32 {
+            table.learn(now, LOC, address, MAC);
+        }
+        assert_eq!(table.get(now, handle), None);
     }
 
     #[test]

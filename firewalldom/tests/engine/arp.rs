@@ -146,12 +146,34 @@ fn a_claim_to_an_own_address_or_from_another_link_is_refused() {
     let mut site = Site::new(policy());
     site.send(LOC, &arp(CLIENT_MAC, 1, FW_LOC, FW_LOC))
         .dropped(Reason::OwnSource);
-    site.send(LOC, &arp([0xff; 6], 1, CLIENT, FW_LOC))
-        .dropped(Reason::BadArp);
+    for mac in [[0xff; 6], [0; 6], FW_MAC[1]] {
+        site.send(LOC, &arp(mac, 1, CLIENT, FW_LOC))
+            .dropped(Reason::BadArp);
+    }
     // The router is not behind this link: it keeps its entry.
     site.send(LOC, &arp(CLIENT_MAC, 2, ROUTER, FW_LOC));
     let out = site
         .send(LOC, &udp(LOC, (CLIENT, 1), (FAR, 2), b""))
         .forwarded(NET);
     assert_eq!(out[..6], ROUTER_MAC);
+}
+
+#[test]
+fn who_asks_with_an_address_of_another_network_is_answered_and_not_remembered() {
+    let stranger = Ipv4Addr::new(172, 16, 0, 9);
+    let mut policy = open_policy();
+    policy.routes.push(firewalldom::policy::Route {
+        destination: firewalldom::policy::Prefix {
+            address: stranger,
+            length: 32,
+        },
+        gateway: None,
+        interface: LOC,
+        metric: 0,
+    });
+    let mut site = Site::new(policy);
+    site.send(LOC, &arp(QUIET_MAC, 1, stranger, FW_LOC));
+    assert_eq!(site.output(LOC)[..6], QUIET_MAC);
+    let sent = udp(NET, (FAR, 53), (stranger, 53), b"hello");
+    assert_eq!(site.send(NET, &sent), Outcome::Other(Verdict::Parked));
 }

@@ -192,6 +192,15 @@ fn addresses_that_cannot_be_are_martians() {
     }
     site.send(LOC, &udp(LOC, (CLIENT, 1), ([127, 0, 0, 1].into(), 2), b""))
         .dropped(Reason::Martian);
+    // Who has no address yet may ask everybody, and nobody else.
+    let unspecified = Ipv4Addr::UNSPECIFIED;
+    site.send(LOC, &udp(LOC, (unspecified, 68), (FW_LOC, 5353), b""))
+        .dropped(Reason::Martian);
+    site.send(
+        LOC,
+        &udp(LOC, (unspecified, 68), (Ipv4Addr::BROADCAST, 67), b""),
+    )
+    .dropped(Reason::Rejected);
     site.send(LOC, &udp(LOC, (FW_NET, 1), (FAR, 2), b""))
         .dropped(Reason::OwnSource);
     site.send(LOC, &udp(LOC, (CLIENT, 1), (CLIENT, 1), b""))
@@ -245,6 +254,32 @@ fn headers_that_contradict_themselves_are_dropped_by_name() {
 }
 
 #[test]
+fn one_byte_that_is_announced_and_missing_is_one_too_many() {
+    let mut site = Site::new(policy());
+    let mut cut = udp(LOC, (CLIENT, 1), (FAR, 2), b"x");
+    cut.pop();
+    site.send(LOC, &cut).dropped(Reason::BadHeader);
+    for (there, wanted) in [(0, false), (3, false), (4, true)] {
+        let mut segment = tcp_with(
+            LOC,
+            (CLIENT, 4000),
+            (FAR, 80),
+            SYN,
+            (1, 0),
+            &[1; 4][..there],
+        );
+        segment[46] = 0x60;
+        fix_transport(&mut segment);
+        let outcome = site.send(LOC, &segment);
+        if wanted {
+            outcome.forwarded(NET);
+        } else {
+            outcome.dropped(Reason::BadTransport);
+        }
+    }
+}
+
+#[test]
 fn options_are_checked_and_source_routes_refused() {
     let mut site = Site::new(policy());
     let mut with = |options: &[u8; 4]| {
@@ -260,6 +295,7 @@ fn options_are_checked_and_source_routes_refused() {
     with(&[7, 3, 4, 0]).dropped(Reason::RecordOption);
     with(&[148, 9, 0, 0]).dropped(Reason::BadOption);
     with(&[148, 1, 0, 0]).dropped(Reason::BadOption);
+    with(&[148, 5, 0, 0]).dropped(Reason::BadOption);
     with(&[1, 1, 1, 148]).dropped(Reason::BadOption);
     with(&[148, 4, 0, 0]).forwarded(NET);
 }
@@ -359,6 +395,20 @@ fn a_frame_that_stands_for_many_is_as_large_as_its_pieces() {
     let datagram = udp(LOC, (CLIENT, 1), (FAR, 2), &[1; 3000]);
     site.send_with(LOC, &datagram, Checksum::Blank, gso(1448))
         .dropped(Reason::BadOffload);
+    let other = Some(Gso {
+        kind: GsoKind::TcpV6,
+        size: 1448,
+    });
+    site.send_with(LOC, &sent, Checksum::Blank, other)
+        .dropped(Reason::BadOffload);
+    // Only TCP and UDP have a pseudo-header whose sum the field could hold.
+    for frame in [
+        echo(LOC, CLIENT, FAR, 8, 1),
+        ip(LOC, CLIENT, FAR, 136, &[0; 20]),
+    ] {
+        site.send_with(LOC, &frame, Checksum::Blank, None)
+            .dropped(Reason::BadOffload);
+    }
 }
 
 #[test]
@@ -381,4 +431,51 @@ fn an_exception_may_reject() {
     site.send(LOC, &tcp(LOC, (CLIENT, 4000), (FAR, 80), SYN | FIN))
         .dropped(Reason::TcpFlags);
     assert_eq!(site.output(LOC)[47] & RST, RST);
+}
+
+#[test]
+fn a_packet_that_is_cut_gets_the_checksum_it_was_sent_without() {
+    let mut policy = policy();
+    policy.interfaces[0].mtu = Some(1000);
+    let mut site = Site::new(policy);
+    let mut sent = udp(LOC, (CLIENT, 1), (FAR, 2), &[7; 1400]);
+    sent[20] = 0;
+    sent[40..42].copy_from_slice(&[0x12, 0x34]);
+    fix_header(&mut sent);
+    let outcome = site.send_with(LOC, &sent, Checksum::Blank, None);
+    assert_eq!(outcome, Outcome::Other(Verdict::Parked));
+    let pieces = site.outputs();
+    let mut whole = pieces[0].1.bytes.clone();
+    whole.extend(&pieces[1].1.bytes[34..]);
+    let total = (whole.len() - 14) as u16;
+    whole[16..18].copy_from_slice(&total.to_be_bytes());
+    whole[20..22].fill(0);
+    fix_header(&mut whole);
+    assert_checksums(&whole);
+    assert!(
+        pieces
+            .iter()
+            .all(|(_, piece)| piece.checksum == Checksum::Validated)
+    );
+}
+
+#[test]
+fn options_that_are_not_copied_stay_in_the_first_piece() {
+    let mut policy = policy();
+    policy.interfaces[0].mtu = Some(1000);
+    let mut site = Site::new(policy);
+    let mut sent = udp(LOC, (CLIENT, 1), (FAR, 2), &[7; 1400]);
+    let options = [148, 4, 0, 0, 20, 4, 9, 9];
+    sent.splice(34..34, options);
+    sent[14] = 0x47;
+    sent[20] = 0;
+    let total = (sent.len() - 14) as u16;
+    sent[16..18].copy_from_slice(&total.to_be_bytes());
+    fix_header(&mut sent);
+    fix_transport(&mut sent);
+    site.send(LOC, &sent);
+    let pieces = site.outputs();
+    assert_eq!(pieces[0].1.bytes[34..42], options);
+    assert_eq!(pieces[1].1.bytes[34..42], [148, 4, 0, 0, 1, 1, 1, 1]);
+    assert_eq!(checksum(&[&pieces[1].1.bytes[14..42]]), 0);
 }

@@ -115,3 +115,12 @@ fn dhcp_reaches_the_firewall_where_the_option_says_so() {
         Outcome::Other(Verdict::Local)
     );
 }
+
+#[test]
+fn a_wrong_checksum_never_reaches_the_firewall_itself() {
+    let mut site = Site::new(policy());
+    let mut damaged = udp(LOC, (CLIENT, 4000), (FW_LOC, 5353), b"anyone?");
+    damaged[45] ^= 1;
+    site.send(LOC, &damaged).dropped(Reason::BadChecksum);
+    assert_eq!(site.outputs(), []);
+}

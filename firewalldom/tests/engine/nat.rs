@@ -86,10 +86,13 @@ fn a_port_is_replaced_by_one_of_its_class() {
     ] {
         site.send(LOC, &udp(LOC, (CLIENT, wanted), (FAR, 123), b""))
             .forwarded(NET);
-        let out = site
-            .send(LOC, &udp(LOC, (OTHER, wanted), (FAR, 123), b""))
-            .forwarded(NET);
-        assert!(class.contains(&u32::from(ports_of(&out).0)), "{wanted}");
+        for host in 6..40 {
+            let source = Ipv4Addr::new(10, 0, 0, host);
+            let out = site
+                .send(LOC, &udp(LOC, (source, wanted), (FAR, 123), b""))
+                .forwarded(NET);
+            assert!(class.contains(&u32::from(ports_of(&out).0)), "{wanted}");
+        }
     }
 }
 
@@ -390,4 +393,50 @@ fn a_server_rule_with_a_port_changes_nothing_but_the_address_where_no_port_can_c
         .forwarded(LOC);
     assert_eq!(destination_of(&sctp), SERVER);
     assert_eq!(sctp[34..], init);
+}
+
+#[test]
+fn a_udp_checksum_that_comes_out_as_zero_is_written_as_all_ones() {
+    let ask = |word: u16| udp(LOC, (CLIENT, 5000), (FAR, 53), &word.to_be_bytes());
+    let translated = |sent: &[u8]| Site::new(policy()).send(LOC, sent).forwarded(NET);
+    // What is missing to a sum of all ones is what the checksum says.
+    let out = translated(&ask(word(&translated(&ask(0)), 40)));
+    assert_eq!(word(&out, 40), 0xffff);
+
+    // And back: the packet inside an error had such a checksum when it was sent.
+    let mut sent = ask(word(&ask(0), 40));
+    assert_eq!(word(&sent, 40), 0);
+    sent[40..42].fill(0xff);
+    let mut site = Site::new(policy());
+    let out = site.send(LOC, &sent).forwarded(NET);
+    let back = site
+        .send(NET, &icmp_error(NET, ROUTER, (3, 1), &out, 8))
+        .forwarded(LOC);
+    assert_eq!(word(&back, 42 + 26), 0xffff);
+    assert_checksums(&back);
+}
+
+#[test]
+fn an_error_about_a_datagram_without_checksum_gives_it_none() {
+    let mut sent = udp(LOC, (CLIENT, 5000), (FAR, 53), b"?");
+    sent[40..42].fill(0);
+    let mut site = Site::new(policy());
+    let out = site.send(LOC, &sent).forwarded(NET);
+    let back = site
+        .send(NET, &icmp_error(NET, ROUTER, (3, 1), &out, 8))
+        .forwarded(LOC);
+    assert_eq!(word(&back, 42 + 26), 0);
+    assert_checksums(&back);
+}
+
+#[test]
+fn an_error_about_a_later_fragment_says_nothing_of_ports() {
+    let mut site = Site::new(policy());
+    let out = site
+        .send(LOC, &udp(LOC, (CLIENT, 5000), (FAR, 53), b"?"))
+        .forwarded(NET);
+    let mut error = icmp_error(NET, ROUTER, (3, 1), &out, 8);
+    error[42 + 7] = 1;
+    fix_transport(&mut error);
+    site.send(NET, &error).dropped(Reason::Dropped);
 }

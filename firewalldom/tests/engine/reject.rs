@@ -180,3 +180,12 @@ fn a_flood_of_datagrams_that_nobody_takes_is_answered_within_a_limit() {
     }
     assert_eq!(site.outputs().len(), 200);
 }
+
+#[test]
+fn a_segment_with_a_wrong_checksum_is_not_answered() {
+    let mut site = Site::new(policy());
+    let mut damaged = tcp(LOC, (CLIENT, 4000), (FAR, 25), SYN);
+    damaged[50] ^= 1;
+    site.send(LOC, &damaged).dropped(Reason::Rejected);
+    assert_eq!(site.outputs(), []);
+}

@@ -238,3 +238,44 @@ fn every_flow_is_found_again_after_many_came_and_went() {
     }
     assert!(site.firewall.flows().now <= 800);
 }
+
+#[test]
+fn a_connection_picked_up_and_never_answered_is_forgotten_soon() {
+    let mut site = Site::new(policy());
+    for port in [4000, 4001] {
+        site.send(LOC, &tcp(LOC, (CLIENT, port), WEB, ACK))
+            .forwarded(NET);
+    }
+    site.wait(299);
+    site.send(NET, &tcp(NET, WEB, (FW_NET, 4000), ACK))
+        .forwarded(LOC);
+    site.wait(2);
+    site.send(NET, &tcp(NET, WEB, (FW_NET, 4001), ACK))
+        .dropped(Reason::Dropped);
+}
+
+#[test]
+fn segments_that_are_never_answered_hold_no_place_in_a_full_table() {
+    let mut site = Site::with_flows(policy(), 8);
+    for port in 0..8 {
+        for _ in 0..3 {
+            site.send(LOC, &tcp(LOC, (CLIENT, 4000 + port), WEB, ACK))
+                .forwarded(NET);
+        }
+    }
+    site.send(LOC, &tcp(LOC, (CLIENT, 5000), WEB, SYN))
+        .forwarded(NET);
+    assert_eq!(site.firewall.flows().evicted, 1);
+}
+
+#[test]
+fn a_quick_question_and_answer_is_no_stream() {
+    let mut site = Site::new(policy());
+    let answer = udp(NET, (FAR, 53), (FW_NET, 1000), b"!");
+    site.send(LOC, &udp(LOC, (CLIENT, 1000), (FAR, 53), b"?"))
+        .forwarded(NET);
+    site.send(NET, &answer).forwarded(LOC);
+    site.send(NET, &answer).forwarded(LOC);
+    site.wait(31);
+    site.send(NET, &answer).dropped(Reason::Dropped);
+}
