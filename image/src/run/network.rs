@@ -128,6 +128,21 @@ pub fn build(machine: &Machine, sides: &[Side]) -> Result<()> {
     Ok(())
 }
 
+/// Takes the networks away again, with the hosts in them and what runs there.
+///
+/// # Errors
+/// When a command in dom0 fails.
+pub fn remove(machine: &Machine, sides: &[Side]) -> Result<()> {
+    for side in sides {
+        let namespace = &side.namespace;
+        machine.dom0(&format!(
+            "ip netns pids {namespace} | xargs -r kill 2>/dev/null; true"
+        ))?;
+        machine.remove_net(&side.net())?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,6 +7,7 @@ mod bench;
 mod channel;
 mod death;
 mod dom0;
+mod firewall;
 mod images;
 mod minios;
 mod router;
@@ -24,6 +25,7 @@ fn modules() -> Vec<LabTest> {
     tests.extend(verdict::tests());
     tests.extend(minios::tests());
     tests.extend(appliances::tests());
+    tests.extend(firewall::tests());
     tests.extend(router::tests());
     tests
 }

@@ -1,0 +1,216 @@
+//! firewalldom on real Xen, with the site that `cargo image run` shows.
+
+use crate::bench::{LabTest, Setup, expect};
+use anyhow::{Context, Result};
+use image::build::TargetChoice;
+use image::run::hits::Source;
+use image::run::scenario::{Forwarder, Scenario};
+use image::run::{Firewall, INSIDE, OUTSIDE, RunOptions, network, traffic};
+use image::workspace::Workspace;
+use qemu_tests::Machine;
+use std::time::Duration;
+
+pub(crate) fn tests() -> Vec<LabTest> {
+    vec![
+        LabTest::new("firewall::treats_traffic_as_its_files_say", |setup| {
+            treats_traffic_as_its_files_say(setup, TargetChoice::None)
+        }),
+        LabTest::new(
+            "firewall::treats_traffic_as_its_files_say_built_for_the_host_triple",
+            |setup| treats_traffic_as_its_files_say(setup, TargetChoice::Host),
+        ),
+        LabTest::new("firewall::tells_what_it_does", |setup| {
+            with_firewall(setup, TargetChoice::None, tells_what_it_does)
+        }),
+        LabTest::new("firewall::answers_arp_on_every_interface", |setup| {
+            with_firewall(setup, TargetChoice::None, answers_arp_on_every_interface)
+        }),
+        LabTest::new(
+            "firewall::passes_frames_longer_than_the_mtu_whole",
+            |setup| with_firewall(setup, TargetChoice::None, passes_long_frames_whole),
+        ),
+        LabTest::new("firewall::survives_the_loss_of_an_interface", |setup| {
+            with_firewall(setup, TargetChoice::None, survives_the_loss_of_an_interface)
+        }),
+        LabTest::new("firewall::nothing_passes_without_it", |setup| {
+            with_firewall(setup, TargetChoice::None, nothing_passes_without_it)
+        }),
+    ]
+}
+
+/// The networks of the example with its firewall between them, at 8 MiB.
+struct Running<'m> {
+    machine: &'m Machine,
+    scenario: Scenario<'m>,
+    domain: Forwarder,
+    source: Source,
+}
+
+fn with_firewall(
+    setup: &Setup,
+    target: TargetChoice,
+    test: fn(&Running<'_>) -> Result<()>,
+) -> Result<()> {
+    let options = RunOptions {
+        memory_mib: 8,
+        target,
+    };
+    let firewall = Firewall::build(&Workspace::find()?, options)?;
+    let machine = &*setup.machine;
+    let config = firewall.put(machine)?;
+    let scenario = Scenario::prepare(machine, firewall.sides()?, traffic::TWO_INTERFACES)?;
+    let outcome = scenario
+        .start("firewalldom", &config, INSIDE, OUTSIDE)
+        .and_then(|domain| {
+            scenario.wait_ready(&domain)?;
+            let source = Source::new(&firewall.site);
+            let running = Running {
+                machine,
+                scenario,
+                domain,
+                source,
+            };
+            test(&running).with_context(|| machine.guest_console("firewalldom").unwrap_or_default())
+        });
+    machine.dom0("xl destroy firewalldom 2>/dev/null; true")?;
+    network::remove(machine, &firewall.sides()?)?;
+    // Console logs are appended to: the next test reads its own.
+    machine.dom0("rm -f /var/log/xen/guest-firewalldom.log; killall -HUP xenconsoled")?;
+    outcome
+}
+
+impl Running<'_> {
+    /// Types a line on the firewall's console and waits for what it answers.
+    fn ask(&self, line: &str, answer: &str) -> Result<String> {
+        self.machine
+            .dom0(&format!("echo '{line}' > {}", self.domain.console_tty))?;
+        self.machine
+            .wait_for_console("firewalldom", answer, Duration::from_secs(20))
+    }
+}
+
+fn treats_traffic_as_its_files_say(setup: &Setup, target: TargetChoice) -> Result<()> {
+    with_firewall(setup, target, |running| {
+        let cases =
+            running
+                .scenario
+                .try_all(traffic::TWO_INTERFACES, &running.domain, &running.source)?;
+        for case in &cases {
+            expect(case.as_expected(), || {
+                format!(
+                    "{} from {} to {}: {} (expected to be {:?} by {:?}, decided by {:?})",
+                    case.tried,
+                    case.from,
+                    case.to,
+                    case.detail,
+                    case.expected,
+                    case.expected_line,
+                    case.decided_by
+                )
+            })?;
+        }
+        running.scenario.shut_down(&running.domain)
+    })
+}
+
+fn tells_what_it_does(running: &Running<'_>) -> Result<()> {
+    // A packet nobody asked for, which the policy logs.
+    running
+        .machine
+        .dom0("ip netns exec net busybox nc -w 1 192.0.2.2 22 </dev/null; true")?;
+    let console =
+        running
+            .machine
+            .wait_for_console("firewalldom", "DPT=22", Duration::from_secs(20))?;
+    let logged = console
+        .lines()
+        .find(|line| line.contains("DPT=22"))
+        .unwrap_or_default();
+    for part in [
+        "Shorewall:net-fw:DROP:IN=eth0 OUT= MAC=",
+        "SRC=192.0.2.1 DST=192.0.2.2 ",
+        "PROTO=TCP SPT=",
+        " SYN ",
+    ] {
+        expect(logged.contains(part), || {
+            format!("{part:?} is not in {logged:?}")
+        })?;
+    }
+    running.ask("ping 192.0.2.1", "ping 192.0.2.1: reply after")?;
+    running.ask("ping 10.0.3.9", "ping 10.0.3.9: reply after")?;
+    running.ask("ping 192.0.2.77", "ping 192.0.2.77: no reply")?;
+    running.ask("pong", "pong: no such command; try help")?;
+    let drops = running.ask("drops", "end of drops")?;
+    expect(drops.contains(" DROP"), || drops.clone())
+}
+
+fn answers_arp_on_every_interface(running: &Running<'_>) -> Result<()> {
+    for (namespace, address) in [
+        ("loc", "10.0.3.1"),
+        ("loc", "192.0.2.2"),
+        ("net", "192.0.2.2"),
+        ("net", "10.0.3.1"),
+    ] {
+        let answer = running.machine.dom0(&format!(
+            "ip netns exec {namespace} busybox arping -c 2 -w 5 -I eth0 {address}"
+        ))?;
+        expect(answer.contains("nicast reply from"), || {
+            format!("{address} in {namespace}: {answer}")
+        })?;
+    }
+    // But for nobody else.
+    let answer = running
+        .machine
+        .dom0("ip netns exec loc busybox arping -c 2 -w 3 -I eth0 192.0.2.1; true")?;
+    expect(!answer.contains("nicast reply from"), || answer.clone())
+}
+
+fn passes_long_frames_whole(running: &Running<'_>) -> Result<()> {
+    running.machine.dom0(
+        "ip netns exec net iperf3 --server --one-off --daemon
+         until ip netns exec net ss -ltnH 'sport = :5201' | grep -q .; do sleep 0.05; done
+         ip netns exec loc iperf3 --client 192.0.2.1 --bytes 20M >/dev/null",
+    )?;
+    let console = running.ask("interfaces", "end of interfaces")?;
+    let line = console
+        .lines()
+        .find(|line| line.starts_with("eth0 in "))
+        .context(console.clone())?;
+    let words: Vec<&str> = line.split([' ', ',']).collect();
+    let out = words
+        .iter()
+        .position(|word| *word == "out")
+        .context("out")?;
+    let packets: u64 = words[out + 1].parse()?;
+    let bytes: u64 = words[out + 3].parse()?;
+    // Most of the transfer, in frames far longer than the MTU of 1,500.
+    expect(bytes > 10_000_000 && bytes / packets > 6_000, || {
+        line.to_owned()
+    })
+}
+
+fn survives_the_loss_of_an_interface(running: &Running<'_>) -> Result<()> {
+    running.machine.dom0("xl network-detach firewalldom 0")?;
+    running.machine.wait_for_console(
+        "firewalldom",
+        "eth0: the backend closed",
+        Duration::from_secs(20),
+    )?;
+    // The inside is served as before, and nothing gets out.
+    running
+        .machine
+        .dom0("ip netns exec loc ping -c 2 -i 0.2 -W 5 10.0.3.1")?;
+    let outside = running
+        .machine
+        .dom0("ip netns exec loc ping -c 2 -i 0.2 -W 2 192.0.2.1 || echo silence")?;
+    expect(outside.contains("silence"), || outside.clone())?;
+    running.scenario.shut_down(&running.domain)
+}
+
+fn nothing_passes_without_it(running: &Running<'_>) -> Result<()> {
+    running.machine.dom0("xl destroy firewalldom")?;
+    let outcome = running
+        .machine
+        .dom0("ip netns exec loc ping -c 3 -i 0.2 -W 1 192.0.2.1 || echo silence")?;
+    expect(outcome.contains("silence"), || outcome.clone())
+}
