@@ -215,7 +215,7 @@ proptest! {
             bytes[14] = 0x40 | words;
             let total = (bytes.len() - 14) as u16;
             bytes[16..18].copy_from_slice(&total.to_be_bytes());
-            if bytes[23] == 6 {
+            if bytes[23] == 6 && bytes.len() > 46 + options {
                 bytes[46 + options] = tcp_words << 4;
             }
             for (at, value) in changes {
