@@ -131,7 +131,7 @@ pub struct Firewall {
 impl Firewall {
     /// Most frames that wait to be taken, and most bytes of them.
     const MAX_OUTPUT: usize = 256;
-    const MAX_OUTPUT_BYTES: usize = 1024 * 1024;
+    const MAX_OUTPUT_BYTES: usize = 256 * 1024;
     /// Flows looked at by each [`Firewall::poll`].
     const SWEEP: usize = 256;
 
