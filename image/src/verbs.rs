@@ -43,6 +43,7 @@ pub(crate) fn check(check: &Check) -> Result<ExitCode> {
                     "{} is right{warnings}: {summary}",
                     check.config.display()
                 ))?;
+                print(&not_yet())?;
             }
             None => print(&wrong(&check.config, report))?,
         }
@@ -64,6 +65,7 @@ pub(crate) fn build(build: &Build) -> Result<ExitCode> {
                 network: build.network.clone(),
             };
             let compiled = compile_site(&paths)?;
+            print(&not_yet())?;
             appliance::build_firewall(&workspace, &compiled.policy, &build.out, None, build.target)?
         }
         Appliance::Netdom => bare(&workspace, Bare::Netdom, build)?,
@@ -96,6 +98,17 @@ fn compile_site(paths: &SitePaths) -> Result<Compiled> {
             bail!("{}; nothing was written", wrong(&paths.config, &report))
         }
     }
+}
+
+/// What no file can change: nobody shall find out by surprise.
+fn not_yet() -> String {
+    let mut text =
+        "unlike a Linux gateway with these files, firewalldom does not handle yet:".to_owned();
+    for line in firewalldom::NOT_YET {
+        text.push_str("\n  - ");
+        text.push_str(line);
+    }
+    text
 }
 
 fn wrong(config: &Path, report: &Report) -> String {

@@ -80,20 +80,24 @@ fn main(boot: Boot) -> ! {
             announce("dividing by zero");
             // SAFETY: not safe: it raises vector 0, which is what is checked.
             unsafe {
-                core::arch::asm!("xor edx, edx", "div {0:e}", in(reg) 0, out("eax") _, out("edx") _)
-            };
+                core::arch::asm!("xor edx, edx", "div {0:e}", in(reg) 0, out("eax") _, out("edx") _);
+            }
             finish(Err("came back".into()))
         }
         "invalid-opcode" => {
             announce("executing ud2");
             // SAFETY: not safe: it raises vector 6, which is what is checked.
-            unsafe { core::arch::asm!("ud2") };
+            unsafe {
+                core::arch::asm!("ud2");
+            }
             finish(Err("came back".into()))
         }
         "protection" => {
             announce("executing a privileged instruction");
             // SAFETY: not safe: it raises vector 13, which is what is checked.
-            unsafe { core::arch::asm!("mov cr8, {}", in(reg) 0u64) };
+            unsafe {
+                core::arch::asm!("mov cr8, {}", in(reg) 0u64);
+            }
             finish(Err("came back".into()))
         }
         "panic" => {
