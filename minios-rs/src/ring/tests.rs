@@ -91,6 +91,29 @@ fn a_batch_costs_one_event_and_none_while_the_peer_is_looking() {
 }
 
 #[test]
+fn an_event_is_sent_when_the_asked_for_entry_is_in_the_batch_and_for_no_other() {
+    // Entries 4 and 5 are published next; the peer asks for the one that makes the index so much.
+    for (event, notify) in [
+        (2, Notify::NotNeeded),
+        (3, Notify::NotNeeded),
+        (4, Notify::Needed),
+        (5, Notify::Needed),
+        (6, Notify::NotNeeded),
+    ] {
+        let (memory, mut front, _) = pair();
+        for _ in 0..3 {
+            front.push(&[0; 3]).unwrap();
+        }
+        let _ = front.publish();
+        memory.set(REQ_EVENT, event);
+        for _ in 0..2 {
+            front.push(&[0; 3]).unwrap();
+        }
+        assert_eq!(front.publish(), notify, "{event}");
+    }
+}
+
+#[test]
 fn the_final_check_sees_what_came_before_the_event_was_asked_for() {
     let (_, mut front, mut back) = pair();
     for _ in 0..4 {

@@ -576,6 +576,7 @@ fn lies_about_a_frame_cost_the_frame_and_are_counted_by_reason() {
         (vec![more, with(0, 0, -2)], |c| c.dropped_error),
         (vec![with(0, 0, 0)], |c| c.dropped_malformed),
         (vec![with(0, 4000, 100)], |c| c.dropped_malformed),
+        (vec![with(0, 3997, 100)], |c| c.dropped_malformed),
         (vec![with(0, u16::MAX, i16::MAX)], |c| c.dropped_malformed),
         (vec![with(NETRXF_GSO_PREFIX, 0, 100)], |c| {
             c.dropped_malformed
@@ -615,11 +616,12 @@ fn lies_about_a_frame_cost_the_frame_and_are_counted_by_reason() {
             256,
             "lie {number}: every buffer is posted again"
         );
-        assert!(lab.backs[0].deliver(&[&[1; 60]], 0, 0, &[]));
+        // To the page's last byte.
+        assert!(lab.backs[0].deliver(&[&[1; 60]], 4036, 0, &[]));
         let frame = front
             .receive()
             .expect("the next frame starts where it should");
-        assert_eq!(frame.len, 60);
+        assert_eq!(whole(&frame), [1; 60]);
         front.recycle_frame(frame);
         front.flush();
     }
@@ -861,6 +863,7 @@ fn rings_are_kept_until_the_backend_lets_go_of_them() {
     front.close();
     lab.backs[0].switch_to(XenbusState::CLOSING);
     assert_eq!(front.release(), Err(StillInUse(2)), "both rings are mapped");
+    assert_eq!(front.port(), None, "the port is closed at once");
     lab.run(link.close()).unwrap();
     assert_eq!(front.release(), Ok(()));
     drop((front, link));
