@@ -29,18 +29,10 @@ struct Console {
     dropped_lines: u32,
 }
 
-// SAFETY is not at stake: the page's handle counts references without atomics, but a domain has one
-// CPU and no interrupt handlers. `Mutex` wants `Send`, so the console lives behind this wrapper.
-struct Cell(Mutex<Option<Console>>);
-
-#[expect(unsafe_code, reason = "one CPU: nothing is ever sent to another")]
-// SAFETY: one vCPU and no upcalls: there is no other thread.
-unsafe impl Sync for Cell {}
-
-static CONSOLE: Cell = Cell(Mutex::new(None));
+static CONSOLE: Mutex<Option<Console>> = Mutex::new(None);
 
 pub(crate) fn init(page: mm::Page, port: Port) {
-    *CONSOLE.0.lock() = Some(Console {
+    *CONSOLE.lock() = Some(Console {
         page,
         port: event::adopt(port),
         queue: VecDeque::with_capacity(QUEUE_SIZE),
@@ -151,7 +143,7 @@ impl Console {
 
 /// Moves queued output on; called from the main loop after each wake-up.
 pub fn pump() {
-    if let Some(console) = CONSOLE.0.lock().as_mut() {
+    if let Some(console) = CONSOLE.lock().as_mut() {
         console.flush();
     }
 }
@@ -163,7 +155,7 @@ pub fn drain() {
     loop {
         {
             // Held, if what ends the domain is the console itself.
-            let Some(mut guard) = CONSOLE.0.try_lock() else {
+            let Some(mut guard) = CONSOLE.try_lock() else {
                 return;
             };
             let Some(console) = guard.as_mut() else {
@@ -184,14 +176,14 @@ pub fn drain() {
 
 /// Writes text; whole or not at all.
 pub fn write(text: &str) {
-    if let Some(console) = CONSOLE.0.lock().as_mut() {
+    if let Some(console) = CONSOLE.lock().as_mut() {
         console.write(text);
     }
 }
 
 /// The next byte that somebody typed.
 pub fn read() -> Option<u8> {
-    CONSOLE.0.lock().as_mut().and_then(Console::read)
+    CONSOLE.lock().as_mut().and_then(Console::read)
 }
 
 /// The console as an embedded-io writer and reader. Neither ever blocks or fails.
@@ -221,7 +213,7 @@ impl embedded_io::Write for Stdio {
 
 impl embedded_io::ReadReady for Stdio {
     fn read_ready(&mut self) -> Result<bool, Self::Error> {
-        Ok(CONSOLE.0.lock().as_ref().is_some_and(|console| {
+        Ok(CONSOLE.lock().as_ref().is_some_and(|console| {
             console
                 .word(offset_of!(ConsoleInterface, in_cons))
                 .load(Ordering::Relaxed)
@@ -300,7 +292,7 @@ impl fmt::Write for Emergency {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         hypercall::xen_console(text.as_bytes());
         // The lock is held if the console itself failed: then Xen's console has to do.
-        let Some(mut guard) = CONSOLE.0.try_lock() else {
+        let Some(mut guard) = CONSOLE.try_lock() else {
             return Ok(());
         };
         let Some(console) = guard.as_mut() else {

@@ -6,7 +6,7 @@
 
 use super::{Mfn, Pfn, frame, page_table};
 use crate::xen::{OutOfMemory, PAGE_SIZE, SharedPage};
-use alloc::rc::Rc;
+use alloc::sync::Arc;
 use core::arch::asm;
 use core::sync::atomic::AtomicU32;
 
@@ -16,7 +16,7 @@ use core::sync::atomic::AtomicU32;
 /// that writes at the same time changes values, never what the compiler believes of them.
 #[derive(Clone, Debug)]
 pub struct Page {
-    owner: Rc<Owner>,
+    owner: Arc<Owner>,
 }
 
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl Page {
     pub fn allocate() -> Result<Self, OutOfMemory> {
         let pfn = frame::take().ok_or(OutOfMemory)?;
         let page = Self {
-            owner: Rc::new(Owner { pfn, is_ours: true }),
+            owner: Arc::new(Owner { pfn, is_ours: true }),
         };
         page.zero(0, PAGE_SIZE);
         Ok(page)
@@ -52,7 +52,7 @@ impl Page {
     /// named in start info.
     pub(crate) fn of_machine_frame(mfn: Mfn) -> Self {
         Self {
-            owner: Rc::new(Owner {
+            owner: Arc::new(Owner {
                 pfn: page_table::pfn_of(mfn),
                 is_ours: false,
             }),

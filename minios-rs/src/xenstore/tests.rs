@@ -376,6 +376,29 @@ fn impossible_indices_end_the_connection() {
 }
 
 #[test]
+fn a_full_ring_is_read_and_one_byte_more_is_impossible() {
+    // One message that fills the ring: an event for a watch that nobody has.
+    let payload = [&[b'a'; 1003][..], b"\0999\0"].concat();
+    let event = message(XS_WATCH_EVENT, 0, payload.len() as u32, &payload);
+    assert_eq!(event.len(), 1024);
+    for (more, dead) in [(0, None), (1, Some(Error::Protocol))] {
+        let (world, client) = connect();
+        let page = world.xenstore_page(GUEST).unwrap();
+        let start = page
+            .word(offset_of!(DomainInterface, rsp_cons))
+            .load(Ordering::Relaxed);
+        for (number, byte) in event.iter().enumerate() {
+            let at = (start as usize + number) % 1024;
+            page.write(offset_of!(DomainInterface, rsp) + at, &[*byte]);
+        }
+        page.word(offset_of!(DomainInterface, rsp_prod))
+            .store(start + 1024 + more, Ordering::Relaxed);
+        client.pump();
+        assert_eq!(client.dead(), dead);
+    }
+}
+
+#[test]
 fn a_connection_ended_from_this_side_says_so() {
     let (_, client) = connect();
     let mut read = Box::pin(client.read("a"));

@@ -136,6 +136,30 @@ struct Frame {
     ss: u64,
 }
 
+impl Frame {
+    /// The general registers and their names, in the order of a report.
+    fn registers(&self) -> [(&'static str, u64); 16] {
+        [
+            ("rax", self.rax),
+            ("rbx", self.rbx),
+            ("rcx", self.rcx),
+            ("rdx", self.rdx),
+            ("rsi", self.rsi),
+            ("rdi", self.rdi),
+            ("rbp", self.rbp),
+            ("rsp", self.rsp),
+            ("r8", self.r8),
+            ("r9", self.r9),
+            ("r10", self.r10),
+            ("r11", self.r11),
+            ("r12", self.r12),
+            ("r13", self.r13),
+            ("r14", self.r14),
+            ("r15", self.r15),
+        ]
+    }
+}
+
 /// Tells Xen where exceptions go.
 pub fn install() {
     let mut table = [TrapInfo::default(); VECTORS.len() + 1];
@@ -186,26 +210,12 @@ extern "C" fn report(frame: &Frame) -> ! {
                 }
             );
         }
-        let _ = writeln!(
-            out,
-            "  rax {:016x} rbx {:016x} rcx {:016x} rdx {:016x}",
-            frame.rax, frame.rbx, frame.rcx, frame.rdx
-        );
-        let _ = writeln!(
-            out,
-            "  rsi {:016x} rdi {:016x} rbp {:016x} rsp {:016x}",
-            frame.rsi, frame.rdi, frame.rbp, frame.rsp
-        );
-        let _ = writeln!(
-            out,
-            "  r8  {:016x} r9  {:016x} r10 {:016x} r11 {:016x}",
-            frame.r8, frame.r9, frame.r10, frame.r11
-        );
-        let _ = writeln!(
-            out,
-            "  r12 {:016x} r13 {:016x} r14 {:016x} r15 {:016x}",
-            frame.r12, frame.r13, frame.r14, frame.r15
-        );
+        for row in frame.registers().chunks(4) {
+            for (name, value) in row {
+                let _ = write!(out, "  {name:3} {value:016x}");
+            }
+            let _ = writeln!(out);
+        }
         let _ = writeln!(
             out,
             "  rflags {:x} cs {:x} ss {:x}",

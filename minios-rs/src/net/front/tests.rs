@@ -160,6 +160,26 @@ fn a_vif_connects_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn an_mtu_is_the_toolstacks_if_ipv4_can_live_with_it() {
+    for (text, mtu) in [
+        ("9000", 9000),
+        ("68", 68),
+        ("67", 1500),
+        ("0", 1500),
+        ("65536", 1500),
+        ("-1", 1500),
+        ("much", 1500),
+    ] {
+        let mut lab = Lab::new(&[HOST]);
+        lab.world
+            .write_node("/local/domain/7/device/vif/0/mtu", text);
+        let (front, link) = lab.connect(0);
+        assert_eq!(front.mtu(), mtu, "{text}");
+        lab.end(vec![(front, link)]);
+    }
+}
+
+#[test]
 fn frames_go_both_ways() {
     let (mut lab, mut front, link) = one();
     let frame = bytes(60, 1);
