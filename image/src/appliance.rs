@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use firewalldom::policy::{Policy, blob};
 
 use crate::build::{self, Image, TargetChoice};
-use crate::config::{DEFAULT_MEMORY_MIB, DomainConfig};
+use crate::config::{DomainConfig, memory_for};
 use crate::output::OutputSet;
 use crate::workspace::Workspace;
 
@@ -68,7 +68,7 @@ pub fn build_firewall(
     let mut output = OutputSet::new(out)?;
     let out = out.canonicalize()?;
     let (kernel, ramdisk) = (out.join("firewalldom.xen"), out.join("firewalldom.policy"));
-    let memory_mib = memory_mib.unwrap_or(DEFAULT_MEMORY_MIB);
+    let memory_mib = memory_mib.unwrap_or_else(|| memory_for(policy.interfaces.len()));
     let config = DomainConfig::firewall(policy, &kernel, &ramdisk, memory_mib).render();
     output.add("firewalldom.xen", &image.bytes)?;
     output.add("firewalldom.policy", &blob)?;

@@ -8,6 +8,18 @@ use firewalldom::policy::{Interface, InterfaceId, Policy};
 /// MiB of memory that an appliance gets unless told otherwise.
 pub const DEFAULT_MEMORY_MIB: u32 = 8;
 
+/// MiB of memory that a firewall with so many interfaces gets unless told otherwise.
+///
+/// Each interface takes 1.3 MiB for its rings' buffers; the rest is for the image (half a MiB) and,
+/// half of what is left, for the flow table.
+pub fn memory_for(interfaces: usize) -> u32 {
+    let interfaces = u32::try_from(interfaces).unwrap_or(u32::MAX);
+    interfaces
+        .saturating_mul(2)
+        .saturating_add(4)
+        .max(DEFAULT_MEMORY_MIB)
+}
+
 /// What the names of the bridges begin with in a generated configuration.
 pub const BRIDGE_PREFIX: &str = "br-";
 

@@ -16,8 +16,8 @@ use spin::Mutex;
 /// Entries in a page of the table.
 const ENTRIES_PER_FRAME: usize = PAGE_SIZE / 8;
 
-/// Pages of the table at most: 8,192 grants. Xen's and libxl's own default is 64 pages.
-const FRAMES_MAX: usize = 16;
+/// Pages of the table at most, as many as libxl grants by default: 32,768 grants.
+const FRAMES_MAX: usize = 64;
 
 #[derive(Debug)]
 struct Table {

@@ -120,3 +120,11 @@ fn an_appliance_without_policy_names_no_ramdisk_and_no_vif() {
     assert!(!text.contains("ramdisk") && !text.contains("vif"), "{text}");
     assert!(settings_of(&text).contains(&"on_crash = \"destroy\""));
 }
+
+#[test]
+fn memory_grows_with_the_interfaces() {
+    assert_eq!(memory_for(1), 8);
+    assert_eq!(memory_for(2), 8);
+    assert_eq!(memory_for(3), 10);
+    assert_eq!(memory_for(128), 260);
+}

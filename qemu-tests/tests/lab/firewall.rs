@@ -2,12 +2,14 @@
 
 use crate::bench::{LabTest, Setup, expect};
 use anyhow::{Context, Result};
+use image::appliance::build_firewall;
 use image::build::TargetChoice;
 use image::run::hits::Source;
 use image::run::scenario::{Forwarder, Scenario};
 use image::run::{Firewall, INSIDE, OUTSIDE, RunOptions, network, traffic};
 use image::workspace::Workspace;
-use qemu_tests::Machine;
+use qemu_tests::{Command, Machine};
+use shorewall::Site;
 use std::time::Duration;
 
 pub(crate) fn tests() -> Vec<LabTest> {
@@ -32,6 +34,10 @@ pub(crate) fn tests() -> Vec<LabTest> {
         LabTest::new("firewall::survives_the_loss_of_an_interface", |setup| {
             with_firewall(setup, TargetChoice::None, survives_the_loss_of_an_interface)
         }),
+        LabTest::new(
+            "firewall::has_memory_for_many_interfaces",
+            has_memory_for_many_interfaces,
+        ),
         LabTest::new("firewall::nothing_passes_without_it", |setup| {
             with_firewall(setup, TargetChoice::None, nothing_passes_without_it)
         }),
@@ -213,4 +219,60 @@ fn nothing_passes_without_it(running: &Running<'_>) -> Result<()> {
         .machine
         .dom0("ip netns exec loc ping -c 3 -i 0.2 -W 1 192.0.2.1 || echo silence")?;
     expect(outcome.contains("silence"), || outcome.clone())
+}
+
+/// A site of eight interfaces, with the memory that `build` chooses for it.
+fn has_memory_for_many_interfaces(setup: &Setup) -> Result<()> {
+    const COUNT: usize = 8;
+    let lines = |line: fn(usize) -> String| (0..COUNT).map(line).collect::<String>();
+    let site = Site::from_files(
+        "many",
+        [
+            (
+                "shorewall/zones",
+                format!("fw firewall\n{}", lines(|n| format!("z{n} ipv4\n"))),
+            ),
+            (
+                "shorewall/interfaces",
+                format!("?FORMAT 2\n{}", lines(|n| format!("z{n} eth{n}\n"))),
+            ),
+            ("shorewall/policy", "all all REJECT\n".to_owned()),
+            (
+                "network/interfaces",
+                lines(|n| format!("iface eth{n} inet static\n  address 10.{n}.0.1/24\n")),
+            ),
+        ],
+    );
+    let policy = shorewall::compile(&site)?.policy;
+    let workspace = Workspace::find()?;
+    let out = workspace.target().join("image/many");
+    let built = build_firewall(&workspace, &policy, &out, None, TargetChoice::None)?;
+    let machine = &setup.machine;
+    for file in ["firewalldom.xen", "firewalldom.policy"] {
+        std::fs::copy(out.join(file), machine.share().join(file))?;
+    }
+    let config =
+        std::fs::read_to_string(&built.config)?.replace(&format!("{}/", out.display()), "/share/");
+    machine.put(
+        "/tmp/many.cfg",
+        format!("{config}\nname = 'many'\n").as_bytes(),
+    )?;
+    machine.check(
+        &Command::bash(format!(
+            "for n in $(seq 0 {last}); do ip link add br-z$n type bridge; ip link set br-z$n up; done
+             xl create -q /tmp/many.cfg",
+            last = COUNT - 1
+        ))
+        .limit(Duration::from_secs(120)),
+    )?;
+    let console =
+        machine.wait_for_console("many", "forwarding between", Duration::from_secs(30))?;
+    machine.dom0(&format!(
+        "xl shutdown -w many; for n in $(seq 0 {last}); do ip link del br-z$n; done",
+        last = COUNT - 1
+    ))?;
+    expect(
+        console.contains("eth0, eth1, eth2, eth3, eth4, eth5, eth6, eth7"),
+        || console.clone(),
+    )
 }
