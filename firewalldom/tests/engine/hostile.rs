@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use firewalldom::policy::{Disposition, InterfaceId, Policy};
-use firewalldom::{Checksum, Gso, GsoKind};
+use firewalldom::{Checksum, Gso, GsoKind, Reason};
 use proptest::prelude::*;
 
 fn dispositions() -> impl Strategy<Value = Disposition> {
@@ -248,4 +248,34 @@ fn fix_header_if_whole(frame: &mut [u8]) {
     if frame.len() >= 14 + usize::from(frame[14] & 15) * 4 && frame[14] & 15 >= 5 {
         fix_header(frame);
     }
+}
+
+#[test]
+fn frames_and_lines_that_nobody_takes_are_bounded_in_number_and_in_bytes() {
+    let mut site = Site::new(policy());
+    for _ in 0..300 {
+        site.send(LOC, &arp(CLIENT_MAC, 1, CLIENT, FW_LOC));
+        site.send(NET, &udp(NET, (FAR, 53), (FW_NET, 161), b""));
+    }
+    let lost = site.firewall.counters().drops.of(Reason::OutputFull);
+    assert_eq!((site.outputs().len(), lost), (256, 44));
+    let lines = std::iter::from_fn(|| site.firewall.take_log()).count();
+    assert_eq!((lines, site.firewall.suppressed_log_lines()), (256, 44));
+
+    let mut large = udp(LOC, (CLIENT, 1), (FAR, 2), &[7; 2900]);
+    large[20] = 0;
+    fix_header(&mut large);
+    for _ in 0..100 {
+        site.send(LOC, &large);
+    }
+    let pieces = site.outputs();
+    let bytes: usize = pieces.iter().map(|(_, piece)| piece.bytes.len()).sum();
+    assert!(
+        (250_000..=256 * 1024).contains(&bytes) && pieces.len() < 200,
+        "{bytes} in {}",
+        pieces.len()
+    );
+    // What was taken makes room again.
+    site.send(LOC, &large);
+    assert_eq!(site.outputs().len(), 2);
 }
