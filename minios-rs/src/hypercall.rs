@@ -61,8 +61,9 @@ pub fn xen_version() -> (u16, u16) {
     ((version >> 16) as u16, version as u16)
 }
 
-/// Installs exception handlers. The last entry must have address 0.
-pub fn set_trap_table(table: &[TrapInfo]) {
+/// Installs exception handlers. The last entry must have address 0. Xen jumps to the others: only
+/// `arch` has addresses that can be jumped to.
+pub(crate) fn set_trap_table(table: &[TrapInfo]) {
     assert!(
         table.last().is_some_and(|end| end.address == 0),
         "the trap table has no end"
