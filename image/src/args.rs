@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use image::build::TargetChoice;
+use qemu_tests::Suite;
 
 const EXIT_STATUSES: &str = "\
 Exit status:
@@ -104,12 +105,31 @@ pub(crate) struct Build {
     pub(crate) target: TargetChoice,
 }
 
+/// The Debian release to run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SuiteChoice {
+    /// Debian 12: Xen 4.17, Linux 6.1.
+    Bookworm,
+    /// Debian 13: Xen 4.20, Linux 6.12.
+    Trixie,
+}
+
+impl From<SuiteChoice> for Suite {
+    fn from(choice: SuiteChoice) -> Self {
+        match choice {
+            SuiteChoice::Bookworm => Self::Bookworm,
+            SuiteChoice::Trixie => Self::Trixie,
+        }
+    }
+}
+
 const RUN_EXAMPLES: &str = "\
 Needs Debian 12, and root or sudo once: to install QEMU if it is missing. Everything else, Xen and
 dom0 included, is unpacked under target/ and runs inside QEMU.
 
 Examples:
   cargo image run                 a table of what was tried, and figures
+  cargo image run --suite trixie  on Debian 13's Xen and Linux; downloads them once
   cargo image run --json          the same for programs, on standard output
   cargo image run --keep          and then a shell in dom0: try `xl list`, `xl console firewalldom`";
 
@@ -122,6 +142,9 @@ pub(crate) struct Run {
     /// Leaves the machine up, with a dom0 shell on this terminal; `exit` ends it.
     #[arg(long, conflicts_with = "json")]
     pub(crate) keep: bool,
+    /// The Debian release whose Xen, dom0 and toolstack to run on.
+    #[arg(long, value_enum, default_value = "bookworm")]
+    pub(crate) suite: SuiteChoice,
     /// The firewall domain's memory, in MiB.
     #[arg(long, value_name = "MIB", default_value_t = 8, value_parser = clap::value_parser!(u32).range(4..=65_536))]
     pub(crate) memory: u32,
@@ -217,6 +240,18 @@ mod tests {
     }
 
     #[test]
+    fn every_suite_of_the_lab_can_be_chosen() {
+        for suite in Suite::ALL {
+            let line = format!("run --suite {suite}");
+            let Verb::Run(run) = parse(&line).expect(&line).verb else {
+                panic!("another verb")
+            };
+            assert_eq!(Suite::from(run.suite), suite);
+        }
+        assert_eq!(refused("run --suite sid").kind(), ErrorKind::InvalidValue);
+    }
+
+    #[test]
     fn a_run_needs_no_options() {
         let Verb::Run(run) = parse("run").unwrap().verb else {
             panic!("another verb")
@@ -225,5 +260,6 @@ mod tests {
             (run.memory, run.json, run.keep, run.target),
             (8, false, false, TargetChoice::Auto)
         );
+        assert_eq!(Suite::from(run.suite), Suite::default());
     }
 }

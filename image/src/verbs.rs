@@ -232,7 +232,7 @@ pub(crate) fn run(run: &Run) -> Result<ExitCode> {
         target: run.target,
     };
     let tell = |what: &str| eprintln!("xen-image: {what}");
-    let finished = image::run::perform(&workspace, options, &tell)?;
+    let finished = image::run::perform(&workspace, run.suite.into(), options, &tell)?;
     let report = &finished.report;
     if run.json {
         print(&serde_json::to_string_pretty(report)?)?;

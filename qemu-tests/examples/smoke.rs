@@ -5,7 +5,7 @@
 //! guest gets 8 MiB and the name `smoke`.
 
 use anyhow::{Context, Result};
-use qemu_tests::{Command, Lab, Machine, Options, to_stderr};
+use qemu_tests::{Command, Lab, Machine, Options, Suite, to_stderr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ fn main() -> Result<()> {
     };
     config.push_str("\nname = \"smoke\"\nkernel = \"/share/kernel\"\n");
 
-    let lab = Lab::prepare(&to_stderr())?;
+    let lab = Lab::prepare_suite(Suite::current()?, &to_stderr())?;
     let machine = Machine::start(&lab, &Options::default())?;
     println!("dom0 is up after {:.1} s", machine.age().as_secs_f32());
     std::fs::copy(kernel, machine.share().join("kernel"))?;

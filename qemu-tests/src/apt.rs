@@ -4,7 +4,8 @@
 use crate::host;
 use crate::impossible;
 use crate::progress::Progress;
-use crate::recipe::{LEFT_OUT, Suite};
+use crate::recipe::{LEFT_OUT, packages};
+use crate::suite::Suite;
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -101,7 +102,10 @@ impl Apt {
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
         // A mirror that cannot be reached is only a warning to apt.
         if !output.status.success() || errors.contains("Failed to fetch") {
-            return impossible(&format!("the package lists cannot be fetched:\n{errors}"));
+            let hint = keyring_hint(&errors, self.suite);
+            return impossible(&format!(
+                "the package lists cannot be fetched:\n{errors}{hint}"
+            ));
         }
         Ok(())
     }
@@ -130,7 +134,7 @@ impl Apt {
         command
             .args(["install", "-y", "-q", "--no-install-recommends"])
             .args(options)
-            .args(self.suite.packages());
+            .args(packages(self.suite));
         command
     }
 
@@ -274,6 +278,22 @@ fn sources(index_targets: &str, host: &str, suite: Suite, keyring: &str) -> Stri
     sources
 }
 
+/// What to do when apt's errors say that the keyring lacks the suite's keys:
+/// a release older than the suite got them with a later update.
+fn keyring_hint(errors: &str, suite: Suite) -> String {
+    // As gpgv and as sqv put it.
+    let missing = ["NO_PUBKEY", "Missing key"]
+        .iter()
+        .any(|words| errors.contains(words));
+    match missing {
+        false => String::new(),
+        true => format!(
+            "The host has no keys of {suite}: `apt-get update && apt-get install \
+             debian-archive-keyring` as root brings them."
+        ),
+    }
+}
+
 /// A dpkg status in which the packages shown are installed already, so that
 /// apt does not add them as dependencies.
 fn left_out(shown: &str) -> String {
@@ -332,6 +352,35 @@ mod tests {
             .collect();
         assert_eq!(suites, ["Suites: bookworm", "Suites: bookworm-security"]);
         assert!(!sources.contains("cloud.example") && !sources.contains("node.example"));
+    }
+
+    #[test]
+    fn another_suite_comes_from_the_hosts_mirror() {
+        let targets = "bookworm main http://mirror.example/debian/\n\
+            bookworm-updates main http://mirror.example/debian/\n\
+            stable-security main http://mirror.example/security/\n";
+        let sources = sources(targets, "bookworm", Suite::Trixie, "/keys");
+        let starts = ["URIs", "Suites"];
+        let lines: Vec<_> = sources
+            .lines()
+            .filter(|line| starts.iter().any(|start| line.starts_with(start)))
+            .collect();
+        let expected = [
+            "URIs: http://mirror.example/debian/",
+            "Suites: trixie",
+            "URIs: http://mirror.example/debian/",
+            "Suites: trixie-updates",
+            "URIs: http://mirror.example/security/",
+            "Suites: trixie-security",
+        ];
+        assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn a_keyring_that_is_too_old_is_named() {
+        let gpgv = "W: GPG error: NO_PUBKEY 6ED0E7B82643E131";
+        assert!(keyring_hint(gpgv, Suite::Trixie).contains("no keys of trixie"));
+        assert_eq!(keyring_hint("E: no route to host", Suite::Trixie), "");
     }
 
     #[test]

@@ -56,8 +56,10 @@ pub(crate) fn base(tree: &Tree, modules: &[&str]) -> Result<Archive> {
         tree.add_program(&mut archive, program)?;
     }
     tree.add_program(&mut archive, "bin/busybox")?;
-    // Loaded by name at run time: pthread_cancel aborts without it.
+    // Loaded by name at run time: pthread_cancel aborts without the one, and
+    // kmod reads compressed modules with the other.
     tree.add_program(&mut archive, "lib/x86_64-linux-gnu/libgcc_s.so.1")?;
+    tree.add_program(&mut archive, "lib/x86_64-linux-gnu/liblzma.so.5")?;
     for applet in busybox_applets(tree)? {
         archive.symlink(&format!("usr/lib/busybox/{applet}"), "/usr/bin/busybox");
     }

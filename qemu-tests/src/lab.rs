@@ -3,9 +3,10 @@
 use crate::apt::Apt;
 use crate::progress::Progress;
 use crate::recipe::{
-    self, DOM0_MODULES, DOM0_PROGRAMS, LEFT_OUT, MODULES, PROGRAMS, Suite, XEN_PROGRAMS,
-    content_key,
+    self, DOM0_MODULES, DOM0_PROGRAMS, LEFT_OUT, MODULES, PROGRAMS, XEN_PROGRAMS, content_key,
+    packages,
 };
+use crate::suite::Suite;
 use crate::tree::Tree;
 use crate::{host, initrd};
 use anyhow::{Context, Result, bail};
@@ -16,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Changes when the code that builds the initrds does.
-const FORMAT: &[u8] = b"2";
+const FORMAT: &[u8] = b"3";
 
 const AGENT: &str = include_str!("bin/dom0-agent.rs");
 const PROTOCOL: &str = include_str!("protocol.rs");
@@ -24,6 +25,7 @@ const PROTOCOL: &str = include_str!("protocol.rs");
 /// A prepared lab: Xen, Linux and dom0's initrd are there.
 #[derive(Clone, Debug)]
 pub struct Lab {
+    suite: Suite,
     folder: PathBuf,
     tree: Tree,
     boot: PathBuf,
@@ -34,10 +36,10 @@ impl Lab {
     ///
     /// The first time this installs QEMU if it is missing (the only thing
     /// that needs root; `progress` is told the command before it runs) and
-    /// downloads and unpacks about 95 MB of Debian packages below
-    /// [`Lab::folder`]. Later calls take milliseconds. Nothing of Xen is ever
-    /// installed on the host. Interrupted, it goes on where it was; two
-    /// processes wait for each other.
+    /// downloads and unpacks about 95 MB of Debian packages (150 MB for
+    /// Debian 13) below [`Lab::folder`]. Later calls take milliseconds.
+    /// Nothing of Xen is ever installed on the host. Interrupted, it goes on
+    /// where it was; two processes wait for each other.
     ///
     /// # Errors
     /// An [`Impossible`](crate::Impossible) (`error.is::<Impossible>()`) when
@@ -47,7 +49,8 @@ impl Lab {
         Self::prepare_suite(Suite::default(), progress)
     }
 
-    /// [`Lab::prepare`] for a Debian release of one's choice.
+    /// [`Lab::prepare`] for a Debian release of one's choice. Each has a folder
+    /// of its own; nothing is downloaded for a suite before it is asked for.
     ///
     /// # Errors
     /// Those of [`Lab::prepare`].
@@ -65,7 +68,18 @@ impl Lab {
         let suite_folder = folder.join(suite.code_name());
         let tree = unpacked(&suite_folder, suite, progress)?;
         let boot = bootable(&suite_folder, &tree, progress)?;
-        Ok(Self { folder, tree, boot })
+        Ok(Self {
+            suite,
+            folder,
+            tree,
+            boot,
+        })
+    }
+
+    /// The Debian release it is made of.
+    #[must_use]
+    pub fn suite(&self) -> Suite {
+        self.suite
     }
 
     /// Where labs live: `$XEN_LAB_DIR`, or `lab` in cargo's target folder.
@@ -109,16 +123,16 @@ impl Lab {
 
 /// The packages' files, in a folder named after the list of packages.
 fn unpacked(folder: &Path, suite: Suite, progress: &dyn Fn(Progress<'_>)) -> Result<Tree> {
-    let parts = [suite.packages().join(" "), LEFT_OUT.join(" ")];
+    let parts = [packages(suite).join(" "), LEFT_OUT.join(" ")];
     let key = content_key(parts.iter().map(String::as_bytes));
     let root = folder.join(format!("packages-{key}"));
     let tree = Tree::new(root.clone());
     if root.is_dir() {
         return Ok(tree);
     }
-    progress(Progress::Note(
-        "asking Debian's mirror what the lab's packages are",
-    ));
+    progress(Progress::Note(&format!(
+        "asking Debian's mirror what the lab's packages in {suite} are",
+    )));
     let apt = Apt::new(folder.join("apt"), suite)?;
     apt.update()?;
     let plan = apt.plan()?;
@@ -126,7 +140,9 @@ fn unpacked(folder: &Path, suite: Suite, progress: &dyn Fn(Progress<'_>)) -> Res
     let beside = folder.join("packages.partial");
     remove(&beside)?;
     apt.unpack(&plan, &beside, progress)?;
-    index_modules(&Tree::new(beside.clone()))?;
+    let unpacked = Tree::new(beside.clone());
+    unpacked.link_merged_folders()?;
+    index_modules(&unpacked)?;
     remove_older(folder, "packages-")?;
     fs::rename(&beside, &root)?;
     Ok(tree)
@@ -136,9 +152,9 @@ fn unpacked(folder: &Path, suite: Suite, progress: &dyn Fn(Progress<'_>)) -> Res
 fn index_modules(tree: &Tree) -> Result<()> {
     let libraries = ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"]
         .map(|path| tree.root().join(path).display().to_string());
-    let output = Command::new(tree.find("lib64/ld-linux-x86-64.so.2")?)
+    let output = Command::new(tree.resolve("lib64/ld-linux-x86-64.so.2")?)
         .args(["--argv0", "depmod", "--library-path", &libraries.join(":")])
-        .arg(tree.find("bin/kmod")?)
+        .arg(tree.resolve("bin/kmod")?)
         .arg("-b")
         .arg(tree.root())
         .arg(tree.kernel_release()?)

@@ -13,6 +13,7 @@ mod protocol;
 mod qemu;
 mod recipe;
 mod router;
+mod suite;
 mod tier;
 mod tree;
 
@@ -22,8 +23,8 @@ pub use machine::{Machine, Options};
 pub use net::Net;
 pub use progress::{Progress, to_stderr};
 pub use qemu::Iommu;
-pub use recipe::Suite;
 pub use router::{DebianRouter, RouterFiles, RouterVif};
+pub use suite::{Suite, UnknownSuite};
 pub use tier::{SHORT_REPETITIONS, Tier, lab_is_required};
 
 use std::fmt;

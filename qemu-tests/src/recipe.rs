@@ -1,29 +1,16 @@
 //! What the lab is made of: packages, programs, kernel modules.
 
-/// The Debian release dom0 and its guests are taken from.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub enum Suite {
-    /// Debian 12: Xen 4.17, Linux 6.1.
-    #[default]
-    Bookworm,
-}
+use crate::suite::Suite;
 
-impl Suite {
-    /// Debian's code name, as in a sources entry.
-    #[must_use]
-    pub fn code_name(self) -> &'static str {
-        match self {
-            Self::Bookworm => "bookworm",
-        }
-    }
-
-    /// The packages to unpack; apt adds what they depend on.
-    pub(crate) fn packages(self) -> Vec<&'static str> {
-        let xen: &[&str] = match self {
-            Self::Bookworm => &["xen-hypervisor-4.17-amd64", "xen-utils-4.17"],
-        };
-        [xen, PACKAGES].concat()
-    }
+/// The packages to unpack; apt adds what they depend on.
+pub(crate) fn packages(suite: Suite) -> Vec<String> {
+    let xen = suite.xen_version();
+    let xen = [
+        format!("xen-hypervisor-{xen}-amd64"),
+        format!("xen-utils-{xen}"),
+    ];
+    let others = PACKAGES.iter().copied().map(str::to_owned);
+    xen.into_iter().chain(others).collect()
 }
 
 const PACKAGES: &[&str] = &[

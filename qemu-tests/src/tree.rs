@@ -4,6 +4,7 @@ use crate::cpio::Archive;
 use anyhow::{Context, Result, anyhow, bail};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use xmas_elf::ElfFile;
 use xmas_elf::dynamic::Tag;
@@ -11,6 +12,13 @@ use xmas_elf::sections::SectionData;
 
 /// Where Debian's loader looks without a cache of its own.
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
+
+/// The folders of / that are links into /usr wherever these packages are
+/// installed.
+const MERGED: [&str; 4] = ["bin", "lib", "lib64", "sbin"];
+
+/// How many symbolic links one path may lead through; releases have two.
+const LINKS: u32 = 8;
 
 /// What modprobe reads; the same as text would only make initrds larger.
 const INDICES: [&str; 5] = [
@@ -34,6 +42,20 @@ impl Tree {
 
     pub(crate) fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Makes the links from / into /usr that an installed system has, for the
+    /// folders that no package brought as such: Debian 13 ships everything in
+    /// /usr, and depmod looks in /lib.
+    pub(crate) fn link_merged_folders(&self) -> Result<()> {
+        for folder in MERGED {
+            let link = self.root.join(folder);
+            if fs::symlink_metadata(&link).is_err() {
+                symlink(format!("usr/{folder}"), &link)
+                    .with_context(|| link.display().to_string())?;
+            }
+        }
+        Ok(())
     }
 
     /// The file at `path`, wherever the release put it: older packages still
@@ -82,14 +104,25 @@ impl Tree {
         Ok(format!("usr/lib/{name}"))
     }
 
-    /// Adds a program with the libraries it needs, following symbolic links.
-    pub(crate) fn add_program(&self, archive: &mut Archive, path: &str) -> Result<()> {
+    /// The file at `path` itself, where that is a symbolic link.
+    pub(crate) fn resolve(&self, path: &str) -> Result<PathBuf> {
+        Ok(self.follow(path, |_, _| ())?.1)
+    }
+
+    /// Follows symbolic links as the release itself would: an absolute one
+    /// stays below the root, since the host's file of that name may be of
+    /// another release. `seen` is told each link's place and target; what is
+    /// returned is the place of the file and where it was unpacked.
+    fn follow(&self, path: &str, mut seen: impl FnMut(&str, &str)) -> Result<(String, PathBuf)> {
         let mut place = merged(path);
         let mut file = self.find(path)?;
-        while fs::symlink_metadata(&file)?.is_symlink() {
+        for _ in 0..LINKS {
+            if !fs::symlink_metadata(&file)?.is_symlink() {
+                return Ok((place, file));
+            }
             let target = fs::read_link(&file)?;
             let target = target.to_string_lossy();
-            archive.symlink(&place, &target);
+            seen(&place, &target);
             let absolute = match target.strip_prefix('/') {
                 Some(absolute) => absolute.to_owned(),
                 None => join(&place, &target),
@@ -97,6 +130,12 @@ impl Tree {
             place = merged(&absolute);
             file = self.find(&absolute)?;
         }
+        bail!("/{path} is a symbolic link that does not end")
+    }
+
+    /// Adds a program with the libraries it needs, following symbolic links.
+    pub(crate) fn add_program(&self, archive: &mut Archive, path: &str) -> Result<()> {
+        let (place, file) = self.follow(path, |link, target| archive.symlink(link, target))?;
         let content = fs::read(&file).with_context(|| file.display().to_string())?;
         self.add_libraries(archive, &content)
             .with_context(|| format!("libraries of {}", file.display()))?;
@@ -114,7 +153,7 @@ impl Tree {
                 continue;
             }
             let private = format!("{}/lib/x86_64-linux-gnu/{name}", self.xen_folder()?);
-            let file = self.find(&place).or_else(|_| self.find(&private))?;
+            let file = self.resolve(&place).or_else(|_| self.resolve(&private))?;
             let content = fs::read(&file).with_context(|| file.display().to_string())?;
             archive.file(&place, 0o755, content.clone());
             self.add_libraries(archive, &content)?;
@@ -241,6 +280,35 @@ mod tests {
     fn links_resolve_beside_themselves() {
         assert_eq!(join("usr/sbin/xl", "../lib/xen/xl"), "usr/lib/xen/xl");
         assert_eq!(join("usr/sbin/modprobe", "kmod"), "usr/sbin/kmod");
+    }
+
+    #[test]
+    fn an_absolute_link_stays_in_the_tree_and_a_circle_ends() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |path: &str| root.path().join(path);
+        fs::create_dir_all(path("usr/bin")).unwrap();
+        fs::write(path("usr/bin/real"), "of the release").unwrap();
+        // As Debian 12 links its loader: where /bin is a link to /usr/bin.
+        symlink("/bin/real", path("usr/bin/link")).unwrap();
+        symlink("circle", path("usr/bin/circle")).unwrap();
+        let tree = Tree::new(root.path().to_owned());
+        assert_eq!(tree.resolve("bin/link").unwrap(), path("usr/bin/real"));
+        let error = tree.resolve("bin/circle").unwrap_err().to_string();
+        assert!(error.contains("does not end"), "{error}");
+        assert!(tree.resolve("bin/missing").is_err());
+    }
+
+    #[test]
+    fn folders_are_linked_into_usr_unless_a_package_has_them() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |path: &str| root.path().join(path);
+        fs::create_dir_all(path("usr/lib/modules")).unwrap();
+        fs::create_dir_all(path("bin")).unwrap();
+        Tree::new(root.path().to_owned())
+            .link_merged_folders()
+            .unwrap();
+        assert!(path("lib/modules").is_dir());
+        assert!(path("bin").is_dir() && !path("bin").is_symlink());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
-use qemu_tests::{Command, Lab, Machine, Options};
+use qemu_tests::{Command, Lab, Machine, Options, Suite};
 use shorewall::Site;
 
 use crate::appliance::{self, Built, FIREWALLDOM};
@@ -140,19 +140,21 @@ impl Firewall {
     }
 }
 
-/// Builds, boots, tries everything and measures. `tell` hears what is being done.
+/// Builds, boots, tries everything and measures. `tell` hears what is being done. Xen, dom0 and
+/// the Debian guest are those of `suite`.
 ///
 /// # Errors
 /// When it could not be carried out; the error names the folder with the logs. A case that did not
 /// come out as expected is no error but stands in the report.
 pub fn perform(
     workspace: &Workspace,
+    suite: Suite,
     options: RunOptions,
     tell: &dyn Fn(&str),
 ) -> Result<Finished> {
     tell(&format!("building firewalldom for {EXAMPLE}"));
     let firewall = Firewall::build(workspace, options)?;
-    let lab = Lab::prepare(&qemu_tests::to_stderr())?;
+    let lab = Lab::prepare_suite(suite, &qemu_tests::to_stderr())?;
     tell("booting Xen and dom0 in QEMU");
     let machine = Machine::start(
         &lab,

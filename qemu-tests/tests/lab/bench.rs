@@ -2,7 +2,7 @@
 
 use anyhow::{Result, anyhow};
 use libtest_mimic::{Completion, Failed, Trial};
-use qemu_tests::{Impossible, Lab, Machine, Options, lab_is_required, to_stderr};
+use qemu_tests::{Impossible, Lab, Machine, Options, Suite, lab_is_required, to_stderr};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -110,7 +110,7 @@ fn prepare(state: &mut State) {
 }
 
 fn start() -> Result<Setup> {
-    let lab = Lab::prepare(&to_stderr())?;
+    let lab = Lab::prepare_suite(Suite::current()?, &to_stderr())?;
     let options = Options {
         name: "tests".to_owned(),
         ..Options::default()

@@ -2,7 +2,7 @@
 
 use crate::bench::{LabTest, Setup, expect};
 use anyhow::{Context, Result, bail};
-use qemu_tests::{Lab, Machine, Options};
+use qemu_tests::{Lab, Machine, Options, Suite};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio, exit};
 use std::thread::sleep;
@@ -34,7 +34,9 @@ pub(crate) fn be_the_victim() -> ! {
         memory_mib: 1024,
         ..Options::default()
     };
-    let machine = Lab::prepare(&|_| {}).and_then(|lab| Machine::start(&lab, &options));
+    let machine = Suite::current()
+        .and_then(|suite| Lab::prepare_suite(suite, &|_| {}))
+        .and_then(|lab| Machine::start(&lab, &options));
     if let Err(error) = &machine {
         eprintln!("{error:?}");
         exit(1);

@@ -15,7 +15,8 @@ mod verdict;
 
 use bench::{Bench, LabTest};
 use libtest_mimic::Arguments;
-use qemu_tests::Tier;
+use qemu_tests::{Suite, Tier};
+use std::process::exit;
 
 fn modules() -> Vec<LabTest> {
     let mut tests = Vec::new();
@@ -43,6 +44,13 @@ fn main() {
             "tier: {tier:?}, at most {} repetitions (XEN_TESTS=full for all)",
             tier.repetitions(u32::MAX)
         );
+        match Suite::current() {
+            Ok(suite) => println!("suite: {suite}, Xen {}", suite.xen_version()),
+            Err(error) => {
+                eprintln!("{error}");
+                exit(2);
+            }
+        }
     }
     let bench = Bench::default();
     let trials = modules()
