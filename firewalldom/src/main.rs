@@ -96,8 +96,7 @@ async fn start(domain: &Domain) -> Result<Work, String> {
     let mut links = Vec::new();
     let mut fates = Vec::new();
     for (number, interface) in policy.interfaces.iter().enumerate() {
-        let connected =
-            Front::connect(&domain.xen, &domain.store, number as u32, Config::default()).await;
+        let connected = connect(domain, number as u32, &interface.name).await;
         let (front, link) = connected.map_err(|error| {
             alloc::format!(
                 "vif {number}, which is {}, does not come up: {error}; the guest's configuration must give a vif for \
@@ -131,6 +130,33 @@ async fn start(domain: &Domain) -> Result<Work, String> {
 /// Flows that fit: half of the memory that is left, so that the other half can hold what moves.
 fn flows_for(free_bytes: usize) -> usize {
     (free_bytes / 2 / Budget::BYTES_PER_FLOW).clamp(1024, 1 << 20)
+}
+
+/// How often it is said that a backend is still waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Connects a vif, however long its backend takes to be there, and says so meanwhile.
+async fn connect(
+    domain: &Domain,
+    number: u32,
+    name: &str,
+) -> Result<(Front<Pv>, minios_rs::net::Link<Pv>), minios_rs::net::Error> {
+    let mut connecting = pin!(Front::connect(
+        &domain.xen,
+        &domain.store,
+        number,
+        Config::default()
+    ));
+    loop {
+        match domain.executor.timeout(PATIENCE, &mut connecting).await {
+            Ok(outcome) => return outcome,
+            Err(TimedOut) => {
+                log::warn!(
+                    "{name}: still waiting for the backend of vif {number}; nothing passes yet"
+                );
+            }
+        }
+    }
 }
 
 /// What the task that watches an interface's backend and the main loop tell each other.

@@ -22,6 +22,10 @@ const RELEASE_RETRY: Duration = Duration::from_millis(100);
 /// A frame this long or shorter is copied whole: its pages go back to its sender at once.
 const WHOLE: usize = Head::CAPACITY;
 
+/// Buffers of an interface that are never lent: what it receives for others goes on while one
+/// egress stands still.
+const RESERVED: u16 = 64;
+
 /// Bytes of a longer frame that are copied: all headers, unless there are many options.
 const HEADERS: usize = 128;
 
@@ -47,6 +51,8 @@ struct Waiting<X: Xen> {
 struct Port<X: Xen> {
     front: net::Front<X>,
     waiting: VecDeque<Waiting<X>>,
+    /// How many of its buffers each egress holds, waiting or sent.
+    lent: Vec<u16>,
     /// Closed, and all its pages are ours again.
     is_released: bool,
 }
@@ -74,9 +80,11 @@ impl<X: Xen> Tail for InPages<'_, X> {
 impl<X: Xen> Relay<X> {
     /// `fronts` in the order of the policy's interfaces.
     pub fn new(fronts: Vec<net::Front<X>>, firewall: Firewall) -> Self {
+        let count = fronts.len();
         let ports = fronts.into_iter().map(|front| Port {
             front,
             waiting: VecDeque::with_capacity(WAITING_MAX),
+            lent: alloc::vec![0; count],
             is_released: false,
         });
         Self {
@@ -124,7 +132,7 @@ impl<X: Xen> Relay<X> {
             port.front.close();
             for waiting in core::mem::take(&mut port.waiting) {
                 self.losses.not_sendable += 1;
-                give_back(&mut self.ports, waiting.payload);
+                give_back(&mut self.ports, number, waiting.payload);
             }
         }
     }
@@ -170,7 +178,7 @@ impl<X: Xen> Relay<X> {
     /// Pages whose frames were sent go back to the interface they came in by; then what waited is sent.
     fn finish(&mut self, number: usize) {
         while let Some(buffer) = self.ports[number].front.completed() {
-            recycle(&mut self.ports, buffer);
+            return_lent(&mut self.ports, number, buffer);
         }
         while let Some(mut waiting) = self.ports[number].waiting.pop_front() {
             let sent = self.ports[number].front.transmit(
@@ -186,7 +194,7 @@ impl<X: Xen> Relay<X> {
                 }
                 Err(_) => {
                     self.losses.not_sendable += 1;
-                    give_back(&mut self.ports, waiting.payload);
+                    give_back(&mut self.ports, number, waiting.payload);
                 }
             }
         }
@@ -217,12 +225,12 @@ impl<X: Xen> Relay<X> {
             };
             match verdict {
                 Verdict::Forward { egress } if is_full(&received, payload_at) => {
-                    self.send_merged(egress, &head, received, payload_at, len, offload);
+                    self.send_merged(ingress, egress, &head, received, payload_at, len, offload);
                 }
                 Verdict::Forward { egress } => {
                     let wanted = len.saturating_sub(head.bytes().len());
                     match self.payload(received, payload_at, wanted) {
-                        Some(payload) => self.send(egress, head, payload, offload),
+                        Some(payload) => self.send(ingress, egress, head, payload, offload),
                         None => self.losses.not_sendable += 1,
                     }
                 }
@@ -260,23 +268,53 @@ impl<X: Xen> Relay<X> {
             }
         }
         if wanted > 0 {
-            give_back(&mut self.ports, payload);
+            for slice in payload {
+                recycle(&mut self.ports, slice.buffer);
+            }
             return None;
         }
         Some(payload)
     }
 
+    /// Notes that pages of one interface go to another; whether that is still its share.
+    ///
+    /// Each egress may hold an equal part of what is not [`RESERVED`]: a backend that stops
+    /// answering costs the others nothing.
+    fn lend(&mut self, ingress: InterfaceId, egress: InterfaceId, pages: usize) -> bool {
+        let others = (self.ports.len() as u16).saturating_sub(1).max(1);
+        let share = (net::Config::default().rx_buffers - RESERVED) / others;
+        let (ingress, egress) = (usize::from(ingress.0), usize::from(egress.0));
+        let Some(lent) = self
+            .ports
+            .get_mut(ingress)
+            .and_then(|port| port.lent.get_mut(egress))
+        else {
+            return false;
+        };
+        if usize::from(*lent) + pages > usize::from(share) {
+            return false;
+        }
+        *lent += pages as u16;
+        true
+    }
+
     fn send(
         &mut self,
+        ingress: InterfaceId,
         egress: InterfaceId,
         head: Head,
         mut payload: Payload<X>,
         offload: net::Offload,
     ) {
-        let Some(port) = self.ports.get_mut(usize::from(egress.0)) else {
-            self.losses.not_sendable += 1;
-            return give_back(&mut self.ports, payload);
-        };
+        if !self.lend(ingress, egress, payload.len()) {
+            self.losses.egress_full += 1;
+            for slice in payload {
+                recycle(&mut self.ports, slice.buffer);
+            }
+            return;
+        }
+        let number = usize::from(egress.0);
+        let port = &mut self.ports[number];
         // Frames of one flow keep their order: nothing overtakes what waits.
         let sent = if port.waiting.is_empty() {
             port.front.transmit(head.bytes(), &mut payload, offload)
@@ -294,11 +332,11 @@ impl<X: Xen> Relay<X> {
             }
             Err(net::TransmitError::Full) => {
                 self.losses.egress_full += 1;
-                give_back(&mut self.ports, payload);
+                give_back(&mut self.ports, number, payload);
             }
             Err(_) => {
                 self.losses.not_sendable += 1;
-                give_back(&mut self.ports, payload);
+                give_back(&mut self.ports, number, payload);
             }
         }
     }
@@ -306,8 +344,13 @@ impl<X: Xen> Relay<X> {
     /// Sends a frame of as many slots as there may be: a header slot before them would be one too
     /// many, so all of the first slot is copied behind the headers. Rare (no Linux sends such), so
     /// it may allocate, and it does not wait for room.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a frame and its way, taken apart once, here"
+    )]
     fn send_merged(
         &mut self,
+        ingress: InterfaceId,
         egress: InterfaceId,
         head: &Head,
         received: net::Received<X::Page>,
@@ -321,26 +364,34 @@ impl<X: Xen> Relay<X> {
             .map_or(0, |slice| usize::from(slice.len));
         let mut bytes = head.bytes().to_vec();
         let headers = bytes.len();
-        bytes.resize(headers + first - payload_at, 0);
+        // Not what lies behind the packet: the engine may have cut the frame within this slot.
+        bytes.resize((headers + first - payload_at).min(len), 0);
         received.read(payload_at, &mut bytes[headers..]);
         let wanted = len.saturating_sub(bytes.len());
         let Some(mut payload) = self.payload(received, first, wanted) else {
             self.losses.not_sendable += 1;
             return;
         };
-        let sent = match self.ports.get_mut(usize::from(egress.0)) {
-            Some(port) if port.waiting.is_empty() => {
-                port.front.transmit(&bytes, &mut payload, offload)
+        if !self.lend(ingress, egress, payload.len()) {
+            self.losses.egress_full += 1;
+            for slice in payload {
+                recycle(&mut self.ports, slice.buffer);
             }
-            Some(_) => Err(net::TransmitError::Full),
-            None => Err(net::TransmitError::NotOpen),
+            return;
+        }
+        let number = usize::from(egress.0);
+        let port = &mut self.ports[number];
+        let sent = if port.waiting.is_empty() {
+            port.front.transmit(&bytes, &mut payload, offload)
+        } else {
+            Err(net::TransmitError::Full)
         };
         match sent {
             Ok(()) => {}
             Err(net::TransmitError::Full) => self.losses.egress_full += 1,
             Err(_) => self.losses.not_sendable += 1,
         }
-        give_back(&mut self.ports, payload);
+        give_back(&mut self.ports, number, payload);
     }
 
     /// Frames that the engine made itself.
@@ -398,9 +449,20 @@ fn recycle<X: Xen>(ports: &mut [Port<X>], buffer: net::RxBuffer<X::Page>) {
     }
 }
 
-fn give_back<X: Xen>(ports: &mut [Port<X>], payload: Payload<X>) {
+/// A page that `egress` held goes back to the interface it came in by.
+fn return_lent<X: Xen>(ports: &mut [Port<X>], egress: usize, buffer: net::RxBuffer<X::Page>) {
+    let owner = buffer.owner();
+    if let Some(port) = ports.iter_mut().find(|port| port.front.id() == owner) {
+        if let Some(lent) = port.lent.get_mut(egress) {
+            *lent = lent.saturating_sub(1);
+        }
+        port.front.recycle(buffer);
+    }
+}
+
+fn give_back<X: Xen>(ports: &mut [Port<X>], egress: usize, payload: Payload<X>) {
     for slice in payload {
-        recycle(ports, slice.buffer);
+        return_lent(ports, egress, slice.buffer);
     }
 }
 

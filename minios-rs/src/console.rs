@@ -22,6 +22,10 @@ const QUEUE_SIZE: usize = 16 * 1024;
 /// How long a crash report waits for room in the ring, in all.
 const EMERGENCY_PATIENCE_NS: u64 = 500_000_000;
 
+/// How long [`drain`] waits for a reader who has never read anything: the daemon may not have found
+/// a domain yet that ends soon after its start.
+const FIRST_READ_PATIENCE_NS: u64 = 5_000_000_000;
+
 struct Console {
     page: mm::Page,
     port: Port,
@@ -51,6 +55,12 @@ impl Console {
     /// Bytes that the queue still takes.
     fn room(&self) -> usize {
         QUEUE_SIZE - self.queue.len()
+    }
+
+    /// Whether the daemon has never read anything.
+    fn is_unread(&self) -> bool {
+        let consumed = self.word(offset_of!(ConsoleInterface, out_cons));
+        consumed.load(Ordering::Acquire) == 0
     }
 
     /// Whether the daemon has read all that was put into the ring.
@@ -149,11 +159,12 @@ pub fn pump() {
 }
 
 /// Waits, for a bounded time, until the daemon has taken everything: before the domain ends. An event
-/// ends the pause early; a daemon that is gone ends it after half a second.
+/// ends the pause early; a daemon that is gone ends it after half a
+/// second, one that never came after five.
 pub fn drain() {
-    let deadline = clock::system_time_ns() + EMERGENCY_PATIENCE_NS;
+    let start = clock::system_time_ns();
     loop {
-        {
+        let patience = {
             // Held, if what ends the domain is the console itself.
             let Some(mut guard) = CONSOLE.try_lock() else {
                 return;
@@ -165,9 +176,14 @@ pub fn drain() {
             if console.queue.is_empty() && console.is_consumed() {
                 return;
             }
-        }
+            if console.is_unread() {
+                FIRST_READ_PATIENCE_NS
+            } else {
+                EMERGENCY_PATIENCE_NS
+            }
+        };
         let now = clock::system_time_ns();
-        if now > deadline {
+        if now > start + patience {
             return;
         }
         let _ = hypercall::poll(&[], now + 1_000_000);

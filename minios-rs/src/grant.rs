@@ -87,7 +87,7 @@ impl Table {
 ///
 /// # Errors
 /// [`GrantError::Full`].
-pub fn grant(to: DomId, page: &mm::Page, access: Access) -> Result<GrantRef, GrantError> {
+pub(crate) fn grant(to: DomId, page: &mm::Page, access: Access) -> Result<GrantRef, GrantError> {
     let frame =
         u32::try_from(page.mfn().0).expect("grant table v1 reaches 16 TiB of machine memory");
     let mut table = TABLE.lock();
@@ -109,7 +109,7 @@ pub fn grant(to: DomId, page: &mm::Page, access: Access) -> Result<GrantRef, Gra
 ///
 /// # Errors
 /// [`GrantError::InUse`]: the peer still maps the page or copies from it; the grant stands.
-pub fn end_access(reference: GrantRef) -> Result<(), GrantError> {
+pub(crate) fn end_access(reference: GrantRef) -> Result<(), GrantError> {
     let mut table = TABLE.lock();
     let (flags_and_domain, _) = table.entry(reference.0);
     let mut value = flags_and_domain.load(Ordering::Acquire);

@@ -1,5 +1,6 @@
 //! `zones` and `interfaces`, joined with interfaces(5).
 
+use firewalldom::policy::check::MAX_INTERFACES;
 use std::collections::BTreeSet;
 
 use firewalldom::policy::{
@@ -20,9 +21,6 @@ const INTERFACES_1: Schema = Schema {
     columns: &["zone", "interface|port", "broadcast|options", "options"],
     required: 2,
 };
-
-/// Interfaces are vifs, and InterfaceId is a byte; an engine's tables are sized for this many.
-const MAX_INTERFACES: usize = 128;
 
 /// The zones, interfaces and routes of a site.
 #[derive(Default)]

@@ -5,8 +5,9 @@ use super::{
     PortRange, Ports, Prefix, Protocol, Rule, SourceTarget, ZoneId,
 };
 
-/// Most interfaces of a domain: one event channel each, and SCHEDOP_poll takes 128.
-pub const MAX_INTERFACES: usize = 128;
+/// Most interfaces of a domain: one event channel each, SCHEDOP_poll takes 128, and the console and
+/// xenstore have theirs.
+pub const MAX_INTERFACES: usize = 126;
 
 /// A policy that decodes but cannot be meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

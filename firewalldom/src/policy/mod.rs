@@ -36,7 +36,7 @@ pub struct Policy {
     pub files: Vec<String>,
     /// From shorewall.conf.
     pub settings: Settings,
-    /// In the order of the vifs. At most 128.
+    /// In the order of the vifs. At most [`check::MAX_INTERFACES`].
     pub interfaces: Vec<Interface>,
     /// Static routes besides those of the interfaces' own prefixes.
     pub routes: Vec<Route>,
