@@ -8,7 +8,7 @@ use image::run::hits::Source;
 use image::run::scenario::{Forwarder, Scenario};
 use image::run::{Firewall, INSIDE, OUTSIDE, RunOptions, network, traffic};
 use image::workspace::Workspace;
-use qemu_tests::{Command, Machine};
+use qemu_tests::{Command, Machine, Tier};
 use shorewall::Site;
 use std::time::Duration;
 
@@ -38,6 +38,9 @@ pub(crate) fn tests() -> Vec<LabTest> {
             "firewall::has_memory_for_many_interfaces",
             has_memory_for_many_interfaces,
         ),
+        LabTest::new("firewall::starts_and_stops_again_and_again", |setup| {
+            with_firewall(setup, TargetChoice::None, starts_and_stops_again_and_again)
+        }),
         LabTest::new("firewall::nothing_passes_without_it", |setup| {
             with_firewall(setup, TargetChoice::None, nothing_passes_without_it)
         }),
@@ -47,6 +50,8 @@ pub(crate) fn tests() -> Vec<LabTest> {
 /// The networks of the example with its firewall between them, at 8 MiB.
 struct Running<'m> {
     machine: &'m Machine,
+    /// Its configuration's path in dom0.
+    config: String,
     scenario: Scenario<'m>,
     domain: Forwarder,
     source: Source,
@@ -72,6 +77,7 @@ fn with_firewall(
             let source = Source::new(&firewall.site);
             let running = Running {
                 machine,
+                config: config.clone(),
                 scenario,
                 domain,
                 source,
@@ -211,6 +217,17 @@ fn survives_the_loss_of_an_interface(running: &Running<'_>) -> Result<()> {
         .dom0("ip netns exec loc ping -c 2 -i 0.2 -W 2 192.0.2.1 || echo silence")?;
     expect(outside.contains("silence"), || outside.clone())?;
     running.scenario.shut_down(&running.domain)
+}
+
+fn starts_and_stops_again_and_again(running: &Running<'_>) -> Result<()> {
+    running.scenario.shut_down(&running.domain)?;
+    for _ in 0..Tier::current().repetitions(50) {
+        let domain = running
+            .scenario
+            .start("firewalldom", &running.config, INSIDE, OUTSIDE)?;
+        running.scenario.shut_down(&domain)?;
+    }
+    Ok(())
 }
 
 fn nothing_passes_without_it(running: &Running<'_>) -> Result<()> {
