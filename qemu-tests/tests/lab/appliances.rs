@@ -29,7 +29,7 @@ pub(crate) fn tests() -> Vec<LabTest> {
 
 /// Starts an image at 8 MiB, waits for `words` on its console, and returns the console.
 fn start(setup: &Setup, name: &str, more: &str, words: &str) -> Result<String> {
-    let kernel = images::put(&setup.machine, name, name, TargetChoice::None)?;
+    let kernel = images::put(&setup.machine, name, name, TargetChoice::Auto)?;
     let domain = format!("{name}-{}", setup.machine.age().as_millis());
     let config = format!(
         "name = '{domain}'\nkernel = '{kernel}'\nmemory = 8\non_crash = 'preserve'\n{more}\n"

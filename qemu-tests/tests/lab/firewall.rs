@@ -15,34 +15,34 @@ use std::time::Duration;
 pub(crate) fn tests() -> Vec<LabTest> {
     vec![
         LabTest::new("firewall::treats_traffic_as_its_files_say", |setup| {
-            treats_traffic_as_its_files_say(setup, TargetChoice::None)
+            treats_traffic_as_its_files_say(setup, TargetChoice::Auto)
         }),
         LabTest::new(
             "firewall::treats_traffic_as_its_files_say_built_for_the_host_triple",
             |setup| treats_traffic_as_its_files_say(setup, TargetChoice::Host),
         ),
         LabTest::new("firewall::tells_what_it_does", |setup| {
-            with_firewall(setup, TargetChoice::None, tells_what_it_does)
+            with_firewall(setup, TargetChoice::Auto, tells_what_it_does)
         }),
         LabTest::new("firewall::answers_arp_on_every_interface", |setup| {
-            with_firewall(setup, TargetChoice::None, answers_arp_on_every_interface)
+            with_firewall(setup, TargetChoice::Auto, answers_arp_on_every_interface)
         }),
         LabTest::new(
             "firewall::passes_frames_longer_than_the_mtu_whole",
-            |setup| with_firewall(setup, TargetChoice::None, passes_long_frames_whole),
+            |setup| with_firewall(setup, TargetChoice::Auto, passes_long_frames_whole),
         ),
         LabTest::new("firewall::survives_the_loss_of_an_interface", |setup| {
-            with_firewall(setup, TargetChoice::None, survives_the_loss_of_an_interface)
+            with_firewall(setup, TargetChoice::Auto, survives_the_loss_of_an_interface)
         }),
         LabTest::new(
             "firewall::has_memory_for_many_interfaces",
             has_memory_for_many_interfaces,
         ),
         LabTest::new("firewall::starts_and_stops_again_and_again", |setup| {
-            with_firewall(setup, TargetChoice::None, starts_and_stops_again_and_again)
+            with_firewall(setup, TargetChoice::Auto, starts_and_stops_again_and_again)
         }),
         LabTest::new("firewall::nothing_passes_without_it", |setup| {
-            with_firewall(setup, TargetChoice::None, nothing_passes_without_it)
+            with_firewall(setup, TargetChoice::Auto, nothing_passes_without_it)
         }),
     ]
 }
@@ -263,7 +263,7 @@ fn has_memory_for_many_interfaces(setup: &Setup) -> Result<()> {
     let policy = shorewall::compile(&site)?.policy;
     let workspace = Workspace::find()?;
     let out = workspace.target().join("image/many");
-    let built = build_firewall(&workspace, &policy, &out, None, TargetChoice::None)?;
+    let built = build_firewall(&workspace, &policy, &out, None, TargetChoice::Auto)?;
     let machine = &setup.machine;
     for file in ["firewalldom.xen", "firewalldom.policy"] {
         std::fs::copy(out.join(file), machine.share().join(file))?;

@@ -10,19 +10,19 @@ use std::time::Duration;
 pub(crate) fn tests() -> Vec<LabTest> {
     vec![
         LabTest::new("minios::checks_succeed", |setup| {
-            checks_succeed(setup, TargetChoice::None)
+            checks_succeed(setup, TargetChoice::Auto)
         }),
         LabTest::new(
             "minios::checks_succeed_built_for_the_host_triple",
             |setup| checks_succeed(setup, TargetChoice::Host),
         ),
         LabTest::new("minios::all_of_a_large_memory_is_usable", |setup| {
-            succeeds(setup, TargetChoice::None, "memory", "memory = 600")
+            succeeds(setup, TargetChoice::Auto, "memory", "memory = 600")
         }),
         LabTest::new("minios::memory_below_maxmem_works", |setup| {
             succeeds(
                 setup,
-                TargetChoice::None,
+                TargetChoice::Auto,
                 "memory",
                 "memory = 8\nmaxmem = 700",
             )
@@ -30,11 +30,11 @@ pub(crate) fn tests() -> Vec<LabTest> {
         LabTest::new("minios::module_arrives_whole", module_arrives_whole),
         LabTest::new("minios::notices_that_there_is_no_randomness", |setup| {
             let hidden = "cpuid = 'host,rdrand=0,rdseed=0'";
-            succeeds(setup, TargetChoice::None, "no-entropy", hidden)
+            succeeds(setup, TargetChoice::Auto, "no-entropy", hidden)
         }),
         LabTest::new("minios::console_never_blocks", console_never_blocks),
         LabTest::new("minios::faults_are_reported_and_crash", |setup| {
-            faults_crash(setup, TargetChoice::None)
+            faults_crash(setup, TargetChoice::Auto)
         }),
         LabTest::new(
             "minios::faults_are_reported_and_crash_built_for_the_host_triple",
@@ -99,7 +99,7 @@ fn module_arrives_whole(setup: &Setup) -> Result<()> {
     std::fs::write(setup.machine.share().join("module"), module)?;
     succeeds(
         setup,
-        TargetChoice::None,
+        TargetChoice::Auto,
         "module",
         "ramdisk = '/share/module'",
     )
@@ -112,7 +112,7 @@ fn console_never_blocks(setup: &Setup) -> Result<()> {
         &setup.machine,
         "guests",
         "minios-checks",
-        TargetChoice::None,
+        TargetChoice::Auto,
     )?;
     let config =
         format!("name = 'flood'\nkernel = '{kernel}'\nmemory = 8\nextra = 'check=console-flood'\n");
@@ -210,7 +210,7 @@ fn faults_crash(setup: &Setup, target: TargetChoice) -> Result<()> {
 }
 
 fn stack_overflow_ends_the_domain(setup: &Setup) -> Result<()> {
-    let (console, state) = run(setup, TargetChoice::None, "stack-overflow", "")?;
+    let (console, state) = run(setup, TargetChoice::Auto, "stack-overflow", "")?;
     expect(
         state == "---sc-" && !console.contains("Test result"),
         || format!("state {state:?}:\n{console}"),
@@ -225,7 +225,7 @@ fn answers_the_toolstack(setup: &Setup) -> Result<()> {
         &setup.machine,
         "guests",
         "minios-checks",
-        TargetChoice::None,
+        TargetChoice::Auto,
     )?;
     let config = format!(
         "name = 'idle'\nkernel = '{kernel}'\nmemory = 8\nextra = 'check=idle'\non_reboot = 'restart'\n"
@@ -263,7 +263,7 @@ fn refuses_devices_nobody_drives(setup: &Setup) -> Result<()> {
         &setup.machine,
         "guests",
         "minios-checks",
-        TargetChoice::None,
+        TargetChoice::Auto,
     )?;
     let config =
         format!("name = 'refuser'\nkernel = '{kernel}'\nmemory = 8\nextra = 'check=idle'\n");
