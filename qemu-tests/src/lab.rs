@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Changes when the code that builds the initrds does.
-const FORMAT: &[u8] = b"3";
+const FORMAT: &[u8] = b"5";
 
 const AGENT: &str = include_str!("bin/dom0-agent.rs");
 const PROTOCOL: &str = include_str!("protocol.rs");
@@ -200,7 +200,7 @@ fn bootable(folder: &Path, tree: &Tree, progress: &dyn Fn(Progress<'_>)) -> Resu
     GzDecoder::new(File::open(tree.find(&format!("boot/{xen}"))?)?).read_to_end(&mut elf)?;
     fs::write(beside.join("xen"), elf)?;
     let agent = build_agent(&beside)?;
-    let initrd = initrd::dom0(tree, agent)?.gzip()?;
+    let initrd = initrd::dom0(tree, agent)?.plain()?;
     fs::write(beside.join("dom0.initrd"), initrd)?;
     remove_older(folder, "boot-")?;
     fs::rename(&beside, &boot)?;
