@@ -4,6 +4,8 @@ use crate::bench::{LabTest, Setup, expect};
 use crate::images;
 use anyhow::Result;
 use image::build::TargetChoice;
+use image::run::{Firewall, RunOptions};
+use image::workspace::Workspace;
 use std::time::Duration;
 
 pub(crate) fn tests() -> Vec<LabTest> {
@@ -23,6 +25,10 @@ pub(crate) fn tests() -> Vec<LabTest> {
         LabTest::new(
             "appliances::firewalldom_with_a_damaged_policy_says_why",
             damaged_policy,
+        ),
+        LabTest::new(
+            "appliances::firewalldom_without_randomness_says_so_and_forwards_nothing",
+            no_randomness,
         ),
     ]
 }
@@ -73,4 +79,26 @@ fn damaged_policy(setup: &Setup) -> Result<()> {
         "everything is dropped",
     )?;
     expect(console.contains("the policy (ramdisk="), || console.clone())
+}
+
+/// Port numbers and hash keys that an attacker can guess are worse than no firewall.
+fn no_randomness(setup: &Setup) -> Result<()> {
+    let options = RunOptions {
+        memory_mib: 8,
+        target: TargetChoice::Auto,
+    };
+    let firewall = Firewall::build(&Workspace::find()?, options)?;
+    std::fs::copy(
+        firewall.directory.join("firewalldom.policy"),
+        setup.machine.share().join("policy"),
+    )?;
+    let console = start(
+        setup,
+        "firewalldom",
+        "ramdisk = '/share/policy'\ncpuid = 'host,rdrand=0,rdseed=0'",
+        "everything is dropped",
+    )?;
+    expect(console.contains("no source of randomness"), || {
+        console.clone()
+    })
 }
