@@ -276,26 +276,61 @@ impl<X: Xen> Relay<X> {
         Some(payload)
     }
 
-    /// Notes that pages of one interface go to another; whether that is still its share.
+    /// Notes that pages of one interface go to another, and hands them on; `None`, and the frame is
+    /// lost, if that is more than its share.
     ///
     /// Each egress may hold an equal part of what is not [`RESERVED`]: a backend that stops
     /// answering costs the others nothing.
-    fn lend(&mut self, ingress: InterfaceId, egress: InterfaceId, pages: usize) -> bool {
+    fn lend(
+        &mut self,
+        ingress: InterfaceId,
+        egress: InterfaceId,
+        payload: Payload<X>,
+    ) -> Option<Payload<X>> {
         let others = (self.ports.len() as u16).saturating_sub(1).max(1);
         let share = (net::Config::default().rx_buffers - RESERVED) / others;
         let (ingress, egress) = (usize::from(ingress.0), usize::from(egress.0));
-        let Some(lent) = self
+        let lent = self
             .ports
             .get_mut(ingress)
-            .and_then(|port| port.lent.get_mut(egress))
-        else {
-            return false;
-        };
-        if usize::from(*lent) + pages > usize::from(share) {
-            return false;
+            .and_then(|port| port.lent.get_mut(egress));
+        if let Some(lent) = lent
+            && usize::from(*lent) + payload.len() <= usize::from(share)
+        {
+            *lent += payload.len() as u16;
+            return Some(payload);
         }
-        *lent += pages as u16;
-        true
+        self.losses.egress_full += 1;
+        for slice in payload {
+            recycle(&mut self.ports, slice.buffer);
+        }
+        None
+    }
+
+    /// Puts a frame into its egress ring, unless others wait for it already: frames of one flow keep
+    /// their order.
+    fn offer(
+        &mut self,
+        egress: InterfaceId,
+        head: &[u8],
+        payload: &mut Payload<X>,
+        offload: net::Offload,
+    ) -> Result<(), net::TransmitError> {
+        let port = &mut self.ports[usize::from(egress.0)];
+        if port.waiting.is_empty() {
+            port.front.transmit(head, payload, offload)
+        } else {
+            Err(net::TransmitError::Full)
+        }
+    }
+
+    /// Counts a frame that was lent pages but not sent, and takes them back.
+    fn lose(&mut self, egress: InterfaceId, payload: Payload<X>, error: net::TransmitError) {
+        match error {
+            net::TransmitError::Full => self.losses.egress_full += 1,
+            _ => self.losses.not_sendable += 1,
+        }
+        give_back(&mut self.ports, usize::from(egress.0), payload);
     }
 
     fn send(
@@ -303,41 +338,24 @@ impl<X: Xen> Relay<X> {
         ingress: InterfaceId,
         egress: InterfaceId,
         head: Head,
-        mut payload: Payload<X>,
+        payload: Payload<X>,
         offload: net::Offload,
     ) {
-        if !self.lend(ingress, egress, payload.len()) {
-            self.losses.egress_full += 1;
-            for slice in payload {
-                recycle(&mut self.ports, slice.buffer);
-            }
+        let Some(mut payload) = self.lend(ingress, egress, payload) else {
             return;
-        }
-        let number = usize::from(egress.0);
-        let port = &mut self.ports[number];
-        // Frames of one flow keep their order: nothing overtakes what waits.
-        let sent = if port.waiting.is_empty() {
-            port.front.transmit(head.bytes(), &mut payload, offload)
-        } else {
-            Err(net::TransmitError::Full)
         };
-        match sent {
-            Ok(()) => {}
-            Err(net::TransmitError::Full) if port.waiting.len() < WAITING_MAX => {
-                port.waiting.push_back(Waiting {
-                    head,
-                    payload,
-                    offload,
-                });
-            }
-            Err(net::TransmitError::Full) => {
-                self.losses.egress_full += 1;
-                give_back(&mut self.ports, number, payload);
-            }
-            Err(_) => {
-                self.losses.not_sendable += 1;
-                give_back(&mut self.ports, number, payload);
-            }
+        let Err(error) = self.offer(egress, head.bytes(), &mut payload, offload) else {
+            return;
+        };
+        let waiting = &mut self.ports[usize::from(egress.0)].waiting;
+        if error == net::TransmitError::Full && waiting.len() < WAITING_MAX {
+            waiting.push_back(Waiting {
+                head,
+                payload,
+                offload,
+            });
+        } else {
+            self.lose(egress, payload, error);
         }
     }
 
@@ -368,30 +386,16 @@ impl<X: Xen> Relay<X> {
         bytes.resize((headers + first - payload_at).min(len), 0);
         received.read(payload_at, &mut bytes[headers..]);
         let wanted = len.saturating_sub(bytes.len());
-        let Some(mut payload) = self.payload(received, first, wanted) else {
+        let Some(payload) = self.payload(received, first, wanted) else {
             self.losses.not_sendable += 1;
             return;
         };
-        if !self.lend(ingress, egress, payload.len()) {
-            self.losses.egress_full += 1;
-            for slice in payload {
-                recycle(&mut self.ports, slice.buffer);
-            }
+        let Some(mut payload) = self.lend(ingress, egress, payload) else {
             return;
-        }
-        let number = usize::from(egress.0);
-        let port = &mut self.ports[number];
-        let sent = if port.waiting.is_empty() {
-            port.front.transmit(&bytes, &mut payload, offload)
-        } else {
-            Err(net::TransmitError::Full)
         };
-        match sent {
-            Ok(()) => {}
-            Err(net::TransmitError::Full) => self.losses.egress_full += 1,
-            Err(_) => self.losses.not_sendable += 1,
+        if let Err(error) = self.offer(egress, &bytes, &mut payload, offload) {
+            self.lose(egress, payload, error);
         }
-        give_back(&mut self.ports, number, payload);
     }
 
     /// Frames that the engine made itself.
