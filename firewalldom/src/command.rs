@@ -6,6 +6,7 @@ use crate::time::Instant;
 use alloc::string::String;
 use core::fmt::{self, Write};
 use core::net::Ipv4Addr;
+use minios_rs::xen::Hypercalls;
 
 /// Longest command line; what is typed beyond is dropped.
 const LINE_MAX: usize = 128;
@@ -14,6 +15,7 @@ const HELP: &str = "commands:
   drops       frames dropped, by reason
   flows       connections now, at most so far, and room for
   help        this
+  hypercalls  calls of this domain into Xen, by kind, and packets forwarded so far
   interfaces  packets and bytes of each interface
   ping ADDR   one echo request from the firewall itself, judged by the rules like any other packet
   rules       how often each line of the configuration decided
@@ -53,6 +55,7 @@ pub fn execute(
     now: Instant,
     firewall: &mut Firewall,
     losses: Losses,
+    hypercalls: &Hypercalls,
     out: &mut impl Write,
 ) -> fmt::Result {
     let mut words = line.split_ascii_whitespace();
@@ -66,6 +69,17 @@ pub fn execute(
                 out,
                 "flows {} peak {} capacity {}",
                 flows.now, flows.peak, flows.capacity
+            )
+        }
+        ("hypercalls", None, None) => {
+            for (name, count) in hypercalls.iter() {
+                writeln!(out, "hypercalls {name} {count}")?;
+            }
+            let forwarded = firewall.counters().forwarded;
+            writeln!(
+                out,
+                "hypercalls in all {}, packets forwarded {forwarded}",
+                hypercalls.total()
             )
         }
         ("interfaces", None, None) => interfaces(firewall, out),

@@ -17,6 +17,7 @@ use firewalldom::{Budget, Firewall, Link, PingOutcome};
 use minios_rs::net::front::Breach;
 use minios_rs::net::{Config, Front};
 use minios_rs::task::TimedOut;
+use minios_rs::xen::Xen;
 use minios_rs::{Boot, Domain, Pv, console, entropy, entry, mm};
 
 entry!(main);
@@ -62,7 +63,9 @@ fn main(boot: Boot) -> ! {
             };
             let mut answer = String::new();
             let losses = relay.losses();
-            let _ = command::execute(&line, now, relay.firewall_mut(), losses, &mut answer);
+            let hypercalls = domain.xen.hypercalls();
+            let firewall = relay.firewall_mut();
+            let _ = command::execute(&line, now, firewall, losses, &hypercalls, &mut answer);
             answer.split_inclusive('\n').for_each(console::write);
         }
         let deadline = relay.turn(now);

@@ -168,4 +168,8 @@ impl xen::Xen for Pv {
     fn now(&self) -> crate::time::Instant {
         crate::time::Instant(crate::arch::pv::clock::system_time_ns())
     }
+
+    fn hypercalls(&self) -> xen::Hypercalls {
+        hypercall::counts()
+    }
 }

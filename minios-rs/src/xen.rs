@@ -1,6 +1,7 @@
 //! What drivers ask of Xen, as one trait: the real thing (`arch`, feature `pv`) and the strict
 //! simulation (`fake`) both give it, and the drivers above cannot tell them apart.
 
+use crate::abi::xen::nr;
 use crate::time::Instant;
 use core::sync::atomic::AtomicU32;
 use thiserror::Error;
@@ -50,6 +51,40 @@ pub enum GrantError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[error("out of memory")]
 pub struct OutOfMemory;
+
+/// How often a domain has called Xen since it started, by hypercall number
+/// ([`nr`](crate::abi::xen::nr)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hypercalls {
+    counts: [u64; nr::COUNT],
+}
+
+impl Hypercalls {
+    /// From a counter for each number.
+    pub(crate) fn new(counts: [u64; nr::COUNT]) -> Self {
+        Self { counts }
+    }
+
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// Those of one number; 0 for a number Xen does not have.
+    pub fn of(&self, number: usize) -> u64 {
+        self.counts.get(number).copied().unwrap_or(0)
+    }
+
+    /// Name and count of each that was issued at all.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        let issued = self
+            .counts
+            .iter()
+            .enumerate()
+            .filter(|(_, count)| **count > 0);
+        issued.map(|(number, count)| (nr::name(number).unwrap_or("unknown"), *count))
+    }
+}
 
 /// A page (4,096 bytes) of this domain that a peer may read or write at any moment.
 ///
@@ -107,6 +142,9 @@ pub trait Xen: Clone + 'static {
 
     /// Time since the domain started. Monotonic; cheap enough for once a batch, not once a packet.
     fn now(&self) -> Instant;
+
+    /// How often this domain has called Xen.
+    fn hypercalls(&self) -> Hypercalls;
 }
 
 /// A page and the one grant of it, ended when this is dropped.

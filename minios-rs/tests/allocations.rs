@@ -9,7 +9,9 @@ use minios_rs::fake::{Domain, Page, World};
 use minios_rs::net::front::TAIL_MAX;
 use minios_rs::net::{Checksum, Config, Front, Offload};
 use minios_rs::time::Instant;
-use minios_rs::xen::{Access, DomId, Errno, GrantError, GrantRef, OutOfMemory, Port, Xen};
+use minios_rs::xen::{
+    Access, DomId, Errno, GrantError, GrantRef, Hypercalls, OutOfMemory, Port, Xen,
+};
 use minios_rs::xenstore::Client;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -87,6 +89,10 @@ impl Xen for Uncounted {
 
     fn now(&self) -> Instant {
         self.0.now()
+    }
+
+    fn hypercalls(&self) -> Hypercalls {
+        self.0.hypercalls()
     }
 }
 

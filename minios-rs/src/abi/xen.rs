@@ -26,6 +26,28 @@ pub mod nr {
     pub const SCHED_OP: usize = 29;
     /// `event_channel_op`
     pub const EVENT_CHANNEL_OP: usize = 32;
+
+    /// One more than the highest number that Xen's headers name.
+    pub const COUNT: usize = 64;
+
+    /// The name that Xen's headers give a number, without its prefix; `None` for one that is not
+    /// used here.
+    pub const fn name(number: usize) -> Option<&'static str> {
+        Some(match number {
+            SET_TRAP_TABLE => "set_trap_table",
+            MMU_UPDATE => "mmu_update",
+            MEMORY_OP => "memory_op",
+            UPDATE_VA_MAPPING => "update_va_mapping",
+            XEN_VERSION => "xen_version",
+            CONSOLE_IO => "console_io",
+            GRANT_TABLE_OP => "grant_table_op",
+            VCPU_OP => "vcpu_op",
+            MMUEXT_OP => "mmuext_op",
+            SCHED_OP => "sched_op",
+            EVENT_CHANNEL_OP => "event_channel_op",
+            _ => return None,
+        })
+    }
 }
 
 /// "The domain that asks" (`DOMID_SELF`).

@@ -19,8 +19,11 @@ pub use page::{Foreign, Page};
 pub use xenstored::Quirks;
 
 use crate::abi::errno::{EACCES, EFAULT, EINVAL, ENOENT, ENOMEM};
+use crate::abi::xen::nr;
 use crate::time::Instant;
-use crate::xen::{Access, DomId, Errno, GrantError, GrantRef, OutOfMemory, PAGE_SIZE, Port, Xen};
+use crate::xen::{
+    Access, DomId, Errno, GrantError, GrantRef, Hypercalls, OutOfMemory, PAGE_SIZE, Port, Xen,
+};
 use alloc::collections::BTreeMap;
 use alloc::rc::{Rc, Weak};
 use core::cell::{Cell, RefCell};
@@ -87,6 +90,7 @@ struct DomainState {
     grants_max: usize,
     next_grant: u32,
     channels: BTreeMap<u32, Channel>,
+    hypercalls: [u64; nr::COUNT],
 }
 
 struct Inner {
@@ -157,6 +161,7 @@ impl World {
                 // As in Xen, the first ones are the toolstack's.
                 next_grant: crate::abi::grant_table::GNTTAB_NR_RESERVED_ENTRIES,
                 channels: BTreeMap::new(),
+                hypercalls: [0; nr::COUNT],
             });
         Domain {
             world: self.clone(),
@@ -355,6 +360,10 @@ impl Domain {
         })
     }
 
+    fn count_hypercall(&self, number: usize) {
+        self.with(self.id, |domain| domain.hypercalls[number] += 1);
+    }
+
     fn free_port(&self) -> Result<Port, Errno> {
         self.with(self.id, |domain| {
             let free = (1..PORTS_MAX as u32).find(|port| !domain.channels.contains_key(port));
@@ -423,6 +432,7 @@ impl Xen for Domain {
     }
 
     fn allocate_port(&self, remote: DomId) -> Result<Port, Errno> {
+        self.count_hypercall(nr::EVENT_CHANNEL_OP);
         if self.world.inner.fails(Fault::Port) {
             return Err(ENOMEM);
         }
@@ -442,6 +452,7 @@ impl Xen for Domain {
     }
 
     fn notify(&self, port: Port) -> Result<(), Errno> {
+        self.count_hypercall(nr::EVENT_CHANNEL_OP);
         if self.world.inner.fails(Fault::Notify) {
             return Err(EINVAL);
         }
@@ -463,6 +474,7 @@ impl Xen for Domain {
     }
 
     fn close_port(&self, port: Port) {
+        self.count_hypercall(nr::EVENT_CHANNEL_OP);
         let channel = self.with(self.id, |domain| domain.channels.remove(&port.0));
         let channel = channel.expect("a port is closed once");
         if let Binding::Interdomain {
@@ -480,6 +492,10 @@ impl Xen for Domain {
 
     fn now(&self) -> Instant {
         self.world.inner.now.get()
+    }
+
+    fn hypercalls(&self) -> Hypercalls {
+        self.with(self.id, |domain| Hypercalls::new(domain.hypercalls))
     }
 }
 

@@ -128,3 +128,23 @@ fn the_clock_stands_still_until_it_is_moved() {
     world.advance(Duration::from_micros(3));
     assert_eq!((a.now(), b.now()), (Instant(3000), Instant(3000)));
 }
+
+#[test]
+fn each_call_into_xen_is_counted_and_memory_writes_are_not() {
+    let (_, a, b) = two();
+    let port = BoundPort::allocate(&a, B).unwrap();
+    let page = Granted::allocate(&a, B, Access::ReadOnly).unwrap();
+    port.notify().unwrap();
+    port.notify().unwrap();
+    drop((port, page));
+    let calls = a.hypercalls();
+    assert_eq!(
+        calls.of(nr::EVENT_CHANNEL_OP),
+        4,
+        "allocated, sent twice, closed"
+    );
+    assert_eq!(calls.total(), 4);
+    assert_eq!(calls.of(nr::COUNT), 0, "no such number");
+    assert!(calls.iter().eq([("event_channel_op", 4)]));
+    assert_eq!(b.hypercalls().total(), 0);
+}
