@@ -1,5 +1,6 @@
 //! Boots the lab, starts one PV kernel with `xl create` and shows what came
-//! of it: `cargo run -p qemu-tests --example smoke -- KERNEL [CFG] [SECONDS]`
+//! of it: `cargo run -p qemu-tests --example smoke -- [--suite NAME] KERNEL [CFG]
+//! [SECONDS]`
 //!
 //! CFG is an xl configuration whose `kernel=` is overridden; without one the
 //! guest gets 8 MiB and the name `smoke`.
@@ -12,13 +13,14 @@ use std::time::Duration;
 const MINIMAL: &str = "memory = 8\non_crash = \"preserve\"\non_reboot = \"destroy\"\n";
 
 fn main() -> Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let suite = Suite::asked_for(&mut arguments)?.unwrap_or_default();
     let (numbers, files): (Vec<&String>, Vec<&String>) = arguments
         .iter()
         .partition(|argument| argument.parse::<u64>().is_ok());
     let kernel = files
         .first()
-        .context("usage: smoke KERNEL [CFG] [SECONDS]")?;
+        .context("usage: smoke [--suite NAME] KERNEL [CFG] [SECONDS]")?;
     let seconds = numbers.first().map_or(Ok(5), |number| number.parse())?;
     let mut config = match files.get(1) {
         Some(file) => std::fs::read_to_string(Path::new(file))?,
@@ -26,7 +28,7 @@ fn main() -> Result<()> {
     };
     config.push_str("\nname = \"smoke\"\nkernel = \"/share/kernel\"\n");
 
-    let lab = Lab::prepare_suite(Suite::current()?, &to_stderr())?;
+    let lab = Lab::prepare_suite(suite, &to_stderr())?;
     let machine = Machine::start(&lab, &Options::default())?;
     println!("dom0 is up after {:.1} s", machine.age().as_secs_f32());
     std::fs::copy(kernel, machine.share().join("kernel"))?;

@@ -24,7 +24,7 @@ pub use net::Net;
 pub use progress::{Progress, to_stderr};
 pub use qemu::Iommu;
 pub use router::{DebianRouter, RouterFiles, RouterVif};
-pub use suite::{Suite, UnknownSuite};
+pub use suite::{SUITE_VARIABLE, Suite, UnknownSuite};
 pub use tier::{SHORT_REPETITIONS, Tier, lab_is_required};
 
 use std::fmt;

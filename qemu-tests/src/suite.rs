@@ -1,12 +1,16 @@
 //! The Debian releases a lab can be made of.
 
-use anyhow::{Result, bail};
+use crate::tier::Tier;
+use anyhow::{Context, Result, bail};
 use std::env;
 use std::fmt;
 use std::str::FromStr;
 
 /// The environment variable that chooses the suite of a test run.
-const VARIABLE: &str = "XEN_SUITE";
+pub const SUITE_VARIABLE: &str = "XEN_SUITE";
+
+/// The command-line option that does.
+const OPTION: &str = "--suite";
 
 /// The Debian release that Xen, dom0 and its guests are taken from.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -22,19 +26,30 @@ impl Suite {
     /// Every suite, oldest first.
     pub const ALL: [Self; 2] = [Self::Bookworm, Self::Trixie];
 
-    /// The suite of this process: what the environment variable `XEN_SUITE`
-    /// names, or the default one.
+    /// The suite that was asked for: by `--suite NAME`, which is taken out of
+    /// `arguments`, or else by the environment variable `XEN_SUITE`.
     ///
     /// # Errors
-    /// When it names no suite: a run must not prove something about another
+    /// When either names no suite: a run must not prove something about another
     /// release than the one that was asked for.
-    pub fn current() -> Result<Self> {
-        match env::var_os(VARIABLE) {
-            None => Ok(Self::default()),
-            Some(name) => match name.to_string_lossy().parse() {
-                Ok(suite) => Ok(suite),
-                Err(error) => bail!("{VARIABLE}: {error}"),
-            },
+    pub fn asked_for(arguments: &mut Vec<String>) -> Result<Option<Self>> {
+        if let Some(name) = take_option(arguments)? {
+            return Ok(Some(name.parse().context(OPTION)?));
+        }
+        let Some(name) = env::var_os(SUITE_VARIABLE) else {
+            return Ok(None);
+        };
+        let suite = name.to_string_lossy().parse().context(SUITE_VARIABLE)?;
+        Ok(Some(suite))
+    }
+
+    /// The suites of a test run when none was asked for: all of them in the
+    /// full tier, the default one in the short tier.
+    #[must_use]
+    pub fn of_tier(tier: Tier) -> Vec<Self> {
+        match tier {
+            Tier::Short => vec![Self::default()],
+            Tier::Full => Self::ALL.to_vec(),
         }
     }
 
@@ -54,6 +69,20 @@ impl Suite {
             Self::Bookworm => "4.17",
             Self::Trixie => "4.20",
         }
+    }
+}
+
+/// Takes `--suite NAME` or `--suite=NAME` out of `arguments`: its NAME.
+fn take_option(arguments: &mut Vec<String>) -> Result<Option<String>> {
+    let is_option = |argument: &String| argument.split('=').next() == Some(OPTION);
+    let Some(at) = arguments.iter().position(is_option) else {
+        return Ok(None);
+    };
+    let option = arguments.remove(at);
+    match option.split_once('=') {
+        Some((_, name)) => Ok(Some(name.to_owned())),
+        None if at < arguments.len() => Ok(Some(arguments.remove(at))),
+        None => bail!("{OPTION} wants a name: bookworm or trixie"),
     }
 }
 
@@ -102,5 +131,33 @@ mod tests {
         let error = "sid".parse::<Suite>().unwrap_err().to_string();
         assert_eq!(error, "\"sid\" is no suite of the lab: bookworm or trixie");
         assert!("".parse::<Suite>().is_err());
+    }
+
+    fn asked_for(arguments: &[&str]) -> (Result<Option<String>>, Vec<String>) {
+        let mut arguments = arguments.iter().map(ToString::to_string).collect();
+        let name = take_option(&mut arguments);
+        (name, arguments)
+    }
+
+    #[test]
+    fn the_option_is_taken_out_of_the_arguments_and_nothing_else() {
+        for line in [
+            &["--exact", "--suite", "trixie", "name"][..],
+            &["--exact", "--suite=trixie", "name"],
+        ] {
+            let (name, rest) = asked_for(line);
+            assert_eq!(name.unwrap().as_deref(), Some("trixie"));
+            assert_eq!(rest, ["--exact", "name"]);
+        }
+        let (name, rest) = asked_for(&["--suites", "trixie"]);
+        assert_eq!(name.unwrap(), None);
+        assert_eq!(rest, ["--suites", "trixie"]);
+        assert!(asked_for(&["--suite"]).0.is_err());
+    }
+
+    #[test]
+    fn the_full_tier_runs_every_suite_and_the_short_one_the_first() {
+        assert_eq!(Suite::of_tier(Tier::Full), Suite::ALL);
+        assert_eq!(Suite::of_tier(Tier::Short), [Suite::Bookworm]);
     }
 }

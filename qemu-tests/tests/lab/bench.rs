@@ -33,26 +33,34 @@ enum State {
     Broken(String),
 }
 
-/// The one boot all tests share, made when the first of them runs.
+/// The one boot all tests of a suite share, made when the first of them runs.
+///
+/// There is one machine at a time: the first test of another suite ends it.
 #[derive(Clone)]
-pub(crate) struct Bench(Arc<Mutex<State>>);
+pub(crate) struct Bench(Arc<Mutex<(Suite, State)>>);
 
 impl Default for Bench {
     fn default() -> Self {
-        Self(Arc::new(Mutex::new(State::Unused)))
+        Self(Arc::new(Mutex::new((Suite::default(), State::Unused))))
     }
 }
 
 impl Bench {
-    pub(crate) fn trial(&self, test: LabTest) -> Trial {
+    pub(crate) fn trial(&self, suite: Suite, test: LabTest) -> Trial {
         let bench = self.clone();
-        Trial::ignorable_test(test.name, move || bench.run(&test))
+        Trial::ignorable_test(test.name, move || bench.run(suite, &test))
+            .with_kind(suite.code_name())
     }
 
-    fn run(&self, test: &LabTest) -> Result<Completion, Failed> {
+    fn run(&self, suite: Suite, test: &LabTest) -> Result<Completion, Failed> {
         let setup = {
-            let mut state = self.lock();
-            prepare(&mut state);
+            let mut bench = self.lock();
+            let (current, state) = &mut *bench;
+            if *current != suite {
+                stop(state);
+                *current = suite;
+            }
+            prepare(suite, state);
             match &*state {
                 State::Ready(setup) => setup.clone(),
                 State::Impossible(why) if lab_is_required() => {
@@ -77,27 +85,31 @@ impl Bench {
 
     /// Ends the machine, so that its logs are complete.
     pub(crate) fn stop(&self) {
-        if let State::Ready(setup) = std::mem::replace(&mut *self.lock(), State::Unused)
-            && let Some(machine) = Arc::into_inner(setup.machine)
-            && let Err(error) = machine.stop()
-        {
-            eprintln!("stopping the lab's machine: {error:#}");
-        }
+        stop(&mut self.lock().1);
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, (Suite, State)> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn stop(state: &mut State) {
+    if let State::Ready(setup) = std::mem::replace(state, State::Unused)
+        && let Some(machine) = Arc::into_inner(setup.machine)
+        && let Err(error) = machine.stop()
+    {
+        eprintln!("stopping the lab's machine: {error:#}");
     }
 }
 
 /// Makes `state` ready, or says why it cannot be. A machine that a test has
 /// brought down is replaced: the tests after it are not to blame.
-fn prepare(state: &mut State) {
+fn prepare(suite: Suite, state: &mut State) {
     let dead = |setup: &Setup| setup.machine.dom0("true").is_err();
     if !matches!(state, State::Unused) && !matches!(&*state, State::Ready(setup) if dead(setup)) {
         return;
     }
-    *state = match start() {
+    *state = match start(suite) {
         Ok(setup) => State::Ready(setup),
         Err(error) => match error.downcast::<Impossible>() {
             Ok(Impossible(why)) => {
@@ -109,14 +121,17 @@ fn prepare(state: &mut State) {
     };
 }
 
-fn start() -> Result<Setup> {
-    let lab = Lab::prepare_suite(Suite::current()?, &to_stderr())?;
+fn start(suite: Suite) -> Result<Setup> {
+    let lab = Lab::prepare_suite(suite, &to_stderr())?;
     let options = Options {
         name: "tests".to_owned(),
         ..Options::default()
     };
     let machine = Machine::start(&lab, &options)?;
-    eprintln!("lab: dom0 is up, logs in {}", machine.folder().display());
+    eprintln!(
+        "lab: {suite}'s dom0 is up, logs in {}",
+        machine.folder().display()
+    );
     Ok(Setup {
         lab,
         machine: Arc::new(machine),

@@ -2,7 +2,7 @@
 
 use crate::bench::{LabTest, Setup, expect};
 use anyhow::{Context, Result, bail};
-use qemu_tests::{Lab, Machine, Options, Suite};
+use qemu_tests::{Lab, Machine, Options, SUITE_VARIABLE, Suite};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio, exit};
 use std::thread::sleep;
@@ -34,7 +34,8 @@ pub(crate) fn be_the_victim() -> ! {
         memory_mib: 1024,
         ..Options::default()
     };
-    let machine = Suite::current()
+    let machine = Suite::asked_for(&mut Vec::new())
+        .map(Option::unwrap_or_default)
         .and_then(|suite| Lab::prepare_suite(suite, &|_| {}))
         .and_then(|lab| Machine::start(&lab, &options));
     if let Err(error) = &machine {
@@ -46,9 +47,10 @@ pub(crate) fn be_the_victim() -> ! {
     }
 }
 
-fn a_killed_test_leaves_no_qemu(_: &Setup) -> Result<()> {
+fn a_killed_test_leaves_no_qemu(setup: &Setup) -> Result<()> {
     let mut victim = Command::new(env::current_exe()?)
         .env(VICTIM, "1")
+        .env(SUITE_VARIABLE, setup.lab.suite().code_name())
         .stdout(Stdio::null())
         .spawn()?;
     let qemu = qemu_of(&victim);
@@ -66,8 +68,9 @@ fn a_killed_test_leaves_no_qemu(_: &Setup) -> Result<()> {
 }
 
 fn a_boot_that_does_not_end_is_given_up(setup: &Setup) -> Result<()> {
+    let name = format!("frozen-{}", setup.lab.suite());
     let options = Options {
-        name: "frozen".to_owned(),
+        name: name.clone(),
         memory_mib: 1024,
         // Less than any boot takes: to the lab it looks frozen.
         boot_limit: Duration::from_millis(300),
@@ -79,7 +82,7 @@ fn a_boot_that_does_not_end_is_given_up(setup: &Setup) -> Result<()> {
     };
     expect(error.contains("3 boots froze"), || error.clone())?;
     // Their folders stay, with the console; their processes do not.
-    let runs = runs_named(&format!("-frozen-{}-", std::process::id()))?;
+    let runs = runs_named(&format!("-{name}-{}-", std::process::id()))?;
     expect(runs.len() == 3, || format!("{runs:?}"))?;
     let alive: Vec<_> = runs.iter().filter(|run| run.join("pid").exists()).collect();
     expect(alive.is_empty(), || format!("still running: {alive:?}"))

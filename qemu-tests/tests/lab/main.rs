@@ -1,4 +1,4 @@
-//! System tests: what only real Xen can show. They share one boot.
+//! System tests: what only real Xen can show. Those of a suite share one boot.
 //!
 //! A module has `pub fn tests() -> Vec<LabTest>` and is named in [`modules`].
 
@@ -35,27 +35,32 @@ fn main() {
     if std::env::var_os(death::VICTIM).is_some() {
         death::be_the_victim();
     }
-    let mut arguments = Arguments::from_args();
+    let mut line: Vec<String> = std::env::args().collect();
+    let suites = Suite::asked_for(&mut line).unwrap_or_else(|error| {
+        eprintln!("{error:#}");
+        exit(2);
+    });
+    let mut arguments = Arguments::from_iter(line);
     // The tests share one emulated machine, and some measure it.
     arguments.test_threads.get_or_insert(1);
+    let tier = Tier::current();
+    let suites = suites.map_or_else(|| Suite::of_tier(tier), |suite| vec![suite]);
     if !arguments.list {
-        let tier = Tier::current();
         println!(
             "tier: {tier:?}, at most {} repetitions (XEN_TESTS=full for all)",
             tier.repetitions(u32::MAX)
         );
-        match Suite::current() {
-            Ok(suite) => println!("suite: {suite}, Xen {}", suite.xen_version()),
-            Err(error) => {
-                eprintln!("{error}");
-                exit(2);
-            }
+        for suite in &suites {
+            println!("suite: {suite}, Xen {}", suite.xen_version());
         }
     }
     let bench = Bench::default();
-    let trials = modules()
+    let trials = suites
         .into_iter()
-        .map(|test| bench.trial(test))
+        .flat_map(|suite| {
+            let trial = |test| bench.trial(suite, test);
+            modules().into_iter().map(trial).collect::<Vec<_>>()
+        })
         .collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     bench.stop();
