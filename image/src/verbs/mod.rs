@@ -1,0 +1,25 @@
+//! What each verb does: reading arguments, calling the library, telling the user. One file a verb.
+
+mod build;
+mod check;
+mod clean;
+mod guest;
+mod run;
+mod site;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::args::Verb;
+
+/// Does what `verb` says.
+pub(crate) fn perform(verb: &Verb) -> Result<ExitCode> {
+    match verb {
+        Verb::Check(check) => check::perform(check),
+        Verb::Build(build) => build::perform(build),
+        Verb::Run(run) => run::perform(run),
+        Verb::Clean(_) => clean::perform(),
+        Verb::Guest(guest) => guest::perform(guest),
+    }
+}
