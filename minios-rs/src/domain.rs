@@ -2,10 +2,12 @@
 
 use crate::abi::sched::ShutdownReason;
 use crate::arch::pv::clock;
+use crate::stat::{self, Report};
 use crate::task::Executor;
 use crate::time::Instant;
+use crate::xen::{PAGE_SIZE, Xen};
 use crate::xenstore::{Client, Error};
-use crate::{Boot, Pv, console, event, hypercall, xenbus};
+use crate::{Boot, Pv, console, event, hypercall, mm, xenbus};
 use alloc::rc::Rc;
 use core::cell::Cell;
 
@@ -29,6 +31,7 @@ pub struct Domain {
     /// `ramdisk=` of the guest's configuration; empty without one.
     pub module: &'static [u8],
     stop: Rc<Cell<Option<ShutdownReason>>>,
+    started: Instant,
 }
 
 impl Domain {
@@ -41,6 +44,7 @@ impl Domain {
             command_line: boot.command_line,
             module: boot.module,
             stop: Rc::new(Cell::new(None)),
+            started: Instant(clock::system_time_ns()),
         };
         let listener = domain.clone();
         let spawned = domain.executor.spawn(async move {
@@ -61,6 +65,46 @@ impl Domain {
             }
         });
         assert!(spawned.is_ok(), "the first tasks fit");
+    }
+
+    /// Tells whoever asks in dom0 (see [`stat`]) what this domain counts. `fill` adds what only the
+    /// appliance knows to what every domain counts; it is called outside [`Domain::run`]'s `work`,
+    /// and only when somebody asks.
+    pub fn answer_statistics(&self, mut fill: impl FnMut(&mut Report) + 'static) {
+        let domain = self.clone();
+        let spawned = self.executor.spawn(async move {
+            let report = || {
+                let mut report = domain.report();
+                fill(&mut report);
+                report
+            };
+            if let Err(error) = stat::serve(&domain.store, &domain.executor, report).await {
+                log::error!("nobody will be told statistics: {error}");
+            }
+        });
+        assert!(spawned.is_ok(), "the first tasks fit");
+    }
+
+    /// What every domain counts.
+    fn report(&self) -> Report {
+        let (pages, heap) = (mm::usage(), mm::heap_usage());
+        let bytes = |pages: usize| (pages * PAGE_SIZE) as u64;
+        // Xen's clock counts from the host's start.
+        let uptime_ns = clock::system_time_ns().saturating_sub(self.started.0);
+        let mut report = Report {
+            state: "running".into(),
+            uptime_ns,
+            memory: stat::Memory {
+                total: bytes(pages.total),
+                free: bytes(pages.free),
+                heap: bytes(pages.heap),
+                heap_used: heap.bytes as u64,
+                heap_used_max: heap.bytes_max as u64,
+            },
+            ..Report::default()
+        };
+        report.set_hypercalls(&self.xen.hypercalls());
+        report
     }
 
     /// Ends the domain after the current turn of the main loop.
@@ -86,7 +130,8 @@ impl Domain {
                 "reboot" => ShutdownReason::Reboot,
                 other => {
                     // Left unanswered: the toolstack gives up by itself and says so.
-                    log::warn!("this domain cannot {other:?} yet; it goes on as before");
+                    let other = other.escape_default();
+                    log::warn!("this domain cannot '{other}' yet; it goes on as before");
                     continue;
                 }
             };

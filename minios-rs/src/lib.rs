@@ -7,7 +7,9 @@ pub mod abi;
 #[cfg(feature = "fake")]
 pub mod fake;
 pub mod net;
+pub mod nospec;
 pub mod ring;
+pub mod stat;
 pub mod task;
 pub mod time;
 pub mod xen;

@@ -3,8 +3,9 @@
 
 use super::frame;
 use crate::xen::PAGE_SIZE;
-use core::alloc::Layout;
+use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicUsize, Ordering};
 use talc::TalcLock;
 use talc::base::Talc;
 use talc::base::binning::Binning;
@@ -45,6 +46,58 @@ unsafe impl Source for Pages {
     }
 }
 
-// A single CPU and no interrupt handlers: the lock is never contended, it only satisfies `Sync`.
+/// The heap, and what is counted of it.
+struct Heap {
+    // A single CPU and no interrupt handlers: the lock is never contended, it only satisfies `Sync`.
+    talc: TalcLock<spin::Mutex<()>, Pages>,
+    used: AtomicUsize,
+    used_max: AtomicUsize,
+}
+
 #[global_allocator]
-static HEAP: TalcLock<spin::Mutex<()>, Pages> = TalcLock::new(Pages { end: 0 });
+static HEAP: Heap = Heap {
+    talc: TalcLock::new(Pages { end: 0 }),
+    used: AtomicUsize::new(0),
+    used_max: AtomicUsize::new(0),
+};
+
+/// What the heap holds, in bytes that were asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeapUsage {
+    /// Now.
+    pub bytes: usize,
+    /// The most there ever was at a time.
+    pub bytes_max: usize,
+}
+
+/// What the heap holds now.
+pub fn heap_usage() -> HeapUsage {
+    HeapUsage {
+        bytes: HEAP.used.load(Ordering::Relaxed),
+        bytes_max: HEAP.used_max.load(Ordering::Relaxed),
+    }
+}
+
+// SAFETY: every call is talc's own; counting touches nothing that is allocated.
+unsafe impl GlobalAlloc for Heap {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promise is passed on as it is.
+        let block = unsafe { self.talc.alloc(layout) };
+        if !block.is_null() {
+            // One CPU and no handlers: plain loads and stores.
+            let used = self.used.load(Ordering::Relaxed) + layout.size();
+            self.used.store(used, Ordering::Relaxed);
+            if used > self.used_max.load(Ordering::Relaxed) {
+                self.used_max.store(used, Ordering::Relaxed);
+            }
+        }
+        block
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise is passed on as it is.
+        unsafe { self.talc.dealloc(block, layout) };
+        let used = self.used.load(Ordering::Relaxed);
+        self.used.store(used - layout.size(), Ordering::Relaxed);
+    }
+}

@@ -10,6 +10,7 @@ mod page_table;
 mod shared;
 
 pub use frame::{Usage, usage};
+pub use heap::{HeapUsage, heap_usage};
 pub use page_table::map_foreign;
 pub use shared::Page;
 pub(crate) use shared::SharedWords;
