@@ -49,7 +49,8 @@ pub(crate) fn fault_address() -> u64 {
 pub(crate) fn adopt(port: Port) -> Port {
     let mut bound = BOUND.lock();
     if port.0 != 0 && !bound.contains(&port) {
-        bound.push(port).expect("the first ports of a domain fit");
+        let adopted = bound.push(port);
+        assert!(adopted.is_ok(), "the first ports of a domain fit");
     }
     port
 }
@@ -115,5 +116,6 @@ pub fn wait(deadline_ns: Option<u64>) {
     // 0 would mean for ever; an instant that has passed makes Xen return at once.
     let timeout = deadline_ns.map_or(0, |deadline| deadline.max(1));
     let slept = hypercall::poll(&bound, timeout);
-    assert_eq!(slept, Ok(()), "Xen refused to wait for our ports");
+    // Display, here and wherever only a domain's image gets: Debug's formatting costs kilobytes.
+    slept.unwrap_or_else(|error| panic!("Xen refused to wait for our ports: {error}"));
 }

@@ -84,7 +84,7 @@ pub(crate) fn set_trap_table(table: &[TrapInfo]) {
     );
     // SAFETY: Xen reads entries up to the one with address 0.
     let done = unsafe { call::<{ nr::SET_TRAP_TABLE }>([table.as_ptr() as u64, 0, 0, 0]) };
-    assert_eq!(done, Ok(0), "Xen refused the trap table");
+    done.unwrap_or_else(|error| panic!("Xen refused the trap table: {error}"));
 }
 
 /// Changes page-table entries.

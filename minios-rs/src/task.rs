@@ -23,7 +23,6 @@
 
 use crate::time::Instant;
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::rc::Rc;
 use alloc::sync::Arc;
 use alloc::task::Wake;
@@ -68,10 +67,14 @@ struct Task {
     ready: Arc<Ready>,
 }
 
+/// When a timer is due, and a number that no other timer has.
+type TimerKey = (Instant, u64);
+
 struct Inner {
     now: Cell<Instant>,
     tasks: RefCell<Vec<Option<Task>>>,
-    timers: RefCell<BTreeMap<(Instant, u64), Waker>>,
+    /// The next one due is the last. No task has more than a few.
+    timers: RefCell<Vec<(TimerKey, Waker)>>,
     next_timer: Cell<u64>,
 }
 
@@ -90,7 +93,7 @@ impl Executor {
             inner: Rc::new(Inner {
                 now: Cell::new(Instant::default()),
                 tasks: RefCell::new(tasks),
-                timers: RefCell::new(BTreeMap::new()),
+                timers: RefCell::new(Vec::new()),
                 next_timer: Cell::new(0),
             }),
         }
@@ -145,9 +148,8 @@ impl Executor {
         self.inner
             .timers
             .borrow()
-            .keys()
-            .next()
-            .map(|(deadline, _)| *deadline)
+            .last()
+            .map(|((deadline, _), _)| *deadline)
     }
 
     /// Waits until `deadline`.
@@ -185,12 +187,12 @@ impl Executor {
             // The waker runs with the table free, since it may drop what holds another timer.
             let due = {
                 let mut timers = self.inner.timers.borrow_mut();
-                match timers.first_entry() {
-                    Some(entry) if entry.key().0 <= now => entry.remove(),
-                    _ => return,
-                }
+                timers.pop_if(|((deadline, _), _)| *deadline <= now)
             };
-            due.wake();
+            match due {
+                Some((_, waker)) => waker.wake(),
+                None => return,
+            }
         }
     }
 
@@ -241,7 +243,7 @@ impl Executor {
 #[must_use = "a timer does nothing unless awaited"]
 pub struct Timer {
     executor: Executor,
-    key: (Instant, u64),
+    key: TimerKey,
 }
 
 impl Future for Timer {
@@ -251,18 +253,20 @@ impl Future for Timer {
         if self.key.0 <= self.executor.now() {
             return Poll::Ready(());
         }
-        self.executor
-            .inner
-            .timers
-            .borrow_mut()
-            .insert(self.key, context.waker().clone());
+        let mut timers = self.executor.inner.timers.borrow_mut();
+        let at = timers.partition_point(|(key, _)| *key > self.key);
+        match timers.get_mut(at) {
+            Some((key, waker)) if *key == self.key => waker.clone_from(context.waker()),
+            _ => timers.insert(at, (self.key, context.waker().clone())),
+        }
         Poll::Pending
     }
 }
 
 impl Drop for Timer {
     fn drop(&mut self) {
-        self.executor.inner.timers.borrow_mut().remove(&self.key);
+        let mut timers = self.executor.inner.timers.borrow_mut();
+        timers.retain(|(key, _)| *key != self.key);
     }
 }
 

@@ -142,7 +142,7 @@ impl Batch {
     fn send(&mut self) {
         // SAFETY: the callers in this module set only entries whose rights follow the module's rules.
         let done = unsafe { hypercall::mmu_update(&self.updates[..self.count]) };
-        assert_eq!(done, Ok(()), "Xen refused page-table entries");
+        done.unwrap_or_else(|error| panic!("Xen refused page-table entries: {error}"));
         self.count = 0;
     }
 }
@@ -177,7 +177,7 @@ impl Growth {
         let mfn = self.mfn(pfn);
         // SAFETY: only takes the right to write away from a page nobody uses.
         let done = unsafe { hypercall::update_va_mapping(pfn * PAGE_SIZE, entry(mfn, READ)) };
-        assert_eq!(done, Ok(()), "Xen refused to make a page table read-only");
+        done.unwrap_or_else(|error| panic!("Xen refused to make a page table read-only: {error}"));
         mfn
     }
 
@@ -401,13 +401,14 @@ fn new_table() -> Result<Pfn, OutOfMemory> {
     unsafe { page.write_bytes(0, PAGE_SIZE) };
     // SAFETY: only takes the right to write away from a page that only we know.
     let done = unsafe { hypercall::update_va_mapping(pfn.0 * PAGE_SIZE, entry(mfn_of(pfn), READ)) };
-    assert_eq!(done, Ok(()), "Xen refused to make a page table read-only");
+    done.unwrap_or_else(|error| panic!("Xen refused to make a page table read-only: {error}"));
     Ok(pfn)
 }
 
 /// Maps the page that Xen shares with every domain.
 pub(super) fn map_shared_info(mfn: Mfn) -> &'static SharedInfo {
-    let address = map_foreign(&[mfn]).expect("a page for the first tables");
+    let address =
+        map_foreign(&[mfn]).unwrap_or_else(|error| panic!("no page for the first tables: {error}"));
     // SAFETY: just mapped, for ever; all its fields are atomics.
     unsafe { &*(address as *const SharedInfo) }
 }

@@ -10,7 +10,7 @@ use crate::abi::io::xs_wire::{
     XS_WATCH_EVENT, XS_WRITE,
 };
 use crate::xen::{Port, SharedPage, Xen};
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -33,6 +33,7 @@ const RSP_PROD: usize = offset_of!(DomainInterface, rsp_prod);
 
 /// A request on its way.
 struct Pending {
+    req_id: u32,
     kind: u32,
     state: PendingState,
 }
@@ -51,7 +52,8 @@ pub(super) struct State<X: Xen> {
     /// Bytes that did not fit the ring yet; bounded by [`REQUESTS_MAX`] messages.
     queue: VecDeque<u8>,
     assembler: Assembler,
-    pending: BTreeMap<u32, Pending>,
+    /// In the order they were made, in which xenstored mostly answers.
+    pending: Vec<Pending>,
     next_req_id: u32,
     pub(super) watches: Watches,
     /// Why the connection is dead.
@@ -82,7 +84,7 @@ impl<X: Xen> Client<X> {
                 port,
                 queue: VecDeque::new(),
                 assembler: Assembler::default(),
-                pending: BTreeMap::new(),
+                pending: Vec::new(),
                 next_req_id: 1,
                 watches: Watches::default(),
                 dead: None,
@@ -265,21 +267,17 @@ struct Reply<'a, X: Xen> {
 impl<X: Xen> Reply<'_, X> {
     fn poll(&mut self, waker: &Waker) -> Poll<Result<Vec<u8>, Error>> {
         let mut state = self.client.state.borrow_mut();
-        let Some(pending) = state.pending.get_mut(&self.req_id) else {
+        let Some(at) = state.position(self.req_id) else {
             self.taken = true;
             return Poll::Ready(Err(state.dead.unwrap_or(Error::Protocol)));
         };
-        if let PendingState::Waiting(waiting) = &mut pending.state {
+        if let PendingState::Waiting(waiting) = &mut state.pending[at].state {
             *waiting = Some(waker.clone());
             return Poll::Pending;
         }
         self.taken = true;
-        match state
-            .pending
-            .remove(&self.req_id)
-            .map(|pending| pending.state)
-        {
-            Some(PendingState::Answered(answer)) => Poll::Ready(answer),
+        match state.pending.remove(at).state {
+            PendingState::Answered(answer) => Poll::Ready(answer),
             _ => Poll::Ready(Err(Error::Protocol)),
         }
     }
@@ -303,13 +301,11 @@ impl<X: Xen> State<X> {
         }
         let req_id = self.free_req_id();
         wire::encode(&mut self.queue, kind, req_id, tx_id, parts)?;
-        self.pending.insert(
+        self.pending.push(Pending {
             req_id,
-            Pending {
-                kind,
-                state: PendingState::Waiting(None),
-            },
-        );
+            kind,
+            state: PendingState::Waiting(None),
+        });
         self.pump();
         Ok(req_id)
     }
@@ -319,18 +315,27 @@ impl<X: Xen> State<X> {
         loop {
             let req_id = self.next_req_id;
             self.next_req_id = self.next_req_id.wrapping_add(1).max(1);
-            if !self.pending.contains_key(&req_id) {
+            if self.position(req_id).is_none() {
                 return req_id;
             }
         }
     }
 
+    /// Where among [`REQUESTS_MAX`] at most a request waits.
+    fn position(&self, req_id: u32) -> Option<usize> {
+        self.pending
+            .iter()
+            .position(|pending| pending.req_id == req_id)
+    }
+
     fn abandon(&mut self, req_id: u32) {
-        match self.pending.get_mut(&req_id) {
-            Some(pending) if matches!(pending.state, PendingState::Waiting(_)) => {
-                pending.state = PendingState::Abandoned;
-            }
-            _ => drop(self.pending.remove(&req_id)),
+        let Some(at) = self.position(req_id) else {
+            return;
+        };
+        if matches!(self.pending[at].state, PendingState::Waiting(_)) {
+            self.pending[at].state = PendingState::Abandoned;
+        } else {
+            self.pending.remove(at);
         }
     }
 
@@ -416,10 +421,8 @@ impl<X: Xen> State<X> {
         if header.kind == XS_WATCH_EVENT {
             return self.watches.event(&payload);
         }
-        let pending = self
-            .pending
-            .get_mut(&header.req_id)
-            .ok_or(Error::Protocol)?;
+        let at = self.position(header.req_id).ok_or(Error::Protocol)?;
+        let pending = &mut self.pending[at];
         let answer = if header.kind == XS_ERROR {
             let name = payload.strip_suffix(&[0]).unwrap_or(&payload);
             Err(Error::Refused(Refusal::from_name(name)))
@@ -436,7 +439,7 @@ impl<X: Xen> State<X> {
                 Ok(())
             }
             PendingState::Abandoned => {
-                self.pending.remove(&header.req_id);
+                self.pending.remove(at);
                 Ok(())
             }
             // Two answers to one request.
@@ -450,7 +453,7 @@ impl<X: Xen> State<X> {
         }
         self.dead = Some(error);
         self.queue.clear();
-        for (_, pending) in core::mem::take(&mut self.pending) {
+        for pending in core::mem::take(&mut self.pending) {
             if let PendingState::Waiting(Some(waker)) = pending.state {
                 waker.wake();
             }

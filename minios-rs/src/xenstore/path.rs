@@ -22,7 +22,7 @@ pub fn check(path: &str) -> Result<(), Error> {
     if path.is_empty()
         || path.len() > limit
         || (!root && path.ends_with('/'))
-        || path.contains("//")
+        || path.as_bytes().windows(2).any(|pair| pair == b"//")
         || !path.bytes().all(allowed)
     {
         return Err(Error::BadPath);

@@ -6,7 +6,7 @@ use super::wire;
 use super::{Client, Error, path};
 use crate::abi::io::xs_wire::{XS_UNWATCH, XS_WATCH};
 use crate::xen::Xen;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -44,7 +44,7 @@ impl Stream {
 /// Every watch of a connection, by the number that is its token.
 #[derive(Default)]
 pub(super) struct Watches {
-    streams: BTreeMap<u32, Stream>,
+    streams: Vec<(u32, Stream)>,
     next: u32,
     dead: Option<Error>,
 }
@@ -54,8 +54,15 @@ impl Watches {
         // Tokens are not used twice: late events of a removed watch must find nobody.
         let number = self.next;
         self.next = self.next.wrapping_add(1);
-        self.streams.insert(number, Stream::default());
+        self.streams.push((number, Stream::default()));
         number
+    }
+
+    fn get_mut(&mut self, number: u32) -> Option<&mut Stream> {
+        let mut streams = self.streams.iter_mut();
+        streams
+            .find(|(other, _)| *other == number)
+            .map(|(_, stream)| stream)
     }
 
     /// Takes the payload of an `XS_WATCH_EVENT`: path and token, each ended by a zero byte.
@@ -66,7 +73,7 @@ impl Watches {
         };
         // An event may cross the request that ended its watch.
         let number: Option<u32> = token.parse().ok();
-        if let Some(stream) = number.and_then(|number| self.streams.get_mut(&number)) {
+        if let Some(stream) = number.and_then(|number| self.get_mut(number)) {
             stream.push(path);
         }
         Ok(())
@@ -74,7 +81,7 @@ impl Watches {
 
     pub(super) fn die(&mut self, error: Error) {
         self.dead = Some(error);
-        for stream in self.streams.values_mut() {
+        for (_, stream) in &mut self.streams {
             if let Some(waker) = stream.waker.take() {
                 waker.wake();
             }
@@ -136,7 +143,7 @@ impl<X: Xen> Watch<X> {
             if let Some(error) = state.watches.dead {
                 return Poll::Ready(Err(error));
             }
-            let Some(stream) = state.watches.streams.get_mut(&self.number) else {
+            let Some(stream) = state.watches.get_mut(self.number) else {
                 return Poll::Ready(Err(Error::Disconnected));
             };
             match stream.events.pop_front() {
@@ -154,8 +161,7 @@ impl<X: Xen> Watch<X> {
         let mut state = self.client.state.borrow_mut();
         state
             .watches
-            .streams
-            .get_mut(&self.number)
+            .get_mut(self.number)
             .map(|stream| with(&mut stream.paths))
             .unwrap_or_default()
     }
@@ -187,6 +193,6 @@ impl<X: Xen> Drop for Watch<X> {
             .borrow_mut()
             .watches
             .streams
-            .remove(&self.number);
+            .retain(|(number, _)| *number != self.number);
     }
 }
