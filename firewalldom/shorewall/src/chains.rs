@@ -80,6 +80,19 @@ impl Chains {
         self.chains[usize::from(chain)].rules.push(rule);
     }
 
+    /// Appends a rule to every chain from one of these zones.
+    pub(crate) fn push_from(&mut self, sources: &[ZoneId], rule: &Rule) {
+        let cells = sources
+            .iter()
+            .flat_map(|source| (0..self.side).map(|to| usize::from(source.0) * self.side + to));
+        let mut chains: Vec<u16> = cells.map(|cell| self.pairs[cell]).collect();
+        chains.sort_unstable();
+        chains.dedup();
+        for chain in chains {
+            self.chains[usize::from(chain)].rules.push(rule.clone());
+        }
+    }
+
     fn cell(&self, source: ZoneId, destination: ZoneId) -> usize {
         usize::from(source.0) * self.side + usize::from(destination.0)
     }

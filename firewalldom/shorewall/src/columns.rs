@@ -22,11 +22,25 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    /// A line made of the columns of another.
+    pub(crate) fn made(columns: Vec<Word>, span: Span) -> Self {
+        Self { columns, span }
+    }
+
     /// A column; `None` when it is left out or `-`.
     pub(crate) fn get(&self, column: usize) -> Option<&Word> {
         self.columns
             .get(column)
             .filter(|word| word.text() != "-" && !word.is_empty())
+    }
+
+    /// The columns with a blank between them.
+    pub(crate) fn text(&self) -> String {
+        self.columns
+            .iter()
+            .map(Word::text)
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 
     /// A column as it is written, `-` included.

@@ -2,7 +2,7 @@
 
 use crate::report::Finding;
 use crate::session::Session;
-use crate::source::Word;
+use crate::source::{Span, Word};
 use crate::suggest::did_you_mean;
 
 /// How an option is treated.
@@ -14,11 +14,15 @@ pub(crate) enum OptionHandling {
     NoEffect(&'static str),
     /// Only with the value 0, which asks for what is done anyway.
     OnlyZero(&'static str),
+    /// Does nothing yet, which only lets less through or is no matter of what passes; a warning.
+    NotYet(&'static str),
+    /// Shorewall itself no longer has it; a warning.
+    Removed(&'static str),
     /// Refused, because of this.
     Refused(&'static str),
 }
 
-use OptionHandling::{Implemented, NoEffect, OnlyZero, Refused};
+use OptionHandling::{Implemented, NoEffect, NotYet, OnlyZero, Refused, Removed};
 
 /// Every option of Shorewall's.
 pub(crate) const OPTIONS: &[(&str, OptionHandling)] = &[
@@ -33,7 +37,7 @@ pub(crate) const OPTIONS: &[(&str, OptionHandling)] = &[
     ),
     (
         "blacklist",
-        Refused("the file blacklist is gone; blrules is not supported yet"),
+        Removed("gone from Shorewall; the file blrules takes its place"),
     ),
     ("bridge", Implemented),
     ("dbl", Refused("the dynamic blacklist is not supported")),
@@ -43,14 +47,15 @@ pub(crate) const OPTIONS: &[(&str, OptionHandling)] = &[
     ),
     ("dhcp", Implemented),
     ("forward", NoEffect("IPv6 only")),
-    (
-        "ignore",
-        Refused("an interface without rules is not supported"),
-    ),
+    ("detectnets", Removed("gone from Shorewall")),
+    ("ignore", NoEffect("a vif never goes up and down by itself")),
     ("logmartians", Implemented),
     ("loopback", Refused("a vif is never the loopback")),
     ("maclist", Refused("the file maclist is not supported yet")),
-    ("mss", Refused("the MSS of TCP is not rewritten yet")),
+    (
+        "mss",
+        NotYet("connections keep the MSS that their two ends choose"),
+    ),
     (
         "nets",
         Refused("a zone is all that lies behind its interface so far"),
@@ -61,7 +66,7 @@ pub(crate) const OPTIONS: &[(&str, OptionHandling)] = &[
     ),
     (
         "norfc1918",
-        Refused("gone from Shorewall; write a rule with Rfc1918's prefixes"),
+        Removed("gone from Shorewall; write a rule with Rfc1918's prefixes"),
     ),
     ("nosmurfs", Implemented),
     ("omitanycast", NoEffect("IPv6 only")),
@@ -71,10 +76,7 @@ pub(crate) const OPTIONS: &[(&str, OptionHandling)] = &[
     ("proxyndp", NoEffect("IPv6 only")),
     ("required", NoEffect("a vif is always there")),
     ("routeback", Implemented),
-    (
-        "routefilter",
-        OnlyZero("sources are not checked against the routes yet"),
-    ),
+    ("routefilter", Implemented),
     (
         "rpfilter",
         Refused("sources are not checked against the routes yet"),
@@ -92,8 +94,11 @@ pub(crate) const OPTIONS: &[(&str, OptionHandling)] = &[
         "unmanaged",
         Refused("an interface without rules is not supported"),
     ),
-    ("upnp", Refused("UPnP is not supported")),
-    ("upnpclient", Refused("UPnP is not supported")),
+    (
+        "upnp",
+        NotYet("no UPnP daemon runs here: nothing is opened"),
+    ),
+    ("upnpclient", NotYet("nothing is let in from a UPnP router")),
     ("wait", NoEffect("a vif is always there")),
 ];
 
@@ -106,6 +111,30 @@ pub(crate) struct Options {
     pub(crate) dhcp: bool,
     pub(crate) log_martians: Option<bool>,
     pub(crate) physical: Option<String>,
+    /// Where `routefilter` stands, and what it asks for.
+    pub(crate) route_filter: Option<(RouteFilter, Span)>,
+}
+
+/// Linux' `rp_filter`: whether a packet's source must be reachable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum RouteFilter {
+    /// Not asked.
+    Off,
+    /// Through the interface that the packet came in by.
+    Strict,
+    /// Through any interface.
+    Loose,
+}
+
+impl RouteFilter {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        match text {
+            "0" => Some(Self::Off),
+            "1" => Some(Self::Strict),
+            "2" => Some(Self::Loose),
+            _ => None,
+        }
+    }
 }
 
 impl Default for Options {
@@ -117,6 +146,7 @@ impl Default for Options {
             dhcp: false,
             log_martians: None,
             physical: None,
+            route_filter: None,
         }
     }
 }
@@ -161,6 +191,24 @@ fn read_option(session: &mut Session<'_>, item: &Word, options: &mut Options) {
     let value_text = value.as_ref().map(Word::text);
     match (handling, *known, value_text) {
         (NoEffect(_), ..) | (OnlyZero(_), _, Some("0")) => {}
+        (NotYet(reason), ..) => session.report(
+            Finding::warning(format!("the option `{}` does nothing yet", item.text()))
+                .at(item.span(), *reason),
+        ),
+        (Removed(reason), ..) => session.report(
+            Finding::warning(format!("the option `{}` has no effect", item.text()))
+                .at(item.span(), *reason)
+                .note("take it out"),
+        ),
+        (Implemented, "routefilter", value) => match RouteFilter::parse(value.unwrap_or("1")) {
+            Some(filter) => options.route_filter = Some((filter, item.span())),
+            None => session.error(
+                item.span(),
+                "`routefilter` is 0, 1 or 2",
+                "none of these",
+                "write: routefilter",
+            ),
+        },
         (Refused(reason) | OnlyZero(reason), ..) => refuse(session, reason),
         (Implemented, "physical", Some(name)) if !name.is_empty() && !name.contains('+') => {
             options.physical = Some(name.to_owned());

@@ -28,13 +28,12 @@ pub(crate) fn parse(session: &mut Session<'_>, word: &Word) -> Option<Option<u8>
     }
     let upper = bare.to_ascii_uppercase();
     if upper.starts_with("NFLOG") || upper.starts_with("ULOG") {
-        session.error(
-            word.span(),
-            format!("`{text}` is not supported: log lines go to the console only"),
-            "netlink logging needs a daemon beside the firewall",
-            "write a level of syslog's, such as info",
+        session.report(
+            Finding::warning(format!("`{text}` goes to the domain's console"))
+                .at(word.span(), "no daemon for netlink logging runs here")
+                .note("logged as info; write: info"),
         );
-        return None;
+        return Some(Some(6));
     }
     if bare.contains('(') {
         session.error(

@@ -10,8 +10,10 @@ mod expression;
 mod interface_options;
 mod level;
 mod macros;
+mod masq;
 mod names;
 mod network;
+mod one_to_one;
 mod other_files;
 mod policies;
 mod reader;
@@ -24,6 +26,7 @@ mod shell;
 mod site;
 mod snat;
 mod source;
+mod spoofing;
 mod standard_actions;
 mod stanza;
 mod suggest;
@@ -82,11 +85,13 @@ fn build(session: &mut Session<'_>) -> Option<Policy> {
     shell::read_params(session);
     let configuration = Configuration::read(session);
     let settings = configuration.compile(session);
-    let world = World::read(session, &mut network, &configuration);
+    let mut world = World::read(session, &mut network, &configuration);
     if world.zones.is_empty() {
         return None;
     }
+    let one_to_one = one_to_one::read(session, &mut world, &configuration);
     let mut chains = Chains::read(session, &world, &configuration);
+    spoofing::guard(session, &world, &mut chains);
     let mut undecided = States(0);
     for (decided, state) in [
         (settings.related.is_some(), States::RELATED),
@@ -97,8 +102,13 @@ fn build(session: &mut Session<'_>) -> Option<Policy> {
             undecided = undecided.union(state);
         }
     }
-    let destination_nat = Rules::read(session, &world, &mut chains, Undecided(undecided));
-    let source_nat = snat::read(session, &world);
+    let mut destination_nat = Rules::read(session, &world, &mut chains, Undecided(undecided));
+    destination_nat.extend(one_to_one::inbound(&world, &one_to_one));
+    let mut source = snat::read(session, &world);
+    masq::read(session, &world, &mut source);
+    let mut source_nat = source.ahead;
+    source_nat.extend(one_to_one::outbound(&world, &one_to_one));
+    source_nat.extend(source.rest);
     other_files::check(session);
     Some(Policy {
         site: session.site.name().to_owned(),

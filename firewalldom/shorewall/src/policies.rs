@@ -328,26 +328,51 @@ fn action_list(session: &mut Session<'_>, list: &Word) -> Option<Vec<Rule>> {
         return Some(rules);
     }
     for item in list.split(',') {
-        let action = action::parse(session, &item)?;
-        for part in &action.parts {
-            let (Target::Decide(_) | Target::Continue(_)) = part.target else {
-                session.error(
-                    item.span(),
-                    "this cannot be a default action",
-                    "not a verdict",
-                    "for example Broadcast(DROP),Multicast(DROP)",
-                );
-                return None;
-            };
-            let matches = part.matches(session, &item, None)?;
-            rules.push(Rule {
-                states: part.states.unwrap_or(States::ALL),
-                matches,
-                action: part.target.rule_action()?,
-                log: action.log_for(part),
-                origin: session.origin(item.span()),
-            });
+        let item = today(session, item);
+        for item in item.split(',') {
+            rules.extend(default_rules(session, &item)?);
         }
+    }
+    Some(rules)
+}
+
+/// The default actions of Shorewall 4, `Drop` and `Reject`, as what is left of them in 5.2.
+fn today(session: &mut Session<'_>, item: Word) -> Word {
+    let name = item.text().split(['(', ':']).next().unwrap_or_default();
+    if !matches!(name, "Drop" | "Reject") {
+        return item;
+    }
+    let modern = "Broadcast(DROP),Multicast(DROP)";
+    session.report(
+        Finding::warning(format!("Shorewall 5.2 has no action {name} any more"))
+            .at(item.span(), "an old default action")
+            .note(format!("write: {modern}"))
+            .note("what else it dropped now meets the policy, and is logged if the policy says so"),
+    );
+    Word::replacing(item.span(), modern)
+}
+
+fn default_rules(session: &mut Session<'_>, item: &Word) -> Option<Vec<Rule>> {
+    let action = action::parse(session, item)?;
+    let mut rules = Vec::new();
+    for part in &action.parts {
+        let (Target::Decide(_) | Target::Continue(_)) = part.target else {
+            session.error(
+                item.span(),
+                "this cannot be a default action",
+                "not a verdict",
+                "for example Broadcast(DROP),Multicast(DROP)",
+            );
+            return None;
+        };
+        let matches = part.matches(session, item, None)?;
+        rules.push(Rule {
+            states: part.states.unwrap_or(States::ALL),
+            matches,
+            action: part.target.rule_action()?,
+            log: action.log_for(part),
+            origin: session.origin(item.span()),
+        });
     }
     Some(rules)
 }

@@ -9,11 +9,15 @@ pub(crate) enum Handling {
     NoEffect(&'static str),
     /// These values (and none) change nothing here; any other is refused, for this reason.
     Only(&'static [&'static str], &'static str),
+    /// Does nothing yet, which a warning says unless the value is one of these.
+    NotYet(&'static [&'static str], &'static str),
     /// Shorewall 5.2 itself no longer has it.
     Removed(&'static str),
+    /// What it is called today.
+    Renamed(&'static str),
 }
 
-use Handling::{Implemented, NoEffect, Only, Removed};
+use Handling::{Implemented, NoEffect, NotYet, Only, Removed, Renamed};
 
 const PROGRAM: Handling = NoEffect("names a program or file of the Linux host; none is run here");
 const START: Handling = NoEffect(
@@ -37,10 +41,7 @@ pub(crate) const SETTINGS: &[(&str, Handling)] = &[
     ("ACCEPT_DEFAULT", Implemented),
     ("ACCOUNTING", ACCOUNTED),
     ("ACCOUNTING_TABLE", ACCOUNTED),
-    (
-        "ADD_IP_ALIASES",
-        NoEffect("adds addresses for the file nat, which is refused"),
-    ),
+    ("ADD_IP_ALIASES", Implemented),
     (
         "ADD_SNAT_ALIASES",
         Only(&["No"], "would add addresses to interfaces"),
@@ -51,6 +52,7 @@ pub(crate) const SETTINGS: &[(&str, Handling)] = &[
     ),
     ("ARPTABLES", PROGRAM),
     ("AUTOCOMMENT", COMPILER),
+    ("AUTO_COMMENT", Renamed("AUTOCOMMENT")),
     (
         "AUTOHELPERS",
         NoEffect(
@@ -63,16 +65,17 @@ pub(crate) const SETTINGS: &[(&str, Handling)] = &[
     ("BLACKLIST", BLACKLISTED),
     ("BLACKLIST_DEFAULT", BLACKLISTED),
     ("BLACKLIST_DISPOSITION", BLACKLISTED),
+    ("BLACKLIST_LOGLEVEL", Renamed("BLACKLIST_LOG_LEVEL")),
     ("BLACKLIST_LOG_LEVEL", BLACKLISTED),
     ("BLACKLISTNEWONLY", Removed("BLACKLIST takes its place")),
     ("BRIDGING", Removed("long gone")),
-    (
-        "CHAIN_SCRIPTS",
-        Only(&["No"], "would run scripts while compiling"),
-    ),
+    ("CHAIN_SCRIPTS", Removed("no scripts run while compiling")),
     (
         "CLAMPMSS",
-        Only(&["No"], "would rewrite the MSS of TCP connections"),
+        NotYet(
+            &["No"],
+            "connections keep the MSS that their two ends choose",
+        ),
     ),
     ("CLEAR_TC", SHAPING),
     (
@@ -163,7 +166,10 @@ pub(crate) const SETTINGS: &[(&str, Handling)] = &[
     ("LEGACY_RESTART", START),
     ("LOAD_HELPERS_ONLY", KERNEL),
     ("LOCKFILE", PROGRAM),
-    ("LOG_BACKEND", Only(&["LOG", "netlink"], "is not known")),
+    (
+        "LOG_BACKEND",
+        NoEffect("log lines go to the domain's console whatever it says"),
+    ),
     ("LOG_LEVEL", NoEffect("is a variable for other lines")),
     ("LOG_MARTIANS", Implemented),
     ("LOG_VERBOSITY", MESSAGES),
@@ -230,13 +236,7 @@ pub(crate) const SETTINGS: &[(&str, Handling)] = &[
     ("RETAIN_ALIASES", START),
     ("RFC1918_LOG_LEVEL", Removed("the option norfc1918 is gone")),
     ("RFC1918_STRICT", Removed("the option norfc1918 is gone")),
-    (
-        "ROUTE_FILTER",
-        Only(
-            &["No", "Keep", "Off", "0"],
-            "would check sources against the routes",
-        ),
-    ),
+    ("ROUTE_FILTER", Implemented),
     (
         "RPFILTER_DISPOSITION",
         NoEffect("is about the option rpfilter, which is refused"),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use firewalldom::policy::{Disposition, Exception, Log, LogLimit, Settings};
 
+use crate::interface_options::RouteFilter;
 use crate::level;
 use crate::report::Finding;
 use crate::session::Session;
@@ -61,6 +62,26 @@ impl Configuration {
     pub(crate) fn flag(&self, name: &str, default: bool) -> bool {
         self.get(name)
             .map_or(default, |value| truth(value.text()).unwrap_or(default))
+    }
+
+    /// ROUTE_FILTER: the check of every interface.
+    pub(crate) fn route_filter(&self, session: &mut Session<'_>) -> RouteFilter {
+        let Some(value) = self.get("ROUTE_FILTER") else {
+            return RouteFilter::Off;
+        };
+        match value.text().to_ascii_lowercase().as_str() {
+            "yes" | "on" => RouteFilter::Strict,
+            "no" | "off" | "keep" => RouteFilter::Off,
+            other => RouteFilter::parse(other).unwrap_or_else(|| {
+                session.error(
+                    value.span(),
+                    format!("ROUTE_FILTER cannot be `{}`", value.text()),
+                    "expected Yes, No, Keep or 2",
+                    "",
+                );
+                RouteFilter::Strict
+            }),
+        }
     }
 
     /// What the engine needs of it.
@@ -246,15 +267,52 @@ impl Configuration {
 fn check(session: &mut Session<'_>, assignment: &Assignment) -> Option<&'static str> {
     let Assignment { name, value } = assignment;
     let Some((known, handling)) = setting(name.text()) else {
-        let names = SETTINGS.iter().map(|(name, _)| *name);
-        session.report(
-            Finding::error(format!("unknown setting {}", name.text()))
+        // Shorewall ignores what it does not know; a slip of the fingers is meant to count.
+        let meant = did_you_mean(name.text(), SETTINGS.iter().map(|(name, _)| *name));
+        let message = format!("unknown setting {}", name.text());
+        session.report(match meant {
+            Some(meant) => Finding::error(message)
                 .at(name.span(), "not one of Shorewall 5.2's")
-                .maybe_note(did_you_mean(name.text(), names)),
-        );
+                .note(meant),
+            None => Finding::warning(message)
+                .at(
+                    name.span(),
+                    "not one of Shorewall 5.2's: ignored, as Shorewall does",
+                )
+                .note("take the line out"),
+        });
         return None;
     };
+    if let Handling::Renamed(today) = handling {
+        session.report(
+            Finding::warning(format!("{known} is called {today} today"))
+                .at(name.span(), "old spelling")
+                .note(format!("write: {today}={}", value.text())),
+        );
+        let renamed = Word::literal(name.file(), today, name.span().start);
+        return check(
+            session,
+            &Assignment {
+                name: renamed,
+                value: value.clone(),
+            },
+        );
+    }
     match handling {
+        Handling::Renamed(_) => {}
+        Handling::NotYet(harmless, reason) => {
+            let text = value.text();
+            let fits = text.is_empty()
+                || harmless
+                    .iter()
+                    .any(|harmless| harmless.eq_ignore_ascii_case(text));
+            if !fits {
+                session.report(
+                    Finding::warning(format!("{known}={text} does nothing yet"))
+                        .at(value.span(), *reason),
+                );
+            }
+        }
         Handling::Implemented | Handling::NoEffect(_) => {}
         Handling::Only(harmless, reason) => {
             let text = value.text();

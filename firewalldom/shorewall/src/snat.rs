@@ -32,9 +32,18 @@ const SNAT: Schema = Schema {
     required: 3,
 };
 
+/// Source NAT in the order that it is tried.
+#[derive(Default)]
+pub(crate) struct SourceRules {
+    /// `SNAT+`, `MASQUERADE+`: before one-to-one NAT.
+    pub(crate) ahead: Vec<SourceNat>,
+    /// After one-to-one NAT.
+    pub(crate) rest: Vec<SourceNat>,
+}
+
 /// Reads the file, if there is one.
-pub(crate) fn read(session: &mut Session<'_>, world: &World) -> Vec<SourceNat> {
-    let mut rules = Vec::new();
+pub(crate) fn read(session: &mut Session<'_>, world: &World) -> SourceRules {
+    let mut rules = SourceRules::default();
     let mut format = 1;
     for item in read_named(session, "snat", &SNAT).unwrap_or_default() {
         match item {
@@ -55,12 +64,13 @@ pub(crate) fn read(session: &mut Session<'_>, world: &World) -> Vec<SourceNat> {
     rules
 }
 
-fn read_row(
+/// Reads a line of format 1 or 2.
+pub(crate) fn read_row(
     session: &mut Session<'_>,
     world: &World,
     row: &Row,
     format: u8,
-    rules: &mut Vec<SourceNat>,
+    rules: &mut SourceRules,
 ) {
     // Format 2 has a column SPORT that pushes the others to the right.
     let shift = usize::from(format == 2);
@@ -100,7 +110,9 @@ fn read_row(
         );
         return;
     };
-    let target = target(session, world, action);
+    // `+`, perhaps before a parameter: ahead of one-to-one NAT.
+    let (action, ahead) = split_plus(action);
+    let target = target(session, world, &action);
     let source = match row.get(1) {
         None => Some(Addresses::default()),
         Some(word) => source(session, world, word),
@@ -127,7 +139,12 @@ fn read_row(
             // SNAT(detect): what MASQUERADE would choose, too.
             Named::Detect => SourceTarget::Masquerade { ports: None },
         };
-        rules.push(SourceNat {
+        let list = if ahead {
+            &mut rules.ahead
+        } else {
+            &mut rules.rest
+        };
+        list.push(SourceNat {
             egress,
             matches: Match {
                 source: source.clone(),
@@ -144,6 +161,21 @@ fn read_row(
     }
 }
 
+/// `NAME+`, `NAME+(…)` or `NAME(…)+`, without the `+`.
+fn split_plus(action: &Word) -> (Word, bool) {
+    if let Some(plain) = action.strip_suffix("+") {
+        return (plain, true);
+    }
+    match action.text().find("+(") {
+        Some(at) => {
+            let mut plain = action.slice(0..at);
+            plain.push(&action.slice(at + 1..action.text().len()));
+            (plain, true)
+        }
+        None => (action.clone(), false),
+    }
+}
+
 enum Named {
     Target(SourceTarget),
     Detect,
@@ -156,15 +188,6 @@ fn target(session: &mut Session<'_>, world: &World, word: &Word) -> Option<Named
             "logging of source NAT is not supported yet",
             "a log level",
             "take it out",
-        );
-        return None;
-    }
-    if word.text().ends_with('+') {
-        session.error(
-            word.span(),
-            "`+` is not supported yet",
-            "would go before one-to-one NAT",
-            format!("write: {}", word.text().trim_end_matches('+')),
         );
         return None;
     }
@@ -223,14 +246,17 @@ fn snat_target(session: &mut Session<'_>, world: &World, parameter: &Word) -> Op
     let addresses: AddressRange = address::range(session, world, &address_word)?;
     let mut ports: Option<PortRange> = None;
     for piece in pieces {
-        if matches!(piece.text(), "random" | "persistent") {
-            session.error(
-                piece.span(),
-                format!("`{}` is not supported yet", piece.text()),
-                "how ports or addresses are chosen",
-                "take it out",
+        // A source keeps its address here anyway, and no one can foresee a port that changes.
+        if piece.text() == "persistent" {
+            continue;
+        }
+        if piece.text() == "random" {
+            session.report(
+                Finding::warning("`random` does nothing yet")
+                    .at(piece.span(), "a port that is free is kept")
+                    .note("take it out"),
             );
-            return None;
+            continue;
         }
         ports = Some(port_range(session, &piece)?);
     }

@@ -144,6 +144,13 @@ impl Word {
         word
     }
 
+    /// Text that stands for what was written at a place.
+    pub(crate) fn replacing(span: Span, text: &str) -> Self {
+        let mut word = Self::empty(span.file, span.start);
+        word.push_replacement(text, (span.start, span.end));
+        word
+    }
+
     /// Appends text that stands in the file from `start`.
     pub(crate) fn push_literal(&mut self, text: &str, start: u32) {
         self.text.push_str(text);

@@ -121,6 +121,8 @@ fn option(handling: OptionHandling) -> String {
         OptionHandling::Implemented => "done".to_owned(),
         OptionHandling::NoEffect(reason) => format!("no effect: {reason}"),
         OptionHandling::OnlyZero(reason) => format!("no effect as `=0`, else refused: {reason}"),
+        OptionHandling::NotYet(reason) => format!("does nothing yet, a warning: {reason}"),
+        OptionHandling::Removed(reason) => format!("no effect, a warning: {reason}"),
         OptionHandling::Refused(reason) => format!("refused: {reason}"),
     }
 }
@@ -134,6 +136,8 @@ fn setting(handling: Handling) -> String {
             "no effect as {}, else refused: {reason}",
             list(values.iter().copied())
         ),
+        Handling::NotYet(_, reason) => format!("does nothing yet, a warning: {reason}"),
+        Handling::Renamed(today) => format!("`{today}` today, a warning"),
         Handling::Removed(reason) => format!("not in Shorewall 5.2, a warning: {reason}"),
     }
 }

@@ -4,11 +4,11 @@ use firewalldom::policy::check::MAX_INTERFACES;
 use std::collections::BTreeSet;
 
 use firewalldom::policy::{
-    Host, Interface, InterfaceId, InterfacePrefix, Prefix, Route, Zone, ZoneId,
+    Host, Interface, InterfaceId, InterfacePrefix, Origin, Prefix, Route, Zone, ZoneId,
 };
 
 use crate::columns::{Row, Schema};
-use crate::interface_options::{self, Options};
+use crate::interface_options::{self, Options, RouteFilter};
 use crate::network::Network;
 use crate::reader::{Item, read_named};
 use crate::report::Finding;
@@ -33,6 +33,8 @@ pub(crate) struct World {
     logical: Vec<String>,
     /// Zone of each interface.
     interface_zone: Vec<Option<ZoneId>>,
+    /// For each interface, what sources it may bring, and where that is asked.
+    pub(crate) route_filters: Vec<(RouteFilter, Origin)>,
     /// Names of zones whose declaration was refused: uses are not reported again.
     pub(crate) refused: BTreeSet<String>,
 }
@@ -281,13 +283,8 @@ impl World {
         options: Options,
     ) {
         let text = name.text();
-        if text.ends_with('+') {
-            session.error(
-                name.span(),
-                format!("`{text}` stands for many interfaces, which is not supported"),
-                "each vif has a name of its own",
-                "write a line for each interface",
-            );
+        if text == "lo" && zone.is_none() {
+            // Nothing but the firewall itself is behind its loopback.
             return;
         }
         if text == "lo" || text.contains(':') {
@@ -301,6 +298,10 @@ impl World {
                 },
                 "",
             );
+            return;
+        }
+        if let Some(stem) = text.strip_suffix('+') {
+            self.push_wildcard(session, network, configuration, name, stem, zone, &options);
             return;
         }
         let physical = options.physical.clone().unwrap_or_else(|| text.to_owned());
@@ -342,8 +343,53 @@ impl World {
             log_martians,
             origin: session.origin(name.span()),
         });
+        self.route_filters
+            .push(route_filter(session, configuration, name, &options));
         self.logical.push(text.to_owned());
         self.interface_zone.push(zone);
+    }
+
+    /// `tun+`: the interfaces of interfaces(5) that begin so and have no line of their own.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "all of a line of the file, split into its columns"
+    )]
+    fn push_wildcard(
+        &mut self,
+        session: &mut Session<'_>,
+        network: &mut Network,
+        configuration: &Configuration,
+        name: &Word,
+        stem: &str,
+        zone: Option<ZoneId>,
+        options: &Options,
+    ) {
+        let matching: Vec<String> = network
+            .links
+            .iter()
+            .map(|link| link.name.text())
+            .filter(|link| link.starts_with(stem) && !self.has_interface(link))
+            .map(str::to_owned)
+            .collect();
+        if matching.is_empty() {
+            let file = session.site.network().display().to_string();
+            session.report(
+                Finding::warning(format!("no interface is called `{}`", name.text()))
+                    .at(name.span(), format!("none in {file} begins so"))
+                    .note("a vif is known when the domain is built: give it an address there"),
+            );
+        }
+        for link in matching {
+            let word = Word::replacing(name.span(), &link);
+            self.push_interface(
+                session,
+                network,
+                configuration,
+                &word,
+                zone,
+                options.clone(),
+            );
+        }
     }
 
     /// Zones claim addresses in the order of `zones`.
@@ -408,6 +454,21 @@ impl World {
             });
         }
     }
+}
+
+/// What ROUTE_FILTER and the option `routefilter` come to: as in Linux, the stricter of the two
+/// unless either asks for the loose check.
+fn route_filter(
+    session: &mut Session<'_>,
+    configuration: &Configuration,
+    name: &Word,
+    options: &Options,
+) -> (RouteFilter, Origin) {
+    let everywhere = configuration.route_filter(session);
+    let (own, span) = options
+        .route_filter
+        .unwrap_or((RouteFilter::Off, name.span()));
+    (own.max(everywhere), session.origin(span))
 }
 
 /// Takes an interface's addresses out of interfaces(5).

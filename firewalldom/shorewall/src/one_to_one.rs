@@ -1,0 +1,218 @@
+//! The file `nat`: one-to-one NAT.
+
+use std::net::Ipv4Addr;
+
+use firewalldom::policy::{
+    AddressRange, Addresses, DestinationNat, DestinationTarget, InterfaceId, InterfacePrefix,
+    Match, Origin, SourceNat, SourceTarget, ZoneId,
+};
+
+use crate::address;
+use crate::columns::{Row, Schema};
+use crate::reader::{Item, read_named};
+use crate::report::Finding;
+use crate::session::Session;
+use crate::settings::Configuration;
+use crate::source::Word;
+use crate::world::{World, unexpected_directive};
+
+const NAT: Schema = Schema {
+    columns: &["external", "interface", "internal", "allints", "local"],
+    required: 3,
+};
+
+/// A line of the file: two addresses that stand for each other.
+pub(crate) struct Pair {
+    external: Ipv4Addr,
+    internal: Ipv4Addr,
+    /// Only what passes through this interface. `None`: all interfaces.
+    interface: Option<InterfaceId>,
+    origin: Origin,
+}
+
+/// Reads the file, if there is one. The external addresses become the firewall's own, so that it
+/// answers ARP for them.
+pub(crate) fn read(
+    session: &mut Session<'_>,
+    world: &mut World,
+    configuration: &Configuration,
+) -> Vec<Pair> {
+    let mut pairs = Vec::new();
+    for item in read_named(session, "nat", &NAT).unwrap_or_default() {
+        match item {
+            Item::Row(row) => read_row(session, world, configuration, &row, &mut pairs),
+            Item::Section(_) | Item::Format(_) => unexpected_directive(session, &item),
+        }
+    }
+    pairs
+}
+
+fn read_row(
+    session: &mut Session<'_>,
+    world: &mut World,
+    configuration: &Configuration,
+    row: &Row,
+    pairs: &mut Vec<Pair>,
+) {
+    let (Some(external), Some(interfaces), Some(internal)) = (row.get(0), row.get(1), row.get(2))
+    else {
+        session.error(
+            row.span,
+            "one-to-one NAT needs three columns",
+            "one of them is empty",
+            "write: 192.0.2.9 eth0 10.0.3.9",
+        );
+        return;
+    };
+    let all_interfaces = yes(session, row.get(3));
+    if yes(session, row.get(4)) == Some(true)
+        && let Some(word) = row.get(4)
+    {
+        session.report(Finding::warning("LOCAL=Yes does nothing here").at(
+            word.span(),
+            "the firewall itself opens no connections to translate",
+        ));
+    }
+    let (names, alias) = match interfaces.split_once(':') {
+        Some((names, alias)) => (names, Some(alias)),
+        None => (interfaces.clone(), None),
+    };
+    let addresses = (
+        address::single(session, external),
+        address::single(session, internal),
+    );
+    let found: Vec<Option<InterfaceId>> = names
+        .split(',')
+        .iter()
+        .map(|name| world.interface(session, name))
+        .collect();
+    let (Some(external), Some(internal)) = addresses else {
+        return;
+    };
+    // `eth0:` asks not to add the address.
+    let add = configuration.flag("ADD_IP_ALIASES", true)
+        && alias.as_ref().is_none_or(|alias| !alias.is_empty());
+    for interface in found.into_iter().flatten() {
+        if add {
+            add_address(world, interface, external);
+        }
+        pairs.push(Pair {
+            external,
+            internal,
+            interface: (all_interfaces != Some(true)).then_some(interface),
+            origin: session.origin(row.span),
+        });
+    }
+}
+
+fn yes(session: &mut Session<'_>, word: Option<&Word>) -> Option<bool> {
+    let word = word?;
+    match word.text().to_ascii_lowercase().as_str() {
+        "yes" => Some(true),
+        "no" => Some(false),
+        _ => {
+            session.error(
+                word.span(),
+                format!("`{}` is neither Yes nor No", word.text()),
+                "expected Yes or No",
+                "",
+            );
+            None
+        }
+    }
+}
+
+/// One more address of an interface, in the network that it lies in.
+fn add_address(world: &mut World, interface: InterfaceId, address: Ipv4Addr) {
+    let known = world
+        .interfaces
+        .iter()
+        .any(|interface| interface.addresses.iter().any(|own| own.address == address));
+    if known {
+        return;
+    }
+    let addresses = &mut world.interfaces[usize::from(interface.0)].addresses;
+    let same_network = addresses.iter().copied().find(|own| {
+        address::masked(own.address, own.length) == address::masked(address, own.length)
+    });
+    addresses.push(match same_network {
+        Some(own) => InterfacePrefix { address, ..own },
+        None => InterfacePrefix {
+            address,
+            length: 32,
+            broadcast: None,
+        },
+    });
+}
+
+fn only(address: Ipv4Addr) -> Addresses {
+    Addresses {
+        ranges: vec![AddressRange {
+            first: address,
+            last: address,
+        }],
+        except: Vec::new(),
+    }
+}
+
+/// Destination NAT, tried after all of `rules`.
+pub(crate) fn inbound(world: &World, pairs: &[Pair]) -> Vec<DestinationNat> {
+    let mut rules = Vec::new();
+    for pair in pairs {
+        for zone in 1..world.zones.len() {
+            let source_zone = ZoneId(zone as u16);
+            let possible = match pair.interface {
+                Some(interface) => world.zone_has_interface(source_zone, interface),
+                None => true,
+            };
+            if possible {
+                rules.push(DestinationNat {
+                    source_zone,
+                    matches: Match {
+                        ingress: pair.interface,
+                        destination: only(pair.external),
+                        ..Match::default()
+                    },
+                    target: DestinationTarget::Server {
+                        addresses: AddressRange {
+                            first: pair.internal,
+                            last: pair.internal,
+                        },
+                        ports: None,
+                    },
+                    log: None,
+                    origin: pair.origin,
+                });
+            }
+        }
+    }
+    rules
+}
+
+/// Source NAT, tried before that of `snat` but for `SNAT+`.
+pub(crate) fn outbound(world: &World, pairs: &[Pair]) -> Vec<SourceNat> {
+    let mut rules = Vec::new();
+    for pair in pairs {
+        for index in 0..world.interfaces.len() {
+            let egress = InterfaceId(index as u8);
+            if pair.interface.is_none_or(|interface| interface == egress) {
+                rules.push(SourceNat {
+                    egress,
+                    matches: Match {
+                        source: only(pair.internal),
+                        ..Match::default()
+                    },
+                    target: SourceTarget::Address {
+                        addresses: AddressRange {
+                            first: pair.external,
+                            last: pair.external,
+                        },
+                        ports: None,
+                    },
+                    origin: pair.origin,
+                });
+            }
+        }
+    }
+    rules
+}

@@ -1,0 +1,210 @@
+//! Address translation and what goes with it: one-to-one NAT, `masq`, `routefilter`.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use firewalldom::policy::{
+    Action, AddressRange, DestinationTarget, Disposition, InterfaceId, Policy, SourceTarget, States,
+};
+use shorewall::Site;
+
+fn compile(files: &[(&str, &str)]) -> Policy {
+    let mut all: BTreeMap<&str, &str> = BTreeMap::from([
+        (
+            "network/interfaces",
+            "iface eth0 inet static\n address 192.0.2.2/24\n gateway 192.0.2.1\n\
+             iface eth1 inet static\n address 10.0.3.1/24\n\
+             \x20up ip route add 10.9.0.0/16 via 10.0.3.254\n\
+             iface tun0 inet static\n address 10.0.4.1/24\n\
+             iface tun1 inet static\n address 10.0.5.1/24\n",
+        ),
+        (
+            "shorewall/zones",
+            "fw firewall\nnet ipv4\nloc ipv4\nvpn ipv4\n",
+        ),
+        (
+            "shorewall/interfaces",
+            "?FORMAT 2\nnet eth0\nloc eth1\nvpn tun+\n",
+        ),
+        ("shorewall/policy", "all all DROP\n"),
+    ]);
+    all.extend(files.iter().copied());
+    let compiled = shorewall::compile(&Site::from_files("test", all)).unwrap();
+    firewalldom::policy::check::check(&compiled.policy).unwrap();
+    compiled.policy
+}
+
+fn range(first: [u8; 4], last: [u8; 4]) -> AddressRange {
+    AddressRange {
+        first: Ipv4Addr::from(first),
+        last: Ipv4Addr::from(last),
+    }
+}
+
+#[test]
+fn a_wildcard_is_every_interface_that_begins_so_and_has_no_line_of_its_own() {
+    let names = |policy: &Policy| -> Vec<String> {
+        let names = policy.interfaces.iter();
+        names.map(|interface| interface.name.clone()).collect()
+    };
+    let policy = compile(&[]);
+    assert_eq!(names(&policy), ["eth0", "eth1", "tun0", "tun1"]);
+    assert_eq!(
+        policy.hosts.iter().filter(|host| host.zone.0 == 3).count(),
+        2
+    );
+    let policy = compile(&[(
+        "shorewall/interfaces",
+        "?FORMAT 2\nnet eth0\nloc eth1\nloc tun1 dhcp\nvpn tun+\n- lo ignore\n",
+    )]);
+    assert_eq!(names(&policy), ["eth0", "eth1", "tun1", "tun0"]);
+    assert!(policy.interfaces[2].dhcp && !policy.interfaces[3].dhcp);
+}
+
+#[test]
+fn one_to_one_nat_goes_both_ways_and_gives_the_firewall_the_address() {
+    let policy = compile(&[
+        (
+            "shorewall/nat",
+            "192.0.2.9 eth0 10.0.3.9\n192.0.2.10 eth0: 10.0.3.10 Yes\n",
+        ),
+        (
+            "shorewall/snat",
+            "SNAT+(192.0.2.3) 10.0.3.9 eth0 tcp 25\nMASQUERADE 10.0.3.0/24 eth0\n",
+        ),
+        ("shorewall/rules", "DNAT net loc:10.0.3.8 tcp 80\n"),
+    ]);
+    let own: Vec<_> = policy.interfaces[0]
+        .addresses
+        .iter()
+        .map(|own| own.address)
+        .collect();
+    assert_eq!(
+        own,
+        [Ipv4Addr::new(192, 0, 2, 2), Ipv4Addr::new(192, 0, 2, 9)]
+    );
+    let inbound: Vec<_> = policy
+        .destination_nat
+        .iter()
+        .map(|nat| {
+            let DestinationTarget::Server {
+                addresses,
+                ports: None,
+            } = &nat.target
+            else {
+                panic!("{:?}", nat.target);
+            };
+            (
+                nat.source_zone.0,
+                nat.matches.ingress,
+                addresses.first.octets()[3],
+            )
+        })
+        .collect();
+    // The rule first; the second line holds for every interface.
+    let eth0 = Some(InterfaceId(0));
+    assert_eq!(
+        inbound,
+        [
+            (1, None, 8),
+            (1, eth0, 9),
+            (1, None, 10),
+            (2, None, 10),
+            (3, None, 10)
+        ]
+    );
+    let outbound: Vec<_> = policy
+        .source_nat
+        .iter()
+        .map(|nat| match &nat.target {
+            SourceTarget::Address { addresses, .. } => (nat.egress.0, addresses.first.octets()[3]),
+            SourceTarget::Masquerade { .. } => (nat.egress.0, 0),
+            SourceTarget::Exempt => panic!("{nat:?}"),
+        })
+        .collect();
+    assert_eq!(
+        outbound,
+        [(0, 3), (0, 9), (0, 10), (1, 10), (2, 10), (3, 10), (0, 0)]
+    );
+}
+
+#[test]
+fn masq_means_what_the_lines_of_snat_that_replace_it_mean() {
+    let old = compile(&[(
+        "shorewall/masq",
+        "eth0 10.0.3.0/24\n+eth0:0:198.51.100.0/24 eth1!10.0.3.7 192.0.2.2 tcp 25\neth0:: 10.0.4.0/24 :1024-2048 udp\n\
+         eth0 10.0.5.0/24 NONAT\n",
+    )]);
+    let new = compile(&[(
+        "shorewall/snat",
+        "MASQUERADE 10.0.3.0/24 eth0\nSNAT+(192.0.2.2) eth1!10.0.3.7 eth0:198.51.100.0/24 tcp 25\n\
+         MASQUERADE(1024-2048) 10.0.4.0/24 eth0 udp\nCONTINUE 10.0.5.0/24 eth0\n",
+    )]);
+    assert_eq!(old.source_nat.len(), 4);
+    for (old, new) in old.source_nat.iter().zip(&new.source_nat) {
+        assert_eq!(
+            (old.egress, &old.matches, &old.target),
+            (new.egress, &new.matches, &new.target)
+        );
+    }
+}
+
+#[test]
+fn routefilter_drops_what_could_not_be_answered_the_same_way() {
+    let policy = compile(&[
+        (
+            "shorewall/interfaces",
+            "?FORMAT 2\nnet eth0 routefilter\nloc eth1 routefilter=1\nvpn tun+ routefilter=2\n",
+        ),
+        ("shorewall/rules", "ACCEPT net fw tcp 22\n"),
+    ]);
+    let side = policy.zones.len() + 1;
+    let guards = |source: usize, destination: usize| {
+        let chain = &policy.chains[usize::from(policy.pairs[source * side + destination])];
+        chain.rules.clone()
+    };
+    let [from_net, rule] = guards(1, 0).try_into().unwrap();
+    assert_eq!(from_net.action, Action::Decide(Disposition::Drop));
+    assert!(!from_net.states.contains(States::ESTABLISHED));
+    assert!(
+        from_net
+            .states
+            .contains(States::RELATED.union(States::INVALID))
+    );
+    assert_eq!(from_net.matches.ingress, Some(InterfaceId(0)));
+    assert_eq!(
+        from_net.matches.source.ranges,
+        [
+            range([10, 0, 3, 0], [10, 0, 5, 255]),
+            range([10, 9, 0, 0], [10, 9, 255, 255]),
+            range([192, 0, 2, 2], [192, 0, 2, 2]),
+        ]
+    );
+    assert_eq!(rule.action, Action::Decide(Disposition::Accept));
+    let from_loc = &guards(2, 1)[0];
+    // Everything but its network and the one routed through it; 0.0.0.0 is who has no address yet.
+    assert_eq!(
+        from_loc.matches.source.ranges,
+        [
+            range([0, 0, 0, 1], [10, 0, 2, 255]),
+            range([10, 0, 3, 1], [10, 0, 3, 1]),
+            range([10, 0, 4, 0], [10, 8, 255, 255]),
+            range([10, 10, 0, 0], [255, 255, 255, 255]),
+        ]
+    );
+    // The firewall's own addresses never come from outside, not even loosely.
+    let own: Vec<_> = guards(3, 1)[0]
+        .matches
+        .source
+        .ranges
+        .iter()
+        .map(|own| own.first.octets()[2])
+        .collect();
+    assert_eq!(own, [3, 4, 5, 2]);
+    // Also for what belongs to no zone.
+    assert!(
+        guards(side - 1, 1)
+            .iter()
+            .any(|rule| rule.matches.ingress == Some(InterfaceId(0)))
+    );
+}
