@@ -1,9 +1,16 @@
 //! The domain's configuration for `xl create` (xl.cfg(5)), written to be read.
 
+mod vifs;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use firewalldom::policy::{Interface, InterfaceId, Policy};
+use firewalldom::policy::Policy;
+
+use vifs::vifs;
+pub use vifs::{BRIDGE_PREFIX, Vif};
+
+use crate::options::Options;
 
 /// MiB of memory that an appliance gets unless told otherwise.
 pub const DEFAULT_MEMORY_MIB: u32 = 8;
@@ -20,12 +27,6 @@ pub fn memory_for(interfaces: usize) -> u32 {
         .max(DEFAULT_MEMORY_MIB)
 }
 
-/// What the names of the bridges begin with in a generated configuration.
-pub const BRIDGE_PREFIX: &str = "br-";
-
-/// Linux' IFNAMSIZ less the closing zero: no bridge's name is longer.
-const BRIDGE_NAME_LENGTH: usize = 15;
-
 /// What becomes the file `NAME.cfg`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DomainConfig {
@@ -41,19 +42,10 @@ pub struct DomainConfig {
     pub memory_mib: u32,
     /// `vif=`, in the order of the policy's interfaces.
     pub vifs: Vec<Vif>,
+    /// Where the site's policy is: lines of comment.
+    pub policy_note: &'static str,
     /// What a crash means, after "on_crash": the comment differs by appliance.
     pub crash_note: &'static str,
-}
-
-/// One virtual network interface.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Vif {
-    /// The bridge in dom0 that the backend's side joins.
-    pub bridge: String,
-    /// Fixed, so that neighbours' ARP caches stay right when the domain is created anew.
-    pub mac: [u8; 6],
-    /// What the site's files say about it, for a comment; no line breaks.
-    pub comment: String,
 }
 
 impl DomainConfig {
@@ -66,6 +58,7 @@ impl DomainConfig {
             ramdisk: Some(ramdisk.to_owned()),
             memory_mib,
             vifs: vifs(policy),
+            policy_note: "# The site's policy. The image above is the same for every site.\n",
             crash_note: "\
 # A crash never lets anything through: the domain is the only way between its bridges, so while
 # it is down there is none. \"restart\" brings the firewall back with the same policy and an
@@ -74,6 +67,36 @@ impl DomainConfig {
 # are in xenconsoled's log if that keeps any, see XENCONSOLED_ARGS in /etc/default/xen.
 ",
         }
+    }
+
+    /// The same with the policy inside the image, where no `ramdisk=` may stand beside it.
+    #[must_use]
+    pub fn embedded(mut self) -> Self {
+        self.ramdisk = None;
+        self.policy_note = "\
+# The site's policy is inside the image. Beside a ramdisk= it would count for nothing: with two
+# policies the domain drops everything.
+";
+        self
+    }
+
+    /// The same with what the command line says.
+    #[must_use]
+    pub fn with(mut self, options: &Options) -> Self {
+        if let Some(name) = &options.name {
+            self.name.clone_from(name);
+        }
+        if let Some(memory_mib) = options.memory_mib {
+            self.memory_mib = memory_mib;
+        }
+        for option in &options.vifs {
+            for vif in &mut self.vifs {
+                if vif.interface == option.interface {
+                    vif.set(option);
+                }
+            }
+        }
+        self
     }
 
     /// The configuration of an appliance without policy and interfaces.
@@ -85,6 +108,7 @@ impl DomainConfig {
             ramdisk: None,
             memory_mib: DEFAULT_MEMORY_MIB,
             vifs: Vec::new(),
+            policy_note: "",
             crash_note: "# A crash ends it; nothing depends on it yet.\n",
         }
     }
@@ -111,11 +135,8 @@ impl DomainConfig {
             "\n# Paths in dom0. Change them when you move the files."
         )?;
         writeln!(out, "kernel = {}", quoted(&self.kernel.to_string_lossy()))?;
+        write!(out, "{}", self.policy_note)?;
         if let Some(ramdisk) = &self.ramdisk {
-            writeln!(
-                out,
-                "# The site's policy. The image above is the same for every site."
-            )?;
             writeln!(out, "ramdisk = {}", quoted(&ramdisk.to_string_lossy()))?;
         }
         writeln!(
@@ -158,103 +179,14 @@ impl DomainConfig {
         )?;
         writeln!(out, "vif = [")?;
         for vif in &self.vifs {
-            let [a, b, c, d, e, f] = vif.mac;
             writeln!(out, "    # {}", vif.comment)?;
-            writeln!(
-                out,
-                "    \"mac={a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x},bridge={}\",",
-                vif.bridge
-            )?;
+            if let Some(remark) = vif.remark {
+                writeln!(out, "    # ({remark})")?;
+            }
+            writeln!(out, "    {},", quoted(&vif.line()))?;
         }
         writeln!(out, "]")
     }
-}
-
-/// A vif for each interface of the policy, in order.
-fn vifs(policy: &Policy) -> Vec<Vif> {
-    let zones: Vec<Vec<&str>> = (0..policy.interfaces.len())
-        .map(|index| zones_behind(policy, index))
-        .collect();
-    policy
-        .interfaces
-        .iter()
-        .zip(&zones)
-        .map(|(interface, behind)| {
-            // A zone behind two interfaces, or two behind one, names no bridge.
-            let alone =
-                behind.len() == 1 && zones.iter().filter(|other| *other == behind).count() == 1;
-            let word = if alone {
-                behind[0]
-            } else {
-                interface.name.as_str()
-            };
-            Vif {
-                bridge: bridge_name(word),
-                mac: stable_mac(&policy.site, interface),
-                comment: describe(interface, behind),
-            }
-        })
-        .collect()
-}
-
-fn zones_behind(policy: &Policy, index: usize) -> Vec<&str> {
-    let mut names = Vec::new();
-    for host in &policy.hosts {
-        let InterfaceId(interface) = host.interface;
-        if usize::from(interface) == index
-            && let Some(zone) = policy.zones.get(usize::from(host.zone.0))
-            && !names.contains(&zone.name.as_str())
-        {
-            names.push(zone.name.as_str());
-        }
-    }
-    names
-}
-
-fn describe(interface: &Interface, zones: &[&str]) -> String {
-    let mut text = interface.name.clone();
-    match zones {
-        [] => text.push_str(": no zone"),
-        [zone] => {
-            let _ = write!(text, ": zone {zone}");
-        }
-        zones => {
-            let _ = write!(text, ": zones {}", zones.join(", "));
-        }
-    }
-    for prefix in &interface.addresses {
-        let _ = write!(text, ", {}/{}", prefix.address, prefix.length);
-    }
-    one_line(&text)
-}
-
-/// The prefix and as much of `word` as a name of an interface may hold.
-fn bridge_name(word: &str) -> String {
-    let usable = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    BRIDGE_PREFIX
-        .chars()
-        .chain(word.chars().filter(usable))
-        .take(BRIDGE_NAME_LENGTH)
-        .collect()
-}
-
-/// An address under Xen's own prefix, 00:16:3e, that is the same each time the site is built.
-fn stable_mac(site: &str, interface: &Interface) -> [u8; 6] {
-    // FNV-1a: small, and its result will never change under us.
-    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    let mut absorb = |bytes: &[u8]| {
-        for &byte in bytes.iter().chain(&[0]) {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
-        }
-    };
-    absorb(site.as_bytes());
-    absorb(interface.name.as_bytes());
-    for prefix in &interface.addresses {
-        absorb(&prefix.address.octets());
-    }
-    let [a, b, c, ..] = (hash ^ (hash >> 32)).to_le_bytes();
-    // xl itself picks from all of 00:16:3e; the upper half is left to it.
-    [0x00, 0x16, 0x3e, a & 0x7f, b, c]
 }
 
 /// A string of xl's configuration language, which is close to Python's.

@@ -11,8 +11,12 @@
 pub mod appliance;
 pub mod build;
 pub mod config;
+pub mod device;
 pub mod elf;
+pub mod findings;
+pub mod options;
 pub mod output;
 pub mod run;
 pub mod site;
+pub mod vif;
 pub mod workspace;

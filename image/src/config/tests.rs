@@ -77,8 +77,14 @@ fn bridges_are_named_after_zones_while_that_tells_them_apart() {
 
 #[test]
 fn a_bridge_name_fits_linux() {
-    assert_eq!(bridge_name("a-zone-with-a-long-name"), "br-a-zone-with-");
-    assert_eq!(bridge_name("eth0:1,script=/bin/sh"), "br-eth01scriptb");
+    assert_eq!(
+        bridges(&[("eth0", "a-zone-with-a-long-name")]),
+        ["br-a-zone-with-"]
+    );
+    assert_eq!(
+        bridges(&[("eth0", "x:1,script=/bin/sh")]),
+        ["br-x1scriptbins"]
+    );
 }
 
 #[test]
@@ -127,4 +133,65 @@ fn memory_grows_with_the_interfaces() {
     assert_eq!(memory_for(2), 8);
     assert_eq!(memory_for(3), 10);
     assert_eq!(memory_for(128), 260);
+}
+
+fn options(vifs: &[&str]) -> Options {
+    let vifs: Vec<String> = vifs.iter().map(|vif| (*vif).to_owned()).collect();
+    let mut findings = crate::findings::Findings::default();
+    let words = crate::options::Words {
+        name: Some("edge"),
+        memory: Some("32"),
+        vifs: &vifs,
+    };
+    let options = Options::parse(words, &mut findings);
+    assert!(findings.is_empty(), "{findings:?}");
+    options
+}
+
+#[test]
+fn the_command_line_decides_what_it_names_and_nothing_else() {
+    let policy = site(&[("eth0", "net"), ("eth1", "loc")]);
+    let options = options(&["eth1=script=vif-openvswitch,bridge=ovs0,mac=00:16:3e:0A:0b:0c"]);
+    let plain = config(&policy);
+    let config = config(&policy).with(&options);
+    let text = config.render();
+    let lines = settings_of(&text);
+    assert!(lines.contains(&"name = \"edge\""), "{text}");
+    assert!(lines.contains(&"memory = 32"), "{text}");
+    assert!(
+        lines.contains(&"\"mac=00:16:3e:0a:0b:0c,bridge=ovs0,script=vif-openvswitch\","),
+        "{text}"
+    );
+    assert_eq!(config.vifs[0], plain.vifs[0]);
+}
+
+#[test]
+fn devices_made_of_others_stay_in_dom0() {
+    let policy = site(&[("bond0", "net"), ("br0", "loc"), ("eth0.5", "dmz")]);
+    assert_eq!(
+        config(&policy)
+            .vifs
+            .iter()
+            .map(|vif| vif.bridge.as_str())
+            .collect::<Vec<_>>(),
+        ["br-net", "br0", "br-dmz"]
+    );
+    let text = config(&policy).render();
+    assert!(text.contains("# (the bond stays in dom0"), "{text}");
+    assert!(text.contains("# (the VLAN device stays in dom0"), "{text}");
+    let mapped = config(&policy)
+        .with(&options(&["bond0=bridge=xenbr0"]))
+        .render();
+    assert!(!mapped.contains("the bond stays"), "{mapped}");
+}
+
+#[test]
+fn an_embedded_policy_leaves_no_ramdisk() {
+    let text = config(&site(&[("eth0", "net")])).embedded().render();
+    assert!(
+        !settings_of(&text)
+            .iter()
+            .any(|line| line.starts_with("ramdisk"))
+    );
+    assert!(text.contains("inside the image"));
 }
