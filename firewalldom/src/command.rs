@@ -99,10 +99,7 @@ fn drops(firewall: &Firewall, losses: Losses, out: &mut impl Write) -> fmt::Resu
     for (reason, count) in firewall.counters().drops.iter() {
         writeln!(out, "dropped {count} {reason}")?;
     }
-    for (count, reason) in [
-        (losses.egress_full, "egress ring full"),
-        (losses.not_sendable, "not sendable on the egress ring"),
-    ] {
+    for (reason, count) in losses.iter() {
         if count > 0 {
             writeln!(out, "dropped {count} {reason}")?;
         }

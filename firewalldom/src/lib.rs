@@ -28,6 +28,7 @@ pub mod relay;
 mod route;
 mod rule;
 mod site;
+pub mod stat;
 mod tcp;
 pub mod time;
 mod timeout;

@@ -11,9 +11,9 @@ use core::cell::{Cell, RefCell};
 use core::pin::pin;
 use core::time::Duration;
 use firewalldom::command::{self, Editor};
-use firewalldom::policy::{Policy, blob};
+use firewalldom::policy::{Policy, blob, blob::Identity};
 use firewalldom::relay::Relay;
-use firewalldom::{Budget, Firewall, Link, PingOutcome};
+use firewalldom::{Budget, Firewall, Link, PingOutcome, stat};
 use minios_rs::net::front::Breach;
 use minios_rs::net::{Config, Front};
 use minios_rs::task::TimedOut;
@@ -35,17 +35,29 @@ fn main(boot: Boot) -> ! {
         memory / 1024
     );
     let work: Rc<RefCell<Option<Work>>> = Rc::default();
+    let state = Rc::new(RefCell::new("waiting for its interfaces".to_string()));
 
+    let (told, at_work) = (state.clone(), work.clone());
+    domain.answer_statistics(move |report| {
+        report.appliance = stat::APPLIANCE.to_string();
+        report.version = env!("CARGO_PKG_VERSION").to_string();
+        report.state.clone_from(&told.borrow());
+        if let Some(work) = at_work.borrow().as_ref() {
+            stat::fill(report, &work.relay, work.policy);
+        }
+    });
     let (starter, place) = (domain.clone(), work.clone());
     let spawned = domain.executor.spawn(async move {
         match start(&starter).await {
             Ok(started) => {
                 *place.borrow_mut() = Some(started);
+                *state.borrow_mut() = "forwarding".to_string();
                 announce(&starter, &place).await;
             }
             Err(reason) => {
                 // No interface is served: nothing gets through.
                 log::error!("{reason}; everything is dropped");
+                *state.borrow_mut() = alloc::format!("dropping everything: {reason}");
                 let _ = starter.store.write("data/error", reason).await;
             }
         }
@@ -55,7 +67,7 @@ fn main(boot: Boot) -> ! {
     let mut editor = Editor::default();
     domain.run(|now| {
         let mut work = work.borrow_mut();
-        let Work { relay, fates } = work.as_mut()?;
+        let Work { relay, fates, .. } = work.as_mut()?;
         let now = firewalldom::time::Instant(now.0);
         while let Some(byte) = console::read() {
             let Some(line) = editor.key(byte) else {
@@ -83,6 +95,8 @@ fn main(boot: Boot) -> ! {
 /// What the main loop works on, once there is something.
 struct Work {
     relay: Relay<Pv>,
+    /// Which policy it runs.
+    policy: Identity,
     /// Of each interface's backend.
     fates: Vec<Rc<Fate>>,
 }
@@ -126,6 +140,7 @@ async fn start(domain: &Domain) -> Result<Work, String> {
         Firewall::new(policy, &links, budget, seed, now).map_err(|error| error.to_string())?;
     Ok(Work {
         relay: Relay::new(fronts, firewall),
+        policy: blob::identity(domain.module).unwrap_or_default(),
         fates,
     })
 }

@@ -41,6 +41,17 @@ pub struct Losses {
     pub not_sendable: u64,
 }
 
+impl Losses {
+    /// Each kind with its name for tables and statistics.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+        [
+            ("egress ring full", self.egress_full),
+            ("not sendable on the egress ring", self.not_sendable),
+        ]
+        .into_iter()
+    }
+}
+
 /// A judged frame that waits for room in its egress ring.
 struct Waiting<X: Xen> {
     head: Head,

@@ -16,6 +16,7 @@
 use super::{Policy, check};
 use alloc::vec::Vec;
 use core::hash::Hasher;
+use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher24;
 
 /// First bytes of every blob.
@@ -113,6 +114,24 @@ pub fn decode(blob: &[u8]) -> Result<Policy, Error> {
     }
     check::check(&policy)?;
     Ok(policy)
+}
+
+/// Which policy a blob holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The blob's version.
+    pub version: u16,
+    /// The hash in its header: two policies that differ have different ones.
+    pub checksum: u64,
+}
+
+/// Which policy a blob holds, as its header says it; `None` if that is cut short.
+pub fn identity(blob: &[u8]) -> Option<Identity> {
+    let header: &[u8; HEADER] = blob.first_chunk()?;
+    Some(Identity {
+        version: u16::from_le_bytes([header[8], header[9]]),
+        checksum: u64::from_le_bytes(*header.last_chunk()?),
+    })
 }
 
 fn hash(body: &[u8]) -> u64 {
