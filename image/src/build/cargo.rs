@@ -66,6 +66,14 @@ fn command(workspace: &Workspace, program: &Program, target: Target) -> Result<C
         "CARGO_ENCODED_RUSTFLAGS",
         flags.join(&OsString::from("\x1f")),
     );
+    // What else in the environment changes the code, as cargo's documentation lists it. An
+    // incremental build divides it into other units than a plain one.
+    command.env("CARGO_INCREMENTAL", "0");
+    for (name, _) in env::vars_os() {
+        if name.to_string_lossy().starts_with("CARGO_PROFILE_") {
+            command.env_remove(name);
+        }
+    }
     command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -88,7 +96,8 @@ fn rustflags(target: Target, script: &Path, prefixes: &[(PathBuf, String)]) -> V
 
     let linker: &[&str] = &[
         "-static",
-        "--build-id=none",
+        // A hash of what was linked, debug information included: the same for the same sources.
+        "--build-id=sha1",
         "-zmax-page-size=4096",
         "-znognustack",
     ];

@@ -9,6 +9,20 @@ use crate::xen::PAGE_SIZE;
 use crate::{arch::pv::trap, console, event, grant, hypercall, mm};
 use core::arch::global_asm;
 
+/// What the image was compiled for, as its note says.
+#[cfg(target_os = "none")]
+macro_rules! target {
+    () => {
+        " x86_64-unknown-none"
+    };
+}
+#[cfg(not(target_os = "none"))]
+macro_rules! target {
+    () => {
+        " x86_64-unknown-linux-gnu"
+    };
+}
+
 // Xen enters with start_info's address in rsi, on a stack of its own making, events masked. We
 // change to our stack, which has a guard page, at once.
 //
@@ -54,6 +68,15 @@ global_asm!(
     XEN_NOTE_TEXT {xen_version}, "xen-3.0"
     XEN_NOTE_TEXT {guest_os}, "minios-rs"
     XEN_NOTE_TEXT {loader}, "generic"
+    "#,
+    // Nobody but people and `xen-image inspect` reads this one.
+    concat!(
+        "XEN_NOTE_TEXT {guest_version}, \"",
+        env!("CARGO_PKG_VERSION"),
+        target!(),
+        "\"",
+    ),
+    r#"
     .balign 4
     .text
     "#,
@@ -64,6 +87,7 @@ global_asm!(
     paddr_offset = const crate::abi::elfnote::PADDR_OFFSET,
     xen_version = const crate::abi::elfnote::XEN_VERSION,
     guest_os = const crate::abi::elfnote::GUEST_OS,
+    guest_version = const crate::abi::elfnote::GUEST_VERSION,
     loader = const crate::abi::elfnote::LOADER,
 );
 

@@ -107,6 +107,30 @@ unsafe extern "C" {
     static __stack_top: u8;
     static __text_start: u8;
     static __text_end: u8;
+    static __build_id_start: u8;
+    static __build_id_end: u8;
+}
+
+/// Bytes of a GNU note before its value: name length, value length, type, `GNU\0`.
+const NOTE_HEADER: usize = 16;
+
+/// The linker's hash of the image, which tells its debug file from all others. Empty if the linker
+/// was told to leave it out.
+fn build_id() -> &'static [u8] {
+    let start = &raw const __build_id_start;
+    let length = &raw const __build_id_end as usize - start as usize;
+    // SAFETY: the linker script puts both symbols around the note, in read-only data.
+    let note = unsafe { core::slice::from_raw_parts(start, length) };
+    note.get(NOTE_HEADER..).unwrap_or(&[])
+}
+
+/// Says which image the addresses below belong to, and announces them.
+fn announce_backtrace(out: &mut impl core::fmt::Write) {
+    let _ = write!(out, "  build-id ");
+    for byte in build_id() {
+        let _ = write!(out, "{byte:02x}");
+    }
+    let _ = writeln!(out, "\n  backtrace:");
 }
 
 /// Registers as the stubs push them.
@@ -221,7 +245,7 @@ extern "C" fn report(frame: &Frame) -> ! {
             "  rflags {:x} cs {:x} ss {:x}",
             frame.rflags, frame.cs, frame.ss
         );
-        let _ = writeln!(out, "  backtrace:");
+        announce_backtrace(&mut out);
         let _ = writeln!(out, "    {:#018x}", frame.rip);
         backtrace(frame.rbp, &mut out);
     }
@@ -257,7 +281,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     if REPORTS.fetch_add(1, Ordering::Relaxed) == 0 {
         let mut out = console::Emergency;
         let _ = writeln!(out, "CRASH: {info}");
-        let _ = writeln!(out, "  backtrace:");
+        announce_backtrace(&mut out);
         let frame_pointer: u64;
         // SAFETY: reads a register.
         unsafe {
