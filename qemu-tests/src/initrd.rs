@@ -1,7 +1,10 @@
 //! The initial RAM disks of dom0 and of Debian guests.
 
 use crate::cpio::Archive;
-use crate::recipe::{DOM0_MODULES, DOM0_PROGRAMS, MODULES, PROGRAMS, PROTOCOLS, XEN_PROGRAMS};
+use crate::recipe::{
+    DOM0_MODULES, DOM0_PROGRAMS, IPTABLES, PROGRAMS, PROTOCOLS, ROUTER_MODULES, ROUTER_PROGRAMS,
+    XEN_PROGRAMS, XTABLES,
+};
 use crate::tree::Tree;
 use anyhow::{Context, Result, ensure};
 use std::process::Command;
@@ -11,8 +14,8 @@ pub(crate) const VIF_SCRIPT: &str = include_str!("dom0/vif-lab.sh");
 pub(crate) const BLOCK_SCRIPT: &str = include_str!("dom0/block-lab.sh");
 pub(crate) const XL_CONF: &str = "autoballoon=\"off\"\nvif.default.script=\"vif-lab\"\n";
 
-/// What dom0 and guests have in common: bash, iproute2, nft, busybox.
-pub(crate) fn base(tree: &Tree, modules: &[&str]) -> Result<Archive> {
+/// What dom0 and guests have in common: iproute2, kmod, busybox.
+fn base(tree: &Tree) -> Result<Archive> {
     let mut archive = Archive::default();
     for folder in [
         "dev",
@@ -34,8 +37,6 @@ pub(crate) fn base(tree: &Tree, modules: &[&str]) -> Result<Archive> {
         ("lib64", "usr/lib64"),
         ("var/run", "/run"),
         ("var/lock", "/run/lock"),
-        ("usr/bin/sh", "bash"),
-        ("usr/bin/nc", "nc.openbsd"),
         ("etc/mtab", "/proc/mounts"),
     ] {
         archive.symlink(link, target);
@@ -63,16 +64,42 @@ pub(crate) fn base(tree: &Tree, modules: &[&str]) -> Result<Archive> {
     for applet in busybox_applets(tree)? {
         archive.symlink(&format!("usr/lib/busybox/{applet}"), "/usr/bin/busybox");
     }
-    tree.add_modules(&mut archive, modules)?;
+    Ok(archive)
+}
+
+/// A Debian guest's that routes: dash, iptables, and what Shorewall's script expects on its PATH.
+pub(crate) fn router(tree: &Tree) -> Result<Archive> {
+    let mut archive = base(tree)?;
+    for program in ROUTER_PROGRAMS {
+        tree.add_program(&mut archive, program)?;
+    }
+    archive.symlink("usr/bin/sh", "dash");
+    for name in IPTABLES {
+        archive.symlink(&format!("usr/sbin/{name}"), "xtables-nft-multi");
+    }
+    for name in XTABLES {
+        let path = format!("usr/lib/x86_64-linux-gnu/xtables/{name}.so");
+        tree.add_program(&mut archive, &path)?;
+    }
+    for applet in busybox_applets(tree)? {
+        let known = ["bin", "sbin"].map(|folder| format!("usr/{folder}/{applet}"));
+        if !known.iter().any(|path| archive.contains(path)) {
+            archive.symlink(&known[0], "busybox");
+        }
+    }
+    tree.add_modules(&mut archive, ROUTER_MODULES)?;
     Ok(archive)
 }
 
 /// dom0's, with the toolstack and the host's agent.
 pub(crate) fn dom0(tree: &Tree, agent: Vec<u8>) -> Result<Archive> {
-    let mut archive = base(tree, &[MODULES, DOM0_MODULES].concat())?;
+    let mut archive = base(tree)?;
     for program in DOM0_PROGRAMS {
         tree.add_program(&mut archive, program)?;
     }
+    archive.symlink("usr/bin/sh", "bash");
+    archive.symlink("usr/bin/nc", "nc.openbsd");
+    tree.add_modules(&mut archive, DOM0_MODULES)?;
     let xen = tree.xen_folder()?;
     for program in XEN_PROGRAMS {
         let path = format!("{xen}/bin/{program}");

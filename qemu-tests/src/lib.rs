@@ -13,6 +13,7 @@ mod protocol;
 mod qemu;
 mod recipe;
 mod router;
+mod shorewall;
 mod suite;
 mod tier;
 mod tree;

@@ -19,24 +19,30 @@ const PACKAGES: &[&str] = &[
     "bsdutils",
     "busybox-static",
     "conntrack",
+    "dash",
     "ethtool",
     "iperf3",
     "iproute2",
+    "iptables",
     "iputils-ping",
     "kmod",
     "linux-image-amd64",
     "netcat-openbsd",
     "nftables",
+    "perl",
+    "shorewall",
     "socat",
     "tcpdump",
     "xen-utils-common",
     "xenstore-utils",
 ];
 
-/// Dependencies that nothing in an initrd without dpkg, perl and python uses.
+/// Dependencies that nothing in an initrd without dpkg, perl and python uses. (perl itself compiles
+/// the peer's rules, on the host.)
 pub(crate) const LEFT_OUT: &[&str] = &[
     "adduser",
     "base-files",
+    "bc",
     "coreutils",
     "debconf",
     "debianutils",
@@ -48,8 +54,6 @@ pub(crate) const LEFT_OUT: &[&str] = &[
     "mawk",
     "media-types",
     "passwd",
-    "perl",
-    "perl-base",
     "python3",
     "sensible-utils",
     "sysvinit-utils",
@@ -58,18 +62,48 @@ pub(crate) const LEFT_OUT: &[&str] = &[
     "udev",
 ];
 
-/// Programs every Linux of the lab has: a guest that routes needs no more, and starts the sooner
-/// the less it has to unpack.
-pub(crate) const PROGRAMS: &[&str] = &[
-    "bin/bash",
-    "bin/ip",
-    "bin/kmod",
-    "sbin/modprobe",
-    "usr/sbin/nft",
+/// Programs every Linux of the lab has.
+pub(crate) const PROGRAMS: &[&str] = &["bin/ip", "bin/kmod", "sbin/modprobe"];
+
+/// Programs a guest that routes has besides [`PROGRAMS`]: what Shorewall's script calls, and no
+/// more, since it starts the sooner the less it has to unpack.
+pub(crate) const ROUTER_PROGRAMS: &[&str] = &["bin/dash", "usr/sbin/xtables-nft-multi"];
+
+/// The names under which a script calls xtables-nft-multi, as Debian's alternatives have them.
+pub(crate) const IPTABLES: &[&str] = &["iptables", "iptables-restore", "iptables-save"];
+
+/// What iptables loads by name: the matches and targets that Shorewall's rules are made of.
+pub(crate) const XTABLES: &[&str] = &[
+    "libipt_REJECT",
+    "libipt_icmp",
+    "libxt_CT",
+    "libxt_DNAT",
+    "libxt_LOG",
+    "libxt_MARK",
+    "libxt_MASQUERADE",
+    "libxt_REDIRECT",
+    "libxt_SNAT",
+    "libxt_TCPMSS",
+    "libxt_addrtype",
+    "libxt_comment",
+    "libxt_connlimit",
+    "libxt_conntrack",
+    "libxt_hashlimit",
+    "libxt_iprange",
+    "libxt_limit",
+    "libxt_mac",
+    "libxt_mark",
+    "libxt_multiport",
+    "libxt_recent",
+    "libxt_standard",
+    "libxt_tcp",
+    "libxt_tcpmss",
+    "libxt_udp",
 ];
 
 /// Programs dom0 has besides [`PROGRAMS`] and Xen's own.
 pub(crate) const DOM0_PROGRAMS: &[&str] = &[
+    "bin/bash",
     "bin/lsmod",
     "bin/nc.openbsd",
     "bin/ping",
@@ -86,6 +120,7 @@ pub(crate) const DOM0_PROGRAMS: &[&str] = &[
     "usr/bin/socat",
     "usr/bin/tcpdump",
     "usr/sbin/conntrack",
+    "usr/sbin/nft",
     "usr/bin/script",
     "usr/bin/vchan-socket-proxy",
     "usr/bin/xenstore",
@@ -119,8 +154,41 @@ pub(crate) const XEN_PROGRAMS: &[&str] = &[
     "xl",
 ];
 
-/// Modules by name or, with a `/`, by the start of their path; dependencies follow.
-pub(crate) const MODULES: &[&str] = &[
+/// Modules of a guest that routes, by name; dependencies follow.
+pub(crate) const ROUTER_MODULES: &[&str] = &[
+    "crc32c_generic",
+    "ip_tables",
+    "ipt_REJECT",
+    "nf_conntrack",
+    "nf_log_syslog",
+    "nf_nat",
+    "nf_tables",
+    "nft_chain_nat",
+    "nft_compat",
+    "xen-netfront",
+    "xt_CT",
+    "xt_LOG",
+    "xt_MASQUERADE",
+    "xt_REDIRECT",
+    "xt_TCPMSS",
+    "xt_addrtype",
+    "xt_comment",
+    "xt_connlimit",
+    "xt_conntrack",
+    "xt_hashlimit",
+    "xt_iprange",
+    "xt_limit",
+    "xt_mac",
+    "xt_mark",
+    "xt_multiport",
+    "xt_nat",
+    "xt_recent",
+    "xt_tcpmss",
+    "xt_tcpudp",
+];
+
+/// Modules of dom0, by name or, with a `/`, by the start of their path; dependencies follow.
+pub(crate) const DOM0_MODULES: &[&str] = &[
     "kernel/net/bridge/netfilter/nft_",
     "kernel/net/ipv4/netfilter/nf_",
     "kernel/net/ipv4/netfilter/nft_",
@@ -130,28 +198,23 @@ pub(crate) const MODULES: &[&str] = &[
     "kernel/net/netfilter/nfnetlink",
     "kernel/net/netfilter/nft_",
     "8021q",
-    "crc32c_generic",
-    "dummy",
-    "libcrc32c",
-    "tun",
-    "veth",
-    "xen-netfront",
-];
-
-/// Modules dom0 has besides [`MODULES`].
-pub(crate) const DOM0_MODULES: &[&str] = &[
     "9p",
     "9pnet_virtio",
     "act_mirred",
     "bridge",
     "br_netfilter",
     "cls_u32",
+    "crc32c_generic",
+    "dummy",
     "ifb",
     "ip_tables",
+    "libcrc32c",
     "loop",
     "pktgen",
     "sch_ingress",
     "sch_netem",
+    "tun",
+    "veth",
     "virtio_console",
     "virtio_pci",
     "xen-blkback",
@@ -159,6 +222,7 @@ pub(crate) const DOM0_MODULES: &[&str] = &[
     "xen-gntalloc",
     "xen-gntdev",
     "xen-netback",
+    "xen-netfront",
     "xen-pciback",
     "xen-privcmd",
     "xenfs",

@@ -1,9 +1,13 @@
 //! A Debian guest that routes: the peer our firewall is compared with.
+//!
+//! It is as a Debian administrator would have it: Debian's kernel, iptables and Shorewall, with
+//! Shorewall's rules out of the very folder that ours are compiled from. What it does without is
+//! what only costs time at its start: a disk, an init system, modules of hardware it has not.
 
 use crate::initrd;
 use crate::lab::Lab;
 use crate::machine::Machine;
-use crate::recipe::MODULES;
+use crate::shorewall;
 use anyhow::{Context, Result, ensure};
 use std::fmt::Write;
 use std::fs;
@@ -13,7 +17,7 @@ use std::time::Duration;
 const INIT: &str = include_str!("dom0/router.sh");
 
 /// What the kernel runs to answer `xl shutdown`.
-const POWER_OFF: &str = "#!/bin/bash\nexec /usr/bin/busybox poweroff -f\n";
+const POWER_OFF: &str = "#!/bin/sh\nexec /usr/bin/busybox poweroff -f\n";
 
 /// How long `xl create` and the guest's own boot may take in the lab.
 const CREATE_LIMIT: Duration = Duration::from_secs(120);
@@ -30,10 +34,8 @@ pub struct DebianRouter {
     pub vifs: Vec<RouterVif>,
     /// Routes as `ip route add` takes them, such as `default via 192.0.2.1`.
     pub routes: Vec<String>,
-    /// Settings as in sysctl.conf; `net.ipv4.ip_forward` is on already.
-    pub sysctls: Vec<(String, String)>,
-    /// A ruleset as `nft -f` takes it.
-    pub ruleset: String,
+    /// The Shorewall configuration, a folder on the host.
+    pub shorewall: PathBuf,
 }
 
 /// One interface of a [`DebianRouter`].
@@ -43,6 +45,8 @@ pub struct RouterVif {
     pub address: String,
     /// The bridge in dom0 that its other end joins.
     pub bridge: String,
+    /// Its hardware address, or one that xl picks.
+    pub mac: Option<[u8; 6]>,
 }
 
 /// The files of a router, for `xl create`.
@@ -50,8 +54,19 @@ pub struct RouterVif {
 pub struct RouterFiles {
     /// Linux.
     pub kernel: PathBuf,
-    /// Its initial RAM disk, with ruleset and addresses.
+    /// Its initial RAM disk, with rules and addresses.
     pub initrd: PathBuf,
+}
+
+impl RouterVif {
+    /// An entry of xl.cfg(5)'s `vif=`.
+    fn config(&self) -> String {
+        let mac = self.mac.map(|mac| {
+            let bytes = mac.map(|byte| format!("{byte:02x}"));
+            format!("mac={},", bytes.join(":"))
+        });
+        format!("{}bridge={}", mac.unwrap_or_default(), self.bridge)
+    }
 }
 
 impl DebianRouter {
@@ -61,13 +76,14 @@ impl DebianRouter {
         format!("router {}: ready", self.name)
     }
 
-    /// Its xl configuration, with the files where dom0 sees them.
+    /// Its xl configuration, with the files where dom0 sees them. What is not there has xl's
+    /// default, as in the appliances' configurations.
     #[must_use]
     pub fn config(&self, kernel: &str, initrd: &str) -> String {
         let vifs: Vec<String> = self
             .vifs
             .iter()
-            .map(|vif| format!("\"bridge={}\"", vif.bridge))
+            .map(|vif| format!("\"{}\"", vif.config()))
             .collect();
         format!(
             "name = \"{}\"\ntype = \"pv\"\nvcpus = 1\nmemory = {}\nkernel = \"{kernel}\"\n\
@@ -81,10 +97,12 @@ impl DebianRouter {
 }
 
 impl Lab {
-    /// Writes a router's files into `folder`.
+    /// Writes a router's files into `folder`. Its rules are compiled by Debian's own Shorewall, out
+    /// of the unpacked packages.
     ///
     /// # Errors
-    /// When they cannot be written, or its name is unusable.
+    /// When Shorewall finds errors in the configuration, the files cannot be written, or the name
+    /// is unusable.
     pub fn debian_router(&self, router: &DebianRouter, folder: &Path) -> Result<RouterFiles> {
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
         ensure!(
@@ -96,24 +114,20 @@ impl Lab {
         for (number, vif) in router.vifs.iter().enumerate() {
             writeln!(interfaces, "eth{number} {}", vif.address)?;
         }
-        let mut sysctls = String::new();
-        for (key, value) in &router.sysctls {
-            writeln!(sysctls, "{key} = {value}")?;
-        }
         let routes: String = router
             .routes
             .iter()
             .map(|route| format!("{route}\n"))
             .collect();
+        let firewall = shorewall::compile(self.tree(), &router.shorewall)?;
 
-        let mut archive = initrd::base(self.tree(), MODULES)?;
+        let mut archive = initrd::router(self.tree())?;
         archive.file("init", 0o755, INIT);
         archive.file("usr/sbin/poweroff", 0o755, POWER_OFF);
         archive.file("router/name", 0o644, format!("{}\n", router.name));
         archive.file("router/interfaces", 0o644, interfaces);
         archive.file("router/routes", 0o644, routes);
-        archive.file("router/sysctls", 0o644, sysctls);
-        archive.file("router/rules.nft", 0o644, router.ruleset.as_str());
+        archive.file("router/firewall", 0o755, firewall);
         let files = RouterFiles {
             kernel: folder.join("vmlinuz"),
             initrd: folder.join(format!("{}.initrd", router.name)),
@@ -122,6 +136,15 @@ impl Lab {
         fs::write(&files.initrd, archive.gzip()?)
             .with_context(|| files.initrd.display().to_string())?;
         Ok(files)
+    }
+
+    /// The version of Debian's Shorewall in the lab, such as `5.2.8`.
+    ///
+    /// # Errors
+    /// When the unpacked packages have been tampered with.
+    pub fn shorewall_version(&self) -> Result<String> {
+        let file = self.tree().find("usr/share/shorewall/version")?;
+        Ok(fs::read_to_string(file)?.trim().to_owned())
     }
 }
 
@@ -152,5 +175,22 @@ impl Machine {
         self.check(&crate::Command::new(["xl", "create", &config]).limit(CREATE_LIMIT))?;
         self.wait_for_console(&router.name, &router.ready_line(), READY_LIMIT)?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vif_names_its_bridge_and_the_hardware_address_it_must_have() {
+        let mut vif = RouterVif {
+            address: "192.0.2.1/24".to_owned(),
+            bridge: "br-net".to_owned(),
+            mac: None,
+        };
+        assert_eq!(vif.config(), "bridge=br-net");
+        vif.mac = Some([0, 0x16, 0x3e, 1, 2, 0xff]);
+        assert_eq!(vif.config(), "mac=00:16:3e:01:02:ff,bridge=br-net");
     }
 }

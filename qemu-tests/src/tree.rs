@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use xmas_elf::ElfFile;
 use xmas_elf::dynamic::Tag;
 use xmas_elf::sections::SectionData;
@@ -102,6 +103,18 @@ impl Tree {
                 .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
         })?;
         Ok(format!("usr/lib/{name}"))
+    }
+
+    /// A command that runs an unpacked program on the host, by its release's own loader and
+    /// libraries.
+    pub(crate) fn host_command(&self, name: &str, program: &Path) -> Result<Command> {
+        let libraries = ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"]
+            .map(|path| self.root().join(path).display().to_string());
+        let mut command = Command::new(self.resolve("lib64/ld-linux-x86-64.so.2")?);
+        command
+            .args(["--argv0", name, "--library-path", &libraries.join(":")])
+            .arg(program);
+        Ok(command)
     }
 
     /// The file at `path` itself, where that is a symbolic link.

@@ -5,10 +5,11 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use firewalldom::policy::Policy;
 use qemu_tests::{DebianRouter, Lab, Machine, RouterVif};
+use shorewall::Site;
 
 use super::report::Figures;
 use super::scenario::Scenario;
-use super::{INSIDE, OUTSIDE, streams};
+use super::{Firewall, INSIDE, OUTSIDE, streams};
 use crate::config::DomainConfig;
 
 /// What a Debian guest with this kernel needs to come up.
@@ -17,18 +18,16 @@ const MEMORY_MIB: u32 = 192;
 /// How long it may still work on its rules after the first packet.
 const READY_LIMIT: Duration = Duration::from_secs(60);
 
-/// The rules of `examples/two-interfaces` in nft's language: the same zones, policies, rules and
-/// translations.
-const RULESET: &str = include_str!("two-interfaces.nft");
-
-/// The guest with the addresses and routes of the policy, on the bridges of the configuration.
-fn router(policy: &Policy, config: &DomainConfig) -> DebianRouter {
+/// The guest with the addresses and routes of the policy, on the vifs of the configuration; its
+/// rules are those that Debian's own Shorewall makes of the site's folder.
+pub fn router(site: &Site, policy: &Policy, config: &DomainConfig) -> DebianRouter {
     let vif = |(interface, vif): (&firewalldom::policy::Interface, &crate::config::Vif)| {
         let addresses = interface.addresses.first();
         RouterVif {
             address: addresses
                 .map_or_else(String::new, |own| format!("{}/{}", own.address, own.length)),
             bridge: vif.bridge.clone(),
+            mac: Some(vif.mac),
         }
     };
     let gateways = policy.routes.iter().filter_map(|route| {
@@ -45,8 +44,7 @@ fn router(policy: &Policy, config: &DomainConfig) -> DebianRouter {
             .map(vif)
             .collect(),
         routes: gateways.collect(),
-        sysctls: Vec::new(),
-        ruleset: RULESET.to_owned(),
+        shorewall: site.shorewall().to_owned(),
     }
 }
 
@@ -58,10 +56,9 @@ pub fn measure(
     lab: &Lab,
     machine: &Machine,
     scenario: &Scenario<'_>,
-    policy: &Policy,
-    config: &DomainConfig,
+    firewall: &Firewall,
 ) -> Result<Figures> {
-    let router = router(policy, config);
+    let router = router(&firewall.site, &firewall.policy, &firewall.config());
     let path = machine.put_debian_router(lab, &router)?;
     let domain = scenario.start(&router.name, &path, INSIDE, OUTSIDE)?;
     machine.wait_for_console(&router.name, &router.ready_line(), READY_LIMIT)?;
@@ -108,9 +105,11 @@ mod tests {
             metric: 0,
         });
         let config = DomainConfig::firewall(&policy, Path::new("/k"), Path::new("/p"), 8);
-        let router = router(&policy, &config);
+        let router = router(&Site::from_etc("/etc"), &policy, &config);
         assert_eq!(router.routes, ["0.0.0.0/0 via 10.0.0.254"]);
         assert_eq!(router.vifs[1].address, "10.0.1.1/24");
         assert_eq!(router.vifs[1].bridge, "br-loc");
+        assert_eq!(router.vifs[1].mac, Some(config.vifs[1].mac));
+        assert_eq!(router.shorewall, Path::new("/etc/shorewall"));
     }
 }

@@ -210,13 +210,7 @@ fn show(
     };
 
     tell("the same with a Debian PV guest");
-    let debian = debian::measure(
-        lab,
-        machine,
-        &scenario,
-        &firewall.policy,
-        &firewall.config(),
-    )?;
+    let debian = debian::measure(lab, machine, &scenario, firewall)?;
     let logs = machine.folder().display().to_string();
     Ok(Report {
         platform,

@@ -1,18 +1,18 @@
-#!/bin/bash
+#!/bin/sh
 # PID 1 of the Debian PV guest that routes; its configuration is in /router.
-export PATH=/usr/sbin:/usr/bin:/usr/lib/busybox HOME=/root TERM=linux
+export PATH=/usr/sbin:/usr/bin HOME=/root TERM=linux
 mount -t devtmpfs dev /dev
 mount -t proc proc /proc
 mount -t sysfs sys /sys
-mkdir -p /run/lock
+mkdir -p /run/lock /var/lib
 read -r name </router/name
 hostname "$name"
 ip link set lo up
 
 modprobe -a crc32c_generic xen-netfront nf_tables nf_conntrack
 while read -r interface address; do
-    for _ in {1..200}; do
-        [ -e "/sys/class/net/$interface" ] && break
+    tries=0
+    until [ -e "/sys/class/net/$interface" ] || [ $((tries += 1)) -gt 200 ]; do
         sleep 0.1
     done
     ip addr add "$address" dev "$interface"
@@ -22,17 +22,16 @@ while read -r route; do
     # shellcheck disable=SC2086 # the words of a route are its arguments
     ip route add $route
 done </router/routes
-sysctl -qp /router/sysctls
-# Rules first: nothing is forwarded that they did not see.
-if nft -f /router/rules.nft; then
-    sysctl -qw net.ipv4.ip_forward=1
+# The script loads its rules first and only then lets Linux forward.
+if sh /router/firewall start >/run/firewall.log 2>&1; then
     echo "router $name: ready"
 else
-    echo "router $name: its ruleset does not load"
+    cat /run/firewall.log
+    echo "router $name: its firewall does not start"
     poweroff -f
 fi
 
-# `xl shutdown` makes the kernel run /sbin/poweroff; bash only has to wait.
+# `xl shutdown` makes the kernel run /sbin/poweroff; the shell only has to wait.
 while :; do
     sleep 3600 &
     wait

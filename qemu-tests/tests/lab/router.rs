@@ -1,4 +1,4 @@
-//! The Debian guest that our own domains are compared with forwards.
+//! The Debian guest that our own domains are compared with forwards, as its Shorewall says.
 
 use crate::bench::{LabTest, Setup, expect};
 use anyhow::{Context, Result};
@@ -12,55 +12,46 @@ pub(crate) fn tests() -> Vec<LabTest> {
     )]
 }
 
-/// From `in` to `out` everything, masqueraded; back only what belongs to it.
-const RULESET: &str = "
-table ip lab {
-    chain forward {
-        type filter hook forward priority 0; policy drop;
-        ct state established,related accept
-        iifname eth0 oifname eth1 accept
-    }
-    chain postrouting {
-        type nat hook postrouting priority 100;
-        oifname eth1 masquerade
-    }
-}
-";
+/// Outside is eth0, inside eth1.
+const EXAMPLE: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../examples/two-interfaces/shorewall"
+);
 
 fn debian_forwards_and_masquerades(setup: &Setup) -> Result<()> {
     let Setup { lab, machine } = setup;
-    let inside = Net {
-        name: "in".to_owned(),
-        address: "10.1.0.2/24".to_owned(),
-        gateway: Some("10.1.0.1".to_owned()),
-    };
     let outside = Net {
         name: "out".to_owned(),
-        address: "10.2.0.2/24".to_owned(),
+        address: "192.0.2.1/24".to_owned(),
         // It has no way back but to the router's own address.
         gateway: None,
     };
-    machine.add_net(&inside)?;
+    let inside = Net {
+        name: "in".to_owned(),
+        address: "10.0.3.9/24".to_owned(),
+        gateway: Some("10.0.3.1".to_owned()),
+    };
     machine.add_net(&outside)?;
+    machine.add_net(&inside)?;
     let vif = |address: &str, net: &Net| RouterVif {
         address: address.to_owned(),
         bridge: net.bridge(),
+        mac: None,
     };
     let router = DebianRouter {
         name: "debian".to_owned(),
         memory_mib: 192,
-        vifs: vec![vif("10.1.0.1/24", &inside), vif("10.2.0.1/24", &outside)],
+        vifs: vec![vif("192.0.2.2/24", &outside), vif("10.0.3.1/24", &inside)],
         routes: Vec::new(),
-        sysctls: vec![("net.ipv4.conf.all.rp_filter".to_owned(), "1".to_owned())],
-        ruleset: RULESET.to_owned(),
+        shorewall: EXAMPLE.into(),
     };
     machine.start_debian_router(lab, &router)?;
 
-    machine.dom0("ip netns exec in ping -c 3 -i 0.2 -W 5 10.2.0.2")?;
+    machine.dom0("ip netns exec in ping -c 3 -i 0.2 -W 5 192.0.2.1")?;
     // Even with a route back, nothing unasked gets in.
-    machine.dom0("ip -n out route add 10.1.0.0/24 via 10.2.0.1")?;
+    machine.dom0("ip -n out route add 10.0.3.0/24 via 192.0.2.2")?;
     let unasked = machine.run(&Command::bash(
-        "ip netns exec out ping -c 2 -i 0.2 -W 2 10.1.0.2",
+        "ip netns exec out ping -c 2 -i 0.2 -W 2 10.0.3.9",
     ))?;
     expect(!unasked.status.is_success(), || unasked.text())?;
     let megabits = tcp_megabits_per_second(machine)?;
@@ -76,7 +67,7 @@ fn tcp_megabits_per_second(machine: &Machine) -> Result<f64> {
     let server = machine.spawn(&Command::bash("ip netns exec out iperf3 -s -1"))?;
     let report = machine.dom0(
         "until ip netns exec out ss -ltn | grep -q :5201; do sleep 0.1; done
-         ip netns exec in iperf3 -c 10.2.0.2 -t 3 -f m | grep receiver",
+         ip netns exec in iperf3 -c 192.0.2.1 -t 3 -f m | grep receiver",
     )?;
     server.wait()?;
     let words: Vec<&str> = report.split_whitespace().collect();
