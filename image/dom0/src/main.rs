@@ -1,0 +1,71 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod ask;
+mod connection;
+mod document;
+mod domains;
+mod store;
+mod table;
+
+use arguments::{Invocation, Stat};
+use connection::Connection;
+use std::error::Error;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let invocation = match arguments::parse(std::env::args_os()) {
+        Ok(invocation) => invocation,
+        Err(error) => {
+            eprintln!("xen-image-dom0: {error}\ntry `xen-image-dom0 --help`");
+            return ExitCode::from(2);
+        }
+    };
+    let done = match invocation {
+        Invocation::Help(text) => print(text),
+        Invocation::Stat(stat) => statistics(&stat),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xen-image-dom0: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `stat`: once, or again and again until somebody stops it or it fails.
+fn statistics(stat: &Stat) -> Result<(), Box<dyn Error>> {
+    let mut store = Connection::open()?;
+    let domain = domains::find(&mut store, &stat.domain)?;
+    loop {
+        let report = ask::ask(&mut store, domain.id, stat.patience)?;
+        if stat.json {
+            let document = document::document(&domain, &report);
+            let text = match stat.every {
+                None => serde_json::to_string_pretty(&document)?,
+                Some(_) => serde_json::to_string(&document)?,
+            };
+            print(&format!("{text}\n"))?;
+        } else {
+            print(&table::table(&domain, &report))?;
+        }
+        let Some(pause) = stat.every else {
+            return Ok(());
+        };
+        std::thread::sleep(pause);
+        if !stat.json {
+            print("\n")?;
+        }
+    }
+}
+
+/// To standard output; a reader that went away is an error here, not a panic.
+fn print(text: &str) -> Result<(), Box<dyn Error>> {
+    let mut out = io::stdout();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|error| format!("cannot write to standard output: {error}").into())
+}
