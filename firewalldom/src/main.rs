@@ -11,7 +11,7 @@ use core::cell::{Cell, RefCell};
 use core::pin::pin;
 use core::time::Duration;
 use firewalldom::command::{self, Editor};
-use firewalldom::policy::{Policy, blob, blob::Identity};
+use firewalldom::policy::{Policy, blob, blob::Identity, place};
 use firewalldom::relay::Relay;
 use firewalldom::{Budget, Firewall, Link, PingOutcome, stat};
 use minios_rs::net::front::Breach;
@@ -21,6 +21,16 @@ use minios_rs::xen::Xen;
 use minios_rs::{Boot, Domain, Pv, console, entropy, entry, mm};
 
 entry!(main);
+
+/// The site's policy, in an image that has one of its own.
+#[cfg(feature = "embed")]
+const EMBEDDED: Option<&[u8]> = Some(include_bytes!(env!(
+    "FIREWALLDOM_POLICY",
+    "the feature embed is for `cargo image build firewalldom --embed`, which names the policy here"
+)));
+/// The image is the same for every site.
+#[cfg(not(feature = "embed"))]
+const EMBEDDED: Option<&[u8]> = None;
 
 /// Bytes of a page of the memory that is counted.
 const PAGE: usize = minios_rs::xen::PAGE_SIZE;
@@ -103,9 +113,11 @@ struct Work {
 
 /// Everything that must be right before the first packet.
 async fn start(domain: &Domain) -> Result<Work, String> {
-    let policy: Policy = blob::decode(domain.module).map_err(|error| {
-        alloc::format!("the policy (ramdisk= in the guest's configuration) cannot be used: {error}")
-    })?;
+    let (place, bytes) =
+        place::choose(domain.module, EMBEDDED).map_err(|error| error.to_string())?;
+    let policy: Policy = blob::decode(bytes)
+        .map_err(|error| alloc::format!("the policy ({place}) cannot be used: {error}"))?;
+    log::info!("policy of the site \"{}\": {place}", policy.site);
     let (seed, _) = entropy::seed()
         .ok_or("no source of randomness: the processor shows neither RDSEED nor RDRAND")?;
 
@@ -140,7 +152,7 @@ async fn start(domain: &Domain) -> Result<Work, String> {
         Firewall::new(policy, &links, budget, seed, now).map_err(|error| error.to_string())?;
     Ok(Work {
         relay: Relay::new(fronts, firewall),
-        policy: blob::identity(domain.module).unwrap_or_default(),
+        policy: blob::identity(bytes).unwrap_or_default(),
         fates,
     })
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub mod blob;
 pub mod check;
+pub mod place;
 
 /// Index into [`Policy::interfaces`], and the number of the vif.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
