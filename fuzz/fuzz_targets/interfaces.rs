@@ -1,0 +1,8 @@
+//! Any text as interfaces(5) of a site that is right otherwise.
+
+#![no_main]
+
+use fuzz::{compile, with};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| compile(with("network/interfaces", data)));

@@ -1,0 +1,65 @@
+//! What the fuzz targets share: a small site, whole and with one file replaced.
+
+use shorewall::{Site, Style};
+
+/// The files of Shorewall that are read.
+pub const SHOREWALL_FILES: [&str; 11] = [
+    "conntrack",
+    "hosts",
+    "interfaces",
+    "params",
+    "policy",
+    "rules",
+    "shorewall.conf",
+    "snat",
+    "stoppedrules",
+    "zones",
+    "routes",
+];
+
+/// Path and text of each file.
+pub type Files = Vec<(String, Vec<u8>)>;
+
+/// The example that the project ships.
+pub fn site() -> Files {
+    macro_rules! file {
+        ($path:literal) => {
+            (
+                $path.to_owned(),
+                include_bytes!(concat!("../../examples/two-interfaces/", $path)).to_vec(),
+            )
+        };
+    }
+    vec![
+        file!("network/interfaces"),
+        file!("shorewall/shorewall.conf"),
+        file!("shorewall/zones"),
+        file!("shorewall/interfaces"),
+        file!("shorewall/policy"),
+        file!("shorewall/rules"),
+        file!("shorewall/snat"),
+    ]
+}
+
+/// [`site`] with another text for one file.
+pub fn with(path: &str, text: &[u8]) -> Files {
+    let mut files = site();
+    files.retain(|(other, _)| other != path);
+    files.push((path.to_owned(), text.to_vec()));
+    files
+}
+
+/// Compiles a site, and shows what was found as a user would see it.
+pub fn compile(files: Files) {
+    match shorewall::compile(&Site::from_files("fuzz", files)) {
+        Ok(compiled) => {
+            firewalldom::policy::check::check(&compiled.policy)
+                .expect("the engine loads what the compiler writes");
+            compiled.warnings.render(Style::Plain);
+        }
+        Err(report) => {
+            assert!(report.errors() > 0, "a site fails for a reason");
+            assert!(!report.render(Style::Colour).is_empty());
+        }
+    }
+}
