@@ -61,6 +61,7 @@ pub struct Hypercalls {
 
 impl Hypercalls {
     /// From a counter for each number.
+    #[cfg(any(feature = "pv", feature = "fake"))]
     pub(crate) fn new(counts: [u64; nr::COUNT]) -> Self {
         Self { counts }
     }

@@ -37,7 +37,7 @@ mod client;
 pub mod path;
 mod transaction;
 mod watch;
-pub(crate) mod wire;
+pub mod wire;
 
 pub use client::{Client, REQUESTS_MAX};
 pub use transaction::{ATTEMPTS_MAX, Transaction};

@@ -1,4 +1,4 @@
-//! Messages as bytes (xen/io/xs_wire.h).
+//! Messages as bytes (xen/io/xs_wire.h), for whoever speaks to xenstored, over whatever carries them.
 
 #![forbid(unsafe_code)]
 
@@ -9,13 +9,13 @@ use alloc::vec::Vec;
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Bytes of a header.
-pub(crate) const HEADER: usize = size_of::<Header>();
+pub const HEADER: usize = size_of::<Header>();
 
 /// Appends a message to `out`: the header, then `parts` one after the other.
 ///
 /// # Errors
 /// [`Error::TooLong`] if the parts have more than [`XENSTORE_PAYLOAD_MAX`] bytes.
-pub(crate) fn encode(
+pub fn encode(
     out: &mut impl Extend<u8>,
     kind: u32,
     req_id: u32,
@@ -41,7 +41,7 @@ pub(crate) fn encode(
 
 /// Puts a stream of bytes together to messages.
 #[derive(Debug, Default)]
-pub(crate) struct Assembler {
+pub struct Assembler {
     bytes: Vec<u8>,
 }
 
@@ -50,7 +50,7 @@ impl Assembler {
     ///
     /// # Errors
     /// [`Error::Protocol`] if the announced payload is longer than any may be.
-    pub(crate) fn wanted(&self) -> Result<usize, Error> {
+    pub fn wanted(&self) -> Result<usize, Error> {
         match self.header() {
             None => Ok(HEADER - self.bytes.len()),
             Some(header) if header.len as usize > XENSTORE_PAYLOAD_MAX => Err(Error::Protocol),
@@ -59,12 +59,12 @@ impl Assembler {
     }
 
     /// Adds bytes, no more than [`Assembler::wanted`].
-    pub(crate) fn feed(&mut self, bytes: &[u8]) {
+    pub fn feed(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
 
     /// The message, once it is whole.
-    pub(crate) fn take(&mut self) -> Option<(Header, Vec<u8>)> {
+    pub fn take(&mut self) -> Option<(Header, Vec<u8>)> {
         let header = self.header()?;
         if self.bytes.len() < HEADER + header.len as usize {
             return None;
@@ -85,7 +85,7 @@ impl Assembler {
 ///
 /// # Errors
 /// [`Error::Protocol`] if the last one does not, or one is not UTF-8.
-pub(crate) fn strings(payload: &[u8]) -> Result<Vec<String>, Error> {
+pub fn strings(payload: &[u8]) -> Result<Vec<String>, Error> {
     if payload.is_empty() {
         return Ok(Vec::new());
     }
