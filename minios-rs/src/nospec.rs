@@ -48,14 +48,10 @@ pub fn below(value: usize, limit: usize) -> usize {
     value & mask(value, limit)
 }
 
-/// Element `index`, which a peer chose; `None` beyond the end.
+/// `value` as an index into `len` elements; `None` beyond the end, and 0 for a guess beyond it.
 #[inline(always)]
-pub fn get<T>(slice: &[T], index: usize) -> Option<&T> {
-    if index < slice.len() {
-        slice.get(below(index, slice.len()))
-    } else {
-        None
-    }
+pub fn index(value: usize, len: usize) -> Option<usize> {
+    (value < len).then(|| below(value, len))
 }
 
 #[cfg(test)]
@@ -83,13 +79,12 @@ mod tests {
     }
 
     #[test]
-    fn an_element_is_found_and_what_is_beyond_is_not() {
-        let letters = ['a', 'b', 'c'];
-        assert_eq!(get(&letters, 0), Some(&'a'));
-        assert_eq!(get(&letters, 2), Some(&'c'));
-        assert_eq!(get(&letters, 3), None);
-        assert_eq!(get(&letters, usize::MAX), None);
-        assert_eq!(get::<u8>(&[], 0), None);
+    fn an_index_is_within_or_none() {
+        assert_eq!(index(0, 3), Some(0));
+        assert_eq!(index(2, 3), Some(2));
+        assert_eq!(index(3, 3), None);
+        assert_eq!(index(usize::MAX, 3), None);
+        assert_eq!(index(0, 0), None);
     }
 
     proptest! {

@@ -9,6 +9,7 @@ use crate::abi::io::xs_wire::{
     DomainInterface, Header, XENSTORE_RING_SIZE, XS_DIRECTORY, XS_ERROR, XS_MKDIR, XS_READ, XS_RM,
     XS_WATCH_EVENT, XS_WRITE,
 };
+use crate::nospec;
 use crate::xen::{Port, SharedPage, Xen};
 use alloc::collections::VecDeque;
 use alloc::rc::Rc;
@@ -369,6 +370,7 @@ impl<X: Xen> State<X> {
         if used > XENSTORE_RING_SIZE {
             return Err(Error::Protocol);
         }
+        let used = nospec::below(used, XENSTORE_RING_SIZE + 1);
         let mut room = (XENSTORE_RING_SIZE - used).min(self.queue.len());
         let moved = room > 0;
         // What xenstored has read must not be overwritten before its index was seen.
@@ -394,6 +396,7 @@ impl<X: Xen> State<X> {
         if left > XENSTORE_RING_SIZE {
             return Err(Error::Protocol);
         }
+        left = nospec::below(left, XENSTORE_RING_SIZE + 1);
         let moved = left > 0;
         fence(Ordering::SeqCst);
         while left > 0 {

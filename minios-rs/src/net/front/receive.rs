@@ -10,6 +10,7 @@ use crate::abi::io::netif::{
 };
 use crate::net::frame::{FRAME_SLOTS_MAX, FrontId, Received, RxBuffer, Slice};
 use crate::net::{Checksum, ETHERNET_HEADER, Gso, GsoKind};
+use crate::nospec;
 use crate::ring::{Corrupt, FrontRing, Notify, Pending};
 use crate::xen::{Access, DomId, Granted, PAGE_SIZE, ResourceError, Xen};
 use alloc::vec::Vec;
@@ -306,13 +307,15 @@ impl Parser {
             self.fail(Fault::Malformed);
             return;
         }
-        self.len = self.len.saturating_add(u32::from(len));
+        let offset = nospec::below(usize::from(response.offset), PAGE_SIZE);
+        let len = nospec::below(usize::from(len), PAGE_SIZE - offset + 1);
+        self.len = self.len.saturating_add(len as u32);
         if self
             .slots
             .push(Part {
                 ring_slot,
-                offset: response.offset,
-                len,
+                offset: offset as u16,
+                len: len as u16,
             })
             .is_err()
         {

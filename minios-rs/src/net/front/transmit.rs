@@ -11,6 +11,7 @@ use crate::abi::io::netif::{
 };
 use crate::net::frame::{FRAME_SLOTS_MAX, RxBuffer, Slice};
 use crate::net::{Checksum, ETHERNET_HEADER, Gso, GsoKind, Offload};
+use crate::nospec;
 use crate::ring::{Corrupt, FrontRing, Notify, Pending, ReadError};
 use crate::xen::{Access, DomId, Granted, PAGE_SIZE, ResourceError, SharedPage, Xen};
 use alloc::vec::Vec;
@@ -275,9 +276,11 @@ impl<X: Xen> Transmitter<X> {
                 NETIF_RSP_DROPPED => counters.answered_dropped += 1,
                 _ => counters.answered_error += 1,
             }
-            match self.lent.get(usize::from(response.id)) {
-                Some(Lent::Head(_) | Lent::Own(_) | Lent::Tail(..)) => {
-                    self.take_back(response.id, &mut counters.quarantined);
+            let id = nospec::index(usize::from(response.id), self.lent.len())
+                .ok_or(Breach::WildResponse)?;
+            match self.lent[id] {
+                Lent::Head(_) | Lent::Own(_) | Lent::Tail(..) => {
+                    self.take_back(id as u16, &mut counters.quarantined);
                 }
                 _ => return Err(Breach::WildResponse),
             }
