@@ -15,6 +15,7 @@ mod host;
 mod judge;
 mod limit;
 mod log;
+pub mod moderation;
 mod nat;
 mod neighbour;
 mod packet;

@@ -1,6 +1,7 @@
 //! Between the interfaces' rings and the engine: frames come out of one ring, are judged, and go
 //! into another, their payload untouched in the pages it came in.
 
+use crate::moderation::Moderation;
 use crate::policy::InterfaceId;
 use crate::time::Instant;
 use crate::{Checksum, Firewall, Frame, Gso, GsoKind, Head, Tail, TailError, Verdict};
@@ -73,6 +74,7 @@ pub struct Relay<X: Xen> {
     ports: Vec<Port<X>>,
     firewall: Firewall,
     losses: Losses,
+    moderation: Moderation,
 }
 
 /// The payload of a frame that still lies in its sender's pages.
@@ -102,6 +104,7 @@ impl<X: Xen> Relay<X> {
             ports: ports.collect(),
             firewall,
             losses: Losses::default(),
+            moderation: Moderation::default(),
         }
     }
 
@@ -156,27 +159,33 @@ impl<X: Xen> Relay<X> {
         }
         let mut again = false;
         let mut unreleased = false;
+        let mut frames = 0;
         for number in 0..self.ports.len() {
             if self.ports[number].front.state() == net::State::Closed {
                 unreleased |= !self.release(number);
             } else {
-                again |= self.take(number, now);
+                let taken = self.take(number, now);
+                again |= taken == BURST;
+                frames += taken;
             }
         }
+        self.moderation.count(now, frames);
         let deadline = self.firewall.poll(now);
         self.send_own();
         for port in &mut self.ports {
             port.front.flush();
         }
+        let wake = self.moderation.wake();
         for port in &mut self.ports {
             again |= port.front.state() == net::State::Open
-                && port.front.park() == minios_rs::ring::Pending::Work;
+                && port.front.park_until(wake) == minios_rs::ring::Pending::Work;
         }
         if again {
             return Some(now);
         }
         let retry = unreleased.then(|| now + RELEASE_RETRY);
-        [deadline, retry].into_iter().flatten().min()
+        let look = self.moderation.deadline(now);
+        [deadline, retry, look].into_iter().flatten().min()
     }
 
     /// Takes a closed interface's pages back; whether all came.
@@ -211,12 +220,12 @@ impl<X: Xen> Relay<X> {
         }
     }
 
-    /// Takes, judges and passes on up to [`BURST`] frames; whether that many came.
-    fn take(&mut self, number: usize, now: Instant) -> bool {
+    /// Takes, judges and passes on up to [`BURST`] frames; how many came.
+    fn take(&mut self, number: usize, now: Instant) -> usize {
         let ingress = InterfaceId(number as u8);
-        for _ in 0..BURST {
+        for taken in 0..BURST {
             let Some(received) = self.ports[number].front.receive() else {
-                return false;
+                return taken;
             };
             let mut head = Head::new();
             fill(&mut head, &received);
@@ -252,7 +261,7 @@ impl<X: Xen> Relay<X> {
                 }
             }
         }
-        true
+        BURST
     }
 
     /// The pages that hold `wanted` bytes of a frame from `offset` on; the others go back at once.

@@ -43,7 +43,9 @@ mod frame;
 pub mod front;
 
 pub use frame::{FRAME_SLOTS_MAX, FrontId, Received, RxBuffer, Slice};
-pub use front::{Config, Counters, Error, Features, Front, Link, State, StillInUse, TransmitError};
+pub use front::{
+    Config, Counters, Error, Features, Front, Link, State, StillInUse, TransmitError, Wake,
+};
 
 use thiserror::Error;
 

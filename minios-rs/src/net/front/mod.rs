@@ -67,6 +67,16 @@ pub enum Breach {
     EventChannel,
 }
 
+/// What a sleeping front is to be woken by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// The first slot that is received.
+    FirstSlot,
+    /// So many slots, or half of the buffers the backend has, if that is less. Whoever sleeps sets
+    /// itself a time after which it looks without having been woken.
+    Slots(u16),
+}
+
 /// Why a frame was not taken for sending. The slices still in the caller's list remain the
 /// caller's; any others come back by [`Front::completed`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
@@ -254,7 +264,16 @@ impl<X: Xen> Front<X> {
 
     /// The final check before sleeping: asks for events, and says whether there is something to do
     /// at once. A frame of which the backend has yet to send the end is nothing to do.
+    ///
+    /// What was sent wakes nobody while it holds no pages of other fronts and less than half of
+    /// the ring: it is taken back with whatever comes next.
     pub fn park(&mut self) -> Pending {
+        self.park_until(Wake::FirstSlot)
+    }
+
+    /// As [`Front::park`], but the backend's event may be asked for later: interrupt moderation,
+    /// for who is busy anyway and wants to be called less often.
+    pub fn park_until(&mut self, wake: Wake) -> Pending {
         self.reap();
         if self.transmitter.has_completed() {
             return Pending::Work;
@@ -262,7 +281,7 @@ impl<X: Xen> Front<X> {
         if self.state != State::Open {
             return Pending::Nothing;
         }
-        match (self.receiver.arm(), self.transmitter.arm()) {
+        match (self.receiver.arm(wake), self.transmitter.arm(wake)) {
             (Err(_), _) => self.break_down(Breach::ReceiveIndex),
             (_, Err(_)) => self.break_down(Breach::TransmitIndex),
             (Ok(Pending::Nothing), Ok(Pending::Nothing)) => return Pending::Nothing,

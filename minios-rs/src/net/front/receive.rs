@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::{Breach, Counters};
+use super::{Breach, Counters, Wake};
 use crate::abi::io::netif::{
     ExtraInfo, NETRXF_CSUM_BLANK, NETRXF_DATA_VALIDATED, NETRXF_EXTRA_INFO, NETRXF_GSO_PREFIX,
     NETRXF_MORE_DATA, RxRequest, RxResponse, XEN_NETIF_EXTRA_FLAG_MORE, XEN_NETIF_EXTRA_TYPE_GSO,
@@ -111,8 +111,15 @@ impl<X: Xen> Receiver<X> {
         self.ring.publish()
     }
 
-    pub(super) fn arm(&self) -> Result<Pending, Corrupt> {
-        self.ring.arm(self.incomplete)
+    pub(super) fn arm(&self, wake: Wake) -> Result<Pending, Corrupt> {
+        let more = match wake {
+            Wake::FirstSlot => 0,
+            // An event for more slots than the backend has buffers would never come.
+            Wake::Slots(slots) => {
+                u32::from(slots.saturating_sub(1)).min(self.ring.outstanding() / 2)
+            }
+        };
+        self.ring.arm(self.incomplete + more)
     }
 
     pub(super) fn recycle(&mut self, index: u16) {

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::{Breach, Counters, Front, HEAD_MAX, State, TransmitError};
+use super::{Breach, Counters, Front, HEAD_MAX, State, TransmitError, Wake};
 use crate::abi::io::netif::{
     ExtraInfo, NETIF_RSP_DROPPED, NETIF_RSP_NULL, NETIF_RSP_OKAY, NETTXF_CSUM_BLANK,
     NETTXF_DATA_VALIDATED, NETTXF_EXTRA_INFO, NETTXF_MORE_DATA, TxExtraInfo, TxRequest, TxResponse,
@@ -117,9 +117,21 @@ impl<X: Xen> Transmitter<X> {
     }
 
     /// Sleeps until half of what is under way is answered: an event for each would cost more than
-    /// the pages are worth.
-    pub(super) fn arm(&self) -> Result<Pending, Corrupt> {
-        self.ring.arm(self.ring.outstanding() / 2)
+    /// the pages are worth. If none but our own pages are under way, and the ring has room, for no
+    /// answer at all; nor if the caller looks again before long.
+    pub(super) fn arm(&self, wake: Wake) -> Result<Pending, Corrupt> {
+        let outstanding = self.ring.outstanding();
+        let is_crowded = self.ring.free() < Ring::<X>::ENTRIES / 2
+            || self.free_own.len() < usize::from(OWN_PAGES) / 2;
+        let lends = match wake {
+            Wake::FirstSlot => self.tail_pages > 0,
+            Wake::Slots(_) => self.tail_pages > self.tail_pages_max / 2,
+        };
+        self.ring.arm(if is_crowded || lends {
+            outstanding / 2
+        } else {
+            outstanding
+        })
     }
 
     fn has_room(&self, slots: usize, gso: Option<Gso>) -> bool {
@@ -400,8 +412,11 @@ impl<X: Xen> Front<X> {
         if tail.iter().any(outside) {
             return Err(TransmitError::Invalid);
         }
+        let tails = usize::from(self.transmitter.tail_pages) + tail.len();
+        if !self.transmitter.has_place(head.len()) {
+            self.reap();
+        }
         let transmitter = &mut self.transmitter;
-        let tails = usize::from(transmitter.tail_pages) + tail.len();
         if !transmitter.has_place(head.len()) || tails > usize::from(transmitter.tail_pages_max) {
             return Err(TransmitError::Full);
         }
