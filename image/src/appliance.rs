@@ -1,12 +1,15 @@
 //! The appliances, and the files that `build` writes for each.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use firewalldom::policy::{Policy, blob};
+use serde::Serialize;
 
-use crate::build::{self, Image, TargetChoice};
+use crate::build::{self, Image, Program, TargetChoice};
 use crate::config::{DomainConfig, memory_for};
+use crate::options::Options;
 use crate::output::OutputSet;
 use crate::workspace::Workspace;
 
@@ -41,6 +44,52 @@ impl Bare {
     }
 }
 
+/// Where a firewall has its policy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PolicyPlace {
+    /// In a file of its own: the image is the same for every site.
+    #[default]
+    Beside,
+    /// Inside the image: a single file, for this site only.
+    Embedded,
+}
+
+/// What a firewall's build may be told.
+#[derive(Clone, Debug, Default)]
+pub struct FirewallSettings {
+    /// Of the command line.
+    pub options: Options,
+    /// Where the policy goes.
+    pub place: PolicyPlace,
+    /// What to compile for.
+    pub target: TargetChoice,
+}
+
+/// What a file is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// `kernel=`.
+    Kernel,
+    /// `ramdisk=`.
+    Ramdisk,
+    /// What `xl create` is given.
+    Configuration,
+    /// A program for dom0.
+    Program,
+}
+
+/// A file that was written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Written {
+    /// What it is for.
+    pub role: Role,
+    /// Absolute.
+    pub path: PathBuf,
+    /// Its length.
+    pub bytes: u64,
+}
+
 /// What was written, for the user.
 #[derive(Clone, Debug)]
 pub struct Built {
@@ -50,12 +99,14 @@ pub struct Built {
     pub policy_bytes: Option<usize>,
     /// The file for `xl create`, absolute.
     pub config: PathBuf,
+    /// Every file, the one for `xl create` last.
+    pub files: Vec<Written>,
 }
 
 /// Writes `firewalldom.xen`, `firewalldom.policy` and `firewalldom.cfg` into `out`: all or none.
 ///
 /// # Errors
-/// When the image cannot be built, the policy not encoded, or the files not written.
+/// As [`build_site`].
 pub fn build_firewall(
     workspace: &Workspace,
     policy: &Policy,
@@ -63,46 +114,146 @@ pub fn build_firewall(
     memory_mib: Option<u32>,
     target: TargetChoice,
 ) -> Result<Built> {
+    let settings = FirewallSettings {
+        options: Options {
+            memory_mib,
+            ..Options::default()
+        },
+        target,
+        ..FirewallSettings::default()
+    };
+    build_site(workspace, policy, out, &settings)
+}
+
+/// Writes a site's firewall into `out`: `NAME.xen`, `NAME.policy` unless it is embedded, and
+/// `NAME.cfg`; all or none.
+///
+/// # Errors
+/// When `out` cannot be written to, the image not be built, or the policy not be encoded.
+pub fn build_site(
+    workspace: &Workspace,
+    policy: &Policy,
+    out: &Path,
+    settings: &FirewallSettings,
+) -> Result<Built> {
     let blob = blob::encode(policy).context("the policy cannot be written")?;
-    let image = build::appliance(workspace, FIREWALLDOM, target)?;
-    let mut output = OutputSet::new(out)?;
-    let out = out.canonicalize()?;
-    let (kernel, ramdisk) = (out.join("firewalldom.xen"), out.join("firewalldom.policy"));
-    let memory_mib = memory_mib.unwrap_or_else(|| memory_for(policy.interfaces.len()));
-    let config = DomainConfig::firewall(policy, &kernel, &ramdisk, memory_mib).render();
-    output.add("firewalldom.xen", &image.bytes)?;
-    output.add("firewalldom.policy", &blob)?;
-    output.add("firewalldom.cfg", config.as_bytes())?;
-    output.publish()?;
-    Ok(Built {
-        image,
-        policy_bytes: Some(blob.len()),
-        config: out.join("firewalldom.cfg"),
-    })
+    // Before the compiler runs for a minute: whoever cannot write there learns it at once.
+    let files = Files::new(out)?;
+    let options = &settings.options;
+    let name = options.name.as_deref().unwrap_or(FIREWALLDOM);
+    let program = match settings.place {
+        PolicyPlace::Beside => Program::appliance(FIREWALLDOM),
+        PolicyPlace::Embedded => with_policy(workspace, &blob)?,
+    };
+    let image = build::program(workspace, &program, settings.target)?;
+
+    let (kernel, ramdisk) = (
+        files.path(&format!("{name}.xen")),
+        files.path(&format!("{name}.policy")),
+    );
+    let memory_mib = memory_for(policy.interfaces.len());
+    let config = DomainConfig::firewall(policy, &kernel, &ramdisk, memory_mib).with(options);
+    let (config, beside) = match settings.place {
+        PolicyPlace::Beside => (config, Some(blob.as_slice())),
+        PolicyPlace::Embedded => (config.embedded(), None),
+    };
+    files.write(name, image, beside, &config, blob.len().into())
 }
 
 /// Writes `NAME.xen` and `NAME.cfg` into `out`: both or none.
 ///
 /// # Errors
-/// When the image cannot be built or the files not written.
+/// When `out` cannot be written to or the image not be built.
 pub fn build_bare(
     workspace: &Workspace,
     bare: Bare,
     out: &Path,
+    options: &Options,
     target: TargetChoice,
 ) -> Result<Built> {
-    let name = bare.name();
-    let image = build::appliance(workspace, name, target)?;
-    let mut output = OutputSet::new(out)?;
-    let out = out.canonicalize()?;
-    let kernel = out.join(format!("{name}.xen"));
-    let config = DomainConfig::bare(name, bare.purpose(), &kernel).render();
-    output.add(&format!("{name}.xen"), &image.bytes)?;
-    output.add(&format!("{name}.cfg"), config.as_bytes())?;
-    output.publish()?;
-    Ok(Built {
-        image,
-        policy_bytes: None,
-        config: out.join(format!("{name}.cfg")),
-    })
+    let files = Files::new(out)?;
+    let image = build::appliance(workspace, bare.name(), target)?;
+    let name = options.name.as_deref().unwrap_or(bare.name());
+    let kernel = files.path(&format!("{name}.xen"));
+    let config = DomainConfig::bare(bare.name(), bare.purpose(), &kernel).with(options);
+    files.write(name, image, None, &config, None)
+}
+
+/// The firewall with this policy inside. The file that the compiler takes it from is named after
+/// what is in it: two builds at once do not take each other's.
+fn with_policy(workspace: &Workspace, blob: &[u8]) -> Result<Program> {
+    let identity = blob::identity(blob).context("the policy has no header")?;
+    let directory = workspace.target().join("appliance/policies");
+    let name = format!("{:016x}.policy", identity.checksum);
+    let path = directory.join(&name);
+    // Written anew, it would be newer than the image, and compiled again.
+    if std::fs::read(&path).ok().as_deref() != Some(blob) {
+        let mut output = OutputSet::new(&directory)?;
+        output.add(&name, blob)?;
+        output.publish()?;
+    }
+    let mut program = Program::appliance(FIREWALLDOM);
+    program.features.push("embed".to_owned());
+    program.environment = vec![("FIREWALLDOM_POLICY".to_owned(), OsString::from(path))];
+    Ok(program)
+}
+
+/// The files of one domain, on their way into a folder.
+struct Files {
+    output: OutputSet,
+    directory: PathBuf,
+    written: Vec<Written>,
+}
+
+impl Files {
+    fn new(out: &Path) -> Result<Self> {
+        let output = OutputSet::new(out)?;
+        let directory = out
+            .canonicalize()
+            .with_context(|| format!("cannot find {}", out.display()))?;
+        Ok(Self {
+            output,
+            directory,
+            written: Vec::new(),
+        })
+    }
+
+    fn path(&self, file: &str) -> PathBuf {
+        self.directory.join(file)
+    }
+
+    fn add(&mut self, role: Role, file: &str, bytes: &[u8]) -> Result<()> {
+        self.output.add(file, bytes)?;
+        self.written.push(Written {
+            role,
+            path: self.path(file),
+            bytes: bytes.len() as u64,
+        });
+        Ok(())
+    }
+
+    fn write(
+        mut self,
+        name: &str,
+        image: Image,
+        policy: Option<&[u8]>,
+        config: &DomainConfig,
+        policy_bytes: Option<usize>,
+    ) -> Result<Built> {
+        self.add(Role::Kernel, &format!("{name}.xen"), &image.bytes)?;
+        if let Some(blob) = policy {
+            self.add(Role::Ramdisk, &format!("{name}.policy"), blob)?;
+        }
+        // Last: it names the others.
+        let file = format!("{name}.cfg");
+        self.add(Role::Configuration, &file, config.render().as_bytes())?;
+        let config = self.path(&file);
+        self.output.publish()?;
+        Ok(Built {
+            image,
+            policy_bytes,
+            config,
+            files: self.written,
+        })
+    }
 }

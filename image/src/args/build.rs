@@ -16,19 +16,37 @@ pub(crate) enum Appliance {
     Netdom,
     /// The device-model stub domain; so far it boots and says what it will be.
     Stubdom,
+    /// The program for dom0: what a running domain counts (`xen-image-dom0 stat DOMAIN`).
+    Dom0,
 }
 
-const BUILD_EXAMPLES: &str = "\
+const EXAMPLES: &str = "\
 Examples:
   cargo image build firewalldom --config examples/two-interfaces --out out
   cargo image build firewalldom --config my-shorewall --network my-interfaces --out out
+  cargo image build firewalldom --config /etc --out out --name edge --memory 16 \\
+      --vif eth0=bridge=xenbr0,mac=00:16:3e:01:02:03 --vif eth1=bridge=xenbr1
+  cargo image build firewalldom --config /etc --out out --vif ppp0=bridge=br-modem
+  cargo image build firewalldom --config /etc --out out --embed
   cargo image build netdom --out out
+  cargo image build dom0 --out out        a static program: copy it to dom0
 
-Writes OUT/NAME.xen, for firewalldom OUT/NAME.policy, and OUT/NAME.cfg: all of them or none. Copy
-the folder to a Xen host, set the bridges' names in the .cfg, and run `xl create NAME.cfg` there.";
+Files:
+  OUT/NAME.xen     the image: kernel=. The same input gives the same bytes, wherever it is built.
+  OUT/NAME.policy  the site's policy: ramdisk=. Not with --embed.
+  OUT/NAME.cfg     for `xl create`, with the paths of the two.
+All of them are written or none. Copy the folder to a Xen host, set the bridges' names in the .cfg
+unless --vif did, and run `xl create NAME.cfg` there.
+
+Interfaces:
+  Each interface of the site is a vif in a bridge of dom0, named after its zone: br-net, br-loc.
+  --vif says otherwise, by the name in shorewall/interfaces. The keys are those of
+  xl-network-configuration(5): mac, bridge, script, backend, vifname, rate, mtu, gatewaydev.
+  A bond or a VLAN (bond0, eth0.5) stays in dom0 as a port of the bridge. What has no counterpart
+  in a domain (ppp0, tun0, wg0, docker0) needs a --vif that names the bridge in its place.";
 
 #[derive(Debug, Args)]
-#[command(after_help = format!("{BUILD_EXAMPLES}\n\n{EXIT_STATUSES}"))]
+#[command(after_help = format!("{EXAMPLES}\n\n{EXIT_STATUSES}"))]
 pub(crate) struct Build {
     /// What to build.
     #[arg(value_enum)]
@@ -42,6 +60,22 @@ pub(crate) struct Build {
     /// The folder to write to; created when missing.
     #[arg(long, value_name = "OUT")]
     pub(crate) out: PathBuf,
+    /// The domain's name, and with it that of the files; else the appliance's.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// The domain's memory in MiB; else 8, or more for more than two interfaces.
+    // Checked with the other options, and not by clap, so that all that is wrong is said at once.
+    #[arg(long, value_name = "MIB")]
+    pub(crate) memory: Option<String>,
+    /// The vif of an interface, by its name in the site. May be given for each of them.
+    #[arg(long = "vif", value_name = "NAME=KEY=VALUE,…")]
+    pub(crate) vifs: Vec<String>,
+    /// Puts the policy into the image: a single file, for this site only.
+    #[arg(long)]
+    pub(crate) embed: bool,
+    /// Prints what was written as JSON to standard output.
+    #[arg(long)]
+    pub(crate) json: bool,
     /// What to compile for.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) target: TargetChoice,

@@ -87,7 +87,7 @@ mod tests {
             ErrorKind::MissingRequiredArgument
         );
         assert_eq!(
-            refused("build dom0 --out o").kind(),
+            refused("build domU --out o").kind(),
             ErrorKind::InvalidValue
         );
     }

@@ -15,9 +15,35 @@ use crate::workspace::Workspace;
 /// The linker script, relative to the workspace.
 const LINKER_SCRIPT: &str = "minios-rs/link.ld";
 
-/// Compiles and links `program`; the path of the linked file.
+/// Compiles and links `program` as an image; the path of the linked file.
 pub(super) fn build(workspace: &Workspace, program: &Program, target: Target) -> Result<PathBuf> {
-    let output = command(workspace, program, target)?
+    let script = match &program.manifest {
+        // The linker runs in the workspace's folder. An absolute path in the flags would enter
+        // the symbols' hashes, and with them the order of what is linked.
+        None => PathBuf::from(LINKER_SCRIPT),
+        Some(_) => workspace.root().join(LINKER_SCRIPT),
+    };
+    let flags = rustflags(target, &script, &path_prefixes(workspace)?);
+    link(workspace, program, target, &flags)
+}
+
+/// Compiles and links `program` for Linux, so that it needs nothing but the kernel: the path of
+/// the stripped file.
+pub(super) fn build_static(workspace: &Workspace, program: &Program) -> Result<PathBuf> {
+    let mut flags: Vec<OsString> = ["-Ctarget-feature=+crt-static", "-Cstrip=symbols"]
+        .map(OsString::from)
+        .to_vec();
+    flags.extend(remappings(&path_prefixes(workspace)?));
+    link(workspace, program, Target::HostTriple, &flags)
+}
+
+fn link(
+    workspace: &Workspace,
+    program: &Program,
+    target: Target,
+    flags: &[OsString],
+) -> Result<PathBuf> {
+    let output = command(workspace, program, target, flags)
         .output()
         .context("cannot run cargo: install Rust from https://rustup.rs")?;
     if !output.status.success() {
@@ -31,7 +57,12 @@ pub(super) fn build(workspace: &Workspace, program: &Program, target: Target) ->
         .ok_or_else(|| anyhow!("cargo built {} but named no file", program.binary))
 }
 
-fn command(workspace: &Workspace, program: &Program, target: Target) -> Result<Command> {
+fn command(
+    workspace: &Workspace,
+    program: &Program,
+    target: Target,
+    flags: &[OsString],
+) -> Command {
     // Under `cargo image` this is the very cargo that runs us.
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command
@@ -55,13 +86,6 @@ fn command(workspace: &Workspace, program: &Program, target: Target) -> Result<C
     if let Some(manifest) = &program.manifest {
         command.arg("--manifest-path").arg(manifest);
     }
-    let script = match &program.manifest {
-        // The linker runs in the workspace's folder. An absolute path in the flags would enter
-        // the symbols' hashes, and with them the order of what is linked.
-        None => PathBuf::from(LINKER_SCRIPT),
-        Some(_) => workspace.root().join(LINKER_SCRIPT),
-    };
-    let flags = rustflags(target, &script, &path_prefixes(workspace)?);
     command.env(
         "CARGO_ENCODED_RUSTFLAGS",
         flags.join(&OsString::from("\x1f")),
@@ -75,10 +99,11 @@ fn command(workspace: &Workspace, program: &Program, target: Target) -> Result<C
         }
     }
     command
+        .envs(program.environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit());
-    Ok(command)
+    command
 }
 
 /// The compiler's and the linker's flags for an image.
@@ -135,13 +160,18 @@ fn rustflags(target: Target, script: &Path, prefixes: &[(PathBuf, String)]) -> V
             .map(|argument| format!("-Clink-arg={prefix}{argument}").into()),
     );
 
-    for (from, to) in prefixes {
+    flags.extend(remappings(prefixes));
+    flags
+}
+
+/// The compiler's flags that write other folders in place of this machine's.
+fn remappings(prefixes: &[(PathBuf, String)]) -> impl Iterator<Item = OsString> {
+    prefixes.iter().map(|(from, to)| {
         let mut flag = OsString::from("--remap-path-prefix=");
         flag.push(from);
         flag.push(format!("={to}"));
-        flags.push(flag);
-    }
-    flags
+        flag
+    })
 }
 
 /// Folders of this machine that would otherwise stand in panic messages and line tables, and what

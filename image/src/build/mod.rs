@@ -3,6 +3,7 @@
 mod cargo;
 mod target;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -23,6 +24,8 @@ pub struct Program {
     pub features: Vec<String>,
     /// The `Cargo.toml` of a workspace of its own. `None`: the package belongs to ours.
     pub manifest: Option<PathBuf>,
+    /// Environment variables for the compiler, which the program's source asks for.
+    pub environment: Vec<(String, OsString)>,
 }
 
 impl Program {
@@ -33,6 +36,7 @@ impl Program {
             binary: name.to_owned(),
             features: vec!["xen".to_owned()],
             manifest: None,
+            environment: Vec::new(),
         }
     }
 }
@@ -46,6 +50,8 @@ pub struct Image {
     pub notes: XenNotes,
     /// What it was built for.
     pub target: Target,
+    /// The debug file that belongs beside it: its names and line tables, and its build-id.
+    pub debug: Vec<u8>,
     /// The linker's output, with symbols and line tables.
     pub unstripped: PathBuf,
 }
@@ -71,6 +77,7 @@ pub fn program(workspace: &Workspace, program: &Program, choice: TargetChoice) -
         bytes: stripped.bytes,
         notes: stripped.notes,
         target,
+        debug: elf::debug_file(&linked)?,
         unstripped,
     })
 }
@@ -81,6 +88,25 @@ pub fn program(workspace: &Workspace, program: &Program, choice: TargetChoice) -
 /// As [`program`].
 pub fn appliance(workspace: &Workspace, name: &str, choice: TargetChoice) -> Result<Image> {
     program(workspace, &Program::appliance(name), choice)
+}
+
+/// Name of the program that runs in dom0, and of its file.
+pub const DOM0_PROGRAM: &str = "xen-image-dom0";
+
+/// Builds the program that runs in a Xen host's dom0 (`xen-image-dom0 stat DOMAIN`): static, for any
+/// x86-64 Linux, stripped. `dom0 --help` and the README of the crate `dom0` say what it does.
+///
+/// # Errors
+/// When it does not compile, or the host has no static C library (`libc6-dev`).
+pub fn dom0(workspace: &Workspace) -> Result<Vec<u8>> {
+    let program = Program {
+        package: "dom0".to_owned(),
+        binary: DOM0_PROGRAM.to_owned(),
+        features: Vec::new(),
+        manifest: None,
+        environment: Vec::new(),
+    };
+    read(&cargo::build_static(workspace, &program)?)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

@@ -3,9 +3,12 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use image::findings::Findings;
+use image::options::find_obstacles;
 use image::site::{self, SitePaths};
+use shorewall::Severity;
 
-use super::site::{not_yet, show, wrong};
+use super::site::{Found, counted, not_yet, wrong};
 use crate::args::Check;
 use crate::terminal::print;
 
@@ -16,20 +19,27 @@ pub(crate) fn perform(check: &Check) -> Result<ExitCode> {
     };
     let site = paths.site()?;
     let compiled = shorewall::compile(&site);
+    let mut findings = Findings::default();
     let (report, policy) = match &compiled {
         Ok(compiled) => (&compiled.warnings, Some(&compiled.policy)),
         Err(report) => (report, None),
     };
+    if let Some(policy) = policy {
+        find_obstacles(policy, &site, |_| false, Severity::Warning, &mut findings);
+    }
+    let found = Found {
+        report: Some(report),
+        findings: &findings,
+    };
     if check.json {
-        print(&serde_json::to_string_pretty(report.diagnostics())?)?;
+        print(&serde_json::to_string_pretty(&found.diagnostics())?)?;
     } else {
-        show(report)?;
+        found.show()?;
         match policy {
             Some(policy) => {
-                let warnings = match report.warnings() {
+                let warnings = match found.warnings() {
                     0 => String::new(),
-                    1 => ", with 1 warning".to_owned(),
-                    many => format!(", with {many} warnings"),
+                    some => format!(", with {}", counted(some, "warning")),
                 };
                 let summary = site::summary(policy);
                 print(&format!(
@@ -38,7 +48,7 @@ pub(crate) fn perform(check: &Check) -> Result<ExitCode> {
                 ))?;
                 print(&not_yet())?;
             }
-            None => print(&wrong(&check.config, report))?,
+            None => print(&wrong(&check.config, found.errors()))?,
         }
     }
     Ok(if policy.is_some() {

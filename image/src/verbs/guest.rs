@@ -22,6 +22,7 @@ pub(crate) fn perform(guest: &Guest) -> Result<ExitCode> {
         binary: guest.binary.clone(),
         features: guest.features.clone(),
         manifest: manifest.transpose()?,
+        environment: Vec::new(),
     };
     let image = compile::program(&workspace, &program, guest.target)?;
     let directory = guest

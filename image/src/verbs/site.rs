@@ -3,29 +3,66 @@
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail};
-use image::site::SitePaths;
-use shorewall::{Compiled, Report};
+use anyhow::{Context as _, Result};
+use image::findings::Findings;
+use serde::Serialize;
+use shorewall::{Report, Style};
 
 use crate::terminal::colours;
 
-/// Compiles a site; shows its warnings, or its errors and ends there.
-pub(crate) fn compile_site(paths: &SitePaths) -> Result<Compiled> {
-    let site = paths.site()?;
-    match shorewall::compile(&site) {
-        Ok(compiled) => {
-            show(&compiled.warnings)?;
-            Ok(compiled)
+/// All that was found: in the site's files, and in the rest.
+pub(super) struct Found<'a> {
+    pub(super) report: Option<&'a Report>,
+    pub(super) findings: &'a Findings,
+}
+
+/// A diagnostic of either kind; both have the same fields.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum Diagnostic {
+    Site(shorewall::Diagnostic),
+    Rest(image::findings::Diagnostic),
+}
+
+impl Found<'_> {
+    pub(super) fn errors(&self) -> usize {
+        self.report.map_or(0, Report::errors) + self.findings.errors()
+    }
+
+    pub(super) fn warnings(&self) -> usize {
+        self.report.map_or(0, Report::warnings) + self.findings.warnings()
+    }
+
+    /// To standard error, in colour only when that is a terminal.
+    pub(super) fn show(&self) -> Result<()> {
+        let style = if colours(&io::stderr()) {
+            Style::Colour
+        } else {
+            Style::Plain
+        };
+        let mut text = self.findings.render(style);
+        if let Some(report) = self.report {
+            text.push_str(&report.render(style));
         }
-        Err(report) => {
-            show(&report)?;
-            bail!("{}; nothing was written", wrong(&paths.config, &report))
-        }
+        io::stderr()
+            .write_all(text.as_bytes())
+            .context("cannot write to standard error")
+    }
+
+    pub(super) fn diagnostics(&self) -> Vec<Diagnostic> {
+        let rest = self
+            .findings
+            .diagnostics()
+            .into_iter()
+            .map(Diagnostic::Rest);
+        let site = self.report.map_or(&[][..], Report::diagnostics);
+        rest.chain(site.iter().cloned().map(Diagnostic::Site))
+            .collect()
     }
 }
 
 /// What no file can change: nobody shall find out by surprise.
-pub(crate) fn not_yet() -> String {
+pub(super) fn not_yet() -> String {
     let mut text =
         "unlike a Linux gateway with these files, firewalldom does not handle yet:".to_owned();
     for line in firewalldom::NOT_YET {
@@ -35,25 +72,15 @@ pub(crate) fn not_yet() -> String {
     text
 }
 
-pub(crate) fn wrong(config: &Path, report: &Report) -> String {
+/// How many errors, and of what.
+pub(super) fn wrong(config: &Path, errors: usize) -> String {
     let config = config.display();
-    match report.errors() {
-        1 => format!("{config} has 1 error"),
-        many => format!("{config} has {many} errors"),
-    }
+    format!("{config} has {}", counted(errors, "error"))
 }
 
-/// Diagnostics go to standard error, in colour only when that is a terminal.
-pub(crate) fn show(report: &Report) -> Result<()> {
-    if report.is_empty() {
-        return Ok(());
+pub(super) fn counted(count: usize, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        many => format!("{many} {what}s"),
     }
-    let style = if colours(&io::stderr()) {
-        shorewall::Style::Colour
-    } else {
-        shorewall::Style::Plain
-    };
-    io::stderr()
-        .write_all(report.render(style).as_bytes())
-        .context("cannot write to standard error")
 }

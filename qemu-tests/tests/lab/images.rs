@@ -25,6 +25,7 @@ pub(crate) fn put(
             binary: binary.to_owned(),
             features: vec!["xen".to_owned()],
             manifest: None,
+            environment: Vec::new(),
         };
         let image = program(&Workspace::find()?, &wanted, target)
             .with_context(|| format!("building {binary} for {target:?}"))?;
