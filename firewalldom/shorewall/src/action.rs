@@ -1,15 +1,18 @@
 //! The column ACTION: targets, standard actions, macros, log level and tag.
 
-use firewalldom::policy::{self, DestinationKind, Disposition, Log, Match, Protocol, States};
+use firewalldom::policy::{self, Disposition, Log, Match, States};
 
+use crate::address;
 use crate::level;
 use crate::macros::{self, Entry, MACROS};
+use crate::packet_set;
 use crate::report::Finding;
 use crate::session::Session;
 use crate::source::Word;
 use crate::standard_actions::{STANDARD_ACTIONS, standard};
 use crate::suggest::did_you_mean;
-use crate::traffic::{Traffic, traffic};
+use crate::traffic::traffic;
+use crate::user_files;
 
 /// What is done with a packet in the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +26,10 @@ pub(crate) enum Target {
     AcceptUntranslated,
     /// NONAT: no destination NAT.
     Untranslated,
+    /// CONTINUE, WHITELIST: past the other rules of the chain, or of `blrules`.
+    Return,
+    /// BLACKLIST and blacklog: what shorewall.conf says of listed packets.
+    Blacklist,
 }
 
 /// Whether a rule of NAT also lets the packet through.
@@ -41,8 +48,23 @@ impl Target {
             Self::Decide(disposition) => Some(policy::Action::Decide(disposition)),
             Self::Continue(_) => Some(policy::Action::Continue),
             Self::AcceptUntranslated => Some(policy::Action::Decide(Disposition::Accept)),
-            Self::DestinationNat(_) | Self::Redirect(_) | Self::Untranslated => None,
+            Self::DestinationNat(_)
+            | Self::Redirect(_)
+            | Self::Untranslated
+            | Self::Return
+            | Self::Blacklist => None,
         }
+    }
+
+    /// Whether it is about addresses.
+    pub(crate) fn translates(self) -> bool {
+        matches!(
+            self,
+            Self::DestinationNat(_)
+                | Self::Redirect(_)
+                | Self::AcceptUntranslated
+                | Self::Untranslated
+        )
     }
 
     fn word(self) -> &'static str {
@@ -53,6 +75,8 @@ impl Target {
             Self::Redirect(_) => "REDIRECT",
             Self::AcceptUntranslated => "ACCEPT",
             Self::Untranslated => "NONAT",
+            Self::Return => "CONTINUE",
+            Self::Blacklist => "BLACKLIST",
         }
     }
 }
@@ -70,14 +94,37 @@ pub(crate) struct Part {
     pub(crate) target: Target,
     /// States that the action itself asks for.
     pub(crate) states: Option<States>,
-    pub(crate) entry: Option<Entry<'static>>,
-    pub(crate) kind: DestinationKind,
-    /// Bare TCP packets that do not open a connection.
-    pub(crate) not_syn: bool,
+    /// Columns of a macro, which those of the rule override.
+    pub(crate) columns: OwnColumns,
+    /// Conditions besides those of the rule.
+    pub(crate) within: Match,
+    /// From the rule's destination to its source.
+    pub(crate) reversed: bool,
+    /// Its own log line, instead of the rule's.
+    pub(crate) log: Option<Log>,
+    /// What a contradiction between rule and action means.
+    pub(crate) contradiction: Contradiction,
+}
+
+/// What it means that a rule's columns and its action's conditions have no packet in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Contradiction {
+    /// A mistake, said so.
+    Mistake(&'static str),
+    /// One of an action's rules that is not about these packets.
+    NoMatch,
+}
+
+/// The columns PROTO, DPORT and SPORT of a macro.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OwnColumns {
+    pub(crate) protocol: Option<Word>,
+    pub(crate) destination_port: Option<Word>,
+    pub(crate) source_port: Option<Word>,
 }
 
 /// The columns PROTO, DPORT and SPORT of the rule that uses an action.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct TrafficColumns<'r> {
     pub(crate) protocol: Option<&'r Word>,
     pub(crate) destination_port: Option<&'r Word>,
@@ -87,17 +134,18 @@ pub(crate) struct TrafficColumns<'r> {
 impl Action {
     /// Whether any part of it translates addresses.
     pub(crate) fn translates(&self) -> bool {
-        self.parts
-            .iter()
-            .any(|part| !matches!(part.target, Target::Decide(_) | Target::Continue(_)))
+        self.parts.iter().any(|part| part.target.translates())
     }
 
     /// The log line of one of the parts.
     pub(crate) fn log_for(&self, part: &Part) -> Option<Log> {
-        self.log.clone().map(|log| Log {
-            disposition: part.target.word().to_owned(),
-            ..log
-        })
+        part.log
+            .clone()
+            .or_else(|| self.log.clone())
+            .map(|log| Log {
+                disposition: part.target.word().to_owned(),
+                ..log
+            })
     }
 }
 
@@ -106,80 +154,94 @@ impl Part {
         Self {
             target,
             states: None,
-            entry: None,
-            kind: DestinationKind::Any,
-            not_syn: false,
+            columns: OwnColumns::default(),
+            within: Match::default(),
+            reversed: false,
+            log: None,
+            contradiction: Contradiction::Mistake("the action is about other packets"),
         }
+    }
+
+    /// A part with conditions of its own.
+    pub(crate) fn within(target: Target, within: Match) -> Self {
+        Self {
+            within,
+            ..Self::new(target)
+        }
+    }
+
+    /// An entry of the table of services, written where the service's name is.
+    pub(crate) fn service(target: Target, entry: &Entry<'_>, name: &Word) -> Self {
+        let made = |text: &str| Word::replacing(name.span(), text);
+        let mut within = Match::default();
+        if let Some(address) = entry.destination.and_then(|address| address.parse().ok()) {
+            let only = address::range_of(address::masked(address, 32));
+            within.destination.ranges.push(only);
+        }
+        Self {
+            columns: OwnColumns {
+                protocol: Some(made(entry.protocol)),
+                destination_port: entry.destination_ports.map(made),
+                source_port: entry.source_ports.map(made),
+            },
+            reversed: entry.reversed,
+            contradiction: Contradiction::Mistake("this service goes to an address of its own"),
+            ..Self::within(target, within)
+        }
+    }
+
+    /// What the part looks at, without the rule's zones and addresses. `None`: reported, or no
+    /// packet is meant.
+    pub(crate) fn matches(
+        &self,
+        session: &mut Session<'_>,
+        action: &Word,
+        columns: TrafficColumns<'_>,
+    ) -> Option<Match> {
+        let matches = self.traffic(session, columns)?;
+        self.narrow(session, action, &matches)
     }
 
     /// Protocol and ports: a rule's own columns override those of a macro.
     pub(crate) fn traffic(
         &self,
         session: &mut Session<'_>,
-        action: &Word,
-        columns: Option<TrafficColumns<'_>>,
-    ) -> Option<Traffic> {
-        let given = columns.map(|columns| {
-            (
-                columns.protocol,
-                columns.destination_port,
-                columns.source_port,
-            )
-        });
-        let (protocol, destination_port, source_port) = given.unwrap_or_default();
-        let span = action.span();
-        let made = |text: Option<&str>| {
-            text.map(|text| {
-                let mut word = Word::empty(action.file(), span.start);
-                word.push_replacement(text, (span.start, span.end));
-                word
-            })
-        };
-        let entry = self.entry;
-        let macro_protocol = made(entry.map(|entry| entry.protocol));
-        let macro_destination = made(entry.and_then(|entry| entry.destination_ports));
-        let macro_source = made(entry.and_then(|entry| entry.source_ports));
-        let mut traffic = traffic(
-            session,
-            protocol.or(macro_protocol.as_ref()),
-            destination_port.or(macro_destination.as_ref()),
-            source_port.or(macro_source.as_ref()),
-        )?;
-        if self.not_syn {
-            let fits = match &traffic.protocol {
-                Protocol::Any => true,
-                Protocol::OneOf(numbers) => numbers == &[6],
-                _ => false,
-            };
-            if !fits {
-                session.error(
-                    span,
-                    "this action is for TCP",
-                    "the rule asks for another protocol",
-                    "",
-                );
-                return None;
-            }
-            traffic.protocol = Protocol::TcpSyn(false);
-        }
-        Some(traffic)
-    }
-
-    /// What the part looks at, without the rule's zones and addresses.
-    pub(crate) fn matches(
-        &self,
-        session: &mut Session<'_>,
-        action: &Word,
-        columns: Option<TrafficColumns<'_>>,
+        columns: TrafficColumns<'_>,
     ) -> Option<Match> {
-        let traffic = self.traffic(session, action, columns)?;
+        let own = &self.columns;
+        let traffic = traffic(
+            session,
+            columns.protocol.or(own.protocol.as_ref()),
+            columns.destination_port.or(own.destination_port.as_ref()),
+            columns.source_port.or(own.source_port.as_ref()),
+        )?;
         Some(Match {
             protocol: traffic.protocol,
             source_port: traffic.source_port,
             destination_port: traffic.destination_port,
-            destination_kind: self.kind,
             ..Match::default()
         })
+    }
+
+    /// Adds the part's own conditions.
+    pub(crate) fn narrow(
+        &self,
+        session: &mut Session<'_>,
+        action: &Word,
+        matches: &Match,
+    ) -> Option<Match> {
+        let both = packet_set::both(matches, &self.within);
+        if both.is_none()
+            && let Contradiction::Mistake(what) = self.contradiction
+        {
+            session.error(
+                action.span(),
+                what,
+                "the rule asks for others",
+                "no packet could match",
+            );
+        }
+        both
     }
 }
 
@@ -188,9 +250,7 @@ pub(crate) const REFUSED_TARGETS: &[(&str, &str)] = &[
     ("ADD", "ipsets are not supported yet"),
     ("AUDIT", "there is no audit daemon"),
     ("AutoBL", "tables of recent addresses are not supported yet"),
-    ("BLACKLIST", "blacklisting is not supported yet"),
     ("CONNMARK", "marks are not supported yet"),
-    ("CONTINUE", "nested zones are not supported yet"),
     ("DEL", "ipsets are not supported yet"),
     ("DNSAmp", "matches inside of packets are not supported"),
     ("FIN", "a set of TCP flags is not supported yet"),
@@ -212,12 +272,11 @@ pub(crate) const REFUSED_TARGETS: &[(&str, &str)] = &[
     ("TARPIT", "not part of Linux either"),
     ("TCPFlags", "the interface option tcpflags does this"),
     ("ULOG", "log lines go to the console: write LOG:info"),
-    ("WHITELIST", "blacklisting is not supported yet"),
     ("allowinUPnP", "UPnP is not supported"),
     ("forwardUPnP", "UPnP is not supported"),
 ];
 
-const TARGETS: [&str; 12] = [
+const TARGETS: [&str; 15] = [
     "ACCEPT",
     "ACCEPT+",
     "DROP",
@@ -230,6 +289,9 @@ const TARGETS: [&str; 12] = [
     "COUNT",
     "NONAT",
     "ACCEPT!",
+    "CONTINUE",
+    "WHITELIST",
+    "BLACKLIST",
 ];
 
 /// Reads `ACTION[(PARAMETER)][:level[:tag]]`.
@@ -240,6 +302,9 @@ pub(crate) fn parse(session: &mut Session<'_>, word: &Word) -> Option<Action> {
     let tag = pieces.next();
     let log = level::log(session, level_word.as_ref(), tag.as_ref(), "")?;
     let (name, parameter) = parameter(session, &name);
+    if let Some(parts) = user_files::parts(session, &name, parameter.as_ref()) {
+        return parts.map(|parts| Action { parts, log });
+    }
     if parameter.as_ref().is_some_and(Word::is_empty) {
         return parse_named(session, &name, None, log);
     }
@@ -314,7 +379,7 @@ fn parse_named(
     Some(Action { parts, log })
 }
 
-fn target(text: &str) -> Option<Target> {
+pub(crate) fn target(text: &str) -> Option<Target> {
     Some(match text {
         "ACCEPT" | "ACCEPT!" => Target::Decide(Disposition::Accept),
         "DROP" | "DROP!" => Target::Decide(Disposition::Drop),
@@ -327,6 +392,8 @@ fn target(text: &str) -> Option<Target> {
         "REDIRECT-" => Target::Redirect(Nat::Only),
         "LOG" => Target::Continue("LOG"),
         "COUNT" => Target::Continue("COUNT"),
+        "CONTINUE" | "WHITELIST" => Target::Return,
+        "BLACKLIST" | "blacklog" => Target::Blacklist,
         _ => return None,
     })
 }
@@ -350,7 +417,7 @@ fn named_parts(
 ) -> Option<Vec<Part>> {
     let text = name.text();
     if STANDARD_ACTIONS.contains(&text) {
-        return Some(standard(text, inner.map(|(target, _)| target)));
+        return Some(standard(name, inner.map(|(target, _)| target)));
     }
     if let Some(service) = macros::find(text) {
         let Some((target, _)) = inner else {
@@ -380,10 +447,7 @@ fn named_parts(
             service
                 .entries()
                 .into_iter()
-                .map(|entry| Part {
-                    entry: Some(entry),
-                    ..Part::new(target)
-                })
+                .map(|entry| Part::service(target, &entry, name))
                 .collect(),
         );
     }
@@ -432,6 +496,6 @@ fn unknown(session: &mut Session<'_>, name: &Word) {
         Finding::error(format!("unknown action or service `{text}`"))
             .at(name.span(), "not known here")
             .maybe_note(did_you_mean(text, known))
-            .note("actions and macros of your own are not supported yet: write their rules here"),
+            .note("an action of your own is a line in the file actions and a file action.NAME"),
     );
 }

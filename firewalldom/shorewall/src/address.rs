@@ -101,7 +101,15 @@ pub(crate) fn range_of(prefix: Prefix) -> AddressRange {
 
 /// `192.0.2.1`, `192.0.2.0/24`, `192.0.2.1-192.0.2.9` or `&eth0`.
 pub(crate) fn range(session: &mut Session<'_>, world: &World, word: &Word) -> Option<AddressRange> {
-    if let Some(name) = word.strip_prefix("&") {
+    range_with(session, Some(world), word)
+}
+
+fn range_with(
+    session: &mut Session<'_>,
+    world: Option<&World>,
+    word: &Word,
+) -> Option<AddressRange> {
+    if let (Some(name), Some(world)) = (word.strip_prefix("&"), world) {
         return own_address(session, world, &name);
     }
     if let Some((first, last)) = word.split_once('-') {
@@ -151,6 +159,24 @@ pub(crate) fn list(
     word: &Word,
     macs: &mut Vec<[u8; 6]>,
 ) -> Option<Addresses> {
+    list_with(session, Some(world), word, macs)
+}
+
+/// As `list`, where no interface can be named.
+pub(crate) fn list_without_interfaces(
+    session: &mut Session<'_>,
+    word: &Word,
+    macs: &mut Vec<[u8; 6]>,
+) -> Option<Addresses> {
+    list_with(session, None, word, macs)
+}
+
+fn list_with(
+    session: &mut Session<'_>,
+    world: Option<&World>,
+    word: &Word,
+    macs: &mut Vec<[u8; 6]>,
+) -> Option<Addresses> {
     let (included, excluded) = match word.split_once('!') {
         Some((included, excluded)) => (included, Some(excluded)),
         None => (word.clone(), None),
@@ -187,7 +213,7 @@ pub(crate) fn list(
     complete.then_some(addresses)
 }
 
-fn element(session: &mut Session<'_>, world: &World, item: &Word) -> Option<AddressRange> {
+fn element(session: &mut Session<'_>, world: Option<&World>, item: &Word) -> Option<AddressRange> {
     let text = item.text();
     let refusal = match text.chars().next() {
         None => {
@@ -204,7 +230,7 @@ fn element(session: &mut Session<'_>, world: &World, item: &Word) -> Option<Addr
         Some('%') => "an interface's gateway as an address is not supported yet",
         Some('!') => "two exclusions",
         Some('~') => "MAC addresses cannot be excluded yet",
-        _ => return range(session, world, item),
+        _ => return range_with(session, world, item),
     };
     session.error(
         item.span(),

@@ -1,12 +1,16 @@
 //! The chains: one for each pair of zones, as the file `policy` decides, in Shorewall's order.
 
-use firewalldom::policy::{Chain, Disposition, Log, Origin, Rule, ZoneId};
+use std::collections::BTreeMap;
+
+use firewalldom::policy::{Chain, Disposition, Log, Match, Origin, Rule, States, ZoneId};
 
 use crate::level;
+use crate::packet_difference::{Inexpressible, MAX_PIECES, minus};
 use crate::policies::{self, Line, Verdict};
 use crate::report::Finding;
 use crate::session::Session;
 use crate::settings::Configuration;
+use crate::source::Span;
 use crate::world::World;
 
 /// The chains, and which pair of zones uses which.
@@ -14,8 +18,28 @@ pub(crate) struct Chains {
     pub(crate) chains: Vec<Chain>,
     pub(crate) pairs: Vec<u16>,
     side: usize,
-    /// Pairs with the policy NONE.
-    unused: Vec<bool>,
+    standings: Vec<Standing>,
+    /// For a chain, which packets leave its rules where.
+    returns: BTreeMap<u16, Vec<Return>>,
+}
+
+/// CONTINUE and WHITELIST: packets that the rules of a chain from `at` on are not about.
+struct Return {
+    at: usize,
+    states: States,
+    matches: Match,
+    span: Span,
+}
+
+/// What the end of a pair's chain means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// A policy decides.
+    Decides,
+    /// The policy CONTINUE: the zones around decide.
+    Continues,
+    /// The policy NONE: no rules can be added.
+    Unused,
 }
 
 impl Chains {
@@ -39,7 +63,8 @@ impl Chains {
         let output = catch_all("OUTPUT", from_firewall_to_all(&lines), Disposition::Reject);
         chains.extend([forward, input, output]);
         let mut pairs = vec![0u16; side * side];
-        let mut unused = vec![false; side * side];
+        let mut standings = vec![Standing::Decides; side * side];
+        let implicit = configuration.flag("IMPLICIT_CONTINUE", false);
         for source in 0..side {
             for destination in 0..side {
                 let cell = source * side + destination;
@@ -48,15 +73,22 @@ impl Chains {
                 } else {
                     let pair = (ZoneId(source as u16), ZoneId(destination as u16));
                     let fallback = usize::from(hook(pair));
-                    match pair_chain(session, world, &lines, pair, &separator, &chains[fallback]) {
+                    let line = deciding_line(world, &lines, pair, implicit);
+                    standings[cell] = match &line {
+                        Decider::Line(line) if line.verdict == Verdict::None => Standing::Unused,
+                        Decider::Line(line) if line.verdict == Verdict::Continue => {
+                            Standing::Continues
+                        }
+                        Decider::Around => Standing::Continues,
+                        Decider::Line(_) | Decider::Nobody => Standing::Decides,
+                    };
+                    let fallback = &chains[fallback];
+                    match pair_chain(session, world, &line, pair, &separator, fallback) {
                         Some(chain) => {
                             chains.push(chain);
                             (chains.len() - 1) as u16
                         }
-                        None => {
-                            unused[cell] = true;
-                            hook(pair)
-                        }
+                        None => hook(pair),
                     }
                 };
             }
@@ -65,13 +97,30 @@ impl Chains {
             chains,
             pairs,
             side,
-            unused,
+            standings,
+            returns: BTreeMap::new(),
         }
+    }
+
+    /// What the end of a pair's chain means.
+    pub(crate) fn standing(&self, (source, destination): (ZoneId, ZoneId)) -> Standing {
+        self.standings[self.cell(source, destination)]
+    }
+
+    /// The chain of a pair.
+    pub(crate) fn index(&self, (source, destination): (ZoneId, ZoneId)) -> usize {
+        usize::from(self.pairs[self.cell(source, destination)])
+    }
+
+    /// The chain of a pair.
+    pub(crate) fn chain_mut(&mut self, pair: (ZoneId, ZoneId)) -> &mut Chain {
+        let index = self.index(pair);
+        &mut self.chains[index]
     }
 
     /// Whether a pair of zones has the policy NONE.
     pub(crate) fn is_unused(&self, source: ZoneId, destination: ZoneId) -> bool {
-        self.unused[self.cell(source, destination)]
+        self.standing((source, destination)) == Standing::Unused
     }
 
     /// Appends a rule to the chain of a pair.
@@ -80,7 +129,62 @@ impl Chains {
         self.chains[usize::from(chain)].rules.push(rule);
     }
 
-    /// Appends a rule to every chain from one of these zones.
+    /// Lets packets leave the rules of a pair's chain at its present end.
+    pub(crate) fn push_return(
+        &mut self,
+        source: ZoneId,
+        destination: ZoneId,
+        rule: &Rule,
+        span: Span,
+    ) {
+        let chain = self.pairs[self.cell(source, destination)];
+        let at = self.chains[usize::from(chain)].rules.len();
+        self.returns.entry(chain).or_default().push(Return {
+            at,
+            states: rule.states,
+            matches: rule.matches.clone(),
+            span,
+        });
+    }
+
+    /// Takes what has left a chain out of the rules that were added since.
+    pub(crate) fn resolve_returns(&mut self, session: &mut Session<'_>) {
+        for (chain, returns) in std::mem::take(&mut self.returns) {
+            let rules = &mut self.chains[usize::from(chain)].rules;
+            let mut resolved = Vec::with_capacity(rules.len());
+            for (index, rule) in std::mem::take(rules).into_iter().enumerate() {
+                let earlier = returns.iter().filter(|gone| gone.at <= index);
+                let mut pieces = vec![rule];
+                for gone in earlier {
+                    match pieces.iter().map(|piece| left_of(piece, gone)).collect() {
+                        Ok::<Vec<_>, _>(left) => pieces = left.into_iter().flatten().collect(),
+                        Err(Inexpressible(what)) => {
+                            session.error(
+                                gone.span,
+                                format!("an exemption by {what} is not supported yet"),
+                                "the rules below cannot leave it out",
+                                "name addresses, protocols and ports",
+                            );
+                            break;
+                        }
+                    }
+                    if pieces.len() > MAX_PIECES {
+                        session.error(
+                            gone.span,
+                            "too many exemptions for the rules below",
+                            format!("a rule falls into more than {MAX_PIECES}"),
+                            "put the rules that they exempt from first",
+                        );
+                        break;
+                    }
+                }
+                resolved.extend(pieces);
+            }
+            self.chains[usize::from(chain)].rules = resolved;
+        }
+    }
+
+    /// Puts a rule at the head of every chain from one of these zones.
     pub(crate) fn push_from(&mut self, sources: &[ZoneId], rule: &Rule) {
         let cells = sources
             .iter()
@@ -89,13 +193,41 @@ impl Chains {
         chains.sort_unstable();
         chains.dedup();
         for chain in chains {
-            self.chains[usize::from(chain)].rules.push(rule.clone());
+            self.chains[usize::from(chain)]
+                .rules
+                .insert(0, rule.clone());
         }
     }
 
     fn cell(&self, source: ZoneId, destination: ZoneId) -> usize {
         usize::from(source.0) * self.side + usize::from(destination.0)
     }
+}
+
+/// The packets of a rule that have not left before it.
+fn left_of(rule: &Rule, gone: &Return) -> Result<Vec<Rule>, Inexpressible> {
+    let common = States(rule.states.0 & gone.states.0);
+    if common.0 == 0 {
+        return Ok(vec![rule.clone()]);
+    }
+    let others = States(rule.states.0 & !gone.states.0);
+    let with = |states, matches| Rule {
+        states,
+        matches,
+        ..rule.clone()
+    };
+    let left = minus(&rule.matches, &gone.matches)?;
+    if left == [rule.matches.clone()] {
+        return Ok(vec![rule.clone()]);
+    }
+    let mut pieces: Vec<Rule> = left
+        .into_iter()
+        .map(|matches| with(common, matches))
+        .collect();
+    if others.0 != 0 {
+        pieces.push(with(others, rule.matches.clone()));
+    }
+    Ok(pieces)
 }
 
 /// Index of the chain for what belongs to no zone: FORWARD, INPUT or OUTPUT.
@@ -123,17 +255,45 @@ fn separator(session: &mut Session<'_>, configuration: &Configuration) -> String
     value.text().to_owned()
 }
 
+/// Who decides about a pair of zones.
+enum Decider<'l> {
+    Line(&'l Line),
+    /// IMPLICIT_CONTINUE: the zones around, unless a line names both zones.
+    Around,
+    Nobody,
+}
+
+fn deciding_line<'l>(
+    world: &World,
+    lines: &'l [Line],
+    (source, destination): (ZoneId, ZoneId),
+    implicit: bool,
+) -> Decider<'l> {
+    let covers = |line: &&Line| line.covers(source, destination);
+    let is_nested = |zone: ZoneId| !world.zones[usize::from(zone.0)].parents.is_empty();
+    if implicit && source != destination && (is_nested(source) || is_nested(destination)) {
+        let named = |line: &&Line| !line.source.wild && !line.destination.wild;
+        return match lines.iter().filter(named).find(covers) {
+            Some(line) => Decider::Line(line),
+            None => Decider::Around,
+        };
+    }
+    lines
+        .iter()
+        .find(covers)
+        .map_or(Decider::Nobody, Decider::Line)
+}
+
 fn pair_chain(
     session: &mut Session<'_>,
     world: &World,
-    lines: &[Line],
+    line: &Decider<'_>,
     (source, destination): (ZoneId, ZoneId),
     separator: &str,
     fallback: &Chain,
 ) -> Option<Chain> {
     let name_of = |zone: ZoneId| &world.zones[usize::from(zone.0)].name;
     let name = format!("{}{separator}{}", name_of(source), name_of(destination));
-    let line = lines.iter().find(|line| line.covers(source, destination));
     let chain = |policy, policy_log, default_action, origin, policy_chain| Chain {
         name: name.clone(),
         rules: Vec::new(),
@@ -144,7 +304,7 @@ fn pair_chain(
         policy_chain,
     };
     match line {
-        Some(line) => match line.verdict {
+        Decider::Line(line) => match line.verdict {
             Verdict::Decide(policy) => Some(chain(
                 policy,
                 line.log.clone(),
@@ -161,14 +321,21 @@ fn pair_chain(
             )),
             Verdict::None => None,
         },
-        None if source == destination => Some(chain(
+        Decider::Around => Some(chain(
+            fallback.policy,
+            fallback.policy_log.clone(),
+            fallback.default_action.clone(),
+            fallback.origin,
+            Some(fallback.name.clone()),
+        )),
+        Decider::Nobody if source == destination => Some(chain(
             Disposition::Accept,
             None,
             Vec::new(),
             Origin { file: 0, line: 0 },
             None,
         )),
-        None => {
+        Decider::Nobody => {
             if !session.has_errors() {
                 session.report(
                     Finding::error(format!(

@@ -128,6 +128,9 @@ fn zone_names(
         let mut zones: Vec<ZoneId> = (0..world.zones.len())
             .map(|index| ZoneId(index as u16))
             .collect();
+        if stem == "any" {
+            zones.retain(|zone| world.zones[usize::from(zone.0)].parents.is_empty());
+        }
         if signs.contains('-') {
             zones.retain(|&zone| zone != ZoneId::FIREWALL);
         }

@@ -7,14 +7,18 @@ mod chains;
 mod columns;
 mod ends;
 mod expression;
+mod hosts;
 mod interface_options;
 mod level;
 mod macros;
 mod masq;
 mod names;
+mod nested;
 mod network;
 mod one_to_one;
 mod other_files;
+mod packet_difference;
+mod packet_set;
 mod policies;
 mod reader;
 mod report;
@@ -33,6 +37,7 @@ mod suggest;
 mod support;
 mod traffic;
 mod translation;
+mod user_files;
 mod world;
 mod zones;
 
@@ -90,8 +95,8 @@ fn build(session: &mut Session<'_>) -> Option<Policy> {
         return None;
     }
     let one_to_one = one_to_one::read(session, &mut world, &configuration);
+    user_files::read_actions(session);
     let mut chains = Chains::read(session, &world, &configuration);
-    spoofing::guard(session, &world, &mut chains);
     let mut undecided = States(0);
     for (decided, state) in [
         (settings.related.is_some(), States::RELATED),
@@ -102,8 +107,19 @@ fn build(session: &mut Session<'_>) -> Option<Policy> {
             undecided = undecided.union(state);
         }
     }
-    let mut destination_nat = Rules::read(session, &world, &mut chains, Undecided(undecided));
-    destination_nat.extend(one_to_one::inbound(&world, &one_to_one));
+    let blacklist = configuration.blacklist(session);
+    let mut destination_nat = Rules::read(
+        session,
+        &world,
+        &mut chains,
+        Undecided(undecided),
+        blacklist,
+    );
+    nested::inherit_nat(&world, &chains, &mut destination_nat);
+    let reaching_the_end = States(States::NEW.0 | undecided.0);
+    nested::join(&world, &mut chains, reaching_the_end);
+    spoofing::guard(session, &mut world, &mut chains);
+    one_to_one::add_inbound(&world, &one_to_one, &mut destination_nat);
     let mut source = snat::read(session, &world);
     masq::read(session, &world, &mut source);
     let mut source_nat = source.ahead;

@@ -9,6 +9,7 @@ use firewalldom::policy::{
 
 use crate::address;
 use crate::columns::{Row, Schema};
+use crate::packet_set;
 use crate::reader::{Item, read_named};
 use crate::report::Finding;
 use crate::session::Session;
@@ -155,8 +156,36 @@ fn only(address: Ipv4Addr) -> Addresses {
     }
 }
 
-/// Destination NAT, tried after all of `rules`.
-pub(crate) fn inbound(world: &World, pairs: &[Pair]) -> Vec<DestinationNat> {
+/// Adds destination NAT to that of `rules`, after which it is tried. What NONAT and ACCEPT+ exempt
+/// from `rules` meets the pairs of its own interface all the same.
+pub(crate) fn add_inbound(world: &World, pairs: &[Pair], nat: &mut Vec<DestinationNat>) {
+    let inbound = inbound(world, pairs);
+    let mut at = 0;
+    while at < nat.len() {
+        if nat[at].target == DestinationTarget::Exempt {
+            let exempt = nat[at].clone();
+            let kept = inbound.iter().filter(|pair| {
+                pair.source_zone == exempt.source_zone && pair.matches.ingress.is_some()
+            });
+            let kept: Vec<DestinationNat> = kept
+                .filter_map(|pair| {
+                    let matches = packet_set::both(&exempt.matches, &pair.matches)?;
+                    Some(DestinationNat {
+                        matches,
+                        ..pair.clone()
+                    })
+                })
+                .collect();
+            let count = kept.len();
+            nat.splice(at..at, kept);
+            at += count;
+        }
+        at += 1;
+    }
+    nat.extend(inbound);
+}
+
+fn inbound(world: &World, pairs: &[Pair]) -> Vec<DestinationNat> {
     let mut rules = Vec::new();
     for pair in pairs {
         for zone in 1..world.zones.len() {

@@ -9,12 +9,9 @@ use crate::suggest::nearest;
 /// Files with content that is refused, and what they are for.
 pub(crate) const REFUSED_FILES: &[(&str, &str)] = &[
     ("accounting", "accounting rules"),
-    ("actions", "actions of your own"),
     ("arprules", "rules for ARP"),
     ("blacklist", "the blacklist of Shorewall 4"),
-    ("blrules", "blacklist rules"),
     ("ecn", "switching ECN off"),
-    ("hosts", "several zones behind one interface"),
     ("ipsets", "ipsets"),
     ("maclist", "checks of MAC addresses"),
     ("mangle", "packet marks and changes of packets"),
@@ -182,11 +179,14 @@ fn conntrack(session: &mut Session<'_>) {
 }
 
 /// Files that are compiled, and `conntrack`.
-pub(crate) const COMPILED_FILES: [&str; 10] = [
+pub(crate) const COMPILED_FILES: [&str; 13] = [
     "zones",
     "interfaces",
+    "hosts",
     "policy",
+    "blrules",
     "rules",
+    "actions",
     "snat",
     "masq",
     "nat",
@@ -210,15 +210,8 @@ fn by_name(session: &mut Session<'_>) {
         }
     };
     for name in names {
-        if (name.starts_with("macro.") || name.starts_with("action."))
-            && let Some(first) = first_line(session, &name)
-        {
-            session.error(
-                first.span(),
-                format!("the file {name} is not supported yet: a macro or action of your own"),
-                "its first line",
-                "write its rules into the file rules",
-            );
+        if name.starts_with("macro.") || name.starts_with("action.") {
+            // Read where rules use them.
             continue;
         }
         let known = || {

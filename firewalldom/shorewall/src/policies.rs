@@ -2,7 +2,7 @@
 
 use firewalldom::policy::{Disposition, Log, Origin, Rule, States, ZoneId};
 
-use crate::action::{self, Target};
+use crate::action::{self, Target, TrafficColumns};
 use crate::columns::{Row, Schema};
 use crate::level;
 use crate::reader::{Item, read_named};
@@ -58,6 +58,8 @@ pub(crate) struct Side {
     pub(crate) intra_zone: bool,
     /// `all` or `any`, and nothing taken out.
     pub(crate) all: bool,
+    /// `all` or `any`, whatever is taken out.
+    pub(crate) wild: bool,
     pub(crate) name: String,
 }
 
@@ -148,6 +150,20 @@ fn read_line(
     let (Some(source), Some(destination), Some(policy)) = (source, destination, policy) else {
         return None;
     };
+    if policy.text() == "CONTINUE" {
+        let nested = |side: &Side| {
+            side.zones
+                .iter()
+                .any(|zone| !world.zones[usize::from(zone.0)].parents.is_empty())
+        };
+        if !nested(&source) && !nested(&destination) {
+            session.report(
+                Finding::warning("CONTINUE between zones that are in no other zone")
+                    .at(policy.span(), "nothing is around them")
+                    .note("the policy `all all` decides"),
+            );
+        }
+    }
     let (verdict_word, default_word) = match policy.split_once(':') {
         Some((verdict, default)) => (verdict, Some(default)),
         None => (policy.clone(), None),
@@ -266,6 +282,7 @@ fn side(session: &mut Session<'_>, world: &World, word: Option<&Word>, row: &Row
     Some(Side {
         many: all || zones.len() > 1,
         all: all && excluded.is_none(),
+        wild: all,
         intra_zone,
         name: if all {
             "all".to_owned()
@@ -365,7 +382,7 @@ fn default_rules(session: &mut Session<'_>, item: &Word) -> Option<Vec<Rule>> {
             );
             return None;
         };
-        let matches = part.matches(session, item, None)?;
+        let matches = part.matches(session, item, TrafficColumns::default())?;
         rules.push(Rule {
             states: part.states.unwrap_or(States::ALL),
             matches,

@@ -1,18 +1,21 @@
 //! The file `rules`.
 
-use firewalldom::policy::{Addresses, DestinationNat, Match, Rule, States, ZoneId};
+use firewalldom::policy::{
+    self, Addresses, DestinationNat, Disposition, Exception, Match, Rule, States, ZoneId,
+};
 
 use crate::action::{self, Action, Part, Target, TrafficColumns};
 use crate::address;
-use crate::chains::Chains;
+use crate::chains::{Chains, Standing};
 use crate::columns::{Row, Schema};
 use crate::ends::{End, Ends, zones};
+use crate::packet_set;
 use crate::reader::{Item, read_named};
 use crate::report::Finding;
 use crate::session::Session;
 use crate::source::{Span, Word};
 use crate::suggest::did_you_mean;
-use crate::world::World;
+use crate::world::{World, unexpected_directive};
 
 const RULES: Schema = Schema {
     columns: &[
@@ -52,6 +55,14 @@ const MAX_RULES: usize = 1_000_000;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Undecided(pub(crate) States);
 
+/// What becomes of packets that `blrules` lists.
+pub(crate) struct Blacklist {
+    /// BLACKLIST.
+    pub(crate) states: States,
+    /// BLACKLIST_DISPOSITION and BLACKLIST_LOG_LEVEL.
+    pub(crate) exception: Exception,
+}
+
 /// What `rules` adds to the policy besides rules in chains.
 pub(crate) struct Rules<'w> {
     pub(crate) world: &'w World,
@@ -61,6 +72,8 @@ pub(crate) struct Rules<'w> {
     /// Sections that have begun; they come in order, and once.
     begun: usize,
     total: usize,
+    /// While `blrules` is read.
+    blacklist: Option<Blacklist>,
     pub(crate) nat: Vec<DestinationNat>,
 }
 
@@ -74,12 +87,13 @@ pub(crate) struct Line<'r> {
 }
 
 impl<'w> Rules<'w> {
-    /// Reads the file, if there is one, into the chains.
+    /// Reads `blrules` and `rules`, if there are such files, into the chains.
     pub(crate) fn read(
         session: &mut Session<'_>,
         world: &'w World,
         chains: &'w mut Chains,
         undecided: Undecided,
+        blacklist: Blacklist,
     ) -> Vec<DestinationNat> {
         let mut rules = Self {
             world,
@@ -88,8 +102,18 @@ impl<'w> Rules<'w> {
             section: SECTIONS.len() - 1,
             begun: 0,
             total: 0,
+            blacklist: Some(blacklist),
             nat: Vec::new(),
         };
+        for item in read_named(session, "blrules", &RULES).unwrap_or_default() {
+            match item {
+                Item::Row(row) => rules.read_row(session, &row),
+                Item::Section(_) | Item::Format(_) => unexpected_directive(session, &item),
+            }
+        }
+        rules.chains.resolve_returns(session);
+        rules.blacklist = None;
+        rules.begun = 0;
         for item in read_named(session, "rules", &RULES).unwrap_or_default() {
             match item {
                 Item::Section(word) => rules.begin_section(session, &word),
@@ -102,6 +126,7 @@ impl<'w> Rules<'w> {
                 Item::Row(row) => rules.read_row(session, &row),
             }
         }
+        rules.chains.resolve_returns(session);
         rules.nat
     }
 
@@ -133,6 +158,9 @@ impl<'w> Rules<'w> {
 
     /// The states that the section is about.
     pub(crate) fn section_states(&self) -> States {
+        if let Some(blacklist) = &self.blacklist {
+            return blacklist.states;
+        }
         match SECTIONS[self.section] {
             "ALL" => States::ALL,
             "ESTABLISHED" => States::ESTABLISHED,
@@ -242,8 +270,28 @@ impl<'w> Rules<'w> {
             );
             return;
         }
+        if line.action.translates() && self.blacklist.is_some() {
+            session.error(
+                line.action_word.span(),
+                "no addresses are translated in blrules",
+                "here packets are only listed",
+                "move the rule to the file rules",
+            );
+            return;
+        }
         let mut used = false;
         for part in &line.action.parts {
+            let part = &self.listed(part);
+            let own_ends = part.reversed || part.within != Match::default();
+            if part.target.translates() && own_ends {
+                session.error(
+                    line.action_word.span(),
+                    "what has addresses of its own cannot be translated",
+                    "it goes to other hosts than the rule's",
+                    "write its protocols and ports as rules of their own",
+                );
+                return;
+            }
             used |= match part.target {
                 Target::DestinationNat(nat) => self.destination_nat(session, line, part, nat),
                 Target::Redirect(nat) => self.redirect(session, line, part, nat),
@@ -251,7 +299,18 @@ impl<'w> Rules<'w> {
                     self.exempt(session, line, part) && self.filter(session, line, part)
                 }
                 Target::Untranslated => self.exempt(session, line, part),
-                Target::Decide(_) | Target::Continue(_) => self.filter(session, line, part),
+                Target::Blacklist => {
+                    session.error(
+                        line.action_word.span(),
+                        format!("{} is for the file blrules", line.action_word.text()),
+                        "nothing is listed while the firewall runs",
+                        "write: DROP",
+                    );
+                    true
+                }
+                Target::Decide(_) | Target::Continue(_) | Target::Return => {
+                    self.filter(session, line, part)
+                }
             };
         }
         if !used && !session.has_errors() {
@@ -260,6 +319,22 @@ impl<'w> Rules<'w> {
                     .at(line.row.span, "no pair of zones, or no state, is left"),
             );
         }
+    }
+
+    /// In `blrules`, ACCEPT exempts from it and no more, and BLACKLIST is what shorewall.conf says.
+    fn listed(&self, part: &Part) -> Part {
+        let mut part = part.clone();
+        if let Some(Blacklist { exception, .. }) = &self.blacklist {
+            match part.target {
+                Target::Decide(Disposition::Accept) => part.target = Target::Return,
+                Target::Blacklist => {
+                    part.target = Target::Decide(exception.disposition);
+                    part.log.clone_from(&exception.log);
+                }
+                _ => {}
+            }
+        }
+        part
     }
 
     /// A rule in the chains. Whether it is in any.
@@ -276,12 +351,10 @@ impl<'w> Rules<'w> {
         let Some(destinations) = zones(session, self.world, word) else {
             return true;
         };
-        let Some(matches) = part.matches(session, line.action_word, Some(columns(line.row))) else {
+        let Some(matches) = part.traffic(session, columns(line.row)) else {
             return true;
         };
-        let Some(action) = part.target.rule_action() else {
-            return false;
-        };
+        let action = part.target.rule_action();
         let states = match part.states {
             None => self.section_states(),
             Some(states) => States(states.0 & self.section_states().0),
@@ -291,20 +364,13 @@ impl<'w> Rules<'w> {
         }
         let rule = Rule {
             states,
-            matches: Match {
-                original_destination: line.original_destination.clone(),
-                ..matches
-            },
-            action,
+            matches,
+            // Of a return only its log line is a rule.
+            action: action.unwrap_or(policy::Action::Continue),
             log: line.action.log_for(part),
             origin: session.origin(line.row.span),
         };
-        let entry_destination = match part.entry.and_then(|entry| entry.destination) {
-            None => None,
-            Some(text) => text.parse().ok(),
-        };
-        let reversed = part.entry.is_some_and(|entry| entry.reversed);
-        let (from, to) = if reversed {
+        let (from, to) = if part.reversed {
             (&destinations, &line.sources)
         } else {
             (&line.sources, &destinations)
@@ -328,28 +394,58 @@ impl<'w> Rules<'w> {
                     }
                     continue;
                 }
-                let mut destination = destination.clone();
-                if let Some(address) = entry_destination {
-                    if destination.hosts.addresses != Addresses::default() {
-                        session.error(
-                            destination.span,
-                            "this service goes to an address of its own",
-                            format!("to {address} only"),
-                            "name the zone alone",
-                        );
-                        return true;
-                    }
-                    let only = address::range_of(address::masked(address, 32));
-                    destination.hosts.addresses.ranges.push(only);
+                if part.target == Target::Return
+                    && self.blacklist.is_none()
+                    && self.chains.standing((source.zone, destination.zone)) != Standing::Continues
+                {
+                    session.error(
+                        line.action_word.span(),
+                        "CONTINUE where the policy is not CONTINUE is not supported yet",
+                        "would go on to what is said of the zones around",
+                        "write the verdict: ACCEPT, DROP or REJECT",
+                    );
+                    return true;
                 }
-                self.push(session, source, &destination, &rule);
+                self.push_part(session, line, (source, destination), part, &rule);
                 used = true;
             }
         }
         used
     }
 
-    /// The rule between two ends. Addresses and MAC addresses in one list are alternatives.
+    /// A part's rule between two ends.
+    fn push_part(
+        &mut self,
+        session: &mut Session<'_>,
+        line: &Line<'_>,
+        (source, destination): (&End, &End),
+        part: &Part,
+        rule: &Rule,
+    ) {
+        for mut rule in self.between(session, source, destination, rule) {
+            let columns = Match {
+                original_destination: line.original_destination.clone(),
+                ..Match::default()
+            };
+            let whole = packet_set::both(&rule.matches, &columns)
+                .and_then(|matches| part.narrow(session, line.action_word, &matches));
+            let Some(matches) = whole else {
+                continue;
+            };
+            rule.matches = matches;
+            let is_return = part.target == Target::Return;
+            if is_return {
+                let (source, destination) = (source.zone, destination.zone);
+                self.chains
+                    .push_return(source, destination, &rule, line.row.span);
+            }
+            if !is_return || rule.log.is_some() {
+                self.chains.push(source.zone, destination.zone, rule);
+            }
+        }
+    }
+
+    /// The rule between two ends.
     pub(crate) fn push(
         &mut self,
         session: &mut Session<'_>,
@@ -357,6 +453,20 @@ impl<'w> Rules<'w> {
         destination: &End,
         rule: &Rule,
     ) {
+        for rule in self.between(session, source, destination, rule) {
+            self.chains.push(source.zone, destination.zone, rule);
+        }
+    }
+
+    /// The rule with the addresses of two ends. Addresses and MAC addresses in one list are
+    /// alternatives.
+    fn between(
+        &mut self,
+        session: &mut Session<'_>,
+        source: &End,
+        destination: &End,
+        rule: &Rule,
+    ) -> Vec<Rule> {
         if !destination.hosts.macs.is_empty() {
             session.error(
                 destination.span,
@@ -364,18 +474,9 @@ impl<'w> Rules<'w> {
                 "known only for what arrives",
                 "",
             );
-            return;
+            return Vec::new();
         }
-        let base = Rule {
-            matches: Match {
-                ingress: source.hosts.interface,
-                egress: destination.hosts.interface,
-                destination: destination.hosts.addresses.clone(),
-                ..rule.matches.clone()
-            },
-            ..rule.clone()
-        };
-        let pair = (source.zone, destination.zone);
+        let mut rules = Vec::new();
         for (addresses, source_mac) in source_alternatives(source) {
             self.total += 1;
             if self.total > MAX_RULES {
@@ -387,18 +488,24 @@ impl<'w> Rules<'w> {
                         "name the zones that the rules are about",
                     );
                 }
-                return;
+                return Vec::new();
             }
-            let rule = Rule {
-                matches: Match {
-                    source: addresses,
-                    source_mac,
-                    ..base.matches.clone()
-                },
-                ..base.clone()
+            let ends = Match {
+                ingress: source.hosts.interface,
+                egress: destination.hosts.interface,
+                source: addresses,
+                source_mac,
+                destination: destination.hosts.addresses.clone(),
+                ..Match::default()
             };
-            self.chains.push(pair.0, pair.1, rule);
+            if let Some(matches) = packet_set::both(&rule.matches, &ends) {
+                rules.push(Rule {
+                    matches,
+                    ..rule.clone()
+                });
+            }
         }
+        rules
     }
 }
 

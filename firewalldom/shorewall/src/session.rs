@@ -1,6 +1,6 @@
 //! One compilation: the texts read so far, the findings, the variables.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use firewalldom::policy::Origin;
@@ -15,6 +15,12 @@ pub(crate) struct Session<'a> {
     pub(crate) sources: Sources,
     pub(crate) findings: Vec<Finding>,
     pub(crate) variables: BTreeMap<String, String>,
+    /// How deep macros and actions use each other just now.
+    pub(crate) nesting: usize,
+    /// Actions of the file `actions` that are `inline`: a rule's columns override theirs.
+    pub(crate) inline_actions: BTreeSet<String>,
+    /// `$1`, `$2`… while the file of an action is read.
+    pub(crate) arguments: Option<Vec<Word>>,
 }
 
 impl<'a> Session<'a> {
@@ -24,6 +30,9 @@ impl<'a> Session<'a> {
             sources: Sources::default(),
             findings: Vec::new(),
             variables: BTreeMap::new(),
+            nesting: 0,
+            inline_actions: BTreeSet::new(),
+            arguments: None,
         }
     }
 
@@ -85,6 +94,11 @@ impl<'a> Session<'a> {
         file
     }
 
+    /// A file that has been opened before.
+    pub(crate) fn opened(&self, path: &Path) -> Option<FileId> {
+        self.sources.find(&path.display().to_string())
+    }
+
     /// Whether one of Shorewall's files has been opened, as an include perhaps.
     pub(crate) fn has_read(&self, name: &str) -> bool {
         let path = self.shorewall_file(name).display().to_string();
@@ -106,7 +120,7 @@ impl<'a> Session<'a> {
 
     /// As `expand`, but leaves what stands between two `quote`s alone.
     pub(crate) fn expand_outside(&mut self, word: &Word, quote: Option<char>) -> Word {
-        if !word.text().contains('$') {
+        if !word.text().contains(['$', '@']) {
             return word.clone();
         }
         let text = word.text().to_owned();
@@ -117,6 +131,18 @@ impl<'a> Session<'a> {
             let next = at + character.len_utf8();
             if Some(character) == quote {
                 quoted = !quoted;
+            }
+            if matches!(character, '$' | '@')
+                && !quoted
+                && let Some((number, length)) = argument(&text[next..])
+                && let Some(arguments) = &self.arguments
+            {
+                let reference = word.slice(at..next + length).span();
+                // An argument that is not given, or `-`, is empty: a column that is not looked at.
+                let value = arguments.get(number - 1).map_or("-", Word::text).to_owned();
+                expanded.push_replacement(&value, (reference.start, reference.end));
+                at = next + length;
+                continue;
             }
             if character != '$' || quoted {
                 expanded.push(&word.slice(at..next));
@@ -155,6 +181,24 @@ impl<'a> Session<'a> {
         }
         expanded
     }
+}
+
+/// `1` or `{1}` at the start of `text`: the number of an argument, and how long the reference is.
+fn argument(text: &str) -> Option<(usize, usize)> {
+    let (digits, around) = match text.strip_prefix('{') {
+        Some(inner) => (&inner[..inner.find('}')?], 2),
+        None => {
+            let end = text
+                .find(|c: char| !c.is_ascii_digit())
+                .unwrap_or(text.len());
+            (&text[..end], 0)
+        }
+    };
+    let number = digits
+        .parse()
+        .ok()
+        .filter(|number| (1..=99).contains(number))?;
+    Some((number, digits.len() + around))
 }
 
 /// The name of a variable at the start of `text` (after the `$`), and how long the reference is.

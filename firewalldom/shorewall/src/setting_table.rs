@@ -31,7 +31,7 @@ const PROVIDERS: Handling = NoEffect("is about several providers, whose file is 
 const COMPILER: Handling =
     NoEffect("changes the form of iptables' rules, not their meaning; there are none here");
 const BLACKLISTED: Handling =
-    NoEffect("is about blacklisting, whose files and options are refused; nothing is ever listed");
+    NoEffect("is about the dynamic blacklist, on which nothing is ever listed");
 const MACLISTED: Handling = NoEffect("is about the option maclist, which is refused");
 const ACCOUNTED: Handling = NoEffect("is about the file accounting, which is refused");
 const KERNEL: Handling = NoEffect("is about modules of the Linux kernel; there is none here");
@@ -62,11 +62,11 @@ pub(crate) const SETTINGS: &[(&str, Handling)] = &[
     ("AUTOMAKE", START),
     ("BALANCE_PROVIDERS", PROVIDERS),
     ("BASIC_FILTERS", SHAPING),
-    ("BLACKLIST", BLACKLISTED),
+    ("BLACKLIST", Implemented),
     ("BLACKLIST_DEFAULT", BLACKLISTED),
-    ("BLACKLIST_DISPOSITION", BLACKLISTED),
+    ("BLACKLIST_DISPOSITION", Implemented),
     ("BLACKLIST_LOGLEVEL", Renamed("BLACKLIST_LOG_LEVEL")),
-    ("BLACKLIST_LOG_LEVEL", BLACKLISTED),
+    ("BLACKLIST_LOG_LEVEL", Implemented),
     ("BLACKLISTNEWONLY", Removed("BLACKLIST takes its place")),
     ("BRIDGING", Removed("long gone")),
     ("CHAIN_SCRIPTS", Removed("no scripts run while compiling")),
@@ -145,10 +145,7 @@ pub(crate) const SETTINGS: &[(&str, Handling)] = &[
         "IGNOREUNKNOWNVARIABLES",
         NoEffect("a variable that is not set is always an error here"),
     ),
-    (
-        "IMPLICIT_CONTINUE",
-        NoEffect("is about nested zones, which are refused"),
-    ),
+    ("IMPLICIT_CONTINUE", Implemented),
     (
         "INLINE_MATCHES",
         Removed("inline matches are refused where they are written"),

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use firewalldom::policy::{Disposition, Exception, Log, LogLimit, Settings};
+use firewalldom::policy::{Disposition, Exception, Log, LogLimit, Settings, States};
 
 use crate::interface_options::RouteFilter;
 use crate::level;
 use crate::report::Finding;
+use crate::rules::Blacklist;
 use crate::session::Session;
 use crate::setting_table::{Handling, SETTINGS, setting};
 use crate::shell::{Assignment, read_settings};
@@ -62,6 +63,52 @@ impl Configuration {
     pub(crate) fn flag(&self, name: &str, default: bool) -> bool {
         self.get(name)
             .map_or(default, |value| truth(value.text()).unwrap_or(default))
+    }
+
+    /// BLACKLIST, BLACKLIST_DISPOSITION and BLACKLIST_LOG_LEVEL.
+    pub(crate) fn blacklist(&self, session: &mut Session<'_>) -> Blacklist {
+        let exception = self.exception(
+            session,
+            "BLACKLIST_DISPOSITION",
+            "BLACKLIST_LOG_LEVEL",
+            "",
+            Disposition::Drop,
+        );
+        let Some(value) = self.get("BLACKLIST") else {
+            // Shorewall's own default, not that of its samples.
+            return Blacklist {
+                states: States(States::ALL.0 & !States::RELATED.0),
+                exception,
+            };
+        };
+        let mut states = States(0);
+        for item in value.split(',') {
+            states = states.union(match item.text() {
+                "ALL" => States::ALL,
+                "NEW" => States::NEW,
+                "ESTABLISHED" => States::ESTABLISHED,
+                "RELATED" => States::RELATED,
+                "INVALID" => States::INVALID,
+                "UNTRACKED" => States::UNTRACKED,
+                other => {
+                    let known = [
+                        "ALL",
+                        "NEW",
+                        "ESTABLISHED",
+                        "RELATED",
+                        "INVALID",
+                        "UNTRACKED",
+                    ];
+                    session.report(
+                        Finding::error(format!("BLACKLIST has no state `{other}`"))
+                            .at(item.span(), "expected ALL, or a list of states")
+                            .maybe_note(did_you_mean(other, known)),
+                    );
+                    States::ALL
+                }
+            });
+        }
+        Blacklist { states, exception }
     }
 
     /// ROUTE_FILTER: the check of every interface.
@@ -348,6 +395,7 @@ fn parse_disposition(
 ) -> Option<Option<Disposition>> {
     let allowed: &[&str] = match name {
         "SMURF_DISPOSITION" => &["DROP"],
+        "BLACKLIST_DISPOSITION" => &["DROP", "REJECT"],
         "SFILTER_DISPOSITION" => &["DROP", "REJECT"],
         "INVALID_DISPOSITION" => &["CONTINUE", "DROP", "REJECT"],
         "TCP_FLAGS_DISPOSITION" => &["DROP", "REJECT", "ACCEPT"],

@@ -10,6 +10,8 @@ pub struct Site {
     name: String,
     shorewall: PathBuf,
     network: PathBuf,
+    /// Where an installed Shorewall keeps its macros and actions.
+    share: Option<PathBuf>,
     tree: Tree,
 }
 
@@ -30,6 +32,7 @@ impl Site {
             name: base_name(directory),
             shorewall: directory.join("shorewall"),
             network: directory.join("network/interfaces"),
+            share: None,
             tree: Tree::Disk,
         }
     }
@@ -40,6 +43,7 @@ impl Site {
             name: base_name(shorewall.as_ref()),
             shorewall: shorewall.as_ref().to_path_buf(),
             network: network.as_ref().to_path_buf(),
+            share: None,
             tree: Tree::Disk,
         }
     }
@@ -57,6 +61,7 @@ impl Site {
             name: name.into(),
             shorewall: PathBuf::from("shorewall"),
             network: PathBuf::from("network/interfaces"),
+            share: None,
             tree: Tree::Memory(
                 files
                     .into_iter()
@@ -71,6 +76,19 @@ impl Site {
     pub fn named(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
+    }
+
+    /// The same site, with the macros and actions of the Shorewall that is installed there
+    /// (Debian's: `/usr/share/shorewall`). The site's own files come before them.
+    #[must_use]
+    pub fn with_share(mut self, share: impl Into<PathBuf>) -> Self {
+        self.share = Some(share.into());
+        self
+    }
+
+    /// Where macros and actions of an installed Shorewall are.
+    pub fn share(&self) -> Option<&Path> {
+        self.share.as_deref()
     }
 
     /// The name of the site, as the domain's console shows it.
@@ -134,6 +152,9 @@ impl Site {
     pub(crate) fn short_name(&self, path: &Path) -> String {
         if path == self.network {
             return "network/interfaces".to_owned();
+        }
+        if let Some(inner) = self.share().and_then(|share| path.strip_prefix(share).ok()) {
+            return format!("share/{}", inner.display());
         }
         if let Ok(inner) = path.strip_prefix(&self.shorewall) {
             return format!("shorewall/{}", inner.display());

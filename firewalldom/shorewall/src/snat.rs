@@ -326,6 +326,13 @@ fn egresses(
     let mut egresses = Vec::new();
     let mut complete = true;
     for name in names.split(',') {
+        if world.is_absent(name.text()) {
+            session.report(
+                Finding::warning(format!("there is no interface `{}`", name.text()))
+                    .at(name.span(), "none of interfaces(5): nothing leaves by it"),
+            );
+            continue;
+        }
         match world.interface(session, &name) {
             Some(interface) => egresses.push((interface, addresses.clone())),
             None => complete = false,

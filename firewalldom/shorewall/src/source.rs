@@ -79,6 +79,11 @@ impl Sources {
         self.files.iter()
     }
 
+    pub(crate) fn find(&self, path: &str) -> Option<FileId> {
+        let index = self.files.iter().position(|file| file.path == path)?;
+        Some(FileId(index as u16))
+    }
+
     pub(crate) fn text(&self, file: FileId) -> &str {
         &self.files[file.index()].text
     }

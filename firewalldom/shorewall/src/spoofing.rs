@@ -29,7 +29,9 @@ enum Reach {
 }
 
 /// Adds the rules of every interface that asks for the check.
-pub(crate) fn guard(session: &mut Session<'_>, world: &World, chains: &mut Chains) {
+pub(crate) fn guard(session: &mut Session<'_>, world: &mut World, chains: &mut Chains) {
+    hairpins(world, chains);
+    let world = &*world;
     let reaches = reaches(world);
     let none = ZoneId(world.zones.len() as u16);
     let mut said = false;
@@ -74,6 +76,41 @@ pub(crate) fn guard(session: &mut Session<'_>, world: &World, chains: &mut Chain
         sources.sort();
         sources.dedup();
         chains.push_from(&sources, &rule);
+    }
+}
+
+/// Shorewall does not look for hairpins on an interface whose sources are checked: what goes back
+/// where it came from is decided by the zones' rules, but within a zone of that one interface,
+/// which has no chain for it, by the policy `all all`.
+fn hairpins(world: &mut World, chains: &mut Chains) {
+    for index in 0..world.interfaces.len() {
+        let (filter, origin) = world.route_filters[index];
+        if filter == RouteFilter::Off || world.interfaces[index].route_back {
+            continue;
+        }
+        world.interfaces[index].route_back = true;
+        let interface = InterfaceId(index as u8);
+        let forward = &chains.chains[0];
+        let rule = Rule {
+            states: States(States::ALL.0 & !States::ESTABLISHED.0),
+            matches: Match {
+                ingress: Some(interface),
+                egress: Some(interface),
+                ..Match::default()
+            },
+            action: Action::Decide(forward.policy),
+            log: forward.policy_log.clone(),
+            origin,
+        };
+        for zone in 1..world.zones.len() {
+            let zone = ZoneId(zone as u16);
+            let mut groups = world.groups.iter().filter(|group| group.zone == zone);
+            let only_here =
+                groups.clone().next().is_some() && groups.all(|group| group.interface == interface);
+            if only_here {
+                chains.chain_mut((zone, zone)).rules.insert(0, rule.clone());
+            }
+        }
     }
 }
 

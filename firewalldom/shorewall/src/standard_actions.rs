@@ -1,9 +1,10 @@
 //! Shorewall's standard actions, as far as a policy can say them.
 
-use firewalldom::policy::{DestinationKind, Disposition, States};
+use firewalldom::policy::{DestinationKind, Disposition, IcmpType, Match, Protocol, States};
 
-use crate::action::{Part, Target};
+use crate::action::{Contradiction, Part, Target};
 use crate::macros::Entry;
+use crate::source::Word;
 
 /// Actions with a meaning of their own.
 pub(crate) const STANDARD_ACTIONS: &[&str] = &[
@@ -29,7 +30,7 @@ pub(crate) const STANDARD_ACTIONS: &[&str] = &[
 ];
 
 /// The rules of one of [`STANDARD_ACTIONS`].
-pub(crate) fn standard(name: &str, parameter: Option<Target>) -> Vec<Part> {
+pub(crate) fn standard(name: &Word, parameter: Option<Target>) -> Vec<Part> {
     let drop = Target::Decide(Disposition::Drop);
     let accept = Target::Decide(Disposition::Accept);
     let reject = Target::Decide(Disposition::Reject);
@@ -41,28 +42,25 @@ pub(crate) fn standard(name: &str, parameter: Option<Target>) -> Vec<Part> {
             ..Part::new(target)
         }]
     };
-    let kind = |target, kind| {
+    let kind = |target, destination_kind| {
+        let within = Match {
+            destination_kind,
+            ..Match::default()
+        };
+        vec![Part::within(target, within)]
+    };
+    let protocol = |target, protocol| {
+        let within = Match {
+            protocol,
+            ..Match::default()
+        };
         vec![Part {
-            kind,
-            ..Part::new(target)
+            contradiction: Contradiction::Mistake("this action is for another protocol"),
+            ..Part::within(target, within)
         }]
     };
-    let not_syn = |target| {
-        vec![Part {
-            not_syn: true,
-            ..Part::new(target)
-        }]
-    };
-    let packets = |target, entries: &[Entry<'static>]| {
-        entries
-            .iter()
-            .map(|&entry| Part {
-                entry: Some(entry),
-                ..Part::new(target)
-            })
-            .collect()
-    };
-    match name {
+    let not_syn = |target| protocol(target, Protocol::TcpSyn(false));
+    match name.text() {
         "Invalid" => states(or_drop, States::INVALID),
         "dropInvalid" => states(drop, States::INVALID),
         "allowInvalid" => states(accept, States::INVALID),
@@ -79,15 +77,19 @@ pub(crate) fn standard(name: &str, parameter: Option<Target>) -> Vec<Part> {
         "NotSyn" => not_syn(or_drop),
         "dropNotSyn" => not_syn(drop),
         "rejNotSyn" => not_syn(reject),
-        "DropDNSrep" => packets(or_drop, &[packet("udp", None, Some("53"))]),
+        "DropDNSrep" => vec![Part::service(
+            or_drop,
+            &packet("udp", None, Some("53")),
+            name,
+        )],
         // RFC 792: the errors that paths need, too large and too far.
-        _ => packets(
-            or_accept,
-            &[
-                packet("icmp", Some("3/4"), None),
-                packet("icmp", Some("11"), None),
-            ],
-        ),
+        _ => {
+            let needed = |kind, code| IcmpType { kind, code };
+            protocol(
+                or_accept,
+                Protocol::Icmp(vec![needed(3, Some(4)), needed(11, None)]),
+            )
+        }
     }
 }
 

@@ -8,30 +8,24 @@ use firewalldom::policy::{
 use crate::action::{Nat, Part};
 use crate::address;
 use crate::ends::{End, redirect_port, server, zones};
+use crate::report::Finding;
 use crate::rules::{Line, Rules, columns, source_alternatives};
 use crate::session::Session;
 
 impl Rules<'_> {
-    fn nat_sources<'l>(&self, session: &mut Session<'_>, line: &'l Line<'_>) -> Option<&'l [End]> {
-        let firewall = line
-            .sources
-            .ends
-            .iter()
-            .find(|end| end.zone == ZoneId::FIREWALL);
-        if let Some(end) = firewall {
-            session.error(
+    /// The sources but the firewall itself, which opens no connections to translate.
+    fn nat_sources(&self, session: &mut Session<'_>, line: &Line<'_>) -> Vec<End> {
+        let mut sources = line.sources.ends.clone();
+        if !line.sources.wild
+            && let Some(end) = sources.iter().find(|end| end.zone == ZoneId::FIREWALL)
+        {
+            session.report(Finding::warning("this rule translates nothing").at(
                 end.span,
-                "translating the firewall's own connections is not supported yet",
-                if line.sources.wild {
-                    "`all` includes the firewall"
-                } else {
-                    "from the firewall"
-                },
-                "name the other zones, or write: all!$FW",
-            );
-            return None;
+                "the firewall itself opens no connections to translate",
+            ));
         }
-        Some(&line.sources.ends)
+        sources.retain(|end| end.zone != ZoneId::FIREWALL);
+        sources
     }
 
     fn push_nat(
@@ -79,7 +73,7 @@ impl Rules<'_> {
         let Some(server) = server(session, self.world, word, nat) else {
             return true;
         };
-        let Some(matches) = part.matches(session, line.action_word, Some(columns(line.row))) else {
+        let Some(matches) = part.matches(session, line.action_word, columns(line.row)) else {
             return true;
         };
         if server.ports.is_some() && !has_ports(&matches.protocol) {
@@ -91,14 +85,12 @@ impl Rules<'_> {
             );
             return true;
         }
-        let Some(sources) = self.nat_sources(session, line) else {
-            return true;
-        };
+        let sources = self.nat_sources(session, line);
         let target = DestinationTarget::Server {
             addresses: server.addresses,
             ports: server.ports,
         };
-        for source in sources {
+        for source in &sources {
             let log = line.action.log_for(part);
             self.push_nat(session, line, source, &matches, &target, log);
             let Some(zone) = server.zone.filter(|_| nat == Nat::AndAccept) else {
@@ -137,7 +129,7 @@ impl Rules<'_> {
         part: &Part,
         nat: Nat,
     ) -> bool {
-        let Some(matches) = part.matches(session, line.action_word, Some(columns(line.row))) else {
+        let Some(matches) = part.matches(session, line.action_word, columns(line.row)) else {
             return true;
         };
         let port = match line.row.get(2) {
@@ -156,10 +148,7 @@ impl Rules<'_> {
             );
             return true;
         }
-        let Some(sources) = self.nat_sources(session, line) else {
-            return true;
-        };
-        for source in sources {
+        for source in &self.nat_sources(session, line) {
             let log = line.action.log_for(part);
             self.push_nat(
                 session,
@@ -218,8 +207,7 @@ impl Rules<'_> {
         line: &Line<'_>,
         part: &Part,
     ) -> bool {
-        let Some(mut matches) = part.matches(session, line.action_word, Some(columns(line.row)))
-        else {
+        let Some(mut matches) = part.matches(session, line.action_word, columns(line.row)) else {
             return true;
         };
         let mut destinations = Addresses::default();
@@ -229,10 +217,7 @@ impl Rules<'_> {
         {
             destinations = end.hosts.addresses.clone();
         }
-        let Some(sources) = self.nat_sources(session, line) else {
-            return true;
-        };
-        for source in sources {
+        for source in &self.nat_sources(session, line) {
             matches.destination = destinations.clone();
             for (addresses, source_mac) in source_alternatives(source) {
                 self.nat.push(DestinationNat {

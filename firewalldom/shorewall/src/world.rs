@@ -4,12 +4,14 @@ use firewalldom::policy::check::MAX_INTERFACES;
 use std::collections::BTreeSet;
 
 use firewalldom::policy::{
-    Host, Interface, InterfaceId, InterfacePrefix, Origin, Prefix, Route, Zone, ZoneId,
+    Addresses, Host, Interface, InterfaceId, InterfacePrefix, Origin, Prefix, Route, Zone, ZoneId,
 };
 
 use crate::columns::{Row, Schema};
+use crate::hosts::Group;
 use crate::interface_options::{self, Options, RouteFilter};
 use crate::network::Network;
+use crate::packet_set;
 use crate::reader::{Item, read_named};
 use crate::report::Finding;
 use crate::session::Session;
@@ -31,8 +33,10 @@ pub(crate) struct World {
     pub(crate) routes: Vec<Route>,
     /// Names that the files use, in the order of `interfaces`; those are physical ones.
     logical: Vec<String>,
-    /// Zone of each interface.
-    interface_zone: Vec<Option<ZoneId>>,
+    /// Which addresses behind which interface are whose, as the files say it.
+    pub(crate) groups: Vec<Group>,
+    /// Names with a `+`, without it.
+    wildcards: Vec<String>,
     /// For each interface, what sources it may bring, and where that is asked.
     pub(crate) route_filters: Vec<(RouteFilter, Origin)>,
     /// Names of zones whose declaration was refused: uses are not reported again.
@@ -52,6 +56,7 @@ impl World {
             return world;
         }
         world.read_interfaces(session, network, configuration);
+        world.read_hosts(session);
         world.place_hosts(session);
         world.place_routes(session, network);
         world
@@ -115,7 +120,31 @@ impl World {
 
     /// Whether traffic of a zone can use an interface.
     pub(crate) fn zone_has_interface(&self, zone: ZoneId, interface: InterfaceId) -> bool {
-        self.interface_zone[usize::from(interface.0)] == Some(zone)
+        self.groups
+            .iter()
+            .any(|group| group.zone == zone && group.interface == interface)
+    }
+
+    /// Whether a name is that of an interface no vif exists for: it begins as a `+` says.
+    pub(crate) fn is_absent(&self, name: &str) -> bool {
+        !self.has_interface(name) && self.wildcards.iter().any(|stem| name.starts_with(stem))
+    }
+
+    /// A zone, then the zones it lies in, the innermost first.
+    pub(crate) fn inside_out(&self, zone: ZoneId) -> Vec<ZoneId> {
+        let mut order = vec![zone];
+        let mut next = 0;
+        while let Some(inner) = order.get(next) {
+            for &around in &self.zones[usize::from(inner.0)].parents {
+                if !order.contains(&around) {
+                    order.push(around);
+                }
+            }
+            next += 1;
+        }
+        // A zone is declared after those around it.
+        order[1..].sort_by_key(|&zone| std::cmp::Reverse(zone));
+        order
     }
 
     /// Prefixes behind an interface: its own, and those routed through it.
@@ -310,7 +339,7 @@ impl World {
                 name.span(),
                 format!("the interface `{text}` is declared twice"),
                 "again here",
-                "several zones behind one interface need the file hosts, which is not supported yet",
+                "several zones behind one interface stand in the file hosts",
             );
             return;
         }
@@ -346,7 +375,13 @@ impl World {
         self.route_filters
             .push(route_filter(session, configuration, name, &options));
         self.logical.push(text.to_owned());
-        self.interface_zone.push(zone);
+        if let Some(zone) = zone {
+            self.groups.push(Group {
+                zone,
+                interface: InterfaceId((self.interfaces.len() - 1) as u8),
+                addresses: Addresses::default(),
+            });
+        }
     }
 
     /// `tun+`: the interfaces of interfaces(5) that begin so and have no line of their own.
@@ -364,6 +399,7 @@ impl World {
         zone: Option<ZoneId>,
         options: &Options,
     ) {
+        self.wildcards.push(stem.to_owned());
         let matching: Vec<String> = network
             .links
             .iter()
@@ -392,30 +428,48 @@ impl World {
         }
     }
 
-    /// Zones claim addresses in the order of `zones`.
+    /// Zones claim addresses in the order of `zones`, but for inner zones, which come first.
     fn place_hosts(&mut self, session: &mut Session<'_>) {
-        for (index, zone) in self.zones.iter().enumerate().skip(1) {
-            let id = ZoneId(index as u16);
+        for zone in self.claiming_order() {
             let before = self.hosts.len();
-            for (interface, owner) in self.interface_zone.iter().enumerate() {
-                if *owner == Some(id) {
-                    self.hosts.push(Host {
-                        zone: id,
-                        interface: InterfaceId(interface as u8),
-                        prefix: Prefix {
-                            address: std::net::Ipv4Addr::UNSPECIFIED,
-                            length: 0,
-                        },
-                    });
-                }
+            for group in self.groups.iter().filter(|group| group.zone == zone) {
+                let ranges = packet_set::flatten(&group.addresses);
+                self.hosts
+                    .extend(
+                        ranges
+                            .into_iter()
+                            .flat_map(packet_set::prefixes)
+                            .map(|prefix| Host {
+                                zone,
+                                interface: group.interface,
+                                prefix,
+                            }),
+                    );
             }
             if before == self.hosts.len() && !session.has_errors() {
                 session.report(Finding::warning(format!(
                     "the zone `{}` is empty: no interface leads to it",
-                    zone.name
+                    self.zones[usize::from(zone.0)].name
                 )));
             }
         }
+    }
+
+    /// The zones but the firewall: each after all that lie in it, else as they are declared.
+    fn claiming_order(&self) -> Vec<ZoneId> {
+        let mut order: Vec<ZoneId> = Vec::new();
+        let mut left: Vec<ZoneId> = (1..self.zones.len())
+            .map(|index| ZoneId(index as u16))
+            .collect();
+        while !left.is_empty() {
+            let ready = left.iter().position(|&zone| {
+                left.iter()
+                    .all(|&inner| !self.zones[usize::from(inner.0)].parents.contains(&zone))
+            });
+            // Zones lie in earlier ones only, so that one is always ready.
+            order.push(left.remove(ready.unwrap_or(0)));
+        }
+        order
     }
 
     fn place_routes(&mut self, session: &mut Session<'_>, network: &Network) {

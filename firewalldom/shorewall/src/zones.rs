@@ -1,6 +1,6 @@
 //! The file `zones`.
 
-use firewalldom::policy::{Origin, Zone};
+use firewalldom::policy::{Origin, Zone, ZoneId};
 
 use crate::columns::{Row, Schema};
 use crate::reader::{Item, read_named};
@@ -88,6 +88,35 @@ impl World {
             .insert("FW".to_owned(), self.zones[0].name.clone());
     }
 
+    /// `loc` or `loc,dmz` after the colon: zones that were declared before.
+    fn parents(
+        &self,
+        session: &mut Session<'_>,
+        list: &Word,
+        earlier: &[Zone],
+    ) -> Option<Vec<ZoneId>> {
+        let mut parents = Vec::new();
+        for parent in list.split(',') {
+            let found = earlier.iter().position(|zone| zone.name == parent.text());
+            match found {
+                // The firewall is zone 0, wherever its line stands.
+                Some(index) => parents.push(ZoneId(index as u16 + 1)),
+                None if self.refused.contains(parent.text()) => return None,
+                None => {
+                    let known = earlier.iter().map(|zone| zone.name.as_str());
+                    session.report(
+                        Finding::error(format!("`{}` is no zone declared above", parent.text()))
+                            .at(parent.span(), "expected the zone around this one")
+                            .maybe_note(did_you_mean(parent.text(), known))
+                            .note("a zone comes after the zones that it lies in"),
+                    );
+                    return None;
+                }
+            }
+        }
+        Some(parents)
+    }
+
     fn read_zone(
         &self,
         session: &mut Session<'_>,
@@ -95,16 +124,11 @@ impl World {
         name: &Word,
         earlier: &[Zone],
     ) -> Option<Zone> {
+        let (name, parents) = match name.split_once(':') {
+            Some((child, parents)) => (child, self.parents(session, &parents, earlier)?),
+            None => (name.clone(), Vec::new()),
+        };
         let text = name.text();
-        if let Some((child, parents)) = name.split_once(':') {
-            session.error(
-                parents.span(),
-                format!("nested zones are not supported yet: `{}`", child.text()),
-                "inside of another zone",
-                "give the hosts a zone of their own interface",
-            );
-            return None;
-        }
         if RESERVED.contains(&text) {
             session.error(
                 name.span(),
@@ -183,7 +207,7 @@ impl World {
         }
         Some(Zone {
             name: text.to_owned(),
-            parents: Vec::new(),
+            parents,
             origin: session.origin(name.span()),
         })
     }

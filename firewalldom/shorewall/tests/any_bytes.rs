@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use shorewall::{Site, Style};
 
-const FILES: [&str; 11] = [
+const FILES: [&str; 17] = [
     "network/interfaces",
     "shorewall/params",
     "shorewall/shorewall.conf",
@@ -15,10 +15,16 @@ const FILES: [&str; 11] = [
     "shorewall/conntrack",
     "shorewall/stoppedrules",
     "shorewall/hosts",
+    "shorewall/blrules",
+    "shorewall/actions",
+    "shorewall/action.Mine",
+    "shorewall/macro.Ours",
+    "shorewall/nat",
+    "shorewall/masq",
 ];
 
 /// Words of the language, and what surrounds them: random bytes alone rarely get past the reader.
-const WORDS: [&str; 64] = [
+const WORDS: [&str; 80] = [
     "fw",
     "net",
     "loc",
@@ -82,6 +88,22 @@ const WORDS: [&str; 64] = [
     "MASQUERADE",
     "SNAT(192.0.2.2)",
     "{proto=tcp,dport=22}",
+    "Mine",
+    "Mine(DROP,tcp)",
+    "Ours(ACCEPT)",
+    "Ours(DNAT)",
+    "PARAM",
+    "PARAM:info",
+    "SOURCE",
+    "DEST",
+    "$1",
+    "@2",
+    "WHITELIST",
+    "BLACKLIST",
+    "kid:loc",
+    "eth1:10.0.3.0/24!10.0.3.128/25",
+    "routefilter,routeback",
+    "inline",
     "-",
 ];
 
@@ -153,9 +175,23 @@ fn good() -> Vec<(String, Vec<u8>)> {
             "network/interfaces",
             "iface eth0 inet static\n address 192.0.2.2/24\niface eth1 inet static\n address 10.0.3.1/24\n",
         ),
-        ("shorewall/zones", "fw firewall\nnet ipv4\nloc ipv4\n"),
+        (
+            "shorewall/zones",
+            "fw firewall\nnet ipv4\nloc ipv4\nkid:loc\n",
+        ),
+        ("shorewall/hosts", "kid eth1:10.0.3.64/26\n"),
+        ("shorewall/actions", "Mine\n"),
+        ("shorewall/action.Mine", "DEFAULTS DROP,-\n@1 - - @2 1:99\n"),
+        ("shorewall/macro.Ours", "PARAM - - tcp 7\nPARAM DEST SOURCE udp 9\n"),
+        (
+            "shorewall/rules",
+            "Mine net fw\nOurs(ACCEPT) loc net\nCONTINUE kid net tcp 8\n",
+        ),
         ("shorewall/interfaces", "?FORMAT 2\nnet eth0\nloc eth1\n"),
-        ("shorewall/policy", "all all REJECT info\n"),
+        (
+            "shorewall/policy",
+            "kid all CONTINUE\nall all REJECT info\n",
+        ),
     ]
     .into_iter()
     .map(|(path, text)| (path.to_owned(), text.as_bytes().to_vec()))

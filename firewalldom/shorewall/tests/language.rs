@@ -377,7 +377,7 @@ fn default_actions_come_from_the_line_or_else_from_the_settings() {
         ),
     ]);
     let count = |source| chain(&policy, source, "fw").default_action.len();
-    assert_eq!((count("net"), count("dmz"), count("loc")), (4, 3, 0));
+    assert_eq!((count("net"), count("dmz"), count("loc")), (3, 3, 0));
     assert_eq!(chain(&policy, "fw", "net").default_action.len(), 2);
     let first = &chain(&policy, "net", "fw").default_action[0];
     assert_eq!(first.matches.protocol, Protocol::TcpSyn(false));
