@@ -9,11 +9,14 @@
 //!   ELF header | program headers | PT_NOTE not part of a PT_LOAD | PT_LOAD | pad | PT_LOAD …
 //! ```
 
+mod debug;
 mod notes;
 mod read;
+pub mod view;
 
 use std::fmt;
 
+pub use debug::{build_id, debug_file};
 pub use notes::XenNotes;
 use read::{Header, Segment, SegmentKind};
 
@@ -111,6 +114,9 @@ pub enum ElfError {
     /// A note does not fit its segment, or its value is not what its type says.
     #[error("the Xen note of type {0} is malformed")]
     BadNote(u32),
+    /// The linker's output cannot be turned into a debug file.
+    #[error("no debug file can be made of what was linked: {0}")]
+    Debug(String),
     /// What we wrote was not understood by `xmas-elf`, or not what it should be: a fault of ours.
     #[error("the stripped image failed its own check: {0}")]
     SelfCheck(&'static str),
@@ -272,5 +278,7 @@ fn write(header: &Header, kept: &[&Segment<'_>], offsets: &[u64]) -> Vec<u8> {
     out
 }
 
+#[cfg(test)]
+pub(crate) mod samples;
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,10 @@ mod build;
 mod check;
 mod clean;
 mod guest;
+mod inspect;
 mod run;
+mod symbolize;
+mod verify;
 
 use clap::{Parser, Subcommand};
 
@@ -12,7 +15,10 @@ pub(crate) use build::{Appliance, Build};
 pub(crate) use check::Check;
 pub(crate) use clean::Clean;
 pub(crate) use guest::Guest;
+pub(crate) use inspect::Inspect;
 pub(crate) use run::Run;
+pub(crate) use symbolize::Symbolize;
+pub(crate) use verify::Verify;
 
 const EXIT_STATUSES: &str = "\
 Exit status:
@@ -42,6 +48,12 @@ pub(crate) enum Verb {
     Check(Check),
     /// Builds an appliance: an image for `kernel=`, and a configuration for `xl create`.
     Build(Build),
+    /// Shows what Xen's loader will see in an image, or what is in a policy.
+    Inspect(Inspect),
+    /// Says whether Xen starts a file, and whether it is a sound appliance.
+    Verify(Verify),
+    /// Puts functions, files and lines beside the addresses of a crash report.
+    Symbolize(Symbolize),
     /// Boots Xen on this machine, starts the firewall in it, and sends real traffic through it.
     Run(Run),
     /// Removes what `run` and the tests keep: the lab, its downloads, and the images.
@@ -107,7 +119,7 @@ mod tests {
 
     #[test]
     fn every_verb_has_help_with_exit_statuses() {
-        for verb in ["", "check", "build", "run", "clean"] {
+        for verb in ["", "inspect", "verify", "symbolize", "check", "build", "run", "clean"] {
             let help = refused(&format!("{verb} --help"));
             assert_eq!(help.exit_code(), 0);
             assert!(help.to_string().contains("Exit status:"), "{verb}: {help}");

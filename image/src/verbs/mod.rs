@@ -3,9 +3,13 @@
 mod build;
 mod check;
 mod clean;
+mod file;
 mod guest;
+mod inspect;
 mod run;
 mod site;
+mod symbolize;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -18,6 +22,9 @@ pub(crate) fn perform(verb: &Verb) -> Result<ExitCode> {
     match verb {
         Verb::Check(check) => check::perform(check),
         Verb::Build(build) => build::perform(build),
+        Verb::Inspect(inspect) => inspect::perform(inspect),
+        Verb::Verify(verify) => verify::perform(verify),
+        Verb::Symbolize(symbolize) => symbolize::perform(symbolize),
         Verb::Run(run) => run::perform(run),
         Verb::Clean(_) => clean::perform(),
         Verb::Guest(guest) => guest::perform(guest),

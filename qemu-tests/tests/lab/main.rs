@@ -9,6 +9,7 @@ mod death;
 mod dom0;
 mod firewall;
 mod images;
+mod loader;
 mod minios;
 mod router;
 mod verdict;
@@ -25,6 +26,7 @@ fn modules() -> Vec<LabTest> {
     tests.extend(death::tests());
     tests.extend(verdict::tests());
     tests.extend(minios::tests());
+    tests.extend(loader::tests());
     tests.extend(appliances::tests());
     tests.extend(firewall::tests());
     tests.extend(router::tests());

@@ -54,7 +54,12 @@ pub(crate) fn tests() -> Vec<LabTest> {
 
 /// Starts `check` and waits for its domain's end; what it printed, and how Xen says that it ended
 /// (`xl list`'s state, empty when it is gone).
-fn run(setup: &Setup, target: TargetChoice, check: &str, more: &str) -> Result<(String, String)> {
+pub(crate) fn run(
+    setup: &Setup,
+    target: TargetChoice,
+    check: &str,
+    more: &str,
+) -> Result<(String, String)> {
     let kernel = images::put(&setup.machine, "guests", "minios-checks", target)?;
     // A name of its own: console logs are appended to.
     let name = format!("{check}-{target:?}-{}", setup.machine.age().as_millis()).to_lowercase();
