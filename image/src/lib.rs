@@ -9,6 +9,7 @@
 //! exactly what a user does.
 
 pub mod appliance;
+pub mod bench;
 pub mod build;
 pub mod config;
 pub mod device;

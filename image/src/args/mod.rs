@@ -1,5 +1,6 @@
 //! The command line: one file a verb.
 
+mod bench;
 mod build;
 mod check;
 mod clean;
@@ -11,6 +12,7 @@ mod verify;
 
 use clap::{Parser, Subcommand};
 
+pub(crate) use bench::Bench;
 pub(crate) use build::{Appliance, Build};
 pub(crate) use check::Check;
 pub(crate) use clean::Clean;
@@ -56,6 +58,8 @@ pub(crate) enum Verb {
     Symbolize(Symbolize),
     /// Boots Xen on this machine, starts the firewall in it, and sends real traffic through it.
     Run(Run),
+    /// Measures the project's figures against a Debian guest's, and writes docs/results.md.
+    Bench(Bench),
     /// Removes what `run` and the tests keep: the lab, its downloads, and the images.
     Clean(Clean),
     /// Builds any binary on minios-rs as a Xen-ELF image (for tests).
@@ -119,7 +123,7 @@ mod tests {
 
     #[test]
     fn every_verb_has_help_with_exit_statuses() {
-        for verb in ["", "inspect", "verify", "symbolize", "check", "build", "run", "clean"] {
+        for verb in ["", "inspect", "verify", "symbolize", "check", "build", "run", "bench", "clean"] {
             let help = refused(&format!("{verb} --help"));
             assert_eq!(help.exit_code(), 0);
             assert!(help.to_string().contains("Exit status:"), "{verb}: {help}");

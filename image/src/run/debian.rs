@@ -13,10 +13,10 @@ use super::{Firewall, INSIDE, OUTSIDE, streams};
 use crate::config::DomainConfig;
 
 /// What a Debian guest with this kernel needs to come up.
-const MEMORY_MIB: u32 = 192;
+pub const MEMORY_MIB: u32 = 192;
 
 /// How long it may still work on its rules after the first packet.
-const READY_LIMIT: Duration = Duration::from_secs(60);
+pub const READY_LIMIT: Duration = Duration::from_secs(60);
 
 /// The guest with the addresses and routes of the policy, on the vifs of the configuration; its
 /// rules are those that Debian's own Shorewall makes of the site's folder.

@@ -9,6 +9,7 @@ use qemu_tests::Machine;
 use shorewall::Site;
 
 use super::report::Line;
+use super::scenario::Forwarder;
 
 /// How often each line decided, as the domain's console command `rules` prints it:
 /// `hits FILE:LINE COUNT`, and `end of rules` in the end.
@@ -49,22 +50,8 @@ impl Hits {
     ///
     /// # Errors
     /// When it has no console or does not answer within five seconds.
-    pub fn ask(machine: &Machine, domain: &str, console_tty: &str) -> Result<Self> {
-        // Output after the command only: the log holds all since the domain's start.
-        let script = format!(
-            "\
-log='/var/log/xen/guest-{domain}.log'
-seen=$(stat -c %s \"$log\")
-printf 'rules\\n' >'{console_tty}'
-for _ in {{1..100}}; do
-    answer=$(tail -c +$((seen + 1)) \"$log\")
-    case $answer in *'{END}'*) break ;; esac
-    sleep 0.05
-done
-printf '%s\\n' \"$answer\"
-"
-        );
-        Self::parse(&machine.dom0(&script)?)
+    pub fn ask(machine: &Machine, forwarder: &Forwarder) -> Result<Self> {
+        Self::parse(&ask(machine, forwarder, "rules", END)?)
     }
 
     /// The places whose count is higher than in `earlier`, in the order of files and lines.
@@ -76,6 +63,32 @@ printf '%s\\n' \"$answer\"
             .map(|(place, _)| place.clone())
             .collect()
     }
+}
+
+/// Types a command on a domain's console, and returns what it says from then on until `end` or for
+/// five seconds.
+///
+/// # Errors
+/// When it has no console.
+pub fn ask(machine: &Machine, forwarder: &Forwarder, command: &str, end: &str) -> Result<String> {
+    let Forwarder {
+        name, console_tty, ..
+    } = forwarder;
+    // Output after the command only: the log holds all since the domain's start.
+    let script = format!(
+        "\
+log='/var/log/xen/guest-{name}.log'
+seen=$(stat -c %s \"$log\")
+printf '{command}\\n' >'{console_tty}'
+for _ in {{1..100}}; do
+    answer=$(tail -c +$((seen + 1)) \"$log\")
+    case $answer in *'{end}'*) break ;; esac
+    sleep 0.05
+done
+printf '%s\\n' \"$answer\"
+"
+    );
+    machine.dom0(&script)
 }
 
 /// Finds what the user wrote at a place.

@@ -5,6 +5,7 @@
 
 pub mod debian;
 pub mod hits;
+pub mod meter;
 pub mod network;
 pub mod report;
 pub mod scenario;
@@ -229,7 +230,11 @@ fn streams(scenario: &Scenario<'_>, domain: &Forwarder) -> Result<Vec<report::Th
         .collect()
 }
 
-fn platform(machine: &Machine) -> Result<Platform> {
+/// What the machine runs.
+///
+/// # Errors
+/// When dom0 does not say.
+pub fn platform(machine: &Machine) -> Result<Platform> {
     let text = machine.dom0("xl info xen_version; uname -r")?;
     let mut lines = text.lines().map(str::to_owned);
     match (lines.next(), lines.next()) {

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use qemu_tests::{Command, Machine};
 
 use super::hits::{Hits, Source};
+use super::meter::METER;
 use super::network::{self, Side};
 use super::report::{Case, Throughput};
 use super::traffic::{Attempt, Hashes, Observed, servers_script, side};
@@ -20,8 +21,9 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_secs(30);
 const STREAM_S: u32 = 3;
 
 /// Added to every configuration: the emulated machine's TSC is not invariant, so Xen would trap each
-/// reading of it. On real hardware it does not.
-const CLOCK: &str = "tsc_mode=\"native\"";
+/// reading of it (on real hardware it does not); and the scheduler's own default, so that it is no
+/// secret that nobody is preferred.
+pub const ADDED: &str = "tsc_mode=\"native\"; cpu_weight=256";
 
 /// The networks around the firewall's place, with hosts that serve and wait.
 pub struct Scenario<'m> {
@@ -149,7 +151,7 @@ impl<'m> Scenario<'m> {
         firewall: &Forwarder,
         source: &Source,
     ) -> Result<Vec<Case>> {
-        let ask = || Hits::ask(self.machine, &firewall.name, &firewall.console_tty);
+        let ask = || Hits::ask(self.machine, firewall);
         let mut before = ask()?;
         let mut cases = Vec::new();
         for attempt in attempts {
@@ -201,16 +203,16 @@ impl<'m> Scenario<'m> {
         let name = &forwarder.name;
         let script = format!(
             "\
+{METER}
 set -e
 ip netns exec {server_namespace} iperf3 --server --one-off --daemon
 for _ in {{1..100}}; do [ -n \"$(ip netns exec {server_namespace} ss -ltnH 'sport = :5201')\" ] && break; sleep 0.05; done
-cpu() {{ xl list '{name}' | awk 'END {{ print $NF }}'; }}
-before=$(cpu)
+meter_start '{name}'
 ip netns exec {client_namespace} iperf3 --client {address} --time {STREAM_S} {option} --json >/tmp/iperf3.json || {{
     cat /tmp/iperf3.json
     exit 1
 }}
-echo \"$before $(cpu)\"
+meter_end
 cat /tmp/iperf3.json
 "
         );
@@ -266,7 +268,7 @@ replies=/tmp/first-{name}
 ip netns exec {from} ping -n -D -i 0.05 {host} >$replies 2>&1 &
 ping=$!
 begin=$EPOCHREALTIME
-xl create '{config}' '{CLOCK}' >&2 || {{ status=$?; kill $ping; exit $status; }}
+xl create '{config}' '{ADDED}' >&2 || {{ status=$?; kill $ping; exit $status; }}
 end=$EPOCHREALTIME
 until first=$(grep -m 1 'bytes from' $replies); do sleep 0.1; done
 kill -INT $ping
@@ -298,12 +300,11 @@ impl StartTimes {
     }
 }
 
-/// `CPU-BEFORE CPU-AFTER`, then iperf3's JSON.
+/// Microseconds of CPU time, then iperf3's JSON.
 fn parse_stream(text: &str, from: &str, to: &str) -> Result<Throughput> {
     let parsed = || {
         let (first, json) = text.split_once('\n')?;
-        let (before, after) = first.split_once(' ')?;
-        let (before, after): (f64, f64) = (before.parse().ok()?, after.trim().parse().ok()?);
+        let cpu_us: u64 = first.trim().parse().ok()?;
         let json: serde_json::Value = serde_json::from_str(json).ok()?;
         let received = &json["end"]["sum_received"];
         Some(Throughput {
@@ -311,11 +312,10 @@ fn parse_stream(text: &str, from: &str, to: &str) -> Result<Throughput> {
             to: to.to_owned(),
             megabits_per_second: received["bits_per_second"].as_f64()? / 1e6,
             bytes: received["bytes"].as_u64()?,
-            cpu_seconds: after - before,
+            cpu_seconds: cpu_us as f64 / 1e6,
         })
     };
-    parsed()
-        .ok_or_else(|| anyhow!("xl list and iperf3 printed something else than figures: {text}"))
+    parsed().ok_or_else(|| anyhow!("xentop and iperf3 printed something else than figures: {text}"))
 }
 
 #[cfg(test)]
@@ -335,9 +335,9 @@ mod tests {
     #[test]
     fn a_stream_is_cpu_and_what_was_received() {
         let json = r#"{"end":{"sum_sent":{"bytes":9},"sum_received":{"bytes":250000000,"bits_per_second":5e8}}}"#;
-        let stream = parse_stream(&format!("1.5 2.0\n{json}"), "loc", "net").unwrap();
+        let stream = parse_stream(&format!("500000\n{json}"), "loc", "net").unwrap();
         assert_eq!(stream.megabits_per_second, 500.0);
         assert_eq!(stream.cpu_seconds_per_gigabyte(), Some(2.0));
-        assert!(parse_stream("1.5 2.0\n{}", "loc", "net").is_err());
+        assert!(parse_stream("500000\n{}", "loc", "net").is_err());
     }
 }

@@ -1,5 +1,6 @@
 //! What each verb does: reading arguments, calling the library, telling the user. One file a verb.
 
+mod bench;
 mod build;
 mod check;
 mod clean;
@@ -26,6 +27,7 @@ pub(crate) fn perform(verb: &Verb) -> Result<ExitCode> {
         Verb::Verify(verify) => verify::perform(verify),
         Verb::Symbolize(symbolize) => symbolize::perform(symbolize),
         Verb::Run(run) => run::perform(run),
+        Verb::Bench(bench) => bench::perform(bench),
         Verb::Clean(_) => clean::perform(),
         Verb::Guest(guest) => guest::perform(guest),
     }

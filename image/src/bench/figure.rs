@@ -1,0 +1,568 @@
+//! The figures that the project is judged by: what each is, how it follows from the samples, and
+//! what was asked of it.
+
+use serde::{Deserialize, Serialize};
+
+use super::Benchmark;
+use super::samples::{Packets, Samples, Start, Stream, System, Way};
+
+/// Packets each second at which both systems are compared.
+pub const COMPARED_RATE: u32 = 20_000;
+
+/// The middle and the ends of some samples.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    /// The smallest.
+    pub min: f64,
+    /// The middle one; of an even number the mean of the middle two.
+    pub median: f64,
+    /// The largest.
+    pub max: f64,
+    /// How many there are.
+    pub samples: usize,
+}
+
+impl Spread {
+    /// `None` without samples.
+    pub fn of(mut samples: Vec<f64>) -> Option<Self> {
+        samples.sort_by(f64::total_cmp);
+        let (min, max) = (*samples.first()?, *samples.last()?);
+        let middle = samples.len() / 2;
+        let median = if samples.len().is_multiple_of(2) {
+            f64::midpoint(samples[middle - 1], samples[middle])
+        } else {
+            samples[middle]
+        };
+        Some(Self {
+            min: rounded(min),
+            median: rounded(median),
+            max: rounded(max),
+            samples: samples.len(),
+        })
+    }
+}
+
+/// Six digits behind the point: no figure is known better, and a file reads the better.
+fn rounded(value: f64) -> f64 {
+    (value * 1e6).round() / 1e6
+}
+
+/// What a figure counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Bytes.
+    Bytes,
+    /// MiB of memory.
+    Mebibytes,
+    /// Seconds.
+    Seconds,
+    /// Megabits a second.
+    Megabits,
+    /// CPU seconds for each 10⁹ bytes.
+    CpuPerGigabyte,
+    /// Packets in a hundred.
+    Percent,
+    /// Microseconds.
+    Microseconds,
+    /// A plain number.
+    Count,
+}
+
+impl Unit {
+    /// Its name behind a number, with the blank between.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::Bytes => " bytes",
+            Self::Mebibytes => " MiB",
+            Self::Seconds | Self::CpuPerGigabyte => " s",
+            Self::Megabits => " Mbit/s",
+            Self::Percent => " %",
+            Self::Microseconds => " µs",
+            Self::Count => "",
+        }
+    }
+
+    /// A number of it as people write it.
+    pub fn number(self, value: f64) -> String {
+        match self {
+            Self::Bytes => grouped(value),
+            Self::Mebibytes | Self::Megabits => format!("{value:.0}"),
+            Self::Seconds | Self::CpuPerGigabyte => format!("{value:.2}"),
+            Self::Microseconds => format!("{value:.1}"),
+            Self::Percent if value == 0.0 => "0".to_owned(),
+            Self::Percent => format!("{value:.3}"),
+            Self::Count if value >= 100.0 => grouped(value),
+            Self::Count => format!("{value:.3}"),
+        }
+    }
+}
+
+/// A whole number with a comma before each three digits.
+fn grouped(value: f64) -> String {
+    let digits = format!("{value:.0}");
+    let mut out = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// What is asked of a figure.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Target {
+    /// The median, at most so much.
+    AtMost(f64),
+    /// Nothing of it, in no run.
+    Never,
+    /// The ratio of the medians, ours to Debian's, at most one in so many.
+    OneIn(f64),
+    /// The ratio of the medians, ours to Debian's, at least this.
+    RatioAtLeast(f64),
+    /// Nothing: shown because it explains others.
+    None,
+}
+
+/// How a figure stands to its target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Reached.
+    Pass,
+    /// Not reached.
+    Miss,
+    /// Nothing was asked.
+    NoTarget,
+    /// There are no samples to tell by.
+    NotMeasured,
+}
+
+/// One of the figures.
+#[derive(Clone, Copy)]
+pub struct Figure {
+    /// Its name in files.
+    pub id: &'static str,
+    /// The benchmark whose samples it is made of.
+    pub benchmark: Benchmark,
+    /// What it is.
+    pub title: &'static str,
+    /// In what.
+    pub unit: Unit,
+    /// What was asked.
+    pub target: Target,
+    /// Its picture of bars, shared with others of the same unit.
+    pub picture: &'static str,
+    /// The samples of one system.
+    pub values: fn(&Samples, System) -> Vec<f64>,
+}
+
+/// All of them, in the order of the page.
+pub const FIGURES: &[Figure] = &[
+    Figure {
+        id: "firewalldom_image",
+        benchmark: Benchmark::Sizes,
+        title: "the firewall: kernel and RAM disk (Debian's: Linux and initrd)",
+        unit: Unit::Bytes,
+        target: Target::None,
+        picture: "sizes",
+        values: |samples, system| {
+            sizes(samples, |sizes| match system {
+                System::Firewalldom => Some(sizes.firewalldom_bytes + sizes.policy_bytes),
+                System::Debian => Some(sizes.debian_kernel_bytes + sizes.debian_ramdisk_bytes),
+            })
+        },
+    },
+    Figure {
+        id: "firewalldom_xen",
+        benchmark: Benchmark::Sizes,
+        title: "firewalldom.xen, stripped",
+        unit: Unit::Bytes,
+        target: Target::AtMost(409_600.0),
+        picture: "sizes",
+        values: |samples, system| {
+            sizes(samples, |sizes| {
+                (system == System::Firewalldom).then_some(sizes.firewalldom_bytes)
+            })
+        },
+    },
+    Figure {
+        id: "empty_xen",
+        benchmark: Benchmark::Sizes,
+        title: "minios-rs/examples/empty, stripped",
+        unit: Unit::Bytes,
+        target: Target::AtMost(66_912.0),
+        picture: "sizes",
+        values: |samples, system| {
+            sizes(samples, |sizes| {
+                (system == System::Firewalldom).then_some(sizes.empty_bytes)
+            })
+        },
+    },
+    Figure {
+        id: "memory",
+        benchmark: Benchmark::Memory,
+        title: "memory in which the whole job is done",
+        unit: Unit::Mebibytes,
+        target: Target::AtMost(8.0),
+        picture: "memory",
+        values: |samples, system| match (&samples.memory, system) {
+            // What did not do all of its job did not do it in that memory.
+            (Some(memory), System::Firewalldom) if memory.as_expected == memory.cases => {
+                vec![f64::from(memory.firewalldom_mib)]
+            }
+            (Some(memory), System::Debian) => vec![f64::from(memory.debian_mib)],
+            _ => Vec::new(),
+        },
+    },
+    Figure {
+        id: "first_packet",
+        benchmark: Benchmark::Start,
+        title: "start of xl create to first forwarded packet",
+        unit: Unit::Seconds,
+        target: Target::OneIn(8.0),
+        picture: "start",
+        values: |samples, system| starts(samples, system, |start| start.first_packet_us),
+    },
+    Figure {
+        id: "after_create",
+        benchmark: Benchmark::Start,
+        title: "of this, after xl create returned",
+        unit: Unit::Seconds,
+        target: Target::OneIn(20.0),
+        picture: "start",
+        values: |samples, system| {
+            starts(samples, system, |start| {
+                start.first_packet_us.saturating_sub(start.xl_create_us)
+            })
+        },
+    },
+    Figure {
+        id: "tcp_out",
+        benchmark: Benchmark::Tcp,
+        title: "iperf3 TCP from the inside out",
+        unit: Unit::Megabits,
+        target: Target::RatioAtLeast(0.95),
+        picture: "tcp",
+        values: |samples, system| streams(samples, system, Way::Out, megabits),
+    },
+    Figure {
+        id: "tcp_in",
+        benchmark: Benchmark::Tcp,
+        title: "iperf3 TCP from the outside in",
+        unit: Unit::Megabits,
+        target: Target::RatioAtLeast(0.95),
+        picture: "tcp",
+        values: |samples, system| streams(samples, system, Way::In, megabits),
+    },
+    Figure {
+        id: "tcp_out_cpu",
+        benchmark: Benchmark::Tcp,
+        title: "the domain's CPU time for each GB out",
+        unit: Unit::CpuPerGigabyte,
+        target: Target::OneIn(3.0),
+        picture: "tcp-cpu",
+        values: |samples, system| streams(samples, system, Way::Out, cpu_per_gigabyte),
+    },
+    Figure {
+        id: "tcp_in_cpu",
+        benchmark: Benchmark::Tcp,
+        title: "the domain's CPU time for each GB in",
+        unit: Unit::CpuPerGigabyte,
+        target: Target::OneIn(3.0),
+        picture: "tcp-cpu",
+        values: |samples, system| streams(samples, system, Way::In, cpu_per_gigabyte),
+    },
+    Figure {
+        id: "loss",
+        benchmark: Benchmark::Packets,
+        title: "64-byte packets at 20,000/s: lost",
+        unit: Unit::Percent,
+        target: Target::Never,
+        picture: "loss",
+        values: |samples, system| compared(samples, system, |packets| Some(packets.loss_percent())),
+    },
+    Figure {
+        id: "packet_cpu",
+        benchmark: Benchmark::Packets,
+        title: "64-byte packets at 20,000/s: the domain's CPU time for each",
+        unit: Unit::Microseconds,
+        target: Target::OneIn(3.0),
+        picture: "packet-cpu",
+        values: |samples, system| compared(samples, system, Packets::cpu_us_per_packet),
+    },
+    Figure {
+        id: "hypercalls",
+        benchmark: Benchmark::Packets,
+        title: "hypercalls for each packet at 20,000/s",
+        unit: Unit::Count,
+        target: Target::AtMost(0.2),
+        picture: "hypercalls",
+        values: |samples, system| compared(samples, system, Packets::hypercalls_per_packet),
+    },
+    Figure {
+        id: "hypercalls_above",
+        benchmark: Benchmark::Packets,
+        title: "hypercalls for each packet at the higher rates",
+        unit: Unit::Count,
+        target: Target::AtMost(0.2),
+        picture: "hypercalls",
+        values: |samples, system| {
+            packets(samples, system, |packets| {
+                (packets.asked_per_second > COMPARED_RATE)
+                    .then(|| packets.hypercalls_per_packet())
+                    .flatten()
+            })
+        },
+    },
+    Figure {
+        id: "instructions",
+        benchmark: Benchmark::Cost,
+        title: "instructions of the engine for a packet of an established connection",
+        unit: Unit::Count,
+        target: Target::None,
+        picture: "cost",
+        values: |samples, system| match (&samples.cost, system) {
+            (Some(cost), System::Firewalldom) => {
+                vec![cost.instructions as f64 / cost.packets.max(1) as f64]
+            }
+            _ => Vec::new(),
+        },
+    },
+    Figure {
+        id: "flow_bytes",
+        benchmark: Benchmark::Cost,
+        title: "memory for a connection",
+        unit: Unit::Bytes,
+        target: Target::None,
+        picture: "flow",
+        values: |samples, system| match (&samples.cost, system) {
+            (Some(cost), System::Firewalldom) => vec![cost.flow_bytes as f64],
+            _ => Vec::new(),
+        },
+    },
+];
+
+fn sizes(samples: &Samples, of: impl Fn(&super::samples::Sizes) -> Option<u64>) -> Vec<f64> {
+    let bytes = samples.sizes.as_ref().and_then(of);
+    bytes.map(|bytes| bytes as f64).into_iter().collect()
+}
+
+fn starts(samples: &Samples, system: System, of: impl Fn(&Start) -> u64) -> Vec<f64> {
+    let own = samples.starts.iter().filter(|start| start.system == system);
+    own.map(|start| of(start) as f64 / 1e6).collect()
+}
+
+fn streams(
+    samples: &Samples,
+    system: System,
+    way: Way,
+    of: impl Fn(&Stream) -> Option<f64>,
+) -> Vec<f64> {
+    let own = |stream: &&Stream| stream.system == system && stream.way == way;
+    samples.streams.iter().filter(own).filter_map(of).collect()
+}
+
+fn megabits(stream: &Stream) -> Option<f64> {
+    Some(stream.bits_per_second as f64 / 1e6)
+}
+
+fn cpu_per_gigabyte(stream: &Stream) -> Option<f64> {
+    (stream.bytes > 0).then(|| stream.cpu_us as f64 * 1e3 / stream.bytes as f64)
+}
+
+fn packets(samples: &Samples, system: System, of: impl Fn(&Packets) -> Option<f64>) -> Vec<f64> {
+    let own = samples.packets.iter().filter(|one| one.system == system);
+    own.filter_map(of).collect()
+}
+
+fn compared(samples: &Samples, system: System, of: impl Fn(&Packets) -> Option<f64>) -> Vec<f64> {
+    packets(samples, system, |one| {
+        (one.asked_per_second == COMPARED_RATE)
+            .then(|| of(one))
+            .flatten()
+    })
+}
+
+/// A figure with what was measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// [`Figure::id`].
+    pub figure: String,
+    /// Ours.
+    pub firewalldom: Option<Spread>,
+    /// The Debian guest's.
+    pub debian: Option<Spread>,
+    /// The median of ours for one of Debian's.
+    pub ratio: Option<f64>,
+    /// How it stands to its target.
+    pub verdict: Verdict,
+}
+
+impl Figure {
+    /// What the samples say.
+    pub fn measured(&self, samples: &Samples) -> Measured {
+        let [ours, theirs] = System::BOTH.map(|system| Spread::of((self.values)(samples, system)));
+        let ratio = match (ours, theirs) {
+            (Some(ours), Some(theirs)) if theirs.median > 0.0 => {
+                Some(rounded(ours.median / theirs.median))
+            }
+            _ => None,
+        };
+        Measured {
+            figure: self.id.to_owned(),
+            firewalldom: ours,
+            debian: theirs,
+            ratio,
+            verdict: self.target.verdict(ours, ratio),
+        }
+    }
+
+    /// Every figure of every benchmark, measured or not.
+    pub fn all_measured(samples: &Samples) -> Vec<Measured> {
+        FIGURES
+            .iter()
+            .map(|figure| figure.measured(samples))
+            .collect()
+    }
+}
+
+impl Target {
+    fn verdict(self, ours: Option<Spread>, ratio: Option<f64>) -> Verdict {
+        let reached = match self {
+            Self::None => None,
+            Self::AtMost(limit) => ours.map(|ours| ours.median <= limit),
+            Self::Never => ours.map(|ours| ours.max == 0.0),
+            Self::OneIn(parts) => ratio.map(|ratio| ratio <= 1.0 / parts),
+            Self::RatioAtLeast(limit) => ratio.map(|ratio| ratio >= limit),
+        };
+        match (self, reached) {
+            (_, Some(true)) => Verdict::Pass,
+            (_, Some(false)) => Verdict::Miss,
+            (Self::None, None) if ours.is_some() => Verdict::NoTarget,
+            (_, None) => Verdict::NotMeasured,
+        }
+    }
+
+    /// The target in words.
+    pub fn text(self, unit: Unit) -> String {
+        match self {
+            Self::AtMost(limit) => format!("≤ {}{}", unit.number(limit), unit.suffix()),
+            Self::Never => "none, in no run".to_owned(),
+            Self::OneIn(parts) => format!("≤ 1/{parts:.0} of Debian's"),
+            Self::RatioAtLeast(limit) => format!("≥ {limit:.2} of Debian's"),
+            Self::None => String::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn start(system: System, xl_create_us: u64, first_packet_us: u64) -> Start {
+        Start {
+            system,
+            run: 0,
+            xl_create_us,
+            first_packet_us,
+        }
+    }
+
+    fn figure(id: &str) -> &'static Figure {
+        FIGURES.iter().find(|figure| figure.id == id).unwrap()
+    }
+
+    #[test]
+    fn a_median_is_the_middle_and_not_the_mean() {
+        let spread = Spread::of(vec![9.0, 1.0, 2.0]).unwrap();
+        assert_eq!((spread.min, spread.median, spread.max), (1.0, 2.0, 9.0));
+        assert_eq!(Spread::of(vec![1.0, 4.0, 2.0, 9.0]).unwrap().median, 3.0);
+        assert_eq!(Spread::of(Vec::new()), None);
+    }
+
+    #[test]
+    fn a_ratio_is_that_of_the_medians_and_decides() {
+        let samples = Samples {
+            starts: vec![
+                start(System::Firewalldom, 1_000_000, 1_100_000),
+                start(System::Firewalldom, 1_000_000, 9_000_000),
+                start(System::Firewalldom, 1_000_000, 1_000_000),
+                start(System::Debian, 5_000_000, 11_000_000),
+            ],
+            ..Samples::default()
+        };
+        let first = figure("first_packet").measured(&samples);
+        assert_eq!((first.ratio, first.verdict), (Some(0.1), Verdict::Pass));
+        assert_eq!(first.firewalldom.unwrap().samples, 3);
+        let after = figure("after_create").measured(&samples);
+        assert_eq!(after.ratio, Some(0.016_667));
+        assert_eq!(after.verdict, Verdict::Pass);
+        assert_eq!(
+            figure("tcp_out").measured(&samples).verdict,
+            Verdict::NotMeasured
+        );
+    }
+
+    #[test]
+    fn one_lost_packet_in_one_run_misses_none() {
+        let packets = |received| Packets {
+            system: System::Firewalldom,
+            run: 0,
+            asked_per_second: COMPARED_RATE,
+            sent: 100_000,
+            sent_us: 5_000_000,
+            received,
+            cpu_us: 500_000,
+            hypercalls: Some(crate::bench::samples::Hypercalls {
+                calls: received / 10,
+                packets: received,
+            }),
+        };
+        let mut samples = Samples {
+            packets: vec![packets(100_000); 3],
+            ..Samples::default()
+        };
+        assert_eq!(figure("loss").measured(&samples).verdict, Verdict::Pass);
+        samples.packets.push(packets(99_999));
+        assert_eq!(figure("loss").measured(&samples).verdict, Verdict::Miss);
+        let cpu = figure("packet_cpu").measured(&samples);
+        assert_eq!(cpu.firewalldom.unwrap().median, 5.0);
+        assert_eq!(cpu.verdict, Verdict::NotMeasured, "Debian has no sample");
+    }
+
+    #[test]
+    fn a_job_half_done_counts_for_no_memory() {
+        let memory = |as_expected| Samples {
+            memory: Some(crate::bench::samples::Memory {
+                firewalldom_mib: 8,
+                debian_mib: 192,
+                cases: 8,
+                as_expected,
+            }),
+            ..Samples::default()
+        };
+        assert_eq!(figure("memory").measured(&memory(8)).verdict, Verdict::Pass);
+        let half = figure("memory").measured(&memory(7));
+        assert_eq!(half.verdict, Verdict::NotMeasured);
+    }
+
+    #[test]
+    fn ids_are_unique_and_pictures_have_one_unit() {
+        for (index, figure) in FIGURES.iter().enumerate() {
+            for other in &FIGURES[index + 1..] {
+                assert_ne!(figure.id, other.id);
+                assert!(figure.picture != other.picture || figure.unit == other.unit);
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_read_as_people_write_them() {
+        assert_eq!(Unit::Bytes.number(409_600.0), "409,600");
+        assert_eq!(Unit::Count.number(1_600.4), "1,600");
+        assert_eq!(Unit::Count.number(0.2), "0.200");
+        assert_eq!(Target::OneIn(8.0).text(Unit::Seconds), "≤ 1/8 of Debian's");
+    }
+}

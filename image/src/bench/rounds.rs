@@ -1,0 +1,270 @@
+//! What is measured in the lab: both systems in turn, again and again, in one boot.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path as FilePath;
+
+use anyhow::{Context, Result};
+use qemu_tests::{DebianRouter, Lab, Machine};
+
+use super::packets::{Path, RATES};
+use super::samples::{Hypercalls, Memory, Samples, Sizes, Start, Stream, System, Way};
+use super::{BenchOptions, Benchmark, MEMORY_MIB};
+use crate::appliance::FIREWALLDOM;
+use crate::run::hits::{self, Source};
+use crate::run::scenario::{ADDED, Direction, Forwarder, Scenario};
+use crate::run::traffic::{self, side};
+use crate::run::{Firewall, INSIDE, OUTSIDE, debian};
+
+/// The networks, and what is needed to put either system between them.
+pub(super) struct Rounds<'a> {
+    machine: &'a Machine,
+    firewall: &'a Firewall,
+    scenario: Scenario<'a>,
+    router: DebianRouter,
+    /// Paths of the configurations in dom0.
+    ours: String,
+    theirs: String,
+    tell: &'a dyn Fn(&str),
+}
+
+impl<'a> Rounds<'a> {
+    /// Builds the networks and puts the files of both systems where dom0 sees them.
+    pub(super) fn prepare(
+        lab: &Lab,
+        machine: &'a Machine,
+        firewall: &'a Firewall,
+        tell: &'a dyn Fn(&str),
+    ) -> Result<Self> {
+        let router = debian::router(&firewall.site, &firewall.policy, &firewall.config());
+        Ok(Self {
+            machine,
+            firewall,
+            scenario: Scenario::prepare(machine, firewall.sides()?, traffic::TWO_INTERFACES)?,
+            ours: firewall.put(machine)?,
+            theirs: machine.put_debian_router(lab, &router)?,
+            router,
+            tell,
+        })
+    }
+
+    /// What was given to `xl create`, by the name of the system; without comments.
+    pub(super) fn configurations(&self) -> Result<BTreeMap<String, String>> {
+        let share = self.machine.share();
+        let read = |name: &str| -> Result<String> {
+            let path = share.join(name);
+            let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+            let lines = text.lines().filter(|line| {
+                let line = line.trim();
+                !line.is_empty() && !line.starts_with('#')
+            });
+            // Where the checkout lies is nobody's business.
+            let folder = self.firewall.directory.display().to_string();
+            let lines = lines.map(|line| line.replace(&folder, "."));
+            Ok(lines.collect::<Vec<_>>().join("\n") + "\n" + &ADDED.replace("; ", "\n") + "\n")
+        };
+        let ours = read(&format!("{FIREWALLDOM}/{FIREWALLDOM}.cfg"))?;
+        let theirs = read(&format!("{}.cfg", self.router.name))?;
+        Ok([(FIREWALLDOM, ours), ("debian", theirs)]
+            .map(|(name, text)| (name.to_owned(), text))
+            .into())
+    }
+
+    /// Lengths of the files.
+    pub(super) fn sizes(&self, empty_bytes: u64) -> Result<Sizes> {
+        let share = self.machine.share();
+        let length = |name: &FilePath| -> Result<u64> {
+            let path = share.join(name);
+            let metadata = path
+                .metadata()
+                .with_context(|| path.display().to_string())?;
+            Ok(metadata.len())
+        };
+        let image = &self.firewall.built.image;
+        Ok(Sizes {
+            firewalldom_bytes: image.bytes.len() as u64,
+            policy_bytes: self.firewall.built.policy_bytes.unwrap_or(0) as u64,
+            empty_bytes,
+            debian_kernel_bytes: length("vmlinuz".as_ref())?,
+            debian_ramdisk_bytes: length(format!("{}.initrd", self.router.name).as_ref())?,
+            target: image.target.triple().to_owned(),
+        })
+    }
+
+    /// Everything that `cargo image run` tries, in the memory of the benchmarks.
+    pub(super) fn memory(&self) -> Result<Memory> {
+        (self.tell)("trying the whole job in little memory");
+        let forwarder = self.start(System::Firewalldom)?;
+        let source = Source::new(&self.firewall.site);
+        let cases = self
+            .scenario
+            .try_all(traffic::TWO_INTERFACES, &forwarder, &source)?;
+        self.scenario.shut_down(&forwarder)?;
+        let good = cases.iter().filter(|case| case.as_expected()).count();
+        Ok(Memory {
+            firewalldom_mib: MEMORY_MIB,
+            debian_mib: debian::MEMORY_MIB,
+            cases: u32::try_from(cases.len())?,
+            as_expected: u32::try_from(good)?,
+        })
+    }
+
+    /// Every run of the benchmarks that start domains. Samples of those that were measured before
+    /// are replaced.
+    pub(super) fn all(&mut self, options: &BenchOptions, samples: &mut Samples) -> Result<()> {
+        let wanted = |benchmark| options.benchmarks.contains(&benchmark);
+        let (start, tcp, packets) = (
+            wanted(Benchmark::Start),
+            wanted(Benchmark::Tcp),
+            wanted(Benchmark::Packets),
+        );
+        if start {
+            samples.starts.clear();
+        }
+        if tcp {
+            samples.streams.clear();
+        }
+        if packets {
+            samples.packets.clear();
+        }
+        if !(start || tcp || packets) {
+            return Ok(());
+        }
+        for run in 0..options.runs {
+            // Who goes first changes: neither shall always find the machine as the other left it.
+            let mut order = System::BOTH;
+            if run % 2 == 1 {
+                order.reverse();
+            }
+            for system in order {
+                (self.tell)(&format!(
+                    "run {} of {}: {}",
+                    run + 1,
+                    options.runs,
+                    system.name()
+                ));
+                let forwarder = self.start(system)?;
+                if start {
+                    samples.starts.push(Start {
+                        system,
+                        run,
+                        xl_create_us: microseconds(forwarder.xl_create),
+                        first_packet_us: microseconds(forwarder.first_packet),
+                    });
+                }
+                if tcp {
+                    for way in [Way::Out, Way::In] {
+                        samples
+                            .streams
+                            .push(self.stream(system, run, way, &forwarder)?);
+                    }
+                }
+                if packets {
+                    self.packets(system, run, &forwarder, samples)?;
+                }
+                self.scenario.shut_down(&forwarder)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&self, system: System) -> Result<Forwarder> {
+        let (name, config) = match system {
+            System::Firewalldom => (FIREWALLDOM, &self.ours),
+            System::Debian => (self.router.name.as_str(), &self.theirs),
+        };
+        let forwarder = self.scenario.start(name, config, INSIDE, OUTSIDE)?;
+        match system {
+            System::Firewalldom => self.scenario.wait_ready(&forwarder)?,
+            System::Debian => {
+                let ready = self.router.ready_line();
+                self.machine
+                    .wait_for_console(name, &ready, debian::READY_LIMIT)?;
+            }
+        }
+        Ok(forwarder)
+    }
+
+    fn stream(&self, system: System, run: u32, way: Way, forwarder: &Forwarder) -> Result<Stream> {
+        let direction = match way {
+            Way::Out => Direction::FromClient,
+            Way::In => Direction::FromServer,
+        };
+        let stream = self
+            .scenario
+            .throughput(forwarder, INSIDE, OUTSIDE, direction)?;
+        Ok(Stream {
+            system,
+            run,
+            way,
+            bits_per_second: (stream.megabits_per_second * 1e6) as u64,
+            bytes: stream.bytes,
+            cpu_us: (stream.cpu_seconds * 1e6) as u64,
+        })
+    }
+
+    fn packets(
+        &self,
+        system: System,
+        run: u32,
+        forwarder: &Forwarder,
+        samples: &mut Samples,
+    ) -> Result<()> {
+        let sides = self.scenario.sides();
+        let path = Path {
+            machine: self.machine,
+            inside: side(sides, INSIDE)?,
+            outside: side(sides, OUTSIDE)?,
+            forwarder,
+        };
+        let hypercalls = || match system {
+            System::Firewalldom => self.hypercalls(forwarder).map(Some),
+            System::Debian => Ok(None),
+        };
+        path.open()?;
+        for rate in RATES {
+            samples
+                .packets
+                .push(path.send(system, run, rate, hypercalls)?);
+        }
+        Ok(())
+    }
+
+    /// What the firewall has counted since its start.
+    fn hypercalls(&self, forwarder: &Forwarder) -> Result<Hypercalls> {
+        let answer = hits::ask(self.machine, forwarder, "hypercalls", "packets forwarded")?;
+        parse_hypercalls(&answer)
+            .with_context(|| format!("the domain does not tell its hypercalls: {answer:?}"))
+    }
+}
+
+/// `hypercalls in all CALLS, packets forwarded PACKETS`.
+fn parse_hypercalls(answer: &str) -> Option<Hypercalls> {
+    let (_, rest) = answer.rsplit_once("hypercalls in all ")?;
+    let (calls, rest) = rest.split_once(", packets forwarded ")?;
+    Some(Hypercalls {
+        calls: calls.parse().ok()?,
+        packets: rest.split_whitespace().next()?.parse().ok()?,
+    })
+}
+
+fn microseconds(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_domains_own_counts_are_read() {
+        let answer =
+            "hypercalls event_channel_op 7\r\nhypercalls in all 12, packets forwarded 30\r\n";
+        let counted = parse_hypercalls(answer).unwrap();
+        assert_eq!((counted.calls, counted.packets), (12, 30));
+        assert_eq!(
+            parse_hypercalls("hypercalls: no such command; try help"),
+            None
+        );
+    }
+}

@@ -1,0 +1,191 @@
+//! What was measured, as it was measured: whole numbers, so that a file holds exactly what the
+//! page is made of.
+
+use serde::{Deserialize, Serialize};
+
+/// Who forwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum System {
+    /// Ours.
+    Firewalldom,
+    /// The Debian PV guest in its place.
+    Debian,
+}
+
+impl System {
+    /// Both, ours first.
+    pub const BOTH: [Self; 2] = [Self::Firewalldom, Self::Debian];
+
+    /// Its name in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Firewalldom => "firewalldom",
+            Self::Debian => "Debian PV guest",
+        }
+    }
+}
+
+/// Everything that was measured with one suite, each sample in the order it was taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Samples {
+    /// Of the benchmark `sizes`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sizes: Option<Sizes>,
+    /// Of `memory`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Memory>,
+    /// Of `start`.
+    #[serde(default)]
+    pub starts: Vec<Start>,
+    /// Of `tcp`.
+    #[serde(default)]
+    pub streams: Vec<Stream>,
+    /// Of `packets`.
+    #[serde(default)]
+    pub packets: Vec<Packets>,
+    /// Of `cost`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Cost>,
+}
+
+/// Lengths of files, in bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sizes {
+    /// `firewalldom.xen`, stripped.
+    pub firewalldom_bytes: u64,
+    /// `firewalldom.policy` of the example.
+    pub policy_bytes: u64,
+    /// The image of `minios-rs/examples/empty`, stripped.
+    pub empty_bytes: u64,
+    /// Linux, as Debian ships it.
+    pub debian_kernel_bytes: u64,
+    /// The Debian guest's initial RAM disk.
+    pub debian_ramdisk_bytes: u64,
+    /// What the images were built for.
+    pub target: String,
+}
+
+/// Whether the firewall does its whole job in the memory it has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// `memory=` of firewalldom.
+    pub firewalldom_mib: u32,
+    /// `memory=` of the Debian guest.
+    pub debian_mib: u32,
+    /// Cases that `cargo image run` tries.
+    pub cases: u32,
+    /// Of them, those that came out as the configuration says.
+    pub as_expected: u32,
+}
+
+/// One start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Start {
+    /// Who.
+    pub system: System,
+    /// From 0.
+    pub run: u32,
+    /// From the start of `xl create` to its end.
+    pub xl_create_us: u64,
+    /// From the start of `xl create` to the first packet forwarded.
+    pub first_packet_us: u64,
+}
+
+/// Which way the payload of a TCP connection goes. The inside opened it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Way {
+    /// From the inside.
+    Out,
+    /// From the outside.
+    In,
+}
+
+/// One iperf3 TCP stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stream {
+    /// Who forwarded.
+    pub system: System,
+    /// From 0.
+    pub run: u32,
+    /// Its direction.
+    pub way: Way,
+    /// Received payload.
+    pub bits_per_second: u64,
+    /// Received payload.
+    pub bytes: u64,
+    /// CPU time of the domain meanwhile.
+    pub cpu_us: u64,
+}
+
+/// Some seconds of 64-byte packets at one rate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Packets {
+    /// Who forwarded.
+    pub system: System,
+    /// From 0.
+    pub run: u32,
+    /// Packets each second that were asked of the sender.
+    pub asked_per_second: u32,
+    /// Packets sent.
+    pub sent: u64,
+    /// Time it took to send them.
+    pub sent_us: u64,
+    /// Packets that arrived.
+    pub received: u64,
+    /// CPU time of the domain meanwhile.
+    pub cpu_us: u64,
+    /// Hypercalls of the domain, where it counts them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hypercalls: Option<Hypercalls>,
+}
+
+/// A domain's own count over some time, a little longer than that in which packets were counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hypercalls {
+    /// Calls into Xen.
+    pub calls: u64,
+    /// Packets it forwarded.
+    pub packets: u64,
+}
+
+impl Packets {
+    /// Packets each second that were really sent.
+    pub fn offered_per_second(&self) -> f64 {
+        self.sent as f64 * 1e6 / (self.sent_us.max(1) as f64)
+    }
+
+    /// Packets each second that arrived.
+    pub fn forwarded_per_second(&self) -> f64 {
+        self.received as f64 * 1e6 / (self.sent_us.max(1) as f64)
+    }
+
+    /// Lost packets in a hundred.
+    pub fn loss_percent(&self) -> f64 {
+        let lost = self.sent.saturating_sub(self.received);
+        lost as f64 * 100.0 / (self.sent.max(1) as f64)
+    }
+
+    /// Microseconds of the domain's CPU time for each packet that arrived. `None` when none did.
+    pub fn cpu_us_per_packet(&self) -> Option<f64> {
+        (self.received > 0).then(|| self.cpu_us as f64 / self.received as f64)
+    }
+
+    /// Hypercalls for each packet forwarded. `None` when nobody counted.
+    pub fn hypercalls_per_packet(&self) -> Option<f64> {
+        let Hypercalls { calls, packets } = self.hypercalls?;
+        (packets > 0).then(|| calls as f64 / packets as f64)
+    }
+}
+
+/// What the engine costs whatever machine it runs on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Packets of established connections that were counted.
+    pub packets: u64,
+    /// Instructions they took, the example's own loop included.
+    pub instructions: u64,
+    /// Bytes of a connection in the table.
+    pub flow_bytes: u64,
+}

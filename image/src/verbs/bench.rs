@@ -1,0 +1,32 @@
+//! `bench`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use image::bench::{self, BenchOptions, Benchmark};
+use image::workspace::Workspace;
+
+use crate::args::Bench;
+use crate::terminal::print;
+
+pub(crate) fn perform(options: &Bench) -> Result<ExitCode> {
+    let workspace = Workspace::find()?;
+    let folder = match &options.out {
+        Some(folder) => folder.clone(),
+        None => bench::results_folder(&workspace),
+    };
+    let benchmarks = match options.only.as_slice() {
+        [] => Benchmark::ALL.into(),
+        only => only.iter().copied().map(Benchmark::from).collect(),
+    };
+    let wanted = BenchOptions {
+        benchmarks,
+        runs: options.runs,
+        target: options.target,
+    };
+    let tell = |what: &str| eprintln!("xen-image: {what}");
+    let record = bench::perform(&workspace, options.suite.into(), &wanted, &folder, &tell)?;
+    print(&bench::page::summary(&record))?;
+    print(&format!("written: {}", folder.join("results.md").display()))?;
+    Ok(ExitCode::SUCCESS)
+}
