@@ -73,6 +73,8 @@ pub enum Role {
     Kernel,
     /// `ramdisk=`.
     Ramdisk,
+    /// Symbols and line tables of the image, matched by its build-id.
+    Debug,
     /// What `xl create` is given.
     Configuration,
     /// A program for dom0.
@@ -244,6 +246,7 @@ impl Files {
         if let Some(blob) = policy {
             self.add(Role::Ramdisk, &format!("{name}.policy"), blob)?;
         }
+        self.add(Role::Debug, &format!("{name}.debug"), &image.debug)?;
         // Last: it names the others.
         let file = format!("{name}.cfg");
         self.add(Role::Configuration, &file, config.render().as_bytes())?;

@@ -13,7 +13,7 @@ use args::Arguments;
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     verbs::perform(&arguments.verb).unwrap_or_else(|error| {
-        eprintln!("xen-image: {error:#}");
+        terminal::complain(&error);
         ExitCode::FAILURE
     })
 }

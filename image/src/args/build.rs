@@ -34,7 +34,8 @@ Examples:
 Files:
   OUT/NAME.xen     the image: kernel=. The same input gives the same bytes, wherever it is built.
   OUT/NAME.policy  the site's policy: ramdisk=. Not with --embed.
-  OUT/NAME.cfg     for `xl create`, with the paths of the two.
+  OUT/NAME.debug   symbols and lines of the image, for `symbolize` and gdb. Not needed on the host.
+  OUT/NAME.cfg     for `xl create`, with the paths of image and policy.
 All of them are written or none. Copy the folder to a Xen host, set the bridges' names in the .cfg
 unless --vif did, and run `xl create NAME.cfg` there.
 

@@ -4,29 +4,40 @@ mod bench;
 mod build;
 mod check;
 mod clean;
+mod completions;
 mod guest;
 mod inspect;
+mod man;
 mod run;
 mod symbolize;
 mod verify;
 
+use std::sync::LazyLock;
+
 use clap::{Parser, Subcommand};
+use firewalldom::policy::blob::VERSION;
 
 pub(crate) use bench::Bench;
 pub(crate) use build::{Appliance, Build};
 pub(crate) use check::Check;
 pub(crate) use clean::Clean;
+pub(crate) use completions::{Completions, Shell};
 pub(crate) use guest::Guest;
 pub(crate) use inspect::Inspect;
+pub(crate) use man::Man;
 pub(crate) use run::Run;
 pub(crate) use symbolize::Symbolize;
 pub(crate) use verify::Verify;
 
+/// The program's own name, which `cargo image` stands for.
+pub(crate) const PROGRAM: &str = "xen-image";
+
 const EXIT_STATUSES: &str = "\
 Exit status:
-  0  done, and all is as it should be
-  1  the configuration has errors, a case did not come out as expected, or something failed
-  2  the command line makes no sense";
+  0    done, and all is as it should be
+  1    the configuration has errors, a case did not come out as expected, or something failed
+  2    the command line makes no sense
+  130  interrupted with Ctrl-C (as a shell reports it); what was being written is as it was";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -37,7 +48,7 @@ Examples:
 
 /// Checks, builds and runs small Rust domains for Xen.
 #[derive(Debug, Parser)]
-#[command(name = "xen-image", bin_name = "cargo image", version)]
+#[command(name = PROGRAM, bin_name = "cargo image", version, long_version = LONG_VERSION.as_str())]
 #[command(after_help = format!("{EXAMPLES}\n\n{EXIT_STATUSES}"))]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -62,10 +73,23 @@ pub(crate) enum Verb {
     Bench(Bench),
     /// Removes what `run` and the tests keep: the lab, its downloads, and the images.
     Clean(Clean),
+    /// Prints a script that completes this tool's options in a shell.
+    Completions(Completions),
+    /// Writes manual pages: one for the tool, one for each verb.
+    Man(Man),
     /// Builds any binary on minios-rs as a Xen-ELF image (for tests).
     #[command(hide = true)]
     Guest(Guest),
 }
+
+/// Nothing in it depends on where or when this was built.
+static LONG_VERSION: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "{}\nwrites policies of version {}, for Xen 4.17 and newer on x86-64 (PV)",
+        env!("CARGO_PKG_VERSION"),
+        VERSION,
+    )
+});
 
 #[cfg(test)]
 mod tests {
@@ -123,7 +147,16 @@ mod tests {
 
     #[test]
     fn every_verb_has_help_with_exit_statuses() {
-        for verb in ["", "inspect", "verify", "symbolize", "check", "build", "run", "bench", "clean"] {
+        for verb in [
+            "",
+            "check",
+            "build",
+            "run",
+            "completions",
+            "man",
+            "bench",
+            "clean",
+        ] {
             let help = refused(&format!("{verb} --help"));
             assert_eq!(help.exit_code(), 0);
             assert!(help.to_string().contains("Exit status:"), "{verb}: {help}");

@@ -4,9 +4,11 @@ mod bench;
 mod build;
 mod check;
 mod clean;
+mod completions;
 mod file;
 mod guest;
 mod inspect;
+mod man;
 mod run;
 mod site;
 mod symbolize;
@@ -29,6 +31,8 @@ pub(crate) fn perform(verb: &Verb) -> Result<ExitCode> {
         Verb::Run(run) => run::perform(run),
         Verb::Bench(bench) => bench::perform(bench),
         Verb::Clean(_) => clean::perform(),
+        Verb::Completions(completions) => completions::perform(completions),
+        Verb::Man(man) => man::perform(man),
         Verb::Guest(guest) => guest::perform(guest),
     }
 }
