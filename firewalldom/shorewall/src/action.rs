@@ -6,7 +6,7 @@ use crate::address;
 use crate::level;
 use crate::macros::{self, Entry, MACROS};
 use crate::packet_set;
-use crate::report::Finding;
+use crate::report::{Edit, Finding};
 use crate::session::Session;
 use crate::source::Word;
 use crate::standard_actions::{STANDARD_ACTIONS, standard};
@@ -320,7 +320,12 @@ fn parameter(session: &mut Session<'_>, name: &Word) -> (Word, Option<Word>) {
         session.report(
             Finding::warning(format!("`{}` is an old spelling", name.text()))
                 .at(name.span(), "a slash")
-                .note(format!("write: {}({})", service.text(), parameter.text())),
+                .note(format!("write: {}({})", service.text(), parameter.text()))
+                .maybe_edit(session.written_word(name).contains('/').then(|| {
+                    let service = session.written_word(&service);
+                    let parameter = session.written_word(&parameter);
+                    Edit::replace(name.span(), format!("{service}({parameter})"))
+                })),
         );
         return (service, Some(parameter));
     }

@@ -34,6 +34,10 @@ impl Row {
             .filter(|word| word.text() != "-" && !word.is_empty())
     }
 
+    pub(crate) fn columns(&self) -> &[Word] {
+        &self.columns
+    }
+
     /// The columns with a blank between them.
     pub(crate) fn text(&self) -> String {
         self.columns

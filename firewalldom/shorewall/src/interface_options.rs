@@ -1,6 +1,6 @@
 //! The column OPTIONS of `shorewall/interfaces`.
 
-use crate::report::Finding;
+use crate::report::{Edit, Finding};
 use crate::session::Session;
 use crate::source::{Span, Word};
 use crate::suggest::did_you_mean;
@@ -198,7 +198,8 @@ fn read_option(session: &mut Session<'_>, item: &Word, options: &mut Options) {
         (Removed(reason), ..) => session.report(
             Finding::warning(format!("the option `{}` has no effect", item.text()))
                 .at(item.span(), *reason)
-                .note("take it out"),
+                .note("take it out")
+                .maybe_edit(session.is_literal(item).then(|| without(session, item))),
         ),
         (Implemented, "routefilter", value) => match RouteFilter::parse(value.unwrap_or("1")) {
             Some(filter) => options.route_filter = Some((filter, item.span())),
@@ -229,6 +230,32 @@ fn read_option(session: &mut Session<'_>, item: &Word, options: &mut Options) {
             format!("write: {known}"),
         ),
     }
+}
+
+/// Takes an option out of its list.
+fn without(session: &Session<'_>, item: &Word) -> Edit {
+    let span = item.span();
+    let text = session.sources.text(span.file);
+    let (start, end) = (span.start as usize, span.end as usize);
+    if text[end..].starts_with(',') {
+        return Edit::replace(
+            Span {
+                end: span.end + 1,
+                ..span
+            },
+            "",
+        );
+    }
+    if text[..start].ends_with(',') {
+        return Edit::replace(
+            Span {
+                start: span.start - 1,
+                ..span
+            },
+            "",
+        );
+    }
+    Edit::replace(span, "-")
 }
 
 impl Options {

@@ -3,6 +3,7 @@
 
 mod action;
 mod address;
+mod blacklist;
 mod chains;
 mod columns;
 mod ends;
@@ -12,6 +13,7 @@ mod interface_options;
 mod level;
 mod macros;
 mod masq;
+mod modern;
 mod names;
 mod nested;
 mod network;
@@ -37,6 +39,7 @@ mod suggest;
 mod support;
 mod traffic;
 mod translation;
+mod unreachable;
 mod user_files;
 mod world;
 mod zones;
@@ -45,6 +48,7 @@ use std::sync::Arc;
 
 use firewalldom::policy::{Policy, States};
 
+pub use modern::Modern;
 pub use report::{Diagnostic, Location, Report, Severity, Style};
 pub use site::Site;
 pub use support::support;
@@ -81,6 +85,20 @@ pub fn compile(site: &Site) -> Result<Compiled, Report> {
             warnings: report,
         }),
         _ => Err(report),
+    }
+}
+
+/// A site's old spellings as Shorewall 5.2 writes them: what a warning of [`compile`] shows is done.
+///
+/// Errors stop nothing: what is wrong stays as it is, and is in the report.
+pub fn modernize(site: &Site) -> Modern {
+    let mut session = Session::new(site);
+    build(&mut session);
+    let (files, changes) = modern::apply(site, &session);
+    Modern {
+        files,
+        changes,
+        report: Report::new(Arc::new(session.sources), session.findings),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use crate::columns::{Row, Schema};
 use crate::reader::{Item, read_named};
-use crate::report::Finding;
+use crate::report::{Edit, Finding};
 use crate::session::Session;
 use crate::snat::{self, SourceRules};
 use crate::source::Word;
@@ -49,7 +49,9 @@ pub(crate) fn read(session: &mut Session<'_>, world: &World, rules: &mut SourceR
         session.report(
             Finding::warning("the file masq is called snat today, and its lines differ")
                 .at(row.span, "an old file")
-                .note(format!("write in snat: {}", today.text())),
+                .note(format!("write in snat: {}", today.text()))
+                .edit(Edit::remove_line(row.span))
+                .edit(Edit::append("snat", session.written(&today))),
         );
         snat::read_row(session, world, &today, 1, rules);
     }
@@ -100,7 +102,7 @@ fn without_alias(interface: &Word) -> Word {
         None => name,
         Some(destination) => {
             let mut joined = name;
-            joined.push(&Word::replacing(alias.span(), ":"));
+            joined.push(&Word::before(destination.span(), ":"));
             joined.push(&destination);
             joined
         }

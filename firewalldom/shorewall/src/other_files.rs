@@ -1,7 +1,8 @@
 //! Shorewall's other files: what is not compiled must not be there unseen.
 
-use crate::columns::words;
-use crate::report::Finding;
+use crate::columns::{Row, Schema, words};
+use crate::reader::{Item, read_named};
+use crate::report::{Edit, Finding};
 use crate::session::Session;
 use crate::source::Word;
 use crate::suggest::nearest;
@@ -10,7 +11,6 @@ use crate::suggest::nearest;
 pub(crate) const REFUSED_FILES: &[(&str, &str)] = &[
     ("accounting", "accounting rules"),
     ("arprules", "rules for ARP"),
-    ("blacklist", "the blacklist of Shorewall 4"),
     ("ecn", "switching ECN off"),
     ("ipsets", "ipsets"),
     ("maclist", "checks of MAC addresses"),
@@ -62,10 +62,6 @@ pub(crate) const SCRIPTS: &[&str] = &[
 /// Files that change nothing here, and why.
 pub(crate) const IGNORED_FILES: &[(&str, &str)] = &[
     (
-        "routestopped",
-        "what a stopped firewall lets through: a stopped domain forwards nothing",
-    ),
-    (
         "stoppedrules",
         "what a stopped firewall lets through: a stopped domain forwards nothing",
     ),
@@ -109,6 +105,7 @@ pub(crate) fn check(session: &mut Session<'_>) {
                 .report(Finding::warning(format!("{name} has no effect")).at(first.span(), *why));
         }
     }
+    routes_when_stopped(session);
     conntrack(session);
     by_name(session);
 }
@@ -137,6 +134,50 @@ fn first_line(session: &mut Session<'_>, name: &str) -> Option<Word> {
         start += line.len() as u32;
     }
     None
+}
+
+/// The columns of `routestopped`.
+const ROUTESTOPPED: Schema = Schema {
+    columns: &[
+        "interface",
+        "hosts|host",
+        "options",
+        "proto",
+        "dport",
+        "sport",
+    ],
+    required: 1,
+};
+
+/// `routestopped`: what `stoppedrules` says today, and no more effect here than that has.
+fn routes_when_stopped(session: &mut Session<'_>) {
+    for item in read_named(session, "routestopped", &ROUTESTOPPED).unwrap_or_default() {
+        let Item::Row(row) = item else {
+            continue;
+        };
+        let Some(interface) = row.get(0) else {
+            continue;
+        };
+        let mut end = interface.clone();
+        if let Some(hosts) = row.get(1) {
+            end.push(&Word::before(hosts.span(), ":"));
+            end.push(hosts);
+        }
+        let made = |text: &str| Word::replacing(row.span, text);
+        let mut finding = Finding::warning("the file routestopped is called stoppedrules today")
+            .at(
+                row.span,
+                "no effect: a stopped domain forwards nothing, whatever it says",
+            )
+            .edit(Edit::remove_line(row.span));
+        for (source, destination) in [(end.clone(), made("-")), (made("-"), end)] {
+            let today = Row::made(vec![made("ACCEPT"), source, destination], row.span);
+            finding = finding
+                .note(format!("write in stoppedrules: {}", today.text()))
+                .edit(Edit::append("stoppedrules", session.written(&today)));
+        }
+        session.report(finding);
+    }
 }
 
 /// `conntrack`: the file that Shorewall installs attaches helpers, which only let more through.
@@ -179,7 +220,8 @@ fn conntrack(session: &mut Session<'_>) {
 }
 
 /// Files that are compiled, and `conntrack`.
-pub(crate) const COMPILED_FILES: [&str; 13] = [
+pub(crate) const COMPILED_FILES: [&str; 14] = [
+    "blacklist",
     "zones",
     "interfaces",
     "hosts",

@@ -37,22 +37,23 @@ pub(crate) fn both(left: &Match, right: &Match) -> Option<Match> {
 /// Whether every packet of `inner` satisfies `outer`. May err on the side of no.
 pub(crate) fn holds_all(outer: &Match, inner: &Match) -> bool {
     let kind = outer.destination_kind;
-    addresses_hold(&outer.source, &inner.source)
-        && addresses_hold(&outer.destination, &inner.destination)
-        && addresses_hold(&outer.original_destination, &inner.original_destination)
-        && ports_hold(&outer.original_port, &inner.original_port)
-        && ports_hold(&outer.source_port, &inner.source_port)
-        && ports_hold(&outer.destination_port, &inner.destination_port)
+    // What is cheap to compare comes first.
+    (kind == DestinationKind::Any || kind == inner.destination_kind)
         && (outer.ingress.is_none() || outer.ingress == inner.ingress)
         && (outer.egress.is_none() || outer.egress == inner.egress)
+        && protocol_holds(&outer.protocol, &inner.protocol)
         && (outer.source_mac.is_empty()
             || !inner.source_mac.is_empty()
                 && inner
                     .source_mac
                     .iter()
                     .all(|mac| outer.source_mac.contains(mac)))
-        && protocol_holds(&outer.protocol, &inner.protocol)
-        && (kind == DestinationKind::Any || kind == inner.destination_kind)
+        && ports_hold(&outer.destination_port, &inner.destination_port)
+        && ports_hold(&outer.source_port, &inner.source_port)
+        && ports_hold(&outer.original_port, &inner.original_port)
+        && addresses_hold(&outer.source, &inner.source)
+        && addresses_hold(&outer.destination, &inner.destination)
+        && addresses_hold(&outer.original_destination, &inner.original_destination)
 }
 
 /// The outer `None` is a contradiction.

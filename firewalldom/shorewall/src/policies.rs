@@ -6,7 +6,7 @@ use crate::action::{self, Target, TrafficColumns};
 use crate::columns::{Row, Schema};
 use crate::level;
 use crate::reader::{Item, read_named};
-use crate::report::Finding;
+use crate::report::{Edit, Finding};
 use crate::session::Session;
 use crate::settings::Configuration;
 use crate::source::Word;
@@ -93,6 +93,16 @@ pub(crate) fn read(
         }
         return Vec::new();
     };
+    // Also where no line of the file comes back to them.
+    for setting in ["ACCEPT_DEFAULT", "DROP_DEFAULT", "REJECT_DEFAULT"] {
+        for item in configuration
+            .get(setting)
+            .map(|list| list.split(','))
+            .unwrap_or_default()
+        {
+            today(session, item);
+        }
+    }
     let mut lines: Vec<Line> = Vec::new();
     for item in items {
         let Item::Row(row) = item else {
@@ -364,7 +374,12 @@ fn today(session: &mut Session<'_>, item: Word) -> Word {
         Finding::warning(format!("Shorewall 5.2 has no action {name} any more"))
             .at(item.span(), "an old default action")
             .note(format!("write: {modern}"))
-            .note("what else it dropped now meets the policy, and is logged if the policy says so"),
+            .note("what else it dropped now meets the policy, and is logged if the policy says so")
+            .maybe_edit(
+                session
+                    .is_literal(&item)
+                    .then(|| Edit::replace(item.span(), session.quoted_like(item.span(), modern))),
+            ),
     );
     Word::replacing(item.span(), modern)
 }

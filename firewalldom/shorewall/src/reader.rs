@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::columns::{Row, Schema, row};
 use crate::expression;
-use crate::report::Finding;
+use crate::report::{Edit, Finding};
 use crate::session::{Session, is_name};
 use crate::source::{FileId, Span, Word};
 use crate::suggest::did_you_mean;
@@ -181,7 +181,8 @@ fn legacy_directive(session: &mut Session<'_>, word: &Word) -> Option<(&'static 
     session.report(
         Finding::warning(format!("`{verb}` is written `?{verb}` today"))
             .at(name.span(), "old spelling")
-            .note(format!("write: ?{verb} {}", argument.text())),
+            .note(format!("write: ?{verb} {}", argument.text()))
+            .edit(Edit::replace(name.span(), format!("?{verb}"))),
     );
     Some((verb, name, argument))
 }

@@ -182,6 +182,31 @@ impl fmt::Debug for Report {
 
 impl std::error::Error for Report {}
 
+/// A change of the files that makes a finding go away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Edit {
+    /// Other text in place of what is written there.
+    Replace(Span, String),
+    /// The whole of the lines that a place touches goes.
+    RemoveLine(Span),
+    /// One more line of one of Shorewall's files.
+    Append(&'static str, String),
+}
+
+impl Edit {
+    pub(crate) fn replace(span: Span, text: impl Into<String>) -> Self {
+        Self::Replace(span, text.into())
+    }
+
+    pub(crate) fn remove_line(span: Span) -> Self {
+        Self::RemoveLine(span)
+    }
+
+    pub(crate) fn append(file: &'static str, line: impl Into<String>) -> Self {
+        Self::Append(file, line.into())
+    }
+}
+
 /// A finding under construction.
 #[derive(Clone, Debug)]
 pub(crate) struct Finding {
@@ -190,6 +215,7 @@ pub(crate) struct Finding {
     span: Option<Span>,
     label: String,
     notes: Vec<String>,
+    edits: Vec<Edit>,
 }
 
 impl Finding {
@@ -200,6 +226,7 @@ impl Finding {
             span: None,
             label: String::new(),
             notes: Vec::new(),
+            edits: Vec::new(),
         }
     }
 
@@ -219,6 +246,24 @@ impl Finding {
         self.span = Some(span);
         self.label = label.into();
         self
+    }
+
+    /// How to write it instead.
+    pub(crate) fn edit(mut self, edit: Edit) -> Self {
+        self.edits.push(edit);
+        self
+    }
+
+    /// How to write it instead, where that is known.
+    pub(crate) fn maybe_edit(self, edit: Option<Edit>) -> Self {
+        match edit {
+            Some(edit) => self.edit(edit),
+            None => self,
+        }
+    }
+
+    pub(crate) fn edits(&self) -> &[Edit] {
+        &self.edits
     }
 
     /// What to write instead, or why.

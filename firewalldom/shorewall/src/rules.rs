@@ -1,11 +1,14 @@
 //! The file `rules`.
 
+use std::collections::BTreeMap;
+
 use firewalldom::policy::{
     self, Addresses, DestinationNat, Disposition, Exception, Match, Rule, States, ZoneId,
 };
 
 use crate::action::{self, Action, Part, Target, TrafficColumns};
 use crate::address;
+use crate::blacklist;
 use crate::chains::{Chains, Standing};
 use crate::columns::{Row, Schema};
 use crate::ends::{End, Ends, zones};
@@ -15,6 +18,7 @@ use crate::report::Finding;
 use crate::session::Session;
 use crate::source::{Span, Word};
 use crate::suggest::did_you_mean;
+use crate::unreachable;
 use crate::world::{World, unexpected_directive};
 
 const RULES: Schema = Schema {
@@ -75,6 +79,8 @@ pub(crate) struct Rules<'w> {
     /// While `blrules` is read.
     blacklist: Option<Blacklist>,
     pub(crate) nat: Vec<DestinationNat>,
+    /// Where the lines are that have been read.
+    lines: BTreeMap<(u16, u32), Span>,
 }
 
 /// A rule of the file before it is spread over zones.
@@ -93,7 +99,7 @@ impl<'w> Rules<'w> {
         world: &'w World,
         chains: &'w mut Chains,
         undecided: Undecided,
-        blacklist: Blacklist,
+        listed: Blacklist,
     ) -> Vec<DestinationNat> {
         let mut rules = Self {
             world,
@@ -102,14 +108,18 @@ impl<'w> Rules<'w> {
             section: SECTIONS.len() - 1,
             begun: 0,
             total: 0,
-            blacklist: Some(blacklist),
+            blacklist: Some(listed),
             nat: Vec::new(),
+            lines: BTreeMap::new(),
         };
         for item in read_named(session, "blrules", &RULES).unwrap_or_default() {
             match item {
                 Item::Row(row) => rules.read_row(session, &row),
                 Item::Section(_) | Item::Format(_) => unexpected_directive(session, &item),
             }
+        }
+        for row in blacklist::read(session) {
+            rules.read_row(session, &row);
         }
         rules.chains.resolve_returns(session);
         rules.blacklist = None;
@@ -127,6 +137,9 @@ impl<'w> Rules<'w> {
             }
         }
         rules.chains.resolve_returns(session);
+        if !session.has_errors() {
+            unreachable::warn(session, &rules.chains.chains, &rules.nat, &rules.lines);
+        }
         rules.nat
     }
 
@@ -261,6 +274,8 @@ impl<'w> Rules<'w> {
     }
 
     fn compile(&mut self, session: &mut Session<'_>, line: &Line<'_>) {
+        let origin = session.origin(line.row.span);
+        self.lines.insert((origin.file, origin.line), line.row.span);
         if line.action.translates() && SECTIONS[self.section] != "NEW" {
             session.error(
                 line.action_word.span(),

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use firewalldom::policy::Origin;
 
-use crate::report::Finding;
+use crate::columns::Row;
+use crate::report::{Edit, Finding};
 use crate::site::Site;
 use crate::source::{FileId, MAX_FILES, Sources, Span, Word};
 
@@ -15,6 +16,8 @@ pub(crate) struct Session<'a> {
     pub(crate) sources: Sources,
     pub(crate) findings: Vec<Finding>,
     pub(crate) variables: BTreeMap<String, String>,
+    /// Changes towards today's spelling that no finding asks for by itself.
+    pub(crate) other_edits: Vec<Edit>,
     /// How deep macros and actions use each other just now.
     pub(crate) nesting: usize,
     /// Actions of the file `actions` that are `inline`: a rule's columns override theirs.
@@ -30,6 +33,7 @@ impl<'a> Session<'a> {
             sources: Sources::default(),
             findings: Vec::new(),
             variables: BTreeMap::new(),
+            other_edits: Vec::new(),
             nesting: 0,
             inline_actions: BTreeSet::new(),
             arguments: None,
@@ -111,6 +115,52 @@ impl<'a> Session<'a> {
             file: span.file.number(),
             line: self.sources.line(span.file, span.start),
         }
+    }
+
+    /// Text for a place in a file, in quotes if it becomes a value that the shell would read.
+    pub(crate) fn quoted_like(&self, span: Span, text: &str) -> String {
+        let before = &self.sources.text(span.file)[..span.start as usize];
+        if before.ends_with('=') {
+            format!("\"{text}\"")
+        } else {
+            text.to_owned()
+        }
+    }
+
+    /// Whether a word is written in its file just so, not by way of a variable.
+    pub(crate) fn is_literal(&self, word: &Word) -> bool {
+        let span = word.span();
+        let text = self.sources.text(span.file);
+        text.get(span.start as usize..span.end as usize) == Some(word.text())
+    }
+
+    /// A line as its columns are written in the files, variables and all.
+    pub(crate) fn written(&self, row: &Row) -> String {
+        row.columns()
+            .iter()
+            .map(|word| self.written_word(word))
+            .collect::<Vec<_>>()
+            .join("\t")
+    }
+
+    /// A word with what was replaced put back; text that stands nowhere stays as it is.
+    pub(crate) fn written_word(&self, word: &Word) -> String {
+        let source = self.sources.text(word.file());
+        let mut text = String::new();
+        for (piece, (start, end)) in word.pieces() {
+            let written = source.get(start as usize..end as usize).unwrap_or_default();
+            // A variable, not a word that was made up for a line.
+            let is_variable = written
+                .strip_prefix('$')
+                .and_then(variable)
+                .is_some_and(|(name, _)| self.variables.get(name).is_some_and(|v| v == piece));
+            if is_variable {
+                text.push_str(written);
+            } else {
+                text.push_str(piece);
+            }
+        }
+        text
     }
 
     /// Replaces `$NAME` and `${NAME}`.

@@ -7,7 +7,7 @@ use firewalldom::policy::{Disposition, Exception, Log, LogLimit, Settings, State
 
 use crate::interface_options::RouteFilter;
 use crate::level;
-use crate::report::Finding;
+use crate::report::{Edit, Finding};
 use crate::rules::Blacklist;
 use crate::session::Session;
 use crate::setting_table::{Handling, SETTINGS, setting};
@@ -326,7 +326,8 @@ fn check(session: &mut Session<'_>, assignment: &Assignment) -> Option<&'static 
                     name.span(),
                     "not one of Shorewall 5.2's: ignored, as Shorewall does",
                 )
-                .note("take the line out"),
+                .note("take the line out")
+                .edit(Edit::remove_line(name.span())),
         });
         return None;
     };
@@ -334,7 +335,8 @@ fn check(session: &mut Session<'_>, assignment: &Assignment) -> Option<&'static 
         session.report(
             Finding::warning(format!("{known} is called {today} today"))
                 .at(name.span(), "old spelling")
-                .note(format!("write: {today}={}", value.text())),
+                .note(format!("write: {today}={}", value.text()))
+                .edit(Edit::replace(name.span(), *today)),
         );
         let renamed = Word::literal(name.file(), today, name.span().start);
         return check(
@@ -382,7 +384,8 @@ fn check(session: &mut Session<'_>, assignment: &Assignment) -> Option<&'static 
         Handling::Removed(reason) => session.report(
             Finding::warning(format!("Shorewall 5.2 has no setting {known}"))
                 .at(name.span(), *reason)
-                .note("take the line out"),
+                .note("take the line out")
+                .edit(Edit::remove_line(name.span())),
         ),
     }
     Some(known)

@@ -79,6 +79,10 @@ impl Sources {
         self.files.iter()
     }
 
+    pub(crate) fn path(&self, file: FileId) -> &str {
+        &self.files[file.index()].path
+    }
+
     pub(crate) fn find(&self, path: &str) -> Option<FileId> {
         let index = self.files.iter().position(|file| file.path == path)?;
         Some(FileId(index as u16))
@@ -156,6 +160,17 @@ impl Word {
         word
     }
 
+    /// Text that is written nowhere, put before a place.
+    pub(crate) fn before(span: Span, text: &str) -> Self {
+        Self::replacing(
+            Span {
+                end: span.start,
+                ..span
+            },
+            text,
+        )
+    }
+
     /// Appends text that stands in the file from `start`.
     pub(crate) fn push_literal(&mut self, text: &str, start: u32) {
         self.text.push_str(text);
@@ -199,6 +214,21 @@ impl Word {
             start,
             end,
         }
+    }
+
+    /// Stretches of the word that were written at one place: a replaced variable is one of them.
+    pub(crate) fn pieces(&self) -> Vec<(&str, (u32, u32))> {
+        let mut pieces: Vec<(&str, (u32, u32))> = Vec::new();
+        let mut start = 0;
+        for at in 0..self.origins.len() {
+            let whole = self.text.is_char_boundary(at + 1);
+            let ends = self.origins.get(at + 1) != self.origins.get(at);
+            if whole && ends {
+                pieces.push((&self.text[start..=at], self.origins[at]));
+                start = at + 1;
+            }
+        }
+        pieces
     }
 
     /// Where byte `index` was written.

@@ -69,6 +69,10 @@ fn files() -> Vec<(String, String)> {
             "each `CT:helper:` line is a warning; any other line is refused".to_owned(),
         ),
     ];
+    rows.push((
+        code("routestopped"),
+        "no effect, a warning: `stoppedrules` today".to_owned(),
+    ));
     for (name, why) in IGNORED_FILES {
         rows.push((code(name), format!("no effect: {why}; a warning")));
     }

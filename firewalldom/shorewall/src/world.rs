@@ -13,10 +13,10 @@ use crate::interface_options::{self, Options, RouteFilter};
 use crate::network::Network;
 use crate::packet_set;
 use crate::reader::{Item, read_named};
-use crate::report::Finding;
+use crate::report::{Edit, Finding};
 use crate::session::Session;
 use crate::settings::Configuration;
-use crate::source::Word;
+use crate::source::{Span, Word};
 use crate::suggest::did_you_mean;
 
 const INTERFACES_1: Schema = Schema {
@@ -179,6 +179,10 @@ impl World {
             return;
         };
         let mut format = 1;
+        let begins = items.iter().find_map(|item| match item {
+            Item::Row(row) => Some(row.span),
+            Item::Section(_) | Item::Format(_) => None,
+        });
         for item in items {
             match item {
                 Item::Format(word) => match word.text() {
@@ -196,6 +200,18 @@ impl World {
                     self.read_interface(session, network, configuration, &row, format);
                 }
             }
+        }
+        // A file that loses its column BROADCAST is one of format 2.
+        if let (Some(first), Some(Edit::Replace(column, _))) = (begins, session.other_edits.first())
+            && first.file == column.file
+        {
+            let before = Span {
+                end: first.start,
+                ..first
+            };
+            session
+                .other_edits
+                .push(Edit::replace(before, "?FORMAT 2\n"));
         }
         for link in &network.links {
             if !link.used {
@@ -275,24 +291,40 @@ impl World {
             row.get(3).map_or("", Word::text),
         ]
         .join(" ");
+        if let Some(broadcast) = row.raw(2) {
+            let end = row
+                .raw(3)
+                .map_or(broadcast.span().end, |options| options.span().start);
+            let column = Span {
+                end,
+                ..broadcast.span()
+            };
+            session.other_edits.push(Edit::replace(column, ""));
+        }
         if let Some(broadcast) = row.get(2) {
-            let finding = match broadcast.text() {
-                "detect" => Finding::warning("the column BROADCAST has no effect").at(
+            let is_broadcast = broadcast.text() == "detect"
+                || broadcast
+                    .split(',')
+                    .iter()
+                    .all(|address| address.text().parse::<std::net::Ipv4Addr>().is_ok());
+            let finding = if is_broadcast {
+                Finding::warning("the column BROADCAST has no effect").at(
                     broadcast.span(),
                     "broadcast addresses come from interfaces(5)",
-                ),
-                _ => Finding::error(format!(
+                )
+            } else {
+                Finding::error(format!(
                     "`{}` stands in the column BROADCAST",
                     broadcast.text()
                 ))
                 .at(
                     broadcast.span(),
                     "format 1 of this file has BROADCAST before OPTIONS",
-                ),
+                )
             };
             session.report(finding.note(format!(
                 "write ?FORMAT 2 on the first line, then here: {}",
-                if broadcast.text() == "detect" {
+                if is_broadcast {
                     modern
                 } else {
                     format!("{} {}", modern.trim_end(), broadcast.text())
