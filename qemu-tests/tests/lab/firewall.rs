@@ -48,16 +48,16 @@ pub(crate) fn tests() -> Vec<LabTest> {
 }
 
 /// The networks of the example with its firewall between them, at 8 MiB.
-struct Running<'m> {
-    machine: &'m Machine,
+pub(crate) struct Running<'m> {
+    pub(crate) machine: &'m Machine,
     /// Its configuration's path in dom0.
     config: String,
     scenario: Scenario<'m>,
-    domain: Forwarder,
+    pub(crate) domain: Forwarder,
     source: Source,
 }
 
-fn with_firewall(
+pub(crate) fn with_firewall(
     setup: &Setup,
     target: TargetChoice,
     test: fn(&Running<'_>) -> Result<()>,

@@ -12,6 +12,7 @@ mod images;
 mod loader;
 mod minios;
 mod router;
+mod stat;
 mod verdict;
 
 use bench::{Bench, LabTest};
@@ -29,6 +30,7 @@ fn modules() -> Vec<LabTest> {
     tests.extend(loader::tests());
     tests.extend(appliances::tests());
     tests.extend(firewall::tests());
+    tests.extend(stat::tests());
     tests.extend(router::tests());
     tests
 }
