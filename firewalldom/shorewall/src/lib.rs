@@ -22,6 +22,7 @@ mod other_files;
 mod packet_difference;
 mod packet_set;
 mod policies;
+mod program;
 mod reader;
 mod report;
 mod rules;
@@ -50,7 +51,7 @@ use firewalldom::policy::{Policy, States};
 
 pub use modern::Modern;
 pub use report::{Diagnostic, Location, Report, Severity, Style};
-pub use site::Site;
+pub use site::{Programs, Site};
 pub use support::support;
 
 use chains::Chains;

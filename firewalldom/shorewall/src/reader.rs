@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::columns::{Row, Schema, row};
 use crate::expression;
+use crate::program;
 use crate::report::{Edit, Finding};
 use crate::session::{Session, is_name};
 use crate::source::{FileId, Span, Word};
@@ -62,16 +63,26 @@ fn read_into(
     items: &mut Vec<Item>,
 ) {
     let mut conditionals: Vec<Conditional> = Vec::new();
-    // Between ?BEGIN and ?END stands a program, which has been reported as a whole.
-    let mut in_program = false;
+    // Between ?BEGIN and ?END stands a program; where its text begins.
+    let mut in_program: Option<Word> = None;
     for word in logical_lines(session, file) {
         let word = word.trim();
         if word.is_empty() {
             continue;
         }
-        if in_program {
-            in_program =
-                !directive(&word).is_some_and(|(name, _)| name.text().eq_ignore_ascii_case("END"));
+        if let Some(begin) = &in_program {
+            let ends =
+                directive(&word).is_some_and(|(name, _)| name.text().eq_ignore_ascii_case("END"));
+            if ends {
+                let text = session.sources.text(file);
+                let (from, to) = (begin.span().end as usize, word.span().start as usize);
+                let script = text.get(from..to).unwrap_or_default().to_owned();
+                let active = conditionals.iter().all(|level| level.active);
+                if active && runs(session, begin) {
+                    run_program(session, begin, &script, schema, items);
+                }
+                in_program = None;
+            }
             continue;
         }
         if let Some((name, argument)) = directive(&word) {
@@ -79,7 +90,9 @@ fn read_into(
             if conditional(session, &mut conditionals, &verb, &name, &argument) {
                 continue;
             }
-            in_program = verb == "BEGIN";
+            if verb == "BEGIN" {
+                in_program = Some(word.clone());
+            }
             if conditionals.iter().all(|level| level.active) {
                 run_directive(session, &verb, &name, &argument, schema, depth, items);
             }
@@ -175,6 +188,7 @@ fn legacy_directive(session: &mut Session<'_>, word: &Word) -> Option<(&'static 
         "FORMAT" => "FORMAT",
         "COMMENT" => "COMMENT",
         "INCLUDE" => "INCLUDE",
+        "SHELL" => "SHELL",
         _ => return None,
     };
     let argument = word.slice(end..word.text().len()).trim();
@@ -278,7 +292,18 @@ fn run_directive(
                 Finding::error(text.text().to_owned()).at(name.span(), "says the file itself"),
             );
         }
-        "SHELL" | "PERL" | "BEGIN" | "END" => session.error(
+        "SHELL" if session.site.runs_programs() => {
+            run_program(session, argument, argument.text(), schema, items);
+        }
+        "BEGIN" if runs(session, argument) => {}
+        "SHELL" | "BEGIN" if !argument.text().to_ascii_uppercase().starts_with("PERL") => session
+            .error(
+                name.span(),
+                format!("?{verb} needs a shell"),
+                "no program is run",
+                "write the lines it would print, or let a shell run it: --shell",
+            ),
+        "PERL" | "BEGIN" | "END" => session.error(
             name.span(),
             format!("?{verb} is not supported: programs are not run"),
             "an embedded program",
@@ -301,6 +326,48 @@ fn run_directive(
                     .maybe_note(did_you_mean(verb, known)),
             );
         }
+    }
+}
+
+/// Whether what stands behind ?BEGIN is for a shell that may run.
+fn runs(session: &Session<'_>, begin: &Word) -> bool {
+    let last = begin
+        .text()
+        .split_whitespace()
+        .next_back()
+        .unwrap_or_default();
+    session.site.runs_programs() && last.eq_ignore_ascii_case("SHELL")
+}
+
+/// Lets a shell run a program; what it prints are lines of the file.
+fn run_program(
+    session: &mut Session<'_>,
+    place: &Word,
+    script: &str,
+    schema: &Schema,
+    items: &mut Vec<Item>,
+) {
+    let folder = session.site.shorewall().to_path_buf();
+    match program::run(&folder, script, &session.variables) {
+        Ok(output) => {
+            for line in output.lines() {
+                let end = line.find('#').unwrap_or(line.len());
+                let word = Word::replacing(place.span(), line[..end].trim());
+                let word = session.expand(&word);
+                if word.is_empty() {
+                    continue;
+                }
+                if let Some(row) = row(session, &word, place.span(), schema) {
+                    items.push(Item::Row(row));
+                }
+            }
+        }
+        Err(reason) => session.error(
+            place.span(),
+            format!("the shell did not finish this program: {reason}"),
+            "run here",
+            "",
+        ),
     }
 }
 

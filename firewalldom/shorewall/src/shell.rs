@@ -1,8 +1,9 @@
 //! The part of the shell that `params` and shorewall.conf use: `NAME=value`, quotes, `$NAME`.
 //!
-//! Shorewall lets a shell run `params`. No program is run here: what is more than an assignment
-//! is an error that says so.
+//! Shorewall lets a shell run `params`. Here that is done only if the user asks for it; else what
+//! is more than an assignment is an error that says so.
 
+use crate::program;
 use crate::reader::open_include;
 use crate::report::Finding;
 use crate::session::{Session, is_name};
@@ -17,6 +18,19 @@ pub(crate) struct Assignment {
 /// Reads `params`: every assignment becomes a variable.
 pub(crate) fn read_params(session: &mut Session<'_>) {
     let path = session.shorewall_file("params");
+    if session.site.runs_programs() {
+        if session.open(&path).is_none() {
+            return;
+        }
+        match program::params(session.site.shorewall()) {
+            Ok(variables) => session.variables.extend(variables),
+            Err(reason) => session.report(Finding::error(format!(
+                "the shell did not finish {}: {reason}",
+                path.display()
+            ))),
+        }
+        return;
+    }
     if let Some(file) = session.open(&path) {
         read_params_file(session, file, 0);
     }
@@ -141,7 +155,7 @@ fn assignment(session: &mut Session<'_>, line: &Word) -> Option<(Assignment, Wor
             line.span(),
             "this is not an assignment",
             "only NAME=value is read here; no shell runs it",
-            "write what the shell would compute: NAME=value",
+            "write what the shell would compute, NAME=value, or let one run the file: --shell",
         );
         return None;
     };
@@ -213,7 +227,7 @@ fn program<T>(session: &mut Session<'_>, place: &Word) -> Option<T> {
         place.span(),
         "this needs a shell",
         "no program is run",
-        "write what it would print: NAME=value",
+        "write what it would print, NAME=value, or let a shell run the file: --shell",
     );
     None
 }

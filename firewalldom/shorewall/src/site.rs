@@ -10,9 +10,20 @@ pub struct Site {
     name: String,
     shorewall: PathBuf,
     network: PathBuf,
+    /// Whether a shell may run what only a shell can read.
+    programs: Programs,
     /// Where an installed Shorewall keeps its macros and actions.
     share: Option<PathBuf>,
     tree: Tree,
+}
+
+/// What becomes of `params` that need a shell, and of `?SHELL`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Programs {
+    /// An error: nothing runs.
+    Refused,
+    /// A shell runs them, in an empty environment. Only for files on disk.
+    Run,
 }
 
 /// Files on disk, or held in memory.
@@ -32,6 +43,7 @@ impl Site {
             name: base_name(directory),
             shorewall: directory.join("shorewall"),
             network: directory.join("network/interfaces"),
+            programs: Programs::Refused,
             share: None,
             tree: Tree::Disk,
         }
@@ -43,6 +55,7 @@ impl Site {
             name: base_name(shorewall.as_ref()),
             shorewall: shorewall.as_ref().to_path_buf(),
             network: network.as_ref().to_path_buf(),
+            programs: Programs::Refused,
             share: None,
             tree: Tree::Disk,
         }
@@ -61,6 +74,7 @@ impl Site {
             name: name.into(),
             shorewall: PathBuf::from("shorewall"),
             network: PathBuf::from("network/interfaces"),
+            programs: Programs::Refused,
             share: None,
             tree: Tree::Memory(
                 files
@@ -84,6 +98,18 @@ impl Site {
     pub fn with_share(mut self, share: impl Into<PathBuf>) -> Self {
         self.share = Some(share.into());
         self
+    }
+
+    /// The same site, with its programs run or refused (as without this).
+    #[must_use]
+    pub fn with_programs(mut self, programs: Programs) -> Self {
+        self.programs = programs;
+        self
+    }
+
+    /// Whether a shell may run what only a shell can read.
+    pub(crate) fn runs_programs(&self) -> bool {
+        self.programs == Programs::Run && matches!(self.tree, Tree::Disk)
     }
 
     /// Where macros and actions of an installed Shorewall are.
