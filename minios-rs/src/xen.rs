@@ -53,7 +53,7 @@ pub enum GrantError {
 pub struct OutOfMemory;
 
 /// How often a domain has called Xen since it started, by hypercall number
-/// ([`nr`](crate::abi::xen::nr)).
+/// ([`nr`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hypercalls {
     counts: [u64; nr::COUNT],
