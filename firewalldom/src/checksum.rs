@@ -7,12 +7,15 @@ pub(crate) struct Sum(u64);
 impl Sum {
     /// Adds bytes; an odd last one counts as the high half of a word.
     pub(crate) fn bytes(mut self, bytes: &[u8]) -> Self {
-        let mut words = bytes.chunks_exact(2);
-        for word in &mut words {
-            self.0 += u64::from(u16::from_be_bytes([word[0], word[1]]));
+        // Two words at a time: 2^16 is 1 in this arithmetic, so the upper one counts the same.
+        let (pairs, rest) = bytes.as_chunks::<4>();
+        for pair in pairs {
+            self.0 += u64::from(u32::from_be_bytes(*pair));
         }
-        if let [last] = words.remainder() {
-            self.0 += u64::from(*last) << 8;
+        if !rest.is_empty() {
+            let mut last = [0; 4];
+            last[..rest.len()].copy_from_slice(rest);
+            self.0 += u64::from(u32::from_be_bytes(last));
         }
         self
     }
@@ -44,10 +47,11 @@ impl Sum {
 
     /// The sum in 16 bits.
     pub(crate) const fn fold(self) -> u16 {
-        let mut sum = self.0;
-        while sum > 0xffff {
-            sum = (sum & 0xffff) + (sum >> 16);
-        }
+        // 64 bits to 33, to 32, to 17, to 16.
+        let sum = (self.0 & 0xffff_ffff) + (self.0 >> 32);
+        let sum = (sum & 0xffff_ffff) + (sum >> 32);
+        let sum = (sum & 0xffff) + (sum >> 16);
+        let sum = (sum & 0xffff) + (sum >> 16);
         sum as u16
     }
 

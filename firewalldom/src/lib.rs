@@ -18,6 +18,7 @@ mod log;
 pub mod moderation;
 mod nat;
 mod neighbour;
+mod offload;
 mod packet;
 mod path;
 pub mod policy;

@@ -2,9 +2,10 @@
 //! into another, their payload untouched in the pages it came in.
 
 use crate::moderation::Moderation;
+use crate::offload::{from_ring, gso_from_ring, gso_to_ring, offload, to_ring};
 use crate::policy::InterfaceId;
 use crate::time::Instant;
-use crate::{Checksum, Firewall, Frame, Gso, GsoKind, Head, Tail, TailError, Verdict};
+use crate::{Firewall, Frame, Head, Tail, TailError, Verdict};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -31,7 +32,7 @@ const RESERVED: u16 = 64;
 const HEADERS: usize = 128;
 
 /// Pages of payload behind the headers.
-type Payload<X> = heapless::Vec<net::Slice<<X as Xen>::Page>, { net::front::TAIL_MAX }>;
+type Payload<X> = heapless::Vec<net::Slice<<X as Xen>::Page>, { net::FRAME_SLOTS_MAX }>;
 
 /// Frames lost between rings and engine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -144,9 +145,9 @@ impl<X: Xen> Relay<X> {
         };
         if port.front.state() != net::State::Closed {
             port.front.close();
-            for waiting in core::mem::take(&mut port.waiting) {
+            for mut waiting in core::mem::take(&mut port.waiting) {
                 self.losses.not_sendable += 1;
-                give_back(&mut self.ports, number, waiting.payload);
+                give_back(&mut self.ports, number, &mut waiting.payload);
             }
         }
     }
@@ -201,9 +202,9 @@ impl<X: Xen> Relay<X> {
             return_lent(&mut self.ports, number, buffer);
         }
         while let Some(mut waiting) = self.ports[number].waiting.pop_front() {
-            let sent = self.ports[number].front.transmit(
+            let sent = self.ports[number].front.transmit_slots(
                 waiting.head.bytes(),
-                &mut waiting.payload,
+                waiting.payload.as_mut_view(),
                 waiting.offload,
             );
             match sent {
@@ -214,7 +215,7 @@ impl<X: Xen> Relay<X> {
                 }
                 Err(_) => {
                     self.losses.not_sendable += 1;
-                    give_back(&mut self.ports, number, waiting.payload);
+                    give_back(&mut self.ports, number, &mut waiting.payload);
                 }
             }
         }
@@ -223,11 +224,13 @@ impl<X: Xen> Relay<X> {
     /// Takes, judges and passes on up to [`BURST`] frames; how many came.
     fn take(&mut self, number: usize, now: Instant) -> usize {
         let ingress = InterfaceId(number as u8);
+        // One place for all of them: both are large, and moving them is most of a small packet's cost.
+        let mut received = net::Received::default();
+        let mut head = Head::new();
         for taken in 0..BURST {
-            let Some(received) = self.ports[number].front.receive() else {
+            if !self.ports[number].front.receive_into(&mut received) {
                 return taken;
-            };
-            let mut head = Head::new();
+            }
             fill(&mut head, &received);
             let tail = InPages::<X>(&received);
             let mut frame = Frame {
@@ -239,65 +242,56 @@ impl<X: Xen> Relay<X> {
             };
             let verdict = self.firewall.ingress(now, ingress, &mut frame);
             let (len, payload_at) = (frame.len, frame.tail_offset());
-            let offload = net::Offload {
-                checksum: received.checksum,
-                gso: received.gso,
-            };
             match verdict {
                 Verdict::Forward { egress } if is_full(&received, payload_at) => {
-                    self.send_merged(ingress, egress, &head, received, payload_at, len, offload);
+                    self.send_merged(ingress, egress, &head, &mut received, payload_at, len);
                 }
                 Verdict::Forward { egress } => {
                     let wanted = len.saturating_sub(head.bytes().len());
-                    match self.payload(received, payload_at, wanted) {
-                        Some(payload) => self.send(ingress, egress, head, payload, offload),
-                        None => self.losses.not_sendable += 1,
+                    if self.trim(&mut received.slots, payload_at, wanted) {
+                        let offload = offload(&received);
+                        self.send(ingress, egress, &head, &mut received.slots, offload);
+                    } else {
+                        self.losses.not_sendable += 1;
                     }
                 }
                 Verdict::Local | Verdict::Parked | Verdict::Drop(_) => {
-                    for slice in received.slots {
-                        recycle(&mut self.ports, slice.buffer);
-                    }
+                    recycle_all(&mut self.ports, &mut received.slots);
                 }
             }
         }
         BURST
     }
 
-    /// The pages that hold `wanted` bytes of a frame from `offset` on; the others go back at once.
-    /// `None`: they are more than a header slot leaves room for, or too short; all went back.
-    fn payload(
-        &mut self,
-        received: net::Received<X::Page>,
-        offset: usize,
-        wanted: usize,
-    ) -> Option<Payload<X>> {
-        let mut payload = Payload::<X>::new();
+    /// Leaves the pages that hold `wanted` bytes of a frame from `offset` on; the others go back at
+    /// once. False: they are too short; all went back.
+    fn trim(&mut self, slots: &mut Payload<X>, offset: usize, wanted: usize) -> bool {
         let (mut skip, mut wanted) = (offset, wanted);
-        for mut slice in received.slots {
+        for slice in slots.iter_mut() {
             let skipped = skip.min(usize::from(slice.len));
             skip -= skipped;
             slice.offset += skipped as u16;
             slice.len = (usize::from(slice.len) - skipped).min(wanted) as u16;
             wanted -= usize::from(slice.len);
-            if slice.len == 0 {
-                recycle(&mut self.ports, slice.buffer);
-            } else if let Err(slice) = payload.push(slice) {
-                wanted += usize::from(slice.len);
-                recycle(&mut self.ports, slice.buffer);
-            }
         }
         if wanted > 0 {
-            for slice in payload {
-                recycle(&mut self.ports, slice.buffer);
-            }
-            return None;
+            recycle_all(&mut self.ports, slots);
+            return false;
         }
-        Some(payload)
+        // Those with bytes lie together: empty are the first, used up, and the last, not wanted.
+        while slots.last().is_some_and(|slice| slice.len == 0)
+            && let Some(slice) = slots.pop()
+        {
+            recycle(&mut self.ports, slice.buffer);
+        }
+        while slots.first().is_some_and(|slice| slice.len == 0) {
+            recycle(&mut self.ports, slots.remove(0).buffer);
+        }
+        true
     }
 
-    /// Notes that pages of one interface go to another, and hands them on; `None`, and the frame is
-    /// lost, if that is more than its share.
+    /// Notes that pages of one interface go to another; false, and the frame is lost, if that is
+    /// more than its share.
     ///
     /// Each egress may hold an equal part of what is not [`RESERVED`]: a backend that stops
     /// answering costs the others nothing.
@@ -305,8 +299,8 @@ impl<X: Xen> Relay<X> {
         &mut self,
         ingress: InterfaceId,
         egress: InterfaceId,
-        payload: Payload<X>,
-    ) -> Option<Payload<X>> {
+        payload: &mut Payload<X>,
+    ) -> bool {
         let others = (self.ports.len() as u16).saturating_sub(1).max(1);
         let share = (net::Config::default().rx_buffers - RESERVED) / others;
         let (ingress, egress) = (usize::from(ingress.0), usize::from(egress.0));
@@ -318,13 +312,11 @@ impl<X: Xen> Relay<X> {
             && usize::from(*lent) + payload.len() <= usize::from(share)
         {
             *lent += payload.len() as u16;
-            return Some(payload);
+            return true;
         }
         self.losses.egress_full += 1;
-        for slice in payload {
-            recycle(&mut self.ports, slice.buffer);
-        }
-        None
+        recycle_all(&mut self.ports, payload);
+        false
     }
 
     /// Puts a frame into its egress ring, unless others wait for it already: frames of one flow keep
@@ -338,14 +330,15 @@ impl<X: Xen> Relay<X> {
     ) -> Result<(), net::TransmitError> {
         let port = &mut self.ports[usize::from(egress.0)];
         if port.waiting.is_empty() {
-            port.front.transmit(head, payload, offload)
+            port.front
+                .transmit_slots(head, payload.as_mut_view(), offload)
         } else {
             Err(net::TransmitError::Full)
         }
     }
 
     /// Counts a frame that was lent pages but not sent, and takes them back.
-    fn lose(&mut self, egress: InterfaceId, payload: Payload<X>, error: net::TransmitError) {
+    fn lose(&mut self, egress: InterfaceId, payload: &mut Payload<X>, error: net::TransmitError) {
         match error {
             net::TransmitError::Full => self.losses.egress_full += 1,
             _ => self.losses.not_sendable += 1,
@@ -357,21 +350,21 @@ impl<X: Xen> Relay<X> {
         &mut self,
         ingress: InterfaceId,
         egress: InterfaceId,
-        head: Head,
-        payload: Payload<X>,
+        head: &Head,
+        payload: &mut Payload<X>,
         offload: net::Offload,
     ) {
-        let Some(mut payload) = self.lend(ingress, egress, payload) else {
+        if !self.lend(ingress, egress, payload) {
             return;
-        };
-        let Err(error) = self.offer(egress, head.bytes(), &mut payload, offload) else {
+        }
+        let Err(error) = self.offer(egress, head.bytes(), payload, offload) else {
             return;
         };
         let waiting = &mut self.ports[usize::from(egress.0)].waiting;
         if error == net::TransmitError::Full && waiting.len() < WAITING_MAX {
             waiting.push_back(Waiting {
-                head,
-                payload,
+                head: head.clone(),
+                payload: core::mem::take(payload),
                 offload,
             });
         } else {
@@ -382,19 +375,14 @@ impl<X: Xen> Relay<X> {
     /// Sends a frame of as many slots as there may be: a header slot before them would be one too
     /// many, so all of the first slot is copied behind the headers. Rare (no Linux sends such), so
     /// it may allocate, and it does not wait for room.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "a frame and its way, taken apart once, here"
-    )]
     fn send_merged(
         &mut self,
         ingress: InterfaceId,
         egress: InterfaceId,
         head: &Head,
-        received: net::Received<X::Page>,
+        received: &mut net::Received<X::Page>,
         payload_at: usize,
         len: usize,
-        offload: net::Offload,
     ) {
         let first = received
             .slots
@@ -406,14 +394,16 @@ impl<X: Xen> Relay<X> {
         bytes.resize((headers + first - payload_at).min(len), 0);
         received.read(payload_at, &mut bytes[headers..]);
         let wanted = len.saturating_sub(bytes.len());
-        let Some(payload) = self.payload(received, first, wanted) else {
+        let offload = offload(received);
+        let payload = &mut received.slots;
+        if !self.trim(payload, first, wanted) {
             self.losses.not_sendable += 1;
             return;
-        };
-        let Some(mut payload) = self.lend(ingress, egress, payload) else {
+        }
+        if !self.lend(ingress, egress, payload) {
             return;
-        };
-        if let Err(error) = self.offer(egress, &bytes, &mut payload, offload) {
+        }
+        if let Err(error) = self.offer(egress, &bytes, payload, offload) {
             self.lose(egress, payload, error);
         }
     }
@@ -473,6 +463,12 @@ fn recycle<X: Xen>(ports: &mut [Port<X>], buffer: net::RxBuffer<X::Page>) {
     }
 }
 
+fn recycle_all<X: Xen>(ports: &mut [Port<X>], slots: &mut Payload<X>) {
+    while let Some(slice) = slots.pop() {
+        recycle(ports, slice.buffer);
+    }
+}
+
 /// A page that `egress` held goes back to the interface it came in by.
 fn return_lent<X: Xen>(ports: &mut [Port<X>], egress: usize, buffer: net::RxBuffer<X::Page>) {
     let owner = buffer.owner();
@@ -484,46 +480,8 @@ fn return_lent<X: Xen>(ports: &mut [Port<X>], egress: usize, buffer: net::RxBuff
     }
 }
 
-fn give_back<X: Xen>(ports: &mut [Port<X>], egress: usize, payload: Payload<X>) {
-    for slice in payload {
+fn give_back<X: Xen>(ports: &mut [Port<X>], egress: usize, payload: &mut Payload<X>) {
+    while let Some(slice) = payload.pop() {
         return_lent(ports, egress, slice.buffer);
-    }
-}
-
-fn from_ring(checksum: net::Checksum) -> Checksum {
-    match checksum {
-        net::Checksum::Unknown => Checksum::Unknown,
-        net::Checksum::Validated => Checksum::Validated,
-        net::Checksum::Blank => Checksum::Blank,
-    }
-}
-
-fn to_ring(checksum: Checksum) -> net::Checksum {
-    match checksum {
-        Checksum::Unknown => net::Checksum::Unknown,
-        Checksum::Validated => net::Checksum::Validated,
-        Checksum::Blank => net::Checksum::Blank,
-    }
-}
-
-fn gso_from_ring(gso: net::Gso) -> Gso {
-    let kind = match gso.kind {
-        net::GsoKind::TcpV4 => GsoKind::TcpV4,
-        net::GsoKind::TcpV6 => GsoKind::TcpV6,
-    };
-    Gso {
-        kind,
-        size: gso.size,
-    }
-}
-
-fn gso_to_ring(gso: Gso) -> net::Gso {
-    let kind = match gso.kind {
-        GsoKind::TcpV4 => net::GsoKind::TcpV4,
-        GsoKind::TcpV6 => net::GsoKind::TcpV6,
-    };
-    net::Gso {
-        kind,
-        size: gso.size,
     }
 }

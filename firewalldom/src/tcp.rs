@@ -71,6 +71,10 @@ pub(crate) fn step(state: State, direction: Direction, segment: Segment) -> Step
         Close, CloseWait, Established, FinWait, LastAck, None, SynReceived, SynSent, SynSent2,
         TimeWait,
     };
+    // Nearly every segment there is.
+    if let (Segment::Ack, Established) = (segment, state) {
+        return Step::To(Established);
+    }
     match (direction, segment, state) {
         (Direction::Original, Segment::Syn, None | SynSent | TimeWait | Close)
         | (Direction::Reply, Segment::Syn, TimeWait) => Step::To(SynSent),
@@ -91,7 +95,6 @@ pub(crate) fn step(state: State, direction: Direction, segment: Segment) -> Step
         (Direction::Original, Segment::Ack, None | SynReceived) => Step::To(Established),
         (Direction::Reply, Segment::Ack, SynReceived) => Step::To(SynReceived),
         (Direction::Reply, Segment::Ack, SynSent | SynSent2) => Step::Ignore,
-        (_, Segment::Ack, Established) => Step::To(Established),
         (_, Segment::Ack, FinWait | CloseWait) => Step::To(CloseWait),
         (_, Segment::Ack, LastAck) => Step::To(TimeWait),
         (_, Segment::Fin | Segment::Ack, TimeWait) => Step::To(TimeWait),
@@ -126,6 +129,9 @@ pub(crate) const fn plausible(flags: u8) -> bool {
 /// What `tcpflags` drops: combinations used by scanners, and a SYN from port 0.
 pub(crate) const fn scanner(flags: u8, source_port: u16) -> bool {
     let all = flags & 0x3f;
+    if all & !PSH == ACK {
+        return false;
+    }
     all == FIN | URG | PSH
         || all == 0
         || all & (SYN | RST) == SYN | RST

@@ -82,6 +82,17 @@ pub struct Received<P> {
     pub gso: Option<Gso>,
 }
 
+impl<P> Default for Received<P> {
+    fn default() -> Self {
+        Self {
+            slots: heapless::Vec::new(),
+            len: 0,
+            checksum: Checksum::default(),
+            gso: None,
+        }
+    }
+}
+
 impl<P: SharedPage> Received<P> {
     /// Copies bytes from `offset` of the frame, as many as there are, and says how many. What is
     /// read twice may differ: decide on one copy, and send that copy.

@@ -209,14 +209,22 @@ impl<X: Xen> Front<X> {
     /// Takes the next frame. Its slices go out again by [`Front::transmit`] of any front, or back
     /// by [`Front::recycle`] of this one.
     pub fn receive(&mut self) -> Option<Received<X::Page>> {
+        let mut frame = Received::default();
+        self.receive_into(&mut frame).then_some(frame)
+    }
+
+    /// As [`Front::receive`], into a place the caller has: a [`Received`] is half a kilobyte, which
+    /// is much to move for a packet of 60 bytes. Slices that `frame` still holds are dropped, and
+    /// their buffers lost: it should be empty. False: there is no frame.
+    pub fn receive_into(&mut self, frame: &mut Received<X::Page>) -> bool {
         if self.state != State::Open {
-            return None;
+            return false;
         }
-        match self.receiver.receive(&mut self.counters) {
-            Ok(frame) => frame,
+        match self.receiver.receive(&mut self.counters, frame) {
+            Ok(came) => came,
             Err(breach) => {
                 self.break_down(breach);
-                None
+                false
             }
         }
     }

@@ -132,12 +132,13 @@ impl<X: Xen> Receiver<X> {
         }
     }
 
-    /// The next frame that is right. Wrong ones are counted and dropped; no more are than the ring
-    /// has entries.
+    /// Puts the next frame that is right into `frame`, and says whether there was one. Wrong ones are
+    /// counted and dropped; no more are than the ring has entries.
     pub(super) fn receive(
         &mut self,
         counters: &mut Counters,
-    ) -> Result<Option<Received<X::Page>>, Breach> {
+        frame: &mut Received<X::Page>,
+    ) -> Result<bool, Breach> {
         self.incomplete = 0;
         for _ in 0..RING_ENTRIES {
             let available = self
@@ -145,7 +146,7 @@ impl<X: Xen> Receiver<X> {
                 .available()
                 .map_err(|Corrupt| Breach::ReceiveIndex)?;
             if available == 0 {
-                return Ok(None);
+                return Ok(false);
             }
             let discarding = self.discarding.take();
             let resumed = discarding.is_some();
@@ -158,10 +159,11 @@ impl<X: Xen> Receiver<X> {
             }
             if !whole && !resumed && count < FRAME_RESPONSES_MAX {
                 self.incomplete = count;
-                return Ok(None);
+                return Ok(false);
             }
             if whole && let Ok(parsed) = parser.verdict() {
-                return Ok(Some(self.take(count, parsed, counters)));
+                self.take(count, parsed, counters, frame);
+                return Ok(true);
             }
             self.drop_responses(count);
             if whole {
@@ -171,17 +173,21 @@ impl<X: Xen> Receiver<X> {
                 self.discarding = Some(parser);
             }
         }
-        Ok(None)
+        Ok(false)
     }
 
     /// Consumes the responses of a frame and lends its buffers out.
-    fn take(&mut self, count: u32, parsed: &Parser, counters: &mut Counters) -> Received<X::Page> {
-        let mut frame = Received {
-            slots: heapless::Vec::new(),
-            len: parsed.len,
-            checksum: parsed.checksum(),
-            gso: parsed.gso,
-        };
+    fn take(
+        &mut self,
+        count: u32,
+        parsed: &Parser,
+        counters: &mut Counters,
+        frame: &mut Received<X::Page>,
+    ) {
+        frame.slots.clear();
+        frame.len = parsed.len;
+        frame.checksum = parsed.checksum();
+        frame.gso = parsed.gso;
         let mut parts = parsed.slots.iter().peekable();
         for ahead in 0..count {
             let slot = self.ring.slot(ahead);
@@ -211,7 +217,6 @@ impl<X: Xen> Receiver<X> {
         self.ring.consume(count);
         counters.received_frames += 1;
         counters.received_bytes += u64::from(parsed.len);
-        frame
     }
 
     fn drop_responses(&mut self, count: u32) {

@@ -143,7 +143,7 @@ impl<X: Xen> Transmitter<X> {
     fn send(
         &mut self,
         head: &[u8],
-        tail: &mut heapless::Vec<Slice<X::Page>, TAIL_MAX>,
+        tail: &mut heapless::VecView<Slice<X::Page>>,
         size: u16,
         offload: Offload,
     ) -> Result<(), TransmitError> {
@@ -397,13 +397,27 @@ impl<X: Xen> Front<X> {
         tail: &mut heapless::Vec<Slice<X::Page>, TAIL_MAX>,
         offload: Offload,
     ) -> Result<(), TransmitError> {
+        self.transmit_slots(head, tail.as_mut_view(), offload)
+    }
+
+    /// As [`Front::transmit`], from a list of any capacity: that of a
+    /// [`Received`](crate::net::Received) goes on as it is, if it has at most [`TAIL_MAX`] slices.
+    ///
+    /// # Errors
+    /// [`TransmitError`].
+    pub fn transmit_slots(
+        &mut self,
+        head: &[u8],
+        tail: &mut heapless::VecView<Slice<X::Page>>,
+        offload: Offload,
+    ) -> Result<(), TransmitError> {
         let size = head.len()
             + tail
                 .iter()
                 .map(|slice| usize::from(slice.len))
                 .sum::<usize>();
         self.check(size, 1 + tail.len(), offload)?;
-        if !(ETHERNET_HEADER..=PAGE_SIZE).contains(&head.len()) {
+        if tail.len() > TAIL_MAX || !(ETHERNET_HEADER..=PAGE_SIZE).contains(&head.len()) {
             return Err(TransmitError::Size);
         }
         let outside = |slice: &Slice<_>| {
