@@ -24,6 +24,8 @@ pub struct Conditions {
     pub date: String,
     /// Repetitions that were asked for.
     pub runs: u32,
+    /// Of them, those that failed and were done once more.
+    pub repeated: u32,
     /// As `rustc --version` says.
     pub rustc: String,
     /// As `qemu-system-x86_64 --version` says.
@@ -164,6 +166,7 @@ impl Conditions {
             commit: commit(workspace.root())?,
             date: output("date", &["-u", "+%FT%TZ"], workspace.root())?,
             runs,
+            repeated: 0,
             rustc: output(&rustc, &["--version"], workspace.root())?,
             qemu: output("qemu-system-x86_64", &["--version"], workspace.root())?,
             xen: platform.xen_version,

@@ -147,7 +147,7 @@ pub fn perform(
     let mut measure = || -> Result<()> {
         let mut conditions = Conditions::of(workspace, &lab, &machine, options.runs)?;
         let watch = Watch::begin(&machine)?;
-        let mut rounds = Rounds::prepare(&lab, &machine, &firewall, tell)?;
+        let rounds = Rounds::prepare(&lab, &machine, &firewall, tell)?;
         record.configurations = rounds.configurations()?;
         let samples = &mut record.samples;
         if let Some(empty) = &empty {
@@ -156,7 +156,7 @@ pub fn perform(
         if wanted(Benchmark::Memory) {
             samples.memory = Some(rounds.memory()?);
         }
-        rounds.all(options, samples)?;
+        conditions.repeated = rounds.all(options, samples)?;
         conditions.load = watch.end()?;
         if !conditions.load.is_quiet() {
             tell(&format!(

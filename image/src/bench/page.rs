@@ -221,7 +221,10 @@ fn conditions(out: &mut String, record: &Record) -> std::fmt::Result {
             benchmark.name(),
             one.date,
             one.commit,
-            one.runs,
+            match one.repeated {
+                0 => one.runs.to_string(),
+                repeated => format!("{} ({repeated} failed and were repeated)", one.runs),
+            },
             one.load.others_percent,
             one.load.steal_percent
         )?;
@@ -252,7 +255,7 @@ fn configurations(out: &mut String, record: &Record) -> std::fmt::Result {
         "\n<details><summary>What <code>xl create</code> was given</summary>"
     )?;
     for (name, text) in &record.configurations {
-        writeln!(out, "\n{name}:\n\n```python\n{}```", text)?;
+        writeln!(out, "\n{name}:\n\n```python\n{text}```")?;
     }
     writeln!(out, "\n</details>")
 }

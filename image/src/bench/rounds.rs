@@ -16,6 +16,45 @@ use crate::run::scenario::{ADDED, Direction, Forwarder, Scenario};
 use crate::run::traffic::{self, side};
 use crate::run::{Firewall, INSIDE, OUTSIDE, debian};
 
+/// Runs that may be repeated because something went wrong, before it is an error.
+const REPEATED_MAX: u32 = 2;
+
+/// The benchmarks that start domains.
+#[derive(Clone, Copy)]
+struct Wanted {
+    start: bool,
+    tcp: bool,
+    packets: bool,
+}
+
+impl Wanted {
+    fn of(options: &BenchOptions) -> Self {
+        let wanted = |benchmark| options.benchmarks.contains(&benchmark);
+        Self {
+            start: wanted(Benchmark::Start),
+            tcp: wanted(Benchmark::Tcp),
+            packets: wanted(Benchmark::Packets),
+        }
+    }
+
+    fn any(self) -> bool {
+        self.start || self.tcp || self.packets
+    }
+
+    /// Removes the samples that are to be taken anew.
+    fn forget(self, samples: &mut Samples) {
+        if self.start {
+            samples.starts.clear();
+        }
+        if self.tcp {
+            samples.streams.clear();
+        }
+        if self.packets {
+            samples.packets.clear();
+        }
+    }
+}
+
 /// The networks, and what is needed to put either system between them.
 pub(super) struct Rounds<'a> {
     machine: &'a Machine,
@@ -109,26 +148,14 @@ impl<'a> Rounds<'a> {
         })
     }
 
-    /// Every run of the benchmarks that start domains. Samples of those that were measured before
-    /// are replaced.
-    pub(super) fn all(&mut self, options: &BenchOptions, samples: &mut Samples) -> Result<()> {
-        let wanted = |benchmark| options.benchmarks.contains(&benchmark);
-        let (start, tcp, packets) = (
-            wanted(Benchmark::Start),
-            wanted(Benchmark::Tcp),
-            wanted(Benchmark::Packets),
-        );
-        if start {
-            samples.starts.clear();
-        }
-        if tcp {
-            samples.streams.clear();
-        }
-        if packets {
-            samples.packets.clear();
-        }
-        if !(start || tcp || packets) {
-            return Ok(());
+    /// Every run of the benchmarks that start domains; how many had to be repeated. Samples of
+    /// those that were measured before are replaced.
+    pub(super) fn all(&self, options: &BenchOptions, samples: &mut Samples) -> Result<u32> {
+        let wanted = Wanted::of(options);
+        wanted.forget(samples);
+        let mut repeated = 0;
+        if !wanted.any() {
+            return Ok(repeated);
         }
         for run in 0..options.runs {
             // Who goes first changes: neither shall always find the machine as the other left it.
@@ -137,41 +164,72 @@ impl<'a> Rounds<'a> {
                 order.reverse();
             }
             for system in order {
-                (self.tell)(&format!(
-                    "run {} of {}: {}",
-                    run + 1,
-                    options.runs,
-                    system.name()
-                ));
-                let forwarder = self.start(system)?;
-                if start {
-                    samples.starts.push(Start {
-                        system,
-                        run,
-                        xl_create_us: microseconds(forwarder.xl_create),
-                        first_packet_us: microseconds(forwarder.first_packet),
-                    });
-                }
-                if tcp {
-                    for way in [Way::Out, Way::In] {
-                        samples
-                            .streams
-                            .push(self.stream(system, run, way, &forwarder)?);
+                let name = system.name();
+                (self.tell)(&format!("run {} of {}: {name}", run + 1, options.runs));
+                loop {
+                    let before = samples.clone();
+                    let Err(error) = self.once(system, run, wanted, samples) else {
+                        break;
+                    };
+                    // Minutes of good samples are not thrown away for one that failed; that it did
+                    // is written down.
+                    *samples = before;
+                    repeated += 1;
+                    if repeated > REPEATED_MAX {
+                        return Err(error);
                     }
+                    (self.tell)(&format!("once more, because that failed: {error:#}"));
+                    self.destroy(system)?;
                 }
-                if packets {
-                    self.packets(system, run, &forwarder, samples)?;
-                }
-                self.scenario.shut_down(&forwarder)?;
             }
         }
+        Ok(repeated)
+    }
+
+    /// One start, and everything that is measured of it.
+    fn once(&self, system: System, run: u32, wanted: Wanted, samples: &mut Samples) -> Result<()> {
+        let forwarder = self.start(system)?;
+        if wanted.start {
+            samples.starts.push(Start {
+                system,
+                run,
+                xl_create_us: microseconds(forwarder.xl_create),
+                first_packet_us: microseconds(forwarder.first_packet),
+            });
+        }
+        if wanted.tcp {
+            for way in [Way::Out, Way::In] {
+                let stream = self.stream(system, run, way, &forwarder)?;
+                samples.streams.push(stream);
+            }
+        }
+        if wanted.packets {
+            self.packets(system, run, &forwarder, samples)?;
+        }
+        self.scenario.shut_down(&forwarder)
+    }
+
+    fn name(&self, system: System) -> &str {
+        match system {
+            System::Firewalldom => FIREWALLDOM,
+            System::Debian => &self.router.name,
+        }
+    }
+
+    /// Makes sure that the system is gone, and whatever still measured or sent.
+    fn destroy(&self, system: System) -> Result<()> {
+        let name = self.name(system);
+        self.machine.dom0(&format!(
+            "xl destroy '{name}' 2>/dev/null; killall -q xentop iperf3 ping; true"
+        ))?;
         Ok(())
     }
 
     fn start(&self, system: System) -> Result<Forwarder> {
-        let (name, config) = match system {
-            System::Firewalldom => (FIREWALLDOM, &self.ours),
-            System::Debian => (self.router.name.as_str(), &self.theirs),
+        let name = self.name(system);
+        let config = match system {
+            System::Firewalldom => &self.ours,
+            System::Debian => &self.theirs,
         };
         let forwarder = self.scenario.start(name, config, INSIDE, OUTSIDE)?;
         match system {
@@ -232,7 +290,9 @@ impl<'a> Rounds<'a> {
 
     /// What the firewall has counted since its start.
     fn hypercalls(&self, forwarder: &Forwarder) -> Result<Hypercalls> {
-        let answer = hits::ask(self.machine, forwarder, "hypercalls", "packets forwarded")?;
+        // The second command only marks the end: a line may be seen before all of it is there.
+        let commands = "hypercalls\\nrules";
+        let answer = hits::ask(self.machine, forwarder, commands, "end of rules")?;
         parse_hypercalls(&answer)
             .with_context(|| format!("the domain does not tell its hypercalls: {answer:?}"))
     }

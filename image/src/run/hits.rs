@@ -65,8 +65,8 @@ impl Hits {
     }
 }
 
-/// Types a command on a domain's console, and returns what it says from then on until `end` or for
-/// five seconds.
+/// Types a command (or several, with `\\n` between) on a domain's console, and returns what it says
+/// from then on until `end` or for five seconds.
 ///
 /// # Errors
 /// When it has no console.
