@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use firewalldom::policy::Policy;
-use shorewall::Site;
+use shorewall::{Programs, Site};
 
 /// Where the user's files are.
 #[derive(Clone, Debug)]
@@ -14,6 +14,8 @@ pub struct SitePaths {
     pub config: PathBuf,
     /// The interfaces(5) file of a bare Shorewall folder.
     pub network: Option<PathBuf>,
+    /// Whether a shell runs what only a shell can read.
+    pub programs: Programs,
 }
 
 impl SitePaths {
@@ -22,6 +24,14 @@ impl SitePaths {
     /// # Errors
     /// When a path does not exist, or the folder has the other of the two layouts.
     pub fn site(&self) -> Result<Site> {
+        let site = self.find()?.with_programs(self.programs);
+        Ok(match share(site.shorewall()) {
+            Some(share) => site.with_share(share),
+            None => site,
+        })
+    }
+
+    fn find(&self) -> Result<Site> {
         let config = &self.config;
         if !config.is_dir() {
             bail!(
@@ -49,6 +59,13 @@ impl SitePaths {
         }
         Ok(Site::new(config, network))
     }
+}
+
+/// The macros of the Shorewall that is installed beside `etc/shorewall`, if one is.
+fn share(shorewall: &Path) -> Option<PathBuf> {
+    let root = shorewall.canonicalize().ok()?;
+    let share = root.parent()?.parent()?.join("usr/share/shorewall");
+    share.is_dir().then_some(share)
 }
 
 fn missing_shorewall(config: &Path) -> String {
@@ -104,6 +121,7 @@ mod tests {
         let paths = SitePaths {
             config: config.to_owned(),
             network: network.map(Path::to_owned),
+            programs: Programs::Refused,
         };
         paths.site().expect_err("no site").to_string()
     }
@@ -129,6 +147,7 @@ mod tests {
         let paths = |config: PathBuf, network: Option<&PathBuf>| SitePaths {
             config,
             network: network.cloned(),
+            programs: Programs::Refused,
         };
         let whole = paths(etc.clone(), None).site().unwrap();
         assert_eq!(
@@ -142,5 +161,25 @@ mod tests {
             .site()
             .unwrap();
         assert_eq!(bare.shorewall(), etc.join("shorewall"));
+    }
+
+    #[test]
+    fn the_shorewall_installed_beside_it_lends_its_macros() {
+        let root = tempfile::tempdir().unwrap();
+        let etc = root.path().join("etc");
+        fs::create_dir_all(etc.join("shorewall")).unwrap();
+        let site = || {
+            let paths = SitePaths {
+                config: etc.clone(),
+                network: None,
+                programs: Programs::Refused,
+            };
+            paths.site().unwrap()
+        };
+        assert_eq!(site().share(), None);
+        let share = root.path().join("usr/share/shorewall");
+        fs::create_dir_all(&share).unwrap();
+        let share = share.canonicalize().unwrap();
+        assert_eq!(site().share(), Some(share.as_path()));
     }
 }

@@ -58,6 +58,9 @@ pub(crate) struct Build {
     /// The interfaces(5) file, when it is not DIR/network/interfaces.
     #[arg(long, value_name = "FILE", requires = "config")]
     pub(crate) network: Option<PathBuf>,
+    /// Lets /bin/sh run `params` and `?SHELL`, in an empty environment. Without it nothing runs.
+    #[arg(long, requires = "config")]
+    pub(crate) shell: bool,
     /// The folder to write to; created when missing.
     #[arg(long, value_name = "OUT")]
     pub(crate) out: PathBuf,

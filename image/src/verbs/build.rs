@@ -12,7 +12,7 @@ use image::site::SitePaths;
 use image::workspace::Workspace;
 use serde::Serialize;
 
-use super::site::{Diagnostic, Found, counted, not_yet, wrong};
+use super::site::{Diagnostic, Found, counted, not_yet, programs, wrong};
 use crate::args::{Appliance, Build};
 use crate::terminal::print;
 
@@ -80,6 +80,7 @@ fn firewall(workspace: &Workspace, build: &Build, outcome: &mut Outcome) -> Resu
     let paths = SitePaths {
         config: build.config.clone().context("--config DIR is missing")?,
         network: build.network.clone(),
+        programs: programs(build.shell),
     };
     // All that is wrong is said at once: with the options, with the files, and between them.
     let mut findings = Findings::default();

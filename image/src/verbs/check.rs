@@ -8,7 +8,8 @@ use image::options::find_obstacles;
 use image::site::{self, SitePaths};
 use shorewall::Severity;
 
-use super::site::{Found, counted, not_yet, wrong};
+use super::fix;
+use super::site::{Found, counted, not_yet, programs, wrong};
 use crate::args::Check;
 use crate::terminal::print;
 
@@ -16,8 +17,12 @@ pub(crate) fn perform(check: &Check) -> Result<ExitCode> {
     let paths = SitePaths {
         config: check.config.clone(),
         network: check.network.clone(),
+        programs: programs(check.shell),
     };
     let site = paths.site()?;
+    if let Some(out) = &check.out {
+        return fix::perform(&site, &check.config, out);
+    }
     let compiled = shorewall::compile(&site);
     let mut findings = Findings::default();
     let (report, policy) = match &compiled {

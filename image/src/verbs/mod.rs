@@ -6,6 +6,7 @@ mod check;
 mod clean;
 mod completions;
 mod file;
+mod fix;
 mod guest;
 mod inspect;
 mod man;

@@ -6,9 +6,18 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use image::findings::Findings;
 use serde::Serialize;
-use shorewall::{Report, Style};
+use shorewall::{Programs, Report, Style};
 
 use crate::terminal::colours;
+
+/// What `--shell` asks for.
+pub(super) fn programs(shell: bool) -> Programs {
+    if shell {
+        Programs::Run
+    } else {
+        Programs::Refused
+    }
+}
 
 /// All that was found: in the site's files, and in the rest.
 pub(super) struct Found<'a> {
