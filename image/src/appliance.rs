@@ -139,16 +139,16 @@ pub fn build_site(
     settings: &FirewallSettings,
 ) -> Result<Built> {
     let blob = blob::encode(policy).context("the policy cannot be written")?;
-    // Before the compiler runs for a minute: whoever cannot write there learns it at once.
-    let files = Files::new(out)?;
     let options = &settings.options;
     let name = options.name.as_deref().unwrap_or(FIREWALLDOM);
+    rehearse(out, name)?;
     let program = match settings.place {
         PolicyPlace::Beside => Program::appliance(FIREWALLDOM),
         PolicyPlace::Embedded => with_policy(workspace, &blob)?,
     };
     let image = build::program(workspace, &program, settings.target)?;
 
+    let files = Files::new(out)?;
     let (kernel, ramdisk) = (
         files.path(&format!("{name}.xen")),
         files.path(&format!("{name}.policy")),
@@ -173,9 +173,10 @@ pub fn build_bare(
     options: &Options,
     target: TargetChoice,
 ) -> Result<Built> {
-    let files = Files::new(out)?;
-    let image = build::appliance(workspace, bare.name(), target)?;
     let name = options.name.as_deref().unwrap_or(bare.name());
+    rehearse(out, name)?;
+    let image = build::appliance(workspace, bare.name(), target)?;
+    let files = Files::new(out)?;
     let kernel = files.path(&format!("{name}.xen"));
     let config = DomainConfig::bare(bare.name(), bare.purpose(), &kernel).with(options);
     files.write(name, image, None, &config, None)
@@ -198,6 +199,12 @@ fn with_policy(workspace: &Workspace, blob: &[u8]) -> Result<Program> {
     program.features.push("embed".to_owned());
     program.environment = vec![("FIREWALLDOM_POLICY".to_owned(), OsString::from(path))];
     Ok(program)
+}
+
+/// Before the compiler runs for a minute: whoever cannot write there learns it at once.
+fn rehearse(out: &Path, name: &str) -> Result<()> {
+    let names = ["xen", "policy", "debug", "cfg"].map(|suffix| format!("{name}.{suffix}"));
+    OutputSet::rehearse(out, &names)
 }
 
 /// The files of one domain, on their way into a folder.

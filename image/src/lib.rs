@@ -1,12 +1,4 @@
-//! The host side: everything between a site's configuration and a running domain.
-//!
-//! ```text
-//!   DIR/shorewall, DIR/network ─ check ─► policy ─┐
-//!   minios-rs + appliance ─ cargo, linker ─► elf ─┴─ build ─► .xen .policy .cfg ─ xl create
-//! ```
-//!
-//! The binary `xen-image` is a thin skin over this library, so that the system tests build and run
-//! exactly what a user does.
+#![doc = include_str!("../README.md")]
 
 pub mod appliance;
 pub mod bench;

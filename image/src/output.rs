@@ -77,12 +77,17 @@ impl OutputSet {
         Ok(set)
     }
 
-    /// Writes `bytes` beside the final name `name` and flushes them to disk.
+    /// Tries whether a set of these names could be written, before the work for it is done. The
+    /// directory is as before, whatever comes of it.
     ///
     /// # Errors
-    /// When writing fails (no space, no permission) or `name` is a folder's; nothing of the set
-    /// becomes visible then.
-    pub fn add(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
+    /// When the directory cannot be created or written to, or a folder has one of the names.
+    pub fn rehearse(directory: &Path, names: &[String]) -> Result<()> {
+        let set = Self::new(directory)?;
+        names.iter().try_for_each(|name| set.refuse_folder(name))
+    }
+
+    fn refuse_folder(&self, name: &str) -> Result<()> {
         let to = self.directory.join(name);
         if to.is_dir() {
             bail!(
@@ -90,6 +95,17 @@ impl OutputSet {
                 to.display()
             );
         }
+        Ok(())
+    }
+
+    /// Writes `bytes` beside the final name `name` and flushes them to disk.
+    ///
+    /// # Errors
+    /// When writing fails (no space, no permission) or `name` is a folder's; nothing of the set
+    /// becomes visible then.
+    pub fn add(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.refuse_folder(name)?;
+        let to = self.directory.join(name);
         // Known to the set before it exists, so that it is removed when writing it fails half-way.
         self.staged.push(Staged {
             name: name.into(),

@@ -93,6 +93,18 @@ fn the_folder_is_created_with_its_parents_and_goes_when_nothing_came_of_it() {
 }
 
 #[test]
+fn a_rehearsal_finds_what_is_in_the_way_and_leaves_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let nested = directory.path().join("x/y");
+    OutputSet::rehearse(&nested, &["a".to_owned()]).unwrap();
+    assert!(names(directory.path()).is_empty());
+    fs::create_dir(directory.path().join("a")).unwrap();
+    let error = OutputSet::rehearse(directory.path(), &["a".to_owned()]).unwrap_err();
+    assert!(format!("{error:#}").contains("/a is a folder"), "{error:#}");
+    assert_eq!(names(directory.path()), ["a"]);
+}
+
+#[test]
 fn a_folder_that_cannot_be_written_is_an_error_before_anything_else() {
     // Not even root can create files there.
     let error = OutputSet::new(Path::new("/proc/self")).unwrap_err();

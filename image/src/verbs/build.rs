@@ -165,9 +165,10 @@ fn dom0(workspace: &Workspace, build: &Build, outcome: &mut Outcome) -> Result<E
     if build.name.is_some() || build.memory.is_some() {
         bail!("the program for dom0 is no domain: leave --name and --memory out");
     }
+    OutputSet::rehearse(&build.out, &[DOM0_PROGRAM.to_owned()])?;
+    let program = image::build::dom0(workspace)?;
     let mut output = OutputSet::new(&build.out)?;
     let path = build.out.canonicalize()?.join(DOM0_PROGRAM);
-    let program = image::build::dom0(workspace)?;
     output.add_program(DOM0_PROGRAM, &program)?;
     output.publish()?;
     if !build.json {

@@ -52,15 +52,13 @@ fn page(command: Command, name: &str, others: &[String]) -> io::Result<String> {
         .map(ToString::to_string)
         .unwrap_or_default();
     let has_verbs = command.has_subcommands();
-    let source = format!("{PROGRAM} {}", env!("CARGO_PKG_VERSION"));
+    let page = Page::new(command);
     // No date: the page says the same whenever it was made.
-    let page = Page::new(command)
-        .title(name)
-        .date("")
-        .source(source)
-        .manual("Small domains for Xen");
-    let mut out = Vec::new();
-    page.render_title(&mut out)?;
+    let title = format!(
+        ".TH {name} 1 \"\" \"{PROGRAM} {}\" \"Small domains for Xen\"\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    let mut out = title.into_bytes();
     page.render_name_section(&mut out)?;
     page.render_synopsis_section(&mut out)?;
     page.render_description_section(&mut out)?;
