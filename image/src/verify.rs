@@ -48,6 +48,8 @@ pub enum Warning {
     },
     /// This segment has more bytes than memory; Xen overwrites what follows.
     LargerInFile(usize),
+    /// This segment ends beyond the 64-bit address space; Xen leaves it out.
+    Wraps(usize),
     /// Two segments share memory.
     Overlap(usize, usize),
     /// A segment that only a dynamic loader makes sense of.
@@ -78,6 +80,7 @@ impl Warning {
             Self::WritableText { .. } => "writable-text",
             Self::Truncated { .. } => "truncated-segment",
             Self::LargerInFile(_) => "segment-larger-in-file",
+            Self::Wraps(_) => "wrapping-segment",
             Self::Overlap(..) => "overlapping-segments",
             Self::NeedsLoader(_) => "needs-dynamic-loader",
             Self::OddHeaders(_) => "odd-headers",
@@ -135,6 +138,10 @@ impl fmt::Display for Warning {
                 f,
                 "segment {index} has more bytes in the file than in memory: Xen writes the rest \
                  over what follows"
+            ),
+            Self::Wraps(index) => write!(
+                f,
+                "segment {index} ends beyond the 64-bit address space: Xen leaves it out"
             ),
             Self::Overlap(first, second) => write!(
                 f,
@@ -360,6 +367,9 @@ fn of_segments(outcome: &Outcome<'_>, loaded: &Loaded, elf: &Elf, warnings: &mut
                 length: elf.length,
             });
         }
+        if segment.address.checked_add(segment.memory_bytes).is_none() {
+            warnings.push(Warning::Wraps(index));
+        }
         if segment.file_bytes > segment.memory_bytes {
             warnings.push(Warning::LargerInFile(index));
         }
@@ -418,6 +428,10 @@ mod tests {
         assert_eq!(
             changed(&|pieces| pieces[1].address = samples::BASE + 0x2000),
             ["overlapping-segments"]
+        );
+        assert_eq!(
+            changed(&|pieces| pieces[1].memory_length = u64::MAX),
+            ["wrapping-segment"]
         );
         assert_eq!(
             changed(&|pieces| pieces[1].memory_length = 3),

@@ -5,10 +5,11 @@
 
 use object::build::elf::{Builder, SectionData};
 use object::elf::{SHF_ALLOC, SHT_NOBITS};
-use object::read::elf::{ElfFile64, FileHeader as _};
+use object::read::elf::ElfFile64;
 use object::{Endianness, Object as _};
 
 use super::{ElfError, HEADER_LENGTH};
+use crate::loader::{self, Machine};
 
 /// Makes the debug file of a linked image.
 ///
@@ -30,15 +31,11 @@ fn make(linked: &[u8]) -> object::build::Result<Vec<u8>> {
             continue;
         }
         section.sh_offset = offset;
-        match &section.data {
-            SectionData::Note(note) => {
-                offset = (offset + note.len() as u64).next_multiple_of(8);
-            }
-            SectionData::Data(bytes) => {
-                section.data = SectionData::UninitializedData(bytes.len() as u64);
-                section.sh_type = SHT_NOBITS;
-            }
-            _ => {}
+        if let SectionData::Note(note) = &section.data {
+            offset = (offset + note.len() as u64).next_multiple_of(8);
+        } else {
+            section.data = SectionData::UninitializedData(section.sh_size);
+            section.sh_type = SHT_NOBITS;
         }
     }
     let mut out = Vec::new();
@@ -46,23 +43,38 @@ fn make(linked: &[u8]) -> object::build::Result<Vec<u8>> {
     Ok(out)
 }
 
-/// The GNU build-id of an ELF file, by its sections.
+/// The GNU build-id of an ELF file: of its sections, or of its segments when it is stripped.
 pub fn build_id(file: &[u8]) -> Option<Vec<u8>> {
-    let elf = ElfFile64::<Endianness>::parse(file).ok()?;
-    if let Some(id) = elf.build_id().ok().flatten() {
-        return Some(id.to_vec());
-    }
-    // A stripped image has only segments.
-    let header = elf.elf_header();
-    let endian = header.endian().ok()?;
-    let segments = header.program_headers(endian, file).ok()?;
-    segments.iter().find_map(|segment| {
-        use object::read::elf::ProgramHeader as _;
-        let mut notes = segment.notes(endian, file).ok()??;
-        std::iter::from_fn(|| notes.next().ok().flatten()).find_map(|note| {
-            let is_build_id =
-                note.name() == b"GNU" && note.n_type(endian) == object::elf::NT_GNU_BUILD_ID;
-            is_build_id.then(|| note.desc().to_vec())
-        })
+    let of_sections = || {
+        let elf = ElfFile64::<Endianness>::parse(file).ok()?;
+        Some(elf.build_id().ok()??.to_vec())
+    };
+    of_sections().or_else(|| {
+        let outcome = loader::load(file, &Machine::default());
+        outcome.parameters?.build_id
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::elf::samples;
+
+    #[test]
+    fn a_build_id_is_found_without_sections() {
+        let mut pieces = samples::sound();
+        assert_eq!(build_id(&samples::without_sections(&pieces)), None);
+        let notes = [samples::xen_notes(), samples::build_id(&[9; 20])];
+        pieces[2] = samples::notes_segment(notes.concat());
+        assert_eq!(
+            build_id(&samples::without_sections(&pieces)),
+            Some(vec![9; 20])
+        );
+    }
+
+    #[test]
+    fn what_was_not_linked_is_an_error() {
+        assert!(matches!(debug_file(b"no ELF"), Err(ElfError::Debug(_))));
+        assert_eq!(build_id(b"no ELF"), None);
+    }
 }

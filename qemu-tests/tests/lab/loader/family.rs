@@ -230,13 +230,13 @@ pub(crate) fn of(good: &[u8], linux: &[u8]) -> Vec<Member> {
     );
     add(
         "wrapping",
-        "out-of-bounds",
+        "wrapping-segment",
         set(Segment::Data, segment::MEMSZ, &[0xff; 8]),
     );
     let text = segment_at(Segment::Text).to_le_bytes();
     add(
         "overlapping",
-        "overlapping-segments",
+        "overlapping-segments overlapping-segments",
         set(Segment::Data, segment::VADDR, &text).set(Segment::Data, segment::PADDR, &text),
     );
     add(
