@@ -7,6 +7,7 @@ mod bench;
 mod channel;
 mod death;
 mod dom0;
+mod empty;
 mod firewall;
 mod images;
 mod loader;
@@ -29,6 +30,7 @@ fn modules() -> Vec<LabTest> {
     tests.extend(minios::tests());
     tests.extend(loader::tests());
     tests.extend(appliances::tests());
+    tests.extend(empty::tests());
     tests.extend(firewall::tests());
     tests.extend(stat::tests());
     tests.extend(router::tests());
