@@ -2,10 +2,13 @@
 
 use crate::bench::{LabTest, Setup, expect};
 use crate::images;
-use anyhow::Result;
+use anyhow::{Result, anyhow};
+use image::appliance::{FirewallSettings, PolicyPlace, build_site};
 use image::build::TargetChoice;
-use image::run::{Firewall, RunOptions};
+use image::options::Options;
+use image::run::{EXAMPLE, Firewall, RunOptions};
 use image::workspace::Workspace;
+use shorewall::Site;
 use std::time::Duration;
 
 pub(crate) fn tests() -> Vec<LabTest> {
@@ -25,6 +28,10 @@ pub(crate) fn tests() -> Vec<LabTest> {
         LabTest::new(
             "appliances::firewalldom_with_a_damaged_policy_says_why",
             damaged_policy,
+        ),
+        LabTest::new(
+            "appliances::firewalldom_with_the_policy_inside_forwards_and_refuses_a_second",
+            embedded_policy,
         ),
         LabTest::new(
             "appliances::firewalldom_without_randomness_says_so_and_forwards_nothing",
@@ -79,6 +86,53 @@ fn damaged_policy(setup: &Setup) -> Result<()> {
         "everything is dropped",
     )?;
     expect(console.contains("the policy (ramdisk="), || console.clone())
+}
+
+/// One file instead of two; and with a ramdisk as well, nobody knows which is meant.
+fn embedded_policy(setup: &Setup) -> Result<()> {
+    let workspace = Workspace::find()?;
+    let compiled = shorewall::compile(&Site::from_etc(workspace.root().join(EXAMPLE)))
+        .map_err(|report| anyhow!("{report}"))?;
+    let out = workspace.target().join("image/embedded");
+    let settings = FirewallSettings {
+        options: Options {
+            name: Some("embedded".to_owned()),
+            ..Options::default()
+        },
+        place: PolicyPlace::Embedded,
+        target: TargetChoice::Auto,
+    };
+    let built = build_site(&workspace, &compiled.policy, &out, &settings)?;
+    std::fs::write(setup.machine.share().join("embedded"), &built.image.bytes)?;
+    let options = RunOptions {
+        memory_mib: 8,
+        target: TargetChoice::Auto,
+    };
+    let beside = Firewall::build(&workspace, options)?.directory;
+    std::fs::copy(
+        beside.join("firewalldom.policy"),
+        setup.machine.share().join("policy"),
+    )?;
+    let says = |more: &str, words: &str| -> Result<String> {
+        setup.machine.put(
+            "/tmp/embedded.cfg",
+            format!("name = 'embedded'\nkernel = '/share/embedded'\nmemory = 8\n{more}\n")
+                .as_bytes(),
+        )?;
+        setup.machine.dom0("xl create -q /tmp/embedded.cfg")?;
+        let console = setup
+            .machine
+            .wait_for_console("embedded", words, Duration::from_secs(30));
+        setup
+            .machine
+            .dom0("xl destroy embedded; rm -f /var/log/xen/guest-embedded.log")?;
+        console
+    };
+    // No vif: it reads its policy, and then waits for the first interface of it.
+    let alone = says("", "inside the image")?;
+    expect(alone.contains("two-interfaces"), || alone.clone())?;
+    let both = says("ramdisk = '/share/policy'", "everything is dropped")?;
+    expect(both.contains("there are two policies"), || both.clone())
 }
 
 /// Port numbers and hash keys that an attacker can guess are worse than no firewall.
