@@ -17,7 +17,7 @@ const SHOWN_BYTES: usize = 32;
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum Report {
     /// An image, or what is given for one.
-    Image(Image),
+    Image(Box<Image>),
     /// A policy by itself.
     Policy(PolicyReport),
 }
@@ -128,7 +128,7 @@ pub fn inspect(file: &[u8]) -> Report {
         return Report::Policy(policy(file));
     }
     let outcome = loader::load(file, &Machine::default());
-    Report::Image(Image {
+    Report::Image(Box::new(Image {
         file_bytes: file.len() as u64,
         packing: match outcome.packing {
             Some(Packing::Gzip) => "gzip".to_owned(),
@@ -151,7 +151,7 @@ pub fn inspect(file: &[u8]) -> Report {
             .map(|elf| elf_report(&elf)),
         policy: outcome.elf.as_deref().and_then(embedded_policy),
         ..notes(&outcome)
-    })
+    }))
 }
 
 fn load(outcome: &Outcome<'_>) -> Option<Load> {

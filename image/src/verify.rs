@@ -346,7 +346,7 @@ fn of_segments(outcome: &Outcome<'_>, loaded: &Loaded, elf: &Elf, warnings: &mut
     for segment in &elf.segments {
         let index = segment.index;
         if let SegmentKind::Other(name) = segment.kind
-            && matches!(&*name, "DYNAMIC" | "INTERP" | "TLS")
+            && matches!(name, "DYNAMIC" | "INTERP" | "TLS")
         {
             warnings.push(Warning::NeedsLoader(name));
         }

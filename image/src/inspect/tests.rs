@@ -5,7 +5,7 @@ use crate::elf::samples;
 
 fn image(file: &[u8]) -> Image {
     match inspect(file) {
-        Report::Image(image) => image,
+        Report::Image(image) => *image,
         Report::Policy(_) => panic!("a policy"),
     }
 }
