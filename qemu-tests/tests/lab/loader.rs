@@ -94,14 +94,11 @@ fn try_all(setup: &Setup, family: &[Member]) -> Result<Vec<Tried>> {
 
 /// Why what `verify` says is not what happened, or not what the family was made for.
 fn disagreement(member: &Member, report: &Report, tried: &Tried) -> Option<String> {
-    let verdict = match &report.verdict {
-        Ok(_) => None,
-        Err(refusal) => Some(refusal),
-    };
+    let verdict = report.verdict.as_ref().err();
     let warnings: Vec<&str> = report
         .warnings
         .iter()
-        .map(|warning| warning.name())
+        .map(image::verify::Warning::name)
         .collect();
     let found = verdict.map_or_else(|| warnings.join(" "), |refusal| refusal.name().to_owned());
     let is_told = verdict.is_none_or(|refusal| tried.errors.contains(refusal.message()));
