@@ -208,3 +208,14 @@ fn routefilter_drops_what_could_not_be_answered_the_same_way() {
             .any(|rule| rule.matches.ingress == Some(InterfaceId(0)))
     );
 }
+
+#[test]
+fn dnat_of_everybody_leaves_out_the_firewall_which_opens_no_connections() {
+    let policy = compile(&[("shorewall/rules", "DNAT all loc:10.0.3.9 tcp 80\n")]);
+    let zones: Vec<u16> = policy
+        .destination_nat
+        .iter()
+        .map(|nat| nat.source_zone.0)
+        .collect();
+    assert_eq!(zones, [1, 2, 3]);
+}
