@@ -85,7 +85,11 @@ impl Rules<'_> {
             );
             return true;
         }
-        let sources = self.nat_sources(session, line);
+        let mut sources = self.nat_sources(session, line);
+        if line.sources.wild && !line.sources.intra_zone {
+            // As everywhere, a list of zones is about what passes between them.
+            sources.retain(|source| Some(source.zone) != server.zone);
+        }
         let target = DestinationTarget::Server {
             addresses: server.addresses,
             ports: server.ports,
