@@ -14,10 +14,10 @@ use crate::run::scenario::Forwarder;
 const SCRIPT: &str = include_str!("pktgen.sh");
 
 /// Packets each second that are asked of the sender, one after the other.
-pub(super) const RATES: [u32; 5] = [5_000, 10_000, COMPARED_RATE, 40_000, 80_000];
+pub(super) const RATES: [u32; 4] = [5_000, 10_000, COMPARED_RATE, 40_000];
 
 /// Seconds at each rate, after one second to settle.
-const SECONDS: u32 = 4;
+const SECONDS: u32 = 3;
 
 const LIMIT: Duration = Duration::from_secs(90);
 
