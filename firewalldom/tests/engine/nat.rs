@@ -120,6 +120,29 @@ fn no_two_flows_share_a_port_and_none_is_left_at_the_end() {
 }
 
 #[test]
+fn a_range_of_addresses_is_used_whole_and_the_same_peers_get_the_same_one() {
+    let (first, last) = ([192, 0, 2, 10].into(), [192, 0, 2, 13].into());
+    let mut policy = policy();
+    policy.source_nat[0].target = SourceTarget::Address {
+        addresses: AddressRange { first, last },
+        ports: None,
+    };
+    let mut site = Site::new(policy);
+    let mut used = BTreeSet::new();
+    for host in 1..=40 {
+        let far = Ipv4Addr::new(198, 51, 100, host);
+        let addresses = [1000, 1001].map(|port| {
+            let frame = udp(LOC, (CLIENT, port), (far, 53), b"");
+            source_of(&site.send(LOC, &frame).forwarded(NET))
+        });
+        assert!((first..=last).contains(&addresses[0]), "{addresses:?}");
+        assert_eq!(addresses[0], addresses[1]);
+        used.insert(addresses[0]);
+    }
+    assert_eq!(used.len(), 4, "one host inside, but all of them: {used:?}");
+}
+
+#[test]
 fn ping_is_masqueraded_by_its_identifier() {
     let mut site = Site::new(policy());
     let first = site

@@ -139,6 +139,19 @@ fn the_final_check_sees_what_came_before_the_event_was_asked_for() {
 }
 
 #[test]
+fn either_end_that_arms_learns_of_what_is_there_already() {
+    let (_, mut front, mut back) = pair();
+    assert_eq!(back.arm(), Ok(Pending::Nothing));
+    front.push(&[1; 3]).unwrap();
+    let _ = front.publish();
+    assert_eq!(back.arm(), Ok(Pending::Work));
+    assert_eq!(back.available(), Ok(1));
+    back.pop().unwrap();
+    assert_eq!(back.arm(), Ok(Pending::Nothing));
+    assert_eq!(back.available(), Ok(0));
+}
+
+#[test]
 fn more_responses_than_requests_are_refused() {
     let (memory, mut front, _) = pair();
     front.push(&[0; 3]).unwrap();

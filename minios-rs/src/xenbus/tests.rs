@@ -1,6 +1,6 @@
 use super::*;
 use crate::abi::errno::ENODEV;
-use crate::fake::{Domain, World};
+use crate::fake::{Domain, Fault, World};
 use alloc::boxed::Box;
 use core::future::Future;
 use core::pin::Pin;
@@ -198,4 +198,30 @@ fn devices_of_unknown_classes_are_closed_when_their_backends_close_and_known_one
         settle(&world, &client, &mut task),
         Poll::Ready(Err(Error::Xenstore(_)))
     ));
+}
+
+#[test]
+fn a_failing_xenstore_is_not_taken_for_an_absent_node() {
+    let (world, client) = connect();
+    world.fail(Fault::Xenstore, 0);
+    assert!(run(&world, &client, devices(&client)).is_err());
+    let device = run(&world, &client, Device::frontend(&client, "vbd", 51712)).unwrap();
+    world.fail(Fault::Xenstore, 0);
+    assert!(run(&world, &client, device.other_state()).is_err());
+    world.fail(Fault::Xenstore, 0);
+    assert!(run(&world, &client, device.own_state()).is_err());
+}
+
+#[test]
+fn a_state_that_is_absent_or_no_number_is_unknown() {
+    let (world, client) = connect();
+    let device = run(&world, &client, Device::frontend(&client, "vbd", 51712)).unwrap();
+    for text in [&b"connected"[..], b"", b"\xff"] {
+        world.write_node(&format!("{BACK}/state"), text);
+        let state = run(&world, &client, device.other_state());
+        assert_eq!(state, Ok(XenbusState::UNKNOWN));
+    }
+    world.remove_node(BACK);
+    let state = run(&world, &client, device.other_state());
+    assert_eq!(state, Ok(XenbusState::UNKNOWN));
 }

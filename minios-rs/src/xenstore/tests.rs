@@ -61,6 +61,26 @@ fn what_is_written_is_read_back_relative_and_absolute() {
 }
 
 #[test]
+fn each_name_of_xsd_errors_is_its_own_refusal() {
+    for (name, refusal) in [
+        ("EINVAL", Refusal::Invalid),
+        ("EACCES", Refusal::AccessDenied),
+        ("EEXIST", Refusal::Exists),
+        ("ENOENT", Refusal::NotFound),
+        ("ENOSPC", Refusal::NoSpace),
+        ("EQUOTA", Refusal::NoSpace),
+        ("EAGAIN", Refusal::Conflict),
+        ("E2BIG", Refusal::TooBig),
+        ("EROFS", Refusal::ReadOnly),
+        ("EPERM", Refusal::NotPermitted),
+        ("EIO", Refusal::Other),
+        ("", Refusal::Other),
+    ] {
+        assert_eq!(Refusal::from_name(name.as_bytes()), refusal, "{name}");
+    }
+}
+
+#[test]
 fn refusals_have_names() {
     let (world, client) = connect();
     world.write_node("/local/domain/4/name", [0xff, 0xfe]);
