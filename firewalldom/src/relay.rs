@@ -15,8 +15,12 @@ use minios_rs::xen::Xen;
 /// Frames taken from one interface before the others get their turn.
 const BURST: usize = 64;
 
-/// Frames that wait for room in one interface's ring, at most.
-const WAITING_MAX: usize = 128;
+/// Frames that wait for room in one interface's ring, at most: what Linux' queue of a network device
+/// holds. A backend that shares its processor with the sender is not run for that long.
+const WAITING_MAX: usize = 1_000;
+
+/// Those of them with payload in pages, at most: no more pages than that are lent.
+const PAYLOADS_MAX: usize = 192;
 
 /// How long until a closed backend is asked again for the pages that it still uses.
 const RELEASE_RETRY: Duration = Duration::from_millis(100);
@@ -55,15 +59,79 @@ impl Losses {
 }
 
 /// A judged frame that waits for room in its egress ring.
-struct Waiting<X: Xen> {
+///
+/// Most are small and whole in `head`. Pages are ten times as long as the rest of this, and never
+/// many because they are lent: they have a queue of their own.
+struct Waiting {
     head: Head,
-    payload: Payload<X>,
+    has_pages: bool,
     offload: net::Offload,
+}
+
+struct Queue<X: Xen> {
+    frames: VecDeque<Waiting>,
+    /// Of those frames that have some, in their order.
+    payloads: VecDeque<Payload<X>>,
+}
+
+impl<X: Xen> Queue<X> {
+    fn new() -> Self {
+        Self {
+            frames: VecDeque::with_capacity(WAITING_MAX),
+            payloads: VecDeque::with_capacity(PAYLOADS_MAX),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// Takes the pages of `payload` and a copy of `head`; false, and nothing is taken, if it is full.
+    fn push(&mut self, head: &Head, payload: &mut Payload<X>, offload: net::Offload) -> bool {
+        let has_pages = !payload.is_empty();
+        let is_full =
+            self.frames.len() == WAITING_MAX || has_pages && self.payloads.len() == PAYLOADS_MAX;
+        if is_full {
+            return false;
+        }
+        self.frames.push_back(Waiting {
+            head: head.clone(),
+            has_pages,
+            offload,
+        });
+        if has_pages {
+            self.payloads.push_back(core::mem::take(payload));
+        }
+        true
+    }
+
+    /// Offers the first frame to `send`; what that says, and the pages it left. A frame for which
+    /// there is no room stays. None: none waits.
+    fn try_first(
+        &mut self,
+        send: impl FnOnce(&[u8], &mut Payload<X>, net::Offload) -> Result<(), net::TransmitError>,
+    ) -> Option<(Result<(), net::TransmitError>, Payload<X>)> {
+        let frame = self.frames.front()?;
+        let mut none = Payload::<X>::new();
+        let payload = match frame.has_pages {
+            true => self.payloads.front_mut().unwrap_or(&mut none),
+            false => &mut none,
+        };
+        let sent = send(frame.head.bytes(), payload, frame.offload);
+        if sent == Err(net::TransmitError::Full) {
+            return Some((sent, none));
+        }
+        let left = match self.frames.pop_front() {
+            Some(frame) if frame.has_pages => self.payloads.pop_front().unwrap_or_default(),
+            _ => none,
+        };
+        Some((sent, left))
+    }
 }
 
 struct Port<X: Xen> {
     front: net::Front<X>,
-    waiting: VecDeque<Waiting<X>>,
+    waiting: Queue<X>,
     /// How many of its buffers each egress holds, waiting or sent.
     lent: Vec<u16>,
     /// Closed, and all its pages are ours again.
@@ -97,7 +165,7 @@ impl<X: Xen> Relay<X> {
         let count = fronts.len();
         let ports = fronts.into_iter().map(|front| Port {
             front,
-            waiting: VecDeque::with_capacity(WAITING_MAX),
+            waiting: Queue::new(),
             lent: alloc::vec![0; count],
             is_released: false,
         });
@@ -145,9 +213,10 @@ impl<X: Xen> Relay<X> {
         };
         if port.front.state() != net::State::Closed {
             port.front.close();
-            for mut waiting in core::mem::take(&mut port.waiting) {
+            let let_go = |_: &[u8], _: &mut Payload<X>, _| Ok(());
+            while let Some((_, mut payload)) = self.ports[number].waiting.try_first(let_go) {
                 self.losses.not_sendable += 1;
-                give_back(&mut self.ports, number, &mut waiting.payload);
+                give_back(&mut self.ports, number, &mut payload);
             }
         }
     }
@@ -201,21 +270,17 @@ impl<X: Xen> Relay<X> {
         while let Some(buffer) = self.ports[number].front.completed() {
             return_lent(&mut self.ports, number, buffer);
         }
-        while let Some(mut waiting) = self.ports[number].waiting.pop_front() {
-            let sent = self.ports[number].front.transmit_slots(
-                waiting.head.bytes(),
-                waiting.payload.as_mut_view(),
-                waiting.offload,
-            );
-            match sent {
-                Ok(()) => {}
-                Err(net::TransmitError::Full) => {
-                    self.ports[number].waiting.push_front(waiting);
-                    return;
-                }
-                Err(_) => {
+        loop {
+            let Port { front, waiting, .. } = &mut self.ports[number];
+            let offered = waiting.try_first(|head, payload, offload| {
+                front.transmit_slots(head, payload.as_mut_view(), offload)
+            });
+            match offered {
+                None | Some((Err(net::TransmitError::Full), _)) => return,
+                Some((Ok(()), _)) => {}
+                Some((Err(_), mut payload)) => {
                     self.losses.not_sendable += 1;
-                    give_back(&mut self.ports, number, &mut waiting.payload);
+                    give_back(&mut self.ports, number, &mut payload);
                 }
             }
         }
@@ -361,13 +426,7 @@ impl<X: Xen> Relay<X> {
             return;
         };
         let waiting = &mut self.ports[usize::from(egress.0)].waiting;
-        if error == net::TransmitError::Full && waiting.len() < WAITING_MAX {
-            waiting.push_back(Waiting {
-                head: head.clone(),
-                payload: core::mem::take(payload),
-                offload,
-            });
-        } else {
+        if error != net::TransmitError::Full || !waiting.push(head, payload, offload) {
             self.lose(egress, payload, error);
         }
     }
