@@ -33,8 +33,8 @@ fn policy() -> Policy {
         no_smurfs: true,
         route_back: false,
         dhcp: false,
-        log_martians: false,
         origin,
+        ..Interface::default()
     };
     let everything = Prefix {
         address: Ipv4Addr::UNSPECIFIED,
@@ -56,6 +56,7 @@ fn policy() -> Policy {
             }),
             invalid: None,
             untracked: None,
+            ..Settings::default()
         },
         interfaces: vec![
             interface("eth0", [192, 0, 2, 2]),
@@ -79,16 +80,15 @@ fn policy() -> Policy {
                 zone,
                 interface,
                 prefix: everything,
+                mss: None,
             })
             .into(),
         chains: vec![Chain {
             name: "all-all".into(),
             rules: vec![],
             policy: Disposition::Accept,
-            policy_log: None,
-            default_action: vec![],
             origin,
-            policy_chain: None,
+            ..Chain::default()
         }],
         pairs: vec![0; 16],
         destination_nat: vec![],
@@ -98,6 +98,7 @@ fn policy() -> Policy {
             target: SourceTarget::Masquerade { ports: None },
             origin,
         }],
+        ..Policy::default()
     }
 }
 

@@ -158,12 +158,18 @@ impl Firewall {
             egress: site.name(way.egress.map(|egress| egress.0)),
         };
         let settings: &Settings = &site.policy.settings;
-        chain.judge(tracked.state(), &facts, settings, |origin, request| {
-            hits[origin as usize] += 1;
-            if let Some(LogRequest { chain, log }) = request {
-                logger.log(now, flows.spread(tuple.source, 0), chain, log, &subject);
-            }
-        })
+        chain.judge(
+            &site.lists,
+            tracked.state(),
+            &facts,
+            settings,
+            |origin, request| {
+                hits[origin as usize] += 1;
+                if let Some(LogRequest { chain, log }) = request {
+                    logger.log(now, flows.spread(tuple.source, 0), chain, log, &subject);
+                }
+            },
+        )
     }
 
     /// A check outside the rules caught a packet: what shorewall.conf says of it.

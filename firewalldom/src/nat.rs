@@ -7,7 +7,7 @@ use crate::packet::{DCCP, ICMP, Inner, Packet, TCP, Tuple, UDP, UDP_LITE};
 use crate::policy::{
     self, AddressRange, DestinationTarget, InterfaceId, Log, PortRange, SourceTarget, ZoneId,
 };
-use crate::rule::{Facts, Matcher, Origins, has_movable_ports, has_ports};
+use crate::rule::{Facts, Matcher, NamedSets, Origins, has_movable_ports, has_ports};
 use crate::time::Tick;
 use alloc::vec::Vec;
 
@@ -42,10 +42,10 @@ pub(crate) struct Rules {
 pub(crate) struct Exhausted;
 
 impl Rules {
-    pub(crate) fn new(policy: &policy::Policy, origins: &mut Origins) -> Self {
+    pub(crate) fn new(policy: &policy::Policy, named: &NamedSets, origins: &mut Origins) -> Self {
         let destination = policy.destination_nat.iter().map(|nat| Destination {
             zone: nat.source_zone,
-            matcher: Matcher::new(&nat.matches),
+            matcher: Matcher::new(&nat.matches, named),
             target: nat.target.clone(),
             log: nat.log.clone(),
             origin: origins.number(nat.origin),
@@ -53,7 +53,7 @@ impl Rules {
         let destination = destination.collect();
         let source = policy.source_nat.iter().map(|nat| Source {
             egress: nat.egress,
-            matcher: Matcher::new(&nat.matches),
+            matcher: Matcher::new(&nat.matches, named),
             target: nat.target.clone(),
             origin: origins.number(nat.origin),
         });

@@ -5,10 +5,11 @@
 use crate::packet::{DCCP, ICMP, Packet, SCTP, TCP, Tuple, UDP, UDP_LITE, flags};
 use crate::policy::{
     self, Action, Addresses, DestinationKind, Disposition, IcmpType, InterfaceId, Log, Match,
-    Origin, Ports, States,
+    Member, Origin, Ports, RejectWith, States, TcpFlags,
 };
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -60,21 +61,41 @@ pub(crate) const fn has_movable_ports(protocol: u8) -> bool {
 struct AddressSet {
     ranges: Box<[(u32, u32)]>,
     except: Box<[(u32, u32)]>,
+    sets: Box<[(Rc<[(u32, u32)]>, Member)]>,
+}
+
+/// Named sets, each there once.
+pub(crate) type NamedSets = [Rc<[(u32, u32)]>];
+
+/// The policy's named sets, ready to be searched.
+pub(crate) fn named_sets(policy: &policy::Policy) -> Vec<Rc<[(u32, u32)]>> {
+    let sets = policy.address_sets.iter();
+    sets.map(|set| sorted(&set.ranges).into()).collect()
 }
 
 impl AddressSet {
-    fn new(addresses: &Addresses) -> Option<Self> {
-        if addresses.ranges.is_empty() && addresses.except.is_empty() {
+    fn new(addresses: &Addresses, named: &NamedSets) -> Option<Self> {
+        if *addresses == Addresses::default() {
             return None;
         }
         Some(Self {
             ranges: sorted(&addresses.ranges),
             except: sorted(&addresses.except),
+            sets: addresses
+                .sets
+                .iter()
+                .map(|set| (named[usize::from(set.set)].clone(), set.member))
+                .collect(),
         })
     }
 
     fn holds(&self, address: u32) -> bool {
-        (self.ranges.is_empty() || within(&self.ranges, address)) && !within(&self.except, address)
+        (self.ranges.is_empty() || within(&self.ranges, address))
+            && !within(&self.except, address)
+            && self
+                .sets
+                .iter()
+                .all(|(set, member)| within(set, address) == (*member == Member::Yes))
     }
 }
 
@@ -122,23 +143,25 @@ pub(crate) struct Matcher {
     original_port: Option<Ports>,
     source_mac: Box<[[u8; 6]]>,
     kind: DestinationKind,
+    tcp_flags: Option<TcpFlags>,
 }
 
 impl Matcher {
-    pub(crate) fn new(matches: &Match) -> Self {
+    pub(crate) fn new(matches: &Match, named: &NamedSets) -> Self {
         let ports = |ports: &Ports| (!ports.ranges.is_empty()).then(|| ports.clone());
         Self {
             ingress: matches.ingress,
             egress: matches.egress,
             protocol: matches.protocol.clone(),
-            source: AddressSet::new(&matches.source),
-            destination: AddressSet::new(&matches.destination),
-            original_destination: AddressSet::new(&matches.original_destination),
+            source: AddressSet::new(&matches.source, named),
+            destination: AddressSet::new(&matches.destination, named),
+            original_destination: AddressSet::new(&matches.original_destination, named),
             source_port: ports(&matches.source_port),
             destination_port: ports(&matches.destination_port),
             original_port: ports(&matches.original_port),
             source_mac: matches.source_mac.clone().into(),
             kind: matches.destination_kind,
+            tcp_flags: matches.tcp_flags,
         }
     }
 
@@ -166,6 +189,9 @@ impl Matcher {
             && (self.source_mac.is_empty()
                 || facts.mac.is_some_and(|mac| self.source_mac.contains(&mac)))
             && (self.kind == DestinationKind::Any || self.kind == facts.kind)
+            && self.tcp_flags.is_none_or(|wanted| {
+                tuple.protocol == TCP && facts.packet.tcp_flags & wanted.mask == wanted.set
+            })
     }
 }
 
@@ -200,10 +226,10 @@ struct Rule {
 }
 
 impl Rule {
-    fn new(rule: &policy::Rule, origins: &mut Origins) -> Self {
+    fn new(rule: &policy::Rule, named: &NamedSets, origins: &mut Origins) -> Self {
         Self {
             states: rule.states,
-            matcher: Matcher::new(&rule.matches),
+            matcher: Matcher::new(&rule.matches, named),
             action: rule.action,
             log: rule.log.clone(),
             origin: origins.number(rule.origin),
@@ -211,10 +237,39 @@ impl Rule {
     }
 }
 
+/// Rules that chains share, or call.
+#[derive(Clone, Debug)]
+pub(crate) struct List {
+    log_chain: Option<String>,
+    rules: Box<[Rule]>,
+    states: u8,
+}
+
+impl List {
+    pub(crate) fn new(list: &policy::RuleList, named: &NamedSets, origins: &mut Origins) -> Self {
+        Self {
+            log_chain: list.log_chain.clone(),
+            rules: compile(&list.rules, named, origins),
+            states: states(&list.rules),
+        }
+    }
+}
+
+fn compile(rules: &[policy::Rule], named: &NamedSets, origins: &mut Origins) -> Box<[Rule]> {
+    let rules = rules.iter();
+    rules.map(|rule| Rule::new(rule, named, origins)).collect()
+}
+
+/// States that some of these rules look at. A rule that calls others decides for them.
+fn states(rules: &[policy::Rule]) -> u8 {
+    rules.iter().fold(0, |states, rule| states | rule.states.0)
+}
+
 /// The rules and the policy of one or more zone pairs.
 #[derive(Clone, Debug)]
 pub(crate) struct Chain {
     pub(crate) name: String,
+    blacklist: Option<u16>,
     rules: Box<[Rule]>,
     default_action: Box<[Rule]>,
     policy: Disposition,
@@ -232,6 +287,8 @@ pub(crate) struct Ruling {
     /// Number of the origin of the rule or policy.
     pub(crate) origin: u32,
     pub(crate) by: By,
+    /// How a REJECT tells the sender; `None`: as the protocol has it.
+    pub(crate) reject_with: Option<RejectWith>,
 }
 
 /// The kind of thing that decided.
@@ -251,23 +308,19 @@ pub(crate) struct LogRequest<'a> {
 }
 
 impl Chain {
-    pub(crate) fn new(chain: &policy::Chain, origins: &mut Origins) -> Self {
-        let states = chain
-            .rules
-            .iter()
-            .fold(0, |states, rule| states | rule.states.0);
+    pub(crate) fn new(
+        chain: &policy::Chain,
+        lists: &[List],
+        named: &NamedSets,
+        origins: &mut Origins,
+    ) -> Self {
+        let blacklist = chain.blacklist.map(|list| &lists[usize::from(list)]);
+        let states = states(&chain.rules) | blacklist.map_or(0, |list| list.states);
         Self {
             name: chain.name.clone(),
-            rules: chain
-                .rules
-                .iter()
-                .map(|rule| Rule::new(rule, origins))
-                .collect(),
-            default_action: chain
-                .default_action
-                .iter()
-                .map(|rule| Rule::new(rule, origins))
-                .collect(),
+            blacklist: chain.blacklist,
+            rules: compile(&chain.rules, named, origins),
+            default_action: compile(&chain.default_action, named, origins),
             policy: chain.policy,
             policy_log: chain.policy_log.clone(),
             policy_chain: chain.policy_chain.clone(),
@@ -285,15 +338,27 @@ impl Chain {
     /// then default action and policy. `note` gets each origin that was hit and each log line.
     pub(crate) fn judge(
         &self,
+        lists: &[List],
         state: States,
         facts: &Facts<'_>,
         settings: &policy::Settings,
         mut note: impl FnMut(u32, Option<LogRequest<'_>>),
     ) -> Ruling {
-        let sections = self.walk(&self.rules, state, facts, &mut note);
+        let walk = Walk {
+            lists,
+            state,
+            facts,
+        };
+        let blacklist = self.blacklist.map(|list| &lists[usize::from(list)]);
+        if let Some(list) = blacklist
+            && let Walked::Decided(ruling) = walk.list(list, &self.name, &mut note)
+        {
+            return ruling;
+        }
+        let sections = walk.rules(&self.rules, &self.name, &mut note);
         match sections {
             Walked::Decided(ruling) => return ruling,
-            Walked::ToPolicy => {}
+            Walked::ToPolicy | Walked::Returned => {}
             Walked::Through => {
                 let exception = match state {
                     States::ESTABLISHED => return self.state_ruling(Disposition::Accept),
@@ -315,7 +380,7 @@ impl Chain {
                 }
             }
         }
-        if let Walked::Decided(ruling) = self.walk(&self.default_action, state, facts, &mut note) {
+        if let Walked::Decided(ruling) = walk.rules(&self.default_action, &self.name, &mut note) {
             return ruling;
         }
         let chain = self.policy_chain.as_deref().unwrap_or(&self.name);
@@ -329,6 +394,7 @@ impl Chain {
             disposition: self.policy,
             origin: self.origin,
             by: By::Policy,
+            reject_with: None,
         }
     }
 
@@ -338,38 +404,65 @@ impl Chain {
             disposition,
             origin: self.origin,
             by: By::State,
+            reject_with: None,
         }
     }
+}
 
-    fn walk(
+/// A packet on its way through lists of rules.
+#[derive(Clone, Copy)]
+struct Walk<'a> {
+    lists: &'a [List],
+    state: States,
+    facts: &'a Facts<'a>,
+}
+
+impl Walk<'_> {
+    fn list(
+        &self,
+        list: &List,
+        chain: &str,
+        note: &mut impl FnMut(u32, Option<LogRequest<'_>>),
+    ) -> Walked {
+        self.rules(
+            &list.rules,
+            list.log_chain.as_deref().unwrap_or(chain),
+            note,
+        )
+    }
+
+    /// Lists are called as deep as [`policy::check`] allows, no deeper.
+    fn rules(
         &self,
         rules: &[Rule],
-        state: States,
-        facts: &Facts<'_>,
+        chain: &str,
         note: &mut impl FnMut(u32, Option<LogRequest<'_>>),
     ) -> Walked {
         for rule in rules {
-            if !rule.states.contains(state) || !rule.matcher.holds(facts) {
+            if !rule.states.contains(self.state) || !rule.matcher.holds(self.facts) {
                 continue;
             }
-            note(
-                rule.origin,
-                rule.log.as_ref().map(|log| LogRequest {
-                    chain: &self.name,
-                    log,
-                }),
-            );
-            match rule.action {
-                Action::Continue => {}
+            let request = rule.log.as_ref().map(|log| LogRequest { chain, log });
+            note(rule.origin, request);
+            let (disposition, reject_with) = match rule.action {
+                Action::Continue => continue,
                 Action::Policy => return Walked::ToPolicy,
-                Action::Decide(disposition) => {
-                    return Walked::Decided(Ruling {
-                        disposition,
-                        origin: rule.origin,
-                        by: By::Rule,
-                    });
+                Action::Return => return Walked::Returned,
+                Action::Call(list) => {
+                    match self.list(&self.lists[usize::from(list)], chain, note) {
+                        Walked::Through | Walked::Returned => continue,
+                        end => return end,
+                    }
                 }
-            }
+                Action::Decide(disposition) => (disposition, None),
+                Action::Reject(with) => (Disposition::Reject, Some(with)),
+            };
+            return Walked::Decided(Ruling {
+                disposition,
+                origin: rule.origin,
+                by: By::Rule,
+                reject_with,
+            });
         }
         Walked::Through
     }
@@ -378,7 +471,9 @@ impl Chain {
 /// How a walk through rules ended.
 enum Walked {
     Decided(Ruling),
-    /// The rest of the rules is to be skipped.
+    /// The rest of the chain's rules is to be skipped.
     ToPolicy,
+    /// The rest of the list is to be skipped.
+    Returned,
     Through,
 }

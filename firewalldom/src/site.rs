@@ -3,7 +3,7 @@
 use crate::nat;
 use crate::policy::{Interface, Policy, States, ZoneId, check};
 use crate::route::{Route, Routes};
-use crate::rule::{Chain, Origins};
+use crate::rule::{self, Chain, List, Origins};
 use crate::zone::Zones;
 use alloc::boxed::Box;
 use smoltcp::wire::EthernetAddress;
@@ -75,6 +75,7 @@ pub(crate) struct Site {
     pub(crate) zones: Zones,
     pub(crate) routes: Routes,
     pub(crate) chains: Box<[Chain]>,
+    pub(crate) lists: Box<[List]>,
     pub(crate) nat: nat::Rules,
     pub(crate) origins: Origins,
     /// Whether any chain looks at packets of established flows.
@@ -96,20 +97,27 @@ impl Site {
             .map(|(number, (interface, link))| Port::new(number, interface, link))
             .collect::<Result<_, _>>()?;
         let mut origins = Origins::default();
+        let named = rule::named_sets(&policy);
+        let lists: Box<[List]> = policy
+            .rule_lists
+            .iter()
+            .map(|list| List::new(list, &named, &mut origins))
+            .collect();
         let chains: Box<[Chain]> = policy
             .chains
             .iter()
-            .map(|chain| Chain::new(chain, &mut origins))
+            .map(|chain| Chain::new(chain, &lists, &named, &mut origins))
             .collect();
         Ok(Self {
             ports,
             zones: Zones::new(&policy),
             routes: Routes::new(&policy),
-            nat: nat::Rules::new(&policy, &mut origins),
+            nat: nat::Rules::new(&policy, &named, &mut origins),
             judges_established: chains
                 .iter()
                 .any(|chain| chain.looks_at(States::ESTABLISHED)),
             chains,
+            lists,
             origins,
             policy,
         })

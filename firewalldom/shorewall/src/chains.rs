@@ -296,6 +296,7 @@ fn pair_chain(
     let name = format!("{}{separator}{}", name_of(source), name_of(destination));
     let chain = |policy, policy_log, default_action, origin, policy_chain| Chain {
         name: name.clone(),
+        blacklist: None,
         rules: Vec::new(),
         policy,
         policy_log,
@@ -390,6 +391,7 @@ fn catch_all(name: &str, line: Option<&Line>, default: Disposition) -> Chain {
     match decided {
         Some((policy, line)) => Chain {
             name: name.to_owned(),
+            blacklist: None,
             rules: Vec::new(),
             policy,
             policy_log: line.log.clone(),
@@ -399,6 +401,7 @@ fn catch_all(name: &str, line: Option<&Line>, default: Disposition) -> Chain {
         },
         None => Chain {
             name: name.to_owned(),
+            blacklist: None,
             rules: Vec::new(),
             policy: default,
             policy_log: Some(Log {

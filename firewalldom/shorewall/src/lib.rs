@@ -157,5 +157,6 @@ fn build(session: &mut Session<'_>) -> Option<Policy> {
         pairs: chains.pairs,
         destination_nat,
         source_nat,
+        ..Policy::default()
     })
 }

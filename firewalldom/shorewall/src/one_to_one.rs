@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use firewalldom::policy::{
     AddressRange, Addresses, DestinationNat, DestinationTarget, InterfaceId, InterfacePrefix,
-    Match, Origin, SourceNat, SourceTarget, ZoneId,
+    Limits, Match, Origin, SourceNat, SourceTarget, ZoneId,
 };
 
 use crate::address;
@@ -152,7 +152,7 @@ fn only(address: Ipv4Addr) -> Addresses {
             first: address,
             last: address,
         }],
-        except: Vec::new(),
+        ..Addresses::default()
     }
 }
 
@@ -202,6 +202,7 @@ fn inbound(world: &World, pairs: &[Pair]) -> Vec<DestinationNat> {
                         destination: only(pair.external),
                         ..Match::default()
                     },
+                    limits: Limits::default(),
                     target: DestinationTarget::Server {
                         addresses: AddressRange {
                             first: pair.internal,

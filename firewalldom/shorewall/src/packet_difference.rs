@@ -83,6 +83,10 @@ fn single_conditions(matches: &Match) -> Vec<Match> {
             destination_kind: matches.destination_kind,
             ..any.clone()
         },
+        Match {
+            tcp_flags: matches.tcp_flags,
+            ..any.clone()
+        },
     ];
     conditions.retain(|condition| *condition != any);
     conditions
@@ -96,6 +100,19 @@ fn opposites(condition: &Match) -> Result<Vec<Match>, Inexpressible> {
     }
     if !condition.source_mac.is_empty() {
         return Err(Inexpressible("a MAC address"));
+    }
+    if condition.tcp_flags.is_some() {
+        return Err(Inexpressible("TCP flags"));
+    }
+    if [
+        &condition.source,
+        &condition.destination,
+        &condition.original_destination,
+    ]
+    .iter()
+    .any(|addresses| !addresses.sets.is_empty())
+    {
+        return Err(Inexpressible("a set"));
     }
     if condition.destination_kind != DestinationKind::Any {
         return Err(Inexpressible("a kind of destination"));
@@ -129,6 +146,7 @@ fn opposite_addresses(addresses: &Addresses) -> Addresses {
     Addresses {
         ranges: Vec::new(),
         except: crate::packet_set::flatten(addresses),
+        sets: Vec::new(),
     }
 }
 

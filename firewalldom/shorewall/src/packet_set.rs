@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use firewalldom::policy::{
     AddressRange, Addresses, DestinationKind, IcmpType, Match, PortRange, Ports, Prefix, Protocol,
+    TcpFlags,
 };
 
 /// ICMP and TCP (IANA, Assigned Internet Protocol Numbers).
@@ -31,6 +32,19 @@ pub(crate) fn both(left: &Match, right: &Match) -> Option<Match> {
             (left, right) if left == right => left,
             _ => return None,
         },
+        tcp_flags: match (left.tcp_flags, right.tcp_flags) {
+            (None, flags) | (flags, None) => flags,
+            (Some(left), Some(right)) => {
+                let common = left.mask & right.mask;
+                if left.set & common != right.set & common {
+                    return None;
+                }
+                Some(TcpFlags {
+                    mask: left.mask | right.mask,
+                    set: left.set | right.set,
+                })
+            }
+        },
     })
 }
 
@@ -40,6 +54,7 @@ pub(crate) fn holds_all(outer: &Match, inner: &Match) -> bool {
     // What is cheap to compare comes first.
     (kind == DestinationKind::Any || kind == inner.destination_kind)
         && (outer.ingress.is_none() || outer.ingress == inner.ingress)
+        && (outer.tcp_flags.is_none() || outer.tcp_flags == inner.tcp_flags)
         && (outer.egress.is_none() || outer.egress == inner.egress)
         && protocol_holds(&outer.protocol, &inner.protocol)
         && (outer.source_mac.is_empty()
@@ -85,6 +100,7 @@ fn both_addresses(left: &Addresses, right: &Addresses) -> Option<Addresses> {
     let addresses = Addresses {
         ranges,
         except: [left.except.as_slice(), right.except.as_slice()].concat(),
+        sets: [left.sets.as_slice(), right.sets.as_slice()].concat(),
     };
     (!flatten(&addresses).is_empty()).then_some(addresses)
 }
@@ -179,6 +195,9 @@ pub(crate) fn prefixes(range: AddressRange) -> Vec<Prefix> {
 fn addresses_hold(outer: &Addresses, inner: &Addresses) -> bool {
     if *outer == Addresses::default() {
         return true;
+    }
+    if !outer.sets.iter().all(|set| inner.sets.contains(set)) {
+        return false;
     }
     let bounds = |range: &AddressRange| (u32::from(range.first), u32::from(range.last));
     let outer: Vec<_> = flatten(outer).iter().map(bounds).collect();
@@ -346,7 +365,11 @@ pub(crate) mod tests {
             last: Ipv4Addr::new(0, 0, 0, a.max(b)),
         });
         let ranges = proptest::collection::vec(range, 0..3);
-        (ranges.clone(), ranges).prop_map(|(ranges, except)| Addresses { ranges, except })
+        (ranges.clone(), ranges).prop_map(|(ranges, except)| Addresses {
+            ranges,
+            except,
+            sets: Vec::new(),
+        })
     }
 
     fn ports() -> impl Strategy<Value = Ports> {
@@ -469,7 +492,7 @@ pub(crate) mod tests {
                     first: first.into(),
                     last: last.into(),
                 }],
-                except: Vec::new(),
+                ..Addresses::default()
             },
             ..Match::default()
         };

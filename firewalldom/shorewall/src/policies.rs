@@ -1,6 +1,6 @@
 //! The file `policy`.
 
-use firewalldom::policy::{Disposition, Log, Origin, Rule, States, ZoneId};
+use firewalldom::policy::{Disposition, Limits, Log, Origin, Rule, States, ZoneId};
 
 use crate::action::{self, Target, TrafficColumns};
 use crate::columns::{Row, Schema};
@@ -401,6 +401,7 @@ fn default_rules(session: &mut Session<'_>, item: &Word) -> Option<Vec<Rule>> {
         rules.push(Rule {
             states: part.states.unwrap_or(States::ALL),
             matches,
+            limits: Limits::default(),
             action: part.target.rule_action()?,
             log: action.log_for(part),
             origin: session.origin(item.span()),

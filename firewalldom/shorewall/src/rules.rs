@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use firewalldom::policy::{
-    self, Addresses, DestinationNat, Disposition, Exception, Match, Rule, States, ZoneId,
+    self, Addresses, DestinationNat, Disposition, Exception, Limits, Match, Rule, States, ZoneId,
 };
 
 use crate::action::{self, Action, Part, Target, TrafficColumns};
@@ -380,6 +380,7 @@ impl<'w> Rules<'w> {
         let rule = Rule {
             states,
             matches,
+            limits: Limits::default(),
             // Of a return only its log line is a rule.
             action: action.unwrap_or(policy::Action::Continue),
             log: line.action.log_for(part),
@@ -534,6 +535,7 @@ pub(crate) fn source_alternatives(source: &End) -> Vec<(Addresses, Vec<[u8; 6]>)
         Addresses {
             ranges: Vec::new(),
             except: hosts.addresses.except.clone(),
+            sets: Vec::new(),
         },
         hosts.macs.clone(),
     )];

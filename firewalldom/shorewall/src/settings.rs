@@ -176,6 +176,7 @@ impl Configuration {
                 "UNTRACKED_LOG_LEVEL",
                 None,
             ),
+            ..Settings::default()
         }
     }
 

@@ -291,7 +291,11 @@ fn source(session: &mut Session<'_>, world: &World, word: &Word) -> Option<Addre
         None => Vec::new(),
         Some(excluded) => plain_list(session, world, &excluded)?.ranges,
     };
-    Some(Addresses { ranges, except })
+    Some(Addresses {
+        ranges,
+        except,
+        sets: Vec::new(),
+    })
 }
 
 fn plain_list(session: &mut Session<'_>, world: &World, word: &Word) -> Option<Addresses> {

@@ -7,7 +7,7 @@
 use std::net::Ipv4Addr;
 
 use firewalldom::policy::{
-    Action, AddressRange, Addresses, Disposition, InterfaceId, Match, Rule, States, ZoneId,
+    Action, AddressRange, Addresses, Disposition, InterfaceId, Limits, Match, Rule, States, ZoneId,
 };
 
 use crate::address::{masked, range_of};
@@ -55,10 +55,11 @@ pub(crate) fn guard(session: &mut Session<'_>, world: &mut World, chains: &mut C
                 ingress: Some(interface),
                 source: Addresses {
                     ranges: unanswerable(&reaches, *filter, interface),
-                    except: Vec::new(),
+                    ..Addresses::default()
                 },
                 ..Match::default()
             },
+            limits: Limits::default(),
             action: Action::Decide(Disposition::Drop),
             log: None,
             origin: *origin,
@@ -98,6 +99,7 @@ fn hairpins(world: &mut World, chains: &mut Chains) {
                 egress: Some(interface),
                 ..Match::default()
             },
+            limits: Limits::default(),
             action: Action::Decide(forward.policy),
             log: forward.policy_log.clone(),
             origin,

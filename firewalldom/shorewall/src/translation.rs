@@ -1,8 +1,8 @@
 //! Rules of `rules` that translate destination addresses: DNAT, REDIRECT, NONAT, ACCEPT+.
 
 use firewalldom::policy::{
-    Addresses, DestinationNat, DestinationTarget, Disposition, Log, Match, PortRange, Ports,
-    Protocol, Rule, ZoneId,
+    Addresses, DestinationNat, DestinationTarget, Disposition, Limits, Log, Match, PortRange,
+    Ports, Protocol, Rule, ZoneId,
 };
 
 use crate::action::{Nat, Part};
@@ -47,6 +47,7 @@ impl Rules<'_> {
                     destination: line.original_destination.clone(),
                     ..matches.clone()
                 },
+                limits: Limits::default(),
                 target: target.clone(),
                 log: log.clone(),
                 origin: session.origin(line.row.span),
@@ -115,7 +116,7 @@ impl Rules<'_> {
                     interface: server.interface,
                     addresses: Addresses {
                         ranges: vec![server.addresses],
-                        except: Vec::new(),
+                        ..Addresses::default()
                     },
                     macs: Vec::new(),
                 },
@@ -198,6 +199,7 @@ impl Rules<'_> {
                 destination_port,
                 ..matches.clone()
             },
+            limits: Limits::default(),
             action: firewalldom::policy::Action::Decide(Disposition::Accept),
             log: None,
             origin: session.origin(line.row.span),
@@ -232,6 +234,7 @@ impl Rules<'_> {
                         ingress: source.hosts.interface,
                         ..matches.clone()
                     },
+                    limits: Limits::default(),
                     target: DestinationTarget::Exempt,
                     log: None,
                     origin: session.origin(line.row.span),

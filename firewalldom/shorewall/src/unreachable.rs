@@ -70,7 +70,8 @@ pub(crate) fn warn(
 }
 
 fn decides_all(earlier: &Rule, rule: &Rule) -> bool {
-    matches!(earlier.action, Action::Decide(_))
+    matches!(earlier.action, Action::Decide(_) | Action::Reject(_))
+        && earlier.limits.is_empty()
         && earlier.states.contains(rule.states)
         && holds_all(&earlier.matches, &rule.matches)
 }

@@ -402,6 +402,9 @@ impl World {
             route_back: options.route_back,
             dhcp: options.dhcp,
             log_martians,
+            route_filter: firewalldom::policy::RouteFilter::Off,
+            rpfilter: false,
+            mss: None,
             origin: session.origin(name.span()),
         });
         self.route_filters
@@ -475,6 +478,7 @@ impl World {
                                 zone,
                                 interface: group.interface,
                                 prefix,
+                                mss: None,
                             }),
                     );
             }

@@ -9,10 +9,14 @@
 //! | 16 | 8 | SipHash-2-4 of the body with a key of zeros |
 //! | 24 | | body: [`Policy`] as postcard |
 //!
+//! An image reads its own version and the one before it, so that a site can put a new image beside
+//! the policy it has.
+//!
 //! Xen pads a module to whole pages, so bytes after the body are ignored. The hash finds damage, not
 //! malice: who may write the blob may write any policy. It is 64 bits rather than CRC-32's 32
 //! because the hash is in the image anyway, for the flow table.
 
+use super::v1::Policy1;
 use super::{Policy, check};
 use alloc::vec::Vec;
 use core::hash::Hasher;
@@ -23,7 +27,10 @@ use siphasher::sip::SipHasher24;
 pub const MAGIC: [u8; 8] = *b"XENFWPOL";
 
 /// The version that [`encode`] writes.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
+
+/// The oldest version that [`decode`] reads.
+pub const OLDEST: u16 = VERSION - 1;
 
 /// Bytes before the body.
 pub const HEADER: usize = 24;
@@ -36,7 +43,10 @@ pub enum Error {
     #[error("not a policy: it does not begin with XENFWPOL")]
     Magic,
     /// A version this image does not read.
-    #[error("policy version {found}, but this image reads version {VERSION}: rebuild the policy")]
+    #[error(
+        "policy version {found}, but this image reads versions {OLDEST} and {VERSION}: rebuild the \
+         policy"
+    )]
     Version {
         /// What the header says.
         found: u16,
@@ -95,7 +105,7 @@ pub fn decode(blob: &[u8]) -> Result<Policy, Error> {
     };
     let header: &[u8; HEADER] = blob.first_chunk().ok_or(truncated(HEADER as u64))?;
     let version = u16::from_le_bytes([header[8], header[9]]);
-    if version != VERSION {
+    if !(OLDEST..=VERSION).contains(&version) {
         return Err(Error::Version { found: version });
     }
     let length = u32::from_le_bytes([header[12], header[13], header[14], header[15]]);
@@ -108,12 +118,19 @@ pub fn decode(blob: &[u8]) -> Result<Policy, Error> {
     if hash(body) != stored {
         return Err(Error::Checksum);
     }
-    let (policy, rest) = postcard::take_from_bytes::<Policy>(body).map_err(|_| Error::Body)?;
-    if !rest.is_empty() {
-        return Err(Error::Body);
-    }
+    let policy = match version {
+        OLDEST => read::<Policy1>(body)?.into(),
+        _ => read::<Policy>(body)?,
+    };
     check::check(&policy)?;
     Ok(policy)
+}
+
+fn read<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, Error> {
+    match postcard::take_from_bytes(body) {
+        Ok((value, [])) => Ok(value),
+        _ => Err(Error::Body),
+    }
 }
 
 /// Which policy a blob holds.

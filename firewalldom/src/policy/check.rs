@@ -1,20 +1,28 @@
 //! What the engine relies on in a policy, checked once when it is loaded.
 
 use super::{
-    AddressRange, Addresses, Chain, DestinationTarget, InterfaceId, Match, Origin, Policy,
-    PortRange, Ports, Prefix, Protocol, Rule, SourceTarget, ZoneId,
+    Action, AddressRange, Addresses, Chain, ClampMss, ConnectionKey, DestinationTarget,
+    InterfaceId, Limits, MAX_RECENT_HITS, Match, Origin, Policy, PortRange, Ports, Prefix,
+    Protocol, RateKey, RecentOperation, Rule, SourceTarget, TimeWindow, ZoneId,
 };
+use alloc::vec::Vec;
 
 /// Most interfaces of a domain: one event channel each, SCHEDOP_poll takes 128, and the console and
 /// xenstore have theirs.
 pub const MAX_INTERFACES: usize = 126;
+
+/// Most lists within lists that rules may call: what judging a packet takes of the stack is bounded.
+pub const MAX_CALL_DEPTH: usize = 8;
+
+/// Smallest maximum segment size: what IPv4's smallest MTU of 68 leaves for a segment.
+pub const MIN_MSS: u16 = 28;
 
 /// A policy that decodes but cannot be meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Nonsense {
     /// No interface, or more than [`MAX_INTERFACES`].
-    #[error("number of interfaces is not 1 to 128")]
+    #[error("number of interfaces is not 1 to 126")]
     Interfaces,
     /// No zone, or more than a matrix of u16 can index.
     #[error("number of zones is not 1 to 1000")]
@@ -52,6 +60,18 @@ pub enum Nonsense {
     /// An MTU below IPv4's minimum of 68.
     #[error("MTU below 68")]
     Mtu,
+    /// A maximum segment size below what IPv4's minimum MTU leaves.
+    #[error("maximum segment size below 28")]
+    Mss,
+    /// A rule calls its own list or a later one, or lists are called too deep.
+    #[error("a rule calls a list in a circle, or more than 8 deep")]
+    Call,
+    /// A rate, a limit of connections or a list of sources of nothing.
+    #[error("a limit of nothing")]
+    Limit,
+    /// A time of day, day or month that does not exist, or offsets from UTC out of order.
+    #[error("a time that does not exist")]
+    Time,
 }
 
 fn ensure(holds: bool, otherwise: Nonsense) -> Result<(), Nonsense> {
@@ -85,7 +105,12 @@ pub fn check(policy: &Policy) -> Result<(), Nonsense> {
             Nonsense::LogLimit,
         )?;
     }
-    let fixed = [&settings.tcp_flags, &settings.smurfs, &settings.hairpin];
+    let fixed = [
+        &settings.tcp_flags,
+        &settings.smurfs,
+        &settings.hairpin,
+        &settings.rpfilter,
+    ];
     let optional = [&settings.related, &settings.invalid, &settings.untracked];
     for exception in fixed.into_iter().chain(optional.into_iter().flatten()) {
         ensure(
@@ -93,6 +118,17 @@ pub fn check(policy: &Policy) -> Result<(), Nonsense> {
             Nonsense::LogLevel,
         )?;
     }
+    if let Some(ClampMss::At(mss)) = settings.clamp_mss {
+        check_mss(Some(mss))?;
+    }
+    let offsets = &settings.utc_offsets;
+    ensure(
+        offsets.is_sorted_by(|earlier, later| earlier.from_s < later.from_s)
+            && offsets
+                .iter()
+                .all(|offset| offset.ahead_s.abs() <= DAY_S as i32),
+        Nonsense::Time,
+    )?;
     for &chain in &policy.pairs {
         ensure(
             usize::from(chain) < policy.chains.len(),
@@ -102,6 +138,7 @@ pub fn check(policy: &Policy) -> Result<(), Nonsense> {
     for interface in &policy.interfaces {
         ensure(!interface.name.is_empty(), Nonsense::Name)?;
         ensure(interface.mtu.is_none_or(|mtu| mtu >= 68), Nonsense::Mtu)?;
+        check_mss(interface.mss)?;
         policy.check_origin(interface.origin)?;
         for address in &interface.addresses {
             ensure(address.length <= 32, Nonsense::Prefix)?;
@@ -125,13 +162,22 @@ pub fn check(policy: &Policy) -> Result<(), Nonsense> {
         policy.check_zone(host.zone)?;
         policy.check_interface(host.interface)?;
         check_prefix(host.prefix)?;
+        check_mss(host.mss)?;
     }
+    policy.check_tables()?;
+    policy.check_lists()?;
     for chain in &policy.chains {
         policy.check_chain(chain)?;
+    }
+    for raw in &policy.raw {
+        policy.check_zone(raw.source_zone)?;
+        policy.check_match(&raw.matches)?;
+        policy.check_origin(raw.origin)?;
     }
     for nat in &policy.destination_nat {
         policy.check_zone(nat.source_zone)?;
         policy.check_match(&nat.matches)?;
+        policy.check_limits(&nat.limits)?;
         policy.check_origin(nat.origin)?;
         ensure(
             nat.log.as_ref().is_none_or(|log| log.level <= 7),
@@ -185,11 +231,99 @@ impl Policy {
             Nonsense::LogLevel,
         )?;
         self.check_origin(chain.origin)?;
+        if let Some(list) = chain.blacklist {
+            self.check_list(list)?;
+        }
         chain
             .rules
             .iter()
             .chain(&chain.default_action)
-            .try_for_each(|rule| self.check_rule(rule))
+            .try_for_each(|rule| {
+                if let Action::Call(list) = rule.action {
+                    self.check_list(list)?;
+                }
+                self.check_rule(rule)
+            })
+    }
+
+    fn check_list(&self, list: u16) -> Result<(), Nonsense> {
+        ensure(
+            usize::from(list) < self.rule_lists.len(),
+            Nonsense::Index("a list of rules"),
+        )
+    }
+
+    /// Lists call only lists before them, and not too deep.
+    fn check_lists(&self) -> Result<(), Nonsense> {
+        ensure(
+            self.rule_lists.len() <= usize::from(u16::MAX),
+            Nonsense::Chains,
+        )?;
+        let mut depths: Vec<usize> = Vec::with_capacity(self.rule_lists.len());
+        for list in &self.rule_lists {
+            ensure(
+                list.log_chain.as_ref().is_none_or(|name| !name.is_empty()),
+                Nonsense::Name,
+            )?;
+            let mut depth = 1;
+            for rule in &list.rules {
+                if let Action::Call(called) = rule.action {
+                    let below = depths.get(usize::from(called)).ok_or(Nonsense::Call)?;
+                    depth = depth.max(below + 1);
+                }
+                self.check_rule(rule)?;
+            }
+            ensure(depth <= MAX_CALL_DEPTH, Nonsense::Call)?;
+            depths.push(depth);
+        }
+        Ok(())
+    }
+
+    /// What limits and sets of addresses refer to.
+    fn check_tables(&self) -> Result<(), Nonsense> {
+        for rate in &self.rates {
+            let (RateKey::Source(length) | RateKey::Destination(length)) = rate.key else {
+                continue;
+            };
+            ensure(length <= 32, Nonsense::Prefix)?;
+        }
+        let rates = self.rates.iter();
+        ensure(
+            { rates }.all(|rate| rate.packets > 0 && rate.period_ms > 0 && rate.burst > 0),
+            Nonsense::Limit,
+        )?;
+        for limit in &self.connection_limits {
+            let (ConnectionKey::Source(length) | ConnectionKey::Destination(length)) = limit.key;
+            ensure(length <= 32, Nonsense::Prefix)?;
+        }
+        for set in &self.address_sets {
+            ensure(!set.name.is_empty(), Nonsense::Name)?;
+            check_addresses(&set.ranges)?;
+        }
+        self.times.iter().try_for_each(check_time)
+    }
+
+    fn check_limits(&self, limits: &Limits) -> Result<(), Nonsense> {
+        let within =
+            |index: u16, len: usize, what| ensure(usize::from(index) < len, Nonsense::Index(what));
+        if let Some(time) = limits.time {
+            within(time, self.times.len(), "a time")?;
+        }
+        for rate in &limits.rates {
+            within(rate.rate, self.rates.len(), "a rate")?;
+        }
+        if let Some(connections) = limits.connections {
+            let count = self.connection_limits.len();
+            within(connections.limit, count, "a limit of connections")?;
+        }
+        if let Some(recent) = limits.recent {
+            let count = usize::from(self.recent_lists);
+            within(recent.list, count, "a list of sources")?;
+            if let RecentOperation::Check(seen) | RecentOperation::Update(seen) = recent.operation {
+                ensure((1..=MAX_RECENT_HITS).contains(&seen.hits), Nonsense::Limit)?;
+            }
+        }
+        Ok(())
     }
 
     fn check_rule(&self, rule: &Rule) -> Result<(), Nonsense> {
@@ -202,6 +336,7 @@ impl Policy {
             Nonsense::LogLevel,
         )?;
         self.check_origin(rule.origin)?;
+        self.check_limits(&rule.limits)?;
         self.check_match(&rule.matches)
     }
 
@@ -209,13 +344,23 @@ impl Policy {
         for interface in [matches.ingress, matches.egress].into_iter().flatten() {
             self.check_interface(interface)?;
         }
-        for Addresses { ranges, except } in [
+        for Addresses {
+            ranges,
+            except,
+            sets,
+        } in [
             &matches.source,
             &matches.destination,
             &matches.original_destination,
         ] {
             check_addresses(ranges)?;
             check_addresses(except)?;
+            for set in sets {
+                ensure(
+                    usize::from(set.set) < self.address_sets.len(),
+                    Nonsense::Index("a set of addresses"),
+                )?;
+            }
         }
         for Ports { ranges, .. } in [
             &matches.original_port,
@@ -231,6 +376,23 @@ impl Policy {
         }
         Ok(())
     }
+}
+
+/// Seconds of a day.
+const DAY_S: u32 = 86_400;
+
+fn check_time(time: &TimeWindow) -> Result<(), Nonsense> {
+    ensure(
+        time.day_start_s < DAY_S
+            && time.day_stop_s < DAY_S
+            && time.week_days & 0x80 == 0
+            && time.month_days & 1 == 0,
+        Nonsense::Time,
+    )
+}
+
+fn check_mss(mss: Option<u16>) -> Result<(), Nonsense> {
+    ensure(mss.is_none_or(|mss| mss >= MIN_MSS), Nonsense::Mss)
 }
 
 fn check_prefix(prefix: Prefix) -> Result<(), Nonsense> {

@@ -11,7 +11,22 @@ use serde::{Deserialize, Serialize};
 
 pub mod blob;
 pub mod check;
+mod limits;
+mod nat;
 pub mod place;
+mod rule;
+mod v1;
+
+pub use limits::{
+    Clock, ConnectionKey, ConnectionLimit, ConnectionUse, Limits, MAX_RECENT_HITS, Rate, RateKey,
+    RateUse, RecentOperation, RecentUse, Seen, Side, TimeWindow, UtcOffset,
+};
+pub use nat::{DestinationNat, DestinationTarget, RawAction, RawRule, SourceNat, SourceTarget};
+pub use rule::{
+    Action, AddressRange, AddressSet, Addresses, Chain, DestinationKind, Disposition, IcmpType,
+    Log, Match, Member, PortRange, Ports, Protocol, RejectWith, Rule, RuleList, SetMatch, States,
+    TcpFlags,
+};
 
 /// Index into [`Policy::interfaces`], and the number of the vif.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -29,7 +44,7 @@ impl ZoneId {
 }
 
 /// A whole site, ready for the engine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
     /// The name of the site, for the console.
     pub site: String,
@@ -54,10 +69,24 @@ pub struct Policy {
     pub destination_nat: Vec<DestinationNat>,
     /// SNAT and MASQUERADE, in the order they are tried.
     pub source_nat: Vec<SourceNat>,
+    /// Rules that chains share, and that rules call.
+    pub rule_lists: Vec<RuleList>,
+    /// Named sets of addresses.
+    pub address_sets: Vec<AddressSet>,
+    /// NOTRACK, in the order they are tried.
+    pub raw: Vec<RawRule>,
+    /// What RATE allows.
+    pub rates: Vec<Rate>,
+    /// What CONNLIMIT allows.
+    pub connection_limits: Vec<ConnectionLimit>,
+    /// What TIME says.
+    pub times: Vec<TimeWindow>,
+    /// How many lists of sources seen lately there are.
+    pub recent_lists: u16,
 }
 
 /// Where in the user's files something was written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Origin {
     /// Index into [`Policy::files`].
     pub file: u16,
@@ -66,7 +95,7 @@ pub struct Origin {
 }
 
 /// Settings of shorewall.conf that the engine needs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     /// LOGFORMAT, with Shorewall's two `%s` (chain, disposition), such as `Shorewall:%s:%s:`.
     pub log_format: String,
@@ -86,10 +115,37 @@ pub struct Settings {
     pub invalid: Option<Exception>,
     /// UNTRACKED_DISPOSITION. `None`: CONTINUE.
     pub untracked: Option<Exception>,
+    /// RPFILTER_DISPOSITION and RPFILTER_LOG_LEVEL, for interfaces with `rpfilter`.
+    pub rpfilter: Exception,
+    /// CLAMPMSS: of TCP connections that are forwarded.
+    pub clamp_mss: Option<ClampMss>,
+    /// How far the site's clock is from UTC, in the order of time; none: not at all.
+    pub utc_offsets: Vec<UtcOffset>,
 }
 
-/// What becomes of packets that a check outside the rules caught.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What CLAMPMSS lowers the maximum segment size of a TCP connection to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ClampMss {
+    /// What the smaller MTU of both ways leaves, in SYNs without the option as well.
+    PathMtu,
+    /// At most this many bytes, in SYNs that have the option.
+    At(u16),
+}
+
+/// `routefilter`: whether a packet's source must be reachable (RFC 3704).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RouteFilter {
+    /// Not looked at.
+    #[default]
+    Off,
+    /// By the interface that the packet came in by.
+    Strict,
+    /// By any interface.
+    Loose,
+}
+
+/// What becomes of packets that a check outside the rules caught. Without more: DROP.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exception {
     /// ACCEPT, DROP or REJECT.
     pub disposition: Disposition,
@@ -111,7 +167,7 @@ pub struct LogLimit {
 }
 
 /// One of the firewall's interfaces: a vif.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interface {
     /// `eth0`, as in the user's files.
     pub name: String,
@@ -129,6 +185,12 @@ pub struct Interface {
     pub dhcp: bool,
     /// `logmartians` is set.
     pub log_martians: bool,
+    /// `routefilter`: as Linux' `rp_filter`, before any rule.
+    pub route_filter: RouteFilter,
+    /// `rpfilter`: the strict check by netfilter, with [`Settings::rpfilter`].
+    pub rpfilter: bool,
+    /// `mss=`: most bytes of a segment, in SYNs that come in or go out here.
+    pub mss: Option<u16>,
     /// Where it was declared in `shorewall/interfaces`.
     pub origin: Origin,
 }
@@ -186,268 +248,6 @@ pub struct Host {
     pub interface: InterfaceId,
     /// The prefix, 0.0.0.0/0 for all of the interface.
     pub prefix: Prefix,
-}
-
-/// What happens from one zone to another: rules in order, then the policy.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Chain {
-    /// Shorewall's name of the chain, as log lines show it (`net-fw`, `loc-net`).
-    pub name: String,
-    /// In the order they are tried.
-    pub rules: Vec<Rule>,
-    /// What becomes of a NEW (or INVALID, UNTRACKED) packet that no rule decided.
-    pub policy: Disposition,
-    /// Logging of the policy.
-    pub policy_log: Option<Log>,
-    /// The rules of the default action (`Broadcast(DROP),Multicast(DROP)`), tried before the
-    /// policy and its log line.
-    pub default_action: Vec<Rule>,
-    /// The line of `shorewall/policy` (line 0: an implicit policy).
-    pub origin: Origin,
-    /// Name used as the chain in the policy's own log line, when it differs from `name`.
-    pub policy_chain: Option<String>,
-}
-
-/// ACCEPT, DROP or REJECT.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Disposition {
-    /// Let it through.
-    Accept,
-    /// Silence.
-    Drop,
-    /// Tell the sender: a reset or an ICMP error.
-    Reject,
-}
-
-/// Connection states, as a set of bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct States(pub u8);
-
-impl States {
-    /// First packet of a flow.
-    pub const NEW: Self = Self(1);
-    /// Packet of a flow that has seen both directions.
-    pub const ESTABLISHED: Self = Self(2);
-    /// Started by another flow: ICMP errors.
-    pub const RELATED: Self = Self(4);
-    /// Belongs to no flow and cannot start one.
-    pub const INVALID: Self = Self(8);
-    /// Exempt from tracking.
-    pub const UNTRACKED: Self = Self(16);
-    /// Every state.
-    pub const ALL: Self = Self(31);
-
-    /// Whether `self` holds every state of `other`.
-    pub const fn contains(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
-
-    /// The states of both.
-    pub const fn union(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-}
-
-/// One rule.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rule {
-    /// The states the rule applies to: its section's, and for the section NEW also those that the
-    /// dispositions in [`Settings`] let go on (CONTINUE).
-    pub states: States,
-    /// What it looks at.
-    pub matches: Match,
-    /// What it does.
-    pub action: Action,
-    /// Logged before the action.
-    pub log: Option<Log>,
-    /// Its line.
-    pub origin: Origin,
-}
-
-/// What a rule does with a packet that matches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Action {
-    /// A verdict.
-    Decide(Disposition),
-    /// Go on with the next rule (LOG, COUNT).
-    Continue,
-    /// Leave the chain's rules: default action and policy decide.
-    Policy,
-}
-
-/// A log line to be written.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Log {
-    /// 0 (emerg) to 7 (debug), syslog's order.
-    pub level: u8,
-    /// The word in the second `%s` of LOGFORMAT (`DROP`, `REJECT`, `ACCEPT`).
-    pub disposition: String,
-    /// Replaces the chain in the first `%s` (a log tag, with LOGTAGONLY) or is appended.
-    pub tag: Option<String>,
-}
-
-/// Conditions; all must hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Match {
-    /// Source addresses.
-    pub source: Addresses,
-    /// Destination addresses (after DNAT).
-    pub destination: Addresses,
-    /// Original destination addresses (before DNAT), Shorewall's ORIGDEST.
-    pub original_destination: Addresses,
-    /// Original destination ports (before DNAT).
-    pub original_port: Ports,
-    /// Ingress interface.
-    pub ingress: Option<InterfaceId>,
-    /// Egress interface.
-    pub egress: Option<InterfaceId>,
-    /// Source MAC addresses; empty: any.
-    pub source_mac: Vec<[u8; 6]>,
-    /// Protocol.
-    pub protocol: Protocol,
-    /// Source ports, of TCP, UDP, UDP-Lite, SCTP, DCCP.
-    pub source_port: Ports,
-    /// Destination ports.
-    pub destination_port: Ports,
-    /// Kind of destination, as Broadcast, Multicast and Anycast actions ask.
-    pub destination_kind: DestinationKind,
-}
-
-/// The kind of a destination address, as Linux' `addrtype` sees it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum DestinationKind {
-    /// Not looked at.
-    #[default]
-    Any,
-    /// 255.255.255.255 or a directed broadcast of an interface.
-    Broadcast,
-    /// 224.0.0.0/4.
-    Multicast,
-}
-
-/// A set of addresses.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Addresses {
-    /// Inclusive ranges; none: any address.
-    pub ranges: Vec<AddressRange>,
-    /// Addresses taken out of `ranges` (`!` in Shorewall). `!` alone: `ranges` is empty.
-    pub except: Vec<AddressRange>,
-}
-
-/// An inclusive range of addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct AddressRange {
-    /// First.
-    pub first: Ipv4Addr,
-    /// Last, not below `first`.
-    pub last: Ipv4Addr,
-}
-
-/// Which protocols a rule is about.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Protocol {
-    /// Not looked at.
-    #[default]
-    Any,
-    /// One of these protocol numbers.
-    OneOf(Vec<u8>),
-    /// None of these protocol numbers.
-    NoneOf(Vec<u8>),
-    /// TCP, and of the flags SYN, ACK, RST and FIN only SYN (`tcp:syn`); `false`: not so (`tcp:!syn`).
-    TcpSyn(bool),
-    /// ICMP of one of these types; empty: any type.
-    Icmp(Vec<IcmpType>),
-}
-
-/// An ICMP type, perhaps with its code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct IcmpType {
-    /// Type.
-    pub kind: u8,
-    /// Code; `None`: any.
-    pub code: Option<u8>,
-}
-
-/// A set of ports.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Ports {
-    /// Inclusive ranges; none: any port, and also packets without ports.
-    pub ranges: Vec<PortRange>,
-    /// Matches what is not in `ranges`.
-    pub negated: bool,
-}
-
-/// An inclusive range of ports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct PortRange {
-    /// First.
-    pub first: u16,
-    /// Last, not below `first`.
-    pub last: u16,
-}
-
-/// DNAT and REDIRECT.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DestinationNat {
-    /// Zone the packet comes from.
-    pub source_zone: ZoneId,
-    /// On the packet as it came: `destination` is the original destination.
-    pub matches: Match,
-    /// What to do.
-    pub target: DestinationTarget,
-    /// Logged when it applies.
-    pub log: Option<Log>,
-    /// Its line in `shorewall/rules`.
-    pub origin: Origin,
-}
-
-/// Where DNAT sends a packet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum DestinationTarget {
-    /// To a server. Several addresses: the flows are spread over them.
-    Server {
-        /// New destination address.
-        addresses: AddressRange,
-        /// New destination port; `None`: as it was.
-        ports: Option<PortRange>,
-    },
-    /// To the firewall itself (the ingress interface's primary address).
-    Redirect {
-        /// New destination port; `None`: as it was.
-        port: Option<u16>,
-    },
-    /// No DNAT for this flow (NONAT, ACCEPT+).
-    Exempt,
-}
-
-/// SNAT and MASQUERADE.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SourceNat {
-    /// Interface the packet leaves by.
-    pub egress: InterfaceId,
-    /// On the packet after DNAT.
-    pub matches: Match,
-    /// What to do.
-    pub target: SourceTarget,
-    /// Its line in `shorewall/snat`.
-    pub origin: Origin,
-}
-
-/// What source NAT does.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum SourceTarget {
-    /// The egress interface's address, as the next hop sees it.
-    Masquerade {
-        /// Ports to choose from; `None`: keep the port when it is free, else one of its class.
-        ports: Option<PortRange>,
-    },
-    /// A given address.
-    Address {
-        /// New source addresses.
-        addresses: AddressRange,
-        /// Ports to choose from.
-        ports: Option<PortRange>,
-    },
-    /// No source NAT for this flow (CONTINUE).
-    Exempt,
+    /// `mss=`: most bytes of a segment, in SYNs from or to these addresses.
+    pub mss: Option<u16>,
 }

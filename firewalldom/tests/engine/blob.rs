@@ -1,10 +1,15 @@
 //! The policy as bytes.
 
-use crate::support::policy;
+use crate::support::{policy, rule};
 use firewalldom::policy::blob::{self, Error};
+use firewalldom::policy::{
+    Action, ClampMss, Clock, ConnectionKey, ConnectionLimit, ConnectionUse, Disposition, Member,
+    Rate, RateKey, RecentOperation, RecentUse, Rule, RuleList, Seen, SetMatch, Side, TimeWindow,
+    UtcOffset,
+};
 use proptest::prelude::*;
 
-/// Version 1 as it was first written: an upgrade must keep reading it.
+/// The version before this one, as it wrote the policy of these tests.
 const VERSION_1: &[u8] = include_bytes!("policy-v1.blob");
 
 #[test]
@@ -16,7 +21,7 @@ fn a_policy_survives_the_way_through_bytes_and_page_padding() {
 }
 
 #[test]
-fn the_first_version_is_still_read() {
+fn the_version_before_is_still_read() {
     assert_eq!(blob::decode(VERSION_1), Ok(policy()));
 }
 
@@ -41,10 +46,48 @@ fn foreign_cut_and_damaged_bytes_are_told_apart() {
     assert_eq!(blob::decode(&damaged), Err(Error::Checksum));
 }
 
+fn list(rules: Vec<Rule>) -> RuleList {
+    RuleList {
+        log_chain: None,
+        rules,
+    }
+}
+
+/// A list that calls another.
+fn calls(called: u16) -> RuleList {
+    list(vec![Rule {
+        action: Action::Call(called),
+        ..rule(0, 0, Disposition::Drop, 1)
+    }])
+}
+
+fn set(set: u16) -> SetMatch {
+    SetMatch {
+        set,
+        member: Member::Yes,
+    }
+}
+
+fn connections(limit: u16) -> ConnectionUse {
+    ConnectionUse {
+        limit,
+        side: Side::Within,
+    }
+}
+
+#[test]
+fn lists_within_lists_are_a_policy() {
+    let mut nested = policy();
+    nested.rule_lists = vec![list(vec![])];
+    nested.rule_lists.extend((0..7).map(calls));
+    let bytes = blob::encode(&nested).unwrap();
+    assert_eq!(blob::decode(&bytes), Ok(nested));
+}
+
 #[test]
 fn a_policy_the_engine_could_not_trust_is_neither_written_nor_run() {
     type Change = fn(&mut firewalldom::policy::Policy);
-    let changes: [Change; 12] = [
+    let changes: [Change; 26] = [
         |policy| policy.pairs[3] = 99,
         |policy| _ = policy.pairs.pop(),
         |policy| policy.interfaces.clear(),
@@ -57,6 +100,62 @@ fn a_policy_the_engine_could_not_trust_is_neither_written_nor_run() {
         |policy| policy.source_nat[0].egress.0 = 7,
         |policy| policy.chains[6].rules[0].origin.file = 40,
         |policy| policy.chains[6].rules[0].states.0 = 0,
+        |policy| policy.chains[6].blacklist = Some(0),
+        |policy| policy.chains[6].rules[0].action = Action::Call(0),
+        // A list that calls itself, one that calls a later one, and too many within each other.
+        |policy| policy.rule_lists = vec![calls(0)],
+        |policy| policy.rule_lists = vec![calls(1), list(vec![])],
+        |policy| {
+            policy.rule_lists = vec![list(vec![])];
+            policy.rule_lists.extend((0..8).map(calls));
+        },
+        |policy| policy.chains[6].rules[0].matches.source.sets = vec![set(0)],
+        |policy| policy.chains[6].rules[0].limits.time = Some(0),
+        |policy| policy.chains[6].rules[0].limits.connections = Some(connections(0)),
+        |policy| {
+            policy.recent_lists = 1;
+            policy.chains[6].rules[0].limits.recent = Some(RecentUse {
+                list: 0,
+                operation: RecentOperation::Check(Seen {
+                    seconds: 60,
+                    hits: 21,
+                }),
+            });
+        },
+        |policy| {
+            policy.rates = vec![Rate {
+                name: String::new(),
+                packets: 0,
+                period_ms: 1000,
+                burst: 5,
+                key: RateKey::All,
+            }];
+        },
+        |policy| {
+            policy.connection_limits = vec![ConnectionLimit {
+                count: 1,
+                key: ConnectionKey::Source(33),
+            }];
+        },
+        |policy| {
+            policy.times = vec![TimeWindow {
+                day_start_s: 86_400,
+                day_stop_s: 0,
+                week_days: 0x7f,
+                month_days: 0xffff_fffe,
+                date_start_s: None,
+                date_stop_s: None,
+                clock: Clock::Utc,
+            }];
+        },
+        |policy| policy.settings.clamp_mss = Some(ClampMss::At(27)),
+        |policy| {
+            let offset = UtcOffset {
+                from_s: 0,
+                ahead_s: 3600,
+            };
+            policy.settings.utc_offsets = vec![offset; 2];
+        },
     ];
     for (number, change) in changes.into_iter().enumerate() {
         let mut bad = policy();

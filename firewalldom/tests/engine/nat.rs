@@ -19,6 +19,7 @@ fn with_server() -> Policy {
             destination_port: port(8080),
             ..tcp_match()
         },
+        limits: Default::default(),
         target: DestinationTarget::Server {
             addresses: AddressRange {
                 first: SERVER,
@@ -252,6 +253,7 @@ fn redirect_leads_to_the_firewall() {
             destination_port: port(80),
             ..tcp_match()
         },
+        limits: Default::default(),
         target: DestinationTarget::Redirect { port: Some(22) },
         log: None,
         origin: line(51),

@@ -53,7 +53,7 @@ pub(crate) fn only(address: Ipv4Addr) -> firewalldom::policy::Addresses {
             first: address,
             last: address,
         }],
-        except: vec![],
+        ..Default::default()
     }
 }
 
@@ -84,6 +84,7 @@ pub(crate) fn rule(protocol: u8, to: u16, disposition: Disposition, origin: u32)
             },
             ..Match::default()
         },
+        limits: Default::default(),
         action: Action::Decide(disposition),
         log: None,
         origin: line(origin),
@@ -100,12 +101,11 @@ fn chain(name: &str, policy: Disposition, origin: u32, rules: Vec<Rule>) -> Chai
             disposition: format!("{policy:?}").to_uppercase(),
             tag: None,
         }),
-        default_action: vec![],
         origin: Origin {
             file: 1,
             line: origin,
         },
-        policy_chain: None,
+        ..Chain::default()
     }
 }
 
@@ -122,8 +122,8 @@ fn interface(name: &str, address: Ipv4Addr, broadcast: [u8; 4]) -> Interface {
         no_smurfs: true,
         route_back: false,
         dhcp: false,
-        log_martians: false,
         origin: line(1),
+        ..Interface::default()
     }
 }
 
@@ -176,6 +176,7 @@ pub(crate) fn policy() -> Policy {
             }),
             invalid: None,
             untracked: None,
+            ..Settings::default()
         },
         interfaces: vec![
             interface("eth0", FW_NET, [192, 0, 2, 255]),
@@ -205,6 +206,7 @@ pub(crate) fn policy() -> Policy {
                     address: Ipv4Addr::UNSPECIFIED,
                     length: 0,
                 },
+                mss: None,
             })
             .into(),
         chains,
@@ -216,6 +218,7 @@ pub(crate) fn policy() -> Policy {
             target: SourceTarget::Masquerade { ports: None },
             origin: line(40),
         }],
+        ..Policy::default()
     }
 }
 

@@ -24,6 +24,7 @@ fn settings() -> Settings {
         related: None,
         invalid: None,
         untracked: None,
+        ..Settings::default()
     }
 }
 
@@ -40,8 +41,8 @@ pub(crate) fn interface(name: &str, address: [u8; 4]) -> Interface {
         no_smurfs: false,
         route_back: false,
         dhcp: false,
-        log_martians: false,
         origin: NOWHERE,
+        ..Interface::default()
     }
 }
 
@@ -64,6 +65,7 @@ pub(crate) fn site(interfaces: &[(&str, &str)]) -> Policy {
                 address: Ipv4Addr::UNSPECIFIED,
                 length: 0,
             },
+            mss: None,
         });
     }
     Policy {
@@ -85,9 +87,6 @@ pub(crate) fn site(interfaces: &[(&str, &str)]) -> Policy {
             })
             .collect(),
         hosts,
-        chains: Vec::new(),
-        pairs: Vec::new(),
-        destination_nat: Vec::new(),
-        source_nat: Vec::new(),
+        ..Policy::default()
     }
 }
