@@ -26,7 +26,7 @@ pub mod domain;
 pub mod entropy;
 #[cfg(feature = "pv")]
 pub mod event;
-#[cfg(feature = "pv")]
+#[cfg(any(feature = "pv", test))]
 pub mod grant;
 #[cfg(feature = "pv")]
 pub mod hypercall;

@@ -1,0 +1,10 @@
+//! Who may use which of our pages: the grant table, version 1.
+
+#[cfg(feature = "pv")]
+mod pv;
+mod table;
+
+#[cfg(feature = "pv")]
+pub(crate) use pv::init;
+#[cfg(feature = "pv")]
+pub use pv::{Pv, in_use};
