@@ -1,91 +1,25 @@
 //! The column ACTION: targets, standard actions, macros, log level and tag.
 
-use firewalldom::policy::{self, Disposition, Log, Match, States};
+use firewalldom::policy::{Limits, Log, Match, RecentUse, Rule, States};
 
 use crate::address;
 use crate::level;
-use crate::macros::{self, Entry, MACROS};
+use crate::macros::{self, Entry, MACROS, Macro};
 use crate::packet_set;
 use crate::report::{Edit, Finding};
 use crate::session::Session;
 use crate::source::Word;
-use crate::standard_actions::{STANDARD_ACTIONS, standard};
+use crate::standard_actions::{self, STANDARD_ACTIONS};
 use crate::suggest::did_you_mean;
+use crate::target::{REFUSED_TARGETS, TARGETS, Target, reject_with, reject_words, target};
 use crate::traffic::traffic;
 use crate::user_files;
-
-/// What is done with a packet in the end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Target {
-    Decide(Disposition),
-    /// On to the next rule; the word for the log line.
-    Continue(&'static str),
-    DestinationNat(Nat),
-    Redirect(Nat),
-    /// ACCEPT+: no destination NAT, and accepted.
-    AcceptUntranslated,
-    /// NONAT: no destination NAT.
-    Untranslated,
-    /// CONTINUE, WHITELIST: past the other rules of the chain, or of `blrules`.
-    Return,
-    /// BLACKLIST and blacklog: what shorewall.conf says of listed packets.
-    Blacklist,
-}
-
-/// Whether a rule of NAT also lets the packet through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Nat {
-    /// DNAT, REDIRECT.
-    AndAccept,
-    /// DNAT-, REDIRECT-: another rule has to.
-    Only,
-}
-
-impl Target {
-    /// The action of a rule in a chain.
-    pub(crate) fn rule_action(self) -> Option<policy::Action> {
-        match self {
-            Self::Decide(disposition) => Some(policy::Action::Decide(disposition)),
-            Self::Continue(_) => Some(policy::Action::Continue),
-            Self::AcceptUntranslated => Some(policy::Action::Decide(Disposition::Accept)),
-            Self::DestinationNat(_)
-            | Self::Redirect(_)
-            | Self::Untranslated
-            | Self::Return
-            | Self::Blacklist => None,
-        }
-    }
-
-    /// Whether it is about addresses.
-    pub(crate) fn translates(self) -> bool {
-        matches!(
-            self,
-            Self::DestinationNat(_)
-                | Self::Redirect(_)
-                | Self::AcceptUntranslated
-                | Self::Untranslated
-        )
-    }
-
-    fn word(self) -> &'static str {
-        match self {
-            Self::Decide(disposition) => level::disposition_word(disposition),
-            Self::Continue(word) => word,
-            Self::DestinationNat(_) => "DNAT",
-            Self::Redirect(_) => "REDIRECT",
-            Self::AcceptUntranslated => "ACCEPT",
-            Self::Untranslated => "NONAT",
-            Self::Return => "CONTINUE",
-            Self::Blacklist => "BLACKLIST",
-        }
-    }
-}
 
 /// An action as the column says it.
 pub(crate) struct Action {
     /// In the order they are tried.
     pub(crate) parts: Vec<Part>,
-    log: Option<Log>,
+    pub(crate) log: Option<Log>,
 }
 
 /// One rule of an action.
@@ -98,21 +32,14 @@ pub(crate) struct Part {
     pub(crate) columns: OwnColumns,
     /// Conditions besides those of the rule.
     pub(crate) within: Match,
+    /// An event that must have been seen, or is noted.
+    pub(crate) recent: Option<RecentUse>,
     /// From the rule's destination to its source.
     pub(crate) reversed: bool,
     /// Its own log line, instead of the rule's.
     pub(crate) log: Option<Log>,
-    /// What a contradiction between rule and action means.
-    pub(crate) contradiction: Contradiction,
-}
-
-/// What it means that a rule's columns and its action's conditions have no packet in common.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Contradiction {
-    /// A mistake, said so.
-    Mistake(&'static str),
-    /// One of an action's rules that is not about these packets.
-    NoMatch,
+    /// What is said when the rule's columns and the action's conditions have no packet in common.
+    pub(crate) contradiction: &'static str,
 }
 
 /// The columns PROTO, DPORT and SPORT of a macro.
@@ -137,14 +64,20 @@ impl Action {
         self.parts.iter().any(|part| part.target.translates())
     }
 
-    /// The log line of one of the parts.
+    /// The log line of one of the parts. The rules of a list log for themselves.
     pub(crate) fn log_for(&self, part: &Part) -> Option<Log> {
+        if matches!(part.target, Target::Call(_)) {
+            return None;
+        }
         part.log
             .clone()
             .or_else(|| self.log.clone())
-            .map(|log| Log {
-                disposition: part.target.word().to_owned(),
-                ..log
+            .map(|log| match log.disposition.as_str() {
+                "" => Log {
+                    disposition: part.target.word(),
+                    ..log
+                },
+                _ => log,
             })
     }
 }
@@ -156,9 +89,10 @@ impl Part {
             states: None,
             columns: OwnColumns::default(),
             within: Match::default(),
+            recent: None,
             reversed: false,
             log: None,
-            contradiction: Contradiction::Mistake("the action is about other packets"),
+            contradiction: "the action is about other packets",
         }
     }
 
@@ -166,6 +100,14 @@ impl Part {
     pub(crate) fn within(target: Target, within: Match) -> Self {
         Self {
             within,
+            ..Self::new(target)
+        }
+    }
+
+    /// A part that is about an event.
+    pub(crate) fn recent(target: Target, recent: RecentUse) -> Self {
+        Self {
+            recent: Some(recent),
             ..Self::new(target)
         }
     }
@@ -185,7 +127,7 @@ impl Part {
                 source_port: entry.source_ports.map(made),
             },
             reversed: entry.reversed,
-            contradiction: Contradiction::Mistake("this service goes to an address of its own"),
+            contradiction: "this service goes to an address of its own",
             ..Self::within(target, within)
         }
     }
@@ -231,84 +173,86 @@ impl Part {
         matches: &Match,
     ) -> Option<Match> {
         let both = packet_set::both(matches, &self.within);
-        if both.is_none()
-            && let Contradiction::Mistake(what) = self.contradiction
-        {
+        if both.is_none() {
             session.error(
                 action.span(),
-                what,
+                self.contradiction,
                 "the rule asks for others",
                 "no packet could match",
             );
         }
         both
     }
+
+    /// The part as a rule that is about every state it does not name. `None`: it decides nothing.
+    pub(crate) fn rule(
+        &self,
+        session: &Session<'_>,
+        place: &Word,
+        matches: Match,
+        log: Option<Log>,
+    ) -> Option<Rule> {
+        Some(Rule {
+            states: self.states.unwrap_or(States::ALL),
+            matches,
+            limits: Limits {
+                recent: self.recent,
+                ..Limits::default()
+            },
+            action: self.target.rule_action()?,
+            log,
+            origin: session.origin(place.span()),
+        })
+    }
 }
 
-/// Targets that are refused, and why.
-pub(crate) const REFUSED_TARGETS: &[(&str, &str)] = &[
-    ("ADD", "ipsets are not supported yet"),
-    ("AUDIT", "there is no audit daemon"),
-    ("AutoBL", "tables of recent addresses are not supported yet"),
-    ("CONNMARK", "marks are not supported yet"),
-    ("DEL", "ipsets are not supported yet"),
-    ("DNSAmp", "matches inside of packets are not supported"),
-    ("FIN", "a set of TCP flags is not supported yet"),
-    (
-        "HELPER",
-        "connection-tracking helpers are not supported yet",
-    ),
-    ("INLINE", "raw iptables text is not supported"),
-    ("IPTABLES", "raw iptables text is not supported"),
-    ("IfEvent", "events are not supported yet"),
-    ("Limit", "tables of recent addresses are not supported yet"),
-    ("MARK", "marks are not supported yet"),
-    ("NFLOG", "log lines go to the console: write LOG:info"),
-    ("NFQUEUE", "no program decides about packets here"),
-    ("QUEUE", "no program decides about packets here"),
-    ("RST", "a set of TCP flags is not supported yet"),
-    ("ResetEvent", "events are not supported yet"),
-    ("SetEvent", "events are not supported yet"),
-    ("TARPIT", "not part of Linux either"),
-    ("TCPFlags", "the interface option tcpflags does this"),
-    ("ULOG", "log lines go to the console: write LOG:info"),
-    ("allowinUPnP", "UPnP is not supported"),
-    ("forwardUPnP", "UPnP is not supported"),
-];
-
-const TARGETS: [&str; 15] = [
-    "ACCEPT",
-    "ACCEPT+",
-    "DROP",
-    "REJECT",
-    "DNAT",
-    "DNAT-",
-    "REDIRECT",
-    "REDIRECT-",
-    "LOG",
-    "COUNT",
-    "NONAT",
-    "ACCEPT!",
-    "CONTINUE",
-    "WHITELIST",
-    "BLACKLIST",
-];
+/// Actions may use each other this deep.
+const MAX_DEPTH: usize = 8;
 
 /// Reads `ACTION[(PARAMETER)][:level[:tag]]`.
 pub(crate) fn parse(session: &mut Session<'_>, word: &Word) -> Option<Action> {
+    if session.nesting >= MAX_DEPTH {
+        session.error(
+            word.span(),
+            "macros and actions use each other too deeply",
+            format!("the {}th level", MAX_DEPTH + 1),
+            "does one use itself?",
+        );
+        return None;
+    }
+    session.nesting += 1;
+    let action = parse_nested(session, word);
+    session.nesting -= 1;
+    action
+}
+
+fn parse_nested(session: &mut Session<'_>, word: &Word) -> Option<Action> {
     let mut pieces = word.split(':').into_iter();
     let name = pieces.next()?;
     let level_word = pieces.next();
     let tag = pieces.next();
     let log = level::log(session, level_word.as_ref(), tag.as_ref(), "")?;
     let (name, parameter) = parameter(session, &name);
-    if let Some(parts) = user_files::parts(session, &name, parameter.as_ref()) {
+    let parameter = parameter.filter(|parameter| !parameter.is_empty());
+    let name = unaudited(session, name);
+    if let Some(parts) = user_files::parts(session, &name, parameter.as_ref(), log.as_ref()) {
         return parts.map(|parts| Action { parts, log });
     }
-    if parameter.as_ref().is_some_and(Word::is_empty) {
-        return parse_named(session, &name, None, log);
+    let text = name.text();
+    if let Some(target) = target(text) {
+        return plain_target(session, &name, target, parameter.as_ref(), log);
     }
-    parse_named(session, &name, parameter.as_ref(), log)
+    if STANDARD_ACTIONS.contains(&text) {
+        let parts = standard_actions::parts(session, &name, parameter.as_ref(), log.as_ref())?;
+        return Some(Action { parts, log });
+    }
+    match macros::find(text) {
+        Some(service) => service_parts(session, &name, service, parameter.as_ref(), log),
+        None => {
+            unknown(session, &name);
+            None
+        }
+    }
 }
 
 /// `NAME(PARAMETER)`, or `NAME/PARAMETER` as it was once written.
@@ -332,15 +276,59 @@ fn parameter(session: &mut Session<'_>, name: &Word) -> (Word, Option<Word>) {
     (name.clone(), None)
 }
 
-fn parse_named(
+/// `A_ACCEPT` and its like: the packet fares as without the `A_`.
+fn unaudited(session: &mut Session<'_>, name: Word) -> Word {
+    let plain = name.strip_prefix("A_").filter(|plain| {
+        matches!(
+            plain.text().trim_end_matches(['+', '!']),
+            "ACCEPT" | "DROP" | "REJECT"
+        )
+    });
+    let Some(plain) = plain else {
+        return name;
+    };
+    session.report(
+        Finding::warning(format!("{} is {} here", name.text(), plain.text()))
+            .at(name.span(), "there is no audit daemon to tell")
+            .note(format!("write: {}", plain.text())),
+    );
+    plain
+}
+
+fn plain_target(
     session: &mut Session<'_>,
     name: &Word,
+    mut target: Target,
     parameter: Option<&Word>,
     mut log: Option<Log>,
 ) -> Option<Action> {
     let text = name.text();
-    let parts = if let Some(target) = target(text) {
-        if let Some(parameter) = parameter {
+    match (target, parameter) {
+        (Target::Continue("NFLOG"), _) => {
+            session.report(
+                Finding::warning("NFLOG goes to the domain's console")
+                    .at(name.span(), "no daemon for netlink logging runs here")
+                    .note("logged as info; write: LOG:info"),
+            );
+            log = log.or(Some(Log {
+                level: 6,
+                disposition: String::new(),
+                tag: None,
+            }));
+        }
+        (_, None) => {}
+        (Target::Decide(firewalldom::policy::Disposition::Reject), Some(parameter)) => {
+            let Some(with) = reject_with(parameter.text()) else {
+                session.report(
+                    Finding::error(format!("REJECT cannot answer `{}`", parameter.text()))
+                        .at(parameter.span(), "expected for example tcp-reset")
+                        .maybe_note(did_you_mean(parameter.text(), reject_words())),
+                );
+                return None;
+            };
+            target = Target::Reject(with);
+        }
+        (_, Some(parameter)) => {
             session.error(
                 parameter.span(),
                 format!("a parameter of {text} is not supported yet"),
@@ -349,30 +337,8 @@ fn parse_named(
             );
             return None;
         }
-        vec![Part::new(target)]
-    } else {
-        // Service(ACCEPT:info): a level inside counts as one outside.
-        let inner = match parameter {
-            None => None,
-            Some(parameter) => {
-                let (target_word, inner_level) = match parameter.split_once(':') {
-                    Some((target, level)) => (target, Some(level)),
-                    None => (parameter.clone(), None),
-                };
-                if let Some(inner_level) = inner_level
-                    && log.is_none()
-                {
-                    log = level::log(session, Some(&inner_level), None, "")?;
-                }
-                Some((parameter_target(session, &target_word)?, target_word))
-            }
-        };
-        named_parts(session, name, inner)?
-    };
-    if let [part] = parts.as_slice()
-        && part.target == Target::Continue("LOG")
-        && log.is_none()
-    {
+    }
+    if target == Target::Continue("LOG") && log.is_none() {
         session.error(
             name.span(),
             "LOG needs a level",
@@ -381,83 +347,62 @@ fn parse_named(
         );
         return None;
     }
-    Some(Action { parts, log })
-}
-
-pub(crate) fn target(text: &str) -> Option<Target> {
-    Some(match text {
-        "ACCEPT" | "ACCEPT!" => Target::Decide(Disposition::Accept),
-        "DROP" | "DROP!" => Target::Decide(Disposition::Drop),
-        "REJECT" | "REJECT!" => Target::Decide(Disposition::Reject),
-        "ACCEPT+" => Target::AcceptUntranslated,
-        "NONAT" => Target::Untranslated,
-        "DNAT" => Target::DestinationNat(Nat::AndAccept),
-        "DNAT-" => Target::DestinationNat(Nat::Only),
-        "REDIRECT" => Target::Redirect(Nat::AndAccept),
-        "REDIRECT-" => Target::Redirect(Nat::Only),
-        "LOG" => Target::Continue("LOG"),
-        "COUNT" => Target::Continue("COUNT"),
-        "CONTINUE" | "WHITELIST" => Target::Return,
-        "BLACKLIST" | "blacklog" => Target::Blacklist,
-        _ => return None,
+    Some(Action {
+        parts: vec![Part::new(target)],
+        log,
     })
 }
 
-fn parameter_target(session: &mut Session<'_>, word: &Word) -> Option<Target> {
-    let found = target(word.text());
-    if found.is_none() {
-        session.report(
-            Finding::error(format!("`{}` is not a target", word.text()))
-                .at(word.span(), "expected for example ACCEPT, DROP or REJECT")
-                .maybe_note(did_you_mean(word.text(), TARGETS)),
-        );
-    }
-    found
-}
-
-fn named_parts(
+/// `Service(ACTION)`: each of the service's entries, with each of the action's rules.
+fn service_parts(
     session: &mut Session<'_>,
     name: &Word,
-    inner: Option<(Target, Word)>,
-) -> Option<Vec<Part>> {
+    service: &Macro,
+    parameter: Option<&Word>,
+    log: Option<Log>,
+) -> Option<Action> {
     let text = name.text();
-    if STANDARD_ACTIONS.contains(&text) {
-        return Some(standard(name, inner.map(|(target, _)| target)));
-    }
-    if let Some(service) = macros::find(text) {
-        let Some((target, _)) = inner else {
-            session.error(
-                name.span(),
-                format!("what about {text}?"),
-                "a service, but no target",
-                format!("write: {text}(ACCEPT)"),
-            );
-            return None;
-        };
-        if let Some(helper) = service.helper
-            && target != Target::Decide(Disposition::Drop)
-            && target != Target::Decide(Disposition::Reject)
-        {
-            session.report(
-                Finding::warning(format!(
-                    "{text} needs the helper `{helper}`, which is not supported yet"
-                ))
-                .at(name.span(), "only the connection named here is let through")
-                .note(
-                    "connections that the two sides agree on inside of it are treated as new ones",
-                ),
-            );
-        }
-        return Some(
-            service
-                .entries()
-                .into_iter()
-                .map(|entry| Part::service(target, &entry, name))
-                .collect(),
+    let Some(parameter) = parameter else {
+        session.error(
+            name.span(),
+            format!("what about {text}?"),
+            "a service, but no target",
+            format!("write: {text}(ACCEPT)"),
+        );
+        return None;
+    };
+    let inner = parse(session, parameter)?;
+    let lets_through = |part: &Part| !part.target.refuses();
+    if let Some(helper) = service.helper
+        && inner.parts.iter().any(lets_through)
+    {
+        session.report(
+            Finding::warning(format!(
+                "{text} needs the helper `{helper}`, which is not supported yet"
+            ))
+            .at(name.span(), "only the connection named here is let through")
+            .note("connections that the two sides agree on inside of it are treated as new ones"),
         );
     }
-    unknown(session, name);
-    None
+    let mut parts = Vec::new();
+    for entry in service.entries() {
+        for part in &inner.parts {
+            let own = Part::service(part.target, &entry, name);
+            let within = packet_set::both(&own.within, &part.within)?;
+            parts.push(Part {
+                within,
+                states: part.states,
+                recent: part.recent,
+                log: part.log.clone(),
+                ..own
+            });
+        }
+    }
+    // Service(ACCEPT:info): a level inside counts as one outside.
+    Some(Action {
+        parts,
+        log: log.or(inner.log),
+    })
 }
 
 fn unknown(session: &mut Session<'_>, name: &Word) {
@@ -471,15 +416,6 @@ fn unknown(session: &mut Session<'_>, name: &Word) {
             format!("the action {text} is not supported"),
             *reason,
             "",
-        );
-        return;
-    }
-    if let Some(plain) = text.strip_prefix("A_") {
-        session.error(
-            name.span(),
-            format!("the action {text} is not supported"),
-            "there is no audit daemon",
-            format!("write: {plain}"),
         );
         return;
     }

@@ -2,8 +2,9 @@
 
 use std::net::Ipv4Addr;
 
-use firewalldom::policy::{AddressRange, Addresses, InterfaceId, Prefix};
+use firewalldom::policy::{AddressRange, Addresses, InterfaceId, Member, Prefix, SetMatch};
 
+use crate::ipset::{self, Members};
 use crate::report::Finding;
 use crate::session::Session;
 use crate::source::Word;
@@ -15,7 +16,35 @@ pub(crate) struct Hosts {
     pub(crate) interface: Option<InterfaceId>,
     pub(crate) addresses: Addresses,
     pub(crate) macs: Vec<[u8; 6]>,
+    /// MAC addresses that are left out.
+    pub(crate) except_macs: Vec<[u8; 6]>,
 }
+
+/// A list as a column says it.
+#[derive(Clone, Debug, Default)]
+struct List {
+    addresses: Addresses,
+    macs: Vec<[u8; 6]>,
+    except_macs: Vec<[u8; 6]>,
+}
+
+/// Sets from this many ranges on are named in the policy, not copied into each rule.
+const NAMED_FROM: usize = 64;
+
+/// What becomes of long sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sets {
+    /// Named, and looked up.
+    Named,
+    /// Written out.
+    WrittenOut,
+}
+
+/// Every address.
+pub(crate) const ALL: AddressRange = AddressRange {
+    first: Ipv4Addr::UNSPECIFIED,
+    last: Ipv4Addr::BROADCAST,
+};
 
 /// One address.
 pub(crate) fn single(session: &mut Session<'_>, word: &Word) -> Option<Ipv4Addr> {
@@ -110,7 +139,10 @@ fn range_with(
     word: &Word,
 ) -> Option<AddressRange> {
     if let (Some(name), Some(world)) = (word.strip_prefix("&"), world) {
-        return own_address(session, world, &name);
+        return own_address(session, world, &interface_variable(&name));
+    }
+    if let (Some(name), Some(world)) = (word.strip_prefix("%"), world) {
+        return gateway(session, world, &interface_variable(&name));
     }
     if let Some((first, last)) = word.split_once('-') {
         let (low, high) = (single(session, &first), single(session, &last));
@@ -152,50 +184,100 @@ fn own_address(session: &mut Session<'_>, world: &World, name: &Word) -> Option<
     }
 }
 
-/// `a,b!c,d`: a list with exceptions. MAC addresses (`~02-00-…`) go into `macs`.
-pub(crate) fn list(
-    session: &mut Session<'_>,
-    world: &World,
-    word: &Word,
-    macs: &mut Vec<[u8; 6]>,
-) -> Option<Addresses> {
-    list_with(session, Some(world), word, macs)
+/// `eth0` or `{eth0}`.
+fn interface_variable(name: &Word) -> Word {
+    name.strip_prefix("{")
+        .and_then(|inner| inner.strip_suffix("}"))
+        .unwrap_or_else(|| name.clone())
 }
 
-/// As `list`, where no interface can be named.
-pub(crate) fn list_without_interfaces(
-    session: &mut Session<'_>,
-    word: &Word,
-    macs: &mut Vec<[u8; 6]>,
-) -> Option<Addresses> {
-    list_with(session, None, word, macs)
+/// `%eth0`: the next hop of an interface's default route, known when compiling.
+fn gateway(session: &mut Session<'_>, world: &World, name: &Word) -> Option<AddressRange> {
+    let id = world.interface(session, name)?;
+    let route = world
+        .routes
+        .iter()
+        .find(|route| route.interface == id && route.destination.length == 0);
+    match route.and_then(|route| route.gateway) {
+        Some(gateway) => Some(AddressRange {
+            first: gateway,
+            last: gateway,
+        }),
+        None => {
+            session.error(
+                name.span(),
+                format!("`{}` has no gateway", name.text()),
+                "no gateway in interfaces(5)",
+                "",
+            );
+            None
+        }
+    }
 }
 
-fn list_with(
+/// `a,b!c,d`: a list with exceptions, of addresses and sets of them. `world`: where interfaces can
+/// be named.
+pub(crate) fn plain_list(
     session: &mut Session<'_>,
     world: Option<&World>,
     word: &Word,
-    macs: &mut Vec<[u8; 6]>,
 ) -> Option<Addresses> {
+    let list = list(session, world, word, Sets::Named)?;
+    only_addresses(session, word, list)
+}
+
+/// As `plain_list`, but what sets hold is written out: nothing is looked up in them later.
+pub(crate) fn expanded_list(
+    session: &mut Session<'_>,
+    world: &World,
+    word: &Word,
+) -> Option<Addresses> {
+    let list = list(session, Some(world), word, Sets::WrittenOut)?;
+    only_addresses(session, word, list)
+}
+
+fn only_addresses(session: &mut Session<'_>, word: &Word, list: List) -> Option<Addresses> {
+    if !list.macs.is_empty() || !list.except_macs.is_empty() {
+        session.error(
+            word.span(),
+            "MAC addresses are not possible here",
+            "an address is needed",
+            "",
+        );
+        return None;
+    }
+    Some(list.addresses)
+}
+
+/// Addresses and MAC addresses (`~02-00-…`).
+fn list(session: &mut Session<'_>, world: Option<&World>, word: &Word, sets: Sets) -> Option<List> {
     let (included, excluded) = match word.split_once('!') {
         Some((included, excluded)) => (included, Some(excluded)),
         None => (word.clone(), None),
     };
-    let mut addresses = Addresses::default();
+    let mut list = List::default();
     let mut complete = true;
     if !included.is_empty() {
-        for item in included.split(',') {
-            if item.text().starts_with('~') {
-                match mac(session, &item) {
-                    Some(mac) => macs.push(mac),
-                    None => complete = false,
-                }
-                continue;
-            }
-            match element(session, world, &item) {
-                Some(range) => addresses.ranges.push(range),
-                None => complete = false,
-            }
+        let items = included.split(',');
+        // What stands beside a set is an alternative to it.
+        let sets = if items.len() == 1 {
+            sets
+        } else {
+            Sets::WrittenOut
+        };
+        for item in items {
+            complete &= include(session, world, &item, sets, &mut list).is_some();
+        }
+        let holds_nothing = list.addresses.ranges.is_empty()
+            && list.addresses.sets.is_empty()
+            && list.macs.is_empty();
+        if holds_nothing && complete {
+            // No range means any address: that none is meant has to be said otherwise.
+            session.report(
+                Finding::warning("this set is empty: nothing matches")
+                    .at(included.span(), "no address is in it"),
+            );
+            list.addresses.except.push(ALL);
         }
     }
     if let Some(excluded) = excluded {
@@ -204,13 +286,102 @@ fn list_with(
             _ => excluded,
         };
         for item in excluded.split(',') {
-            match element(session, world, &item) {
-                Some(range) => addresses.except.push(range),
-                None => complete = false,
-            }
+            complete &= exclude(session, world, &item, sets, &mut list).is_some();
         }
     }
-    complete.then_some(addresses)
+    complete.then_some(list)
+}
+
+/// Adds an item of a list.
+fn include(
+    session: &mut Session<'_>,
+    world: Option<&World>,
+    item: &Word,
+    sets: Sets,
+    list: &mut List,
+) -> Option<()> {
+    if item.text().starts_with('~') {
+        list.macs
+            .push(mac(session, &item.slice(1..item.text().len()))?);
+        return Some(());
+    }
+    if !item.text().starts_with('+') {
+        list.addresses.ranges.push(element(session, world, item)?);
+        return Some(());
+    }
+    match ipset::members(session, item)? {
+        Members::Addresses(ranges) if sets == Sets::Named && ranges.len() >= NAMED_FROM => {
+            list.addresses
+                .sets
+                .push(named(session, item, &ranges, Member::Yes));
+        }
+        Members::Addresses(ranges) => list.addresses.ranges.extend(ranges),
+        Members::Macs(macs) => list.macs.extend(macs),
+        Members::Ports(_) | Members::Lists(_) | Members::Unusable(_) => {
+            not_of_addresses(session, item);
+            return None;
+        }
+    }
+    Some(())
+}
+
+fn exclude(
+    session: &mut Session<'_>,
+    world: Option<&World>,
+    item: &Word,
+    sets: Sets,
+    list: &mut List,
+) -> Option<()> {
+    if item.text().starts_with('~') {
+        let mac = mac(session, &item.slice(1..item.text().len()))?;
+        list.except_macs.push(mac);
+        return Some(());
+    }
+    if !item.text().starts_with('+') {
+        list.addresses.except.push(element(session, world, item)?);
+        return Some(());
+    }
+    match ipset::members(session, item)? {
+        Members::Addresses(ranges) if sets == Sets::Named && ranges.len() >= NAMED_FROM => {
+            list.addresses
+                .sets
+                .push(named(session, item, &ranges, Member::No));
+        }
+        Members::Addresses(ranges) => list.addresses.except.extend(ranges),
+        Members::Macs(macs) => list.except_macs.extend(macs),
+        Members::Ports(_) | Members::Lists(_) | Members::Unusable(_) => {
+            not_of_addresses(session, item);
+            return None;
+        }
+    }
+    Some(())
+}
+
+fn named(
+    session: &mut Session<'_>,
+    item: &Word,
+    ranges: &[AddressRange],
+    member: Member,
+) -> SetMatch {
+    let name = item.text().trim_start_matches('+');
+    // The flags say which end is meant, which the column has said.
+    let name = match name.split_once('[') {
+        Some((plain, _)) if !plain.is_empty() => plain,
+        _ => name,
+    };
+    SetMatch {
+        set: session.tables.address_set(name, ranges),
+        member,
+    }
+}
+
+fn not_of_addresses(session: &mut Session<'_>, item: &Word) {
+    session.error(
+        item.span(),
+        format!("the set `{}` does not hold addresses", item.text()),
+        "addresses are needed here",
+        "",
+    );
 }
 
 fn element(session: &mut Session<'_>, world: Option<&World>, item: &Word) -> Option<AddressRange> {
@@ -225,11 +396,8 @@ fn element(session: &mut Session<'_>, world: Option<&World>, item: &Word) -> Opt
             );
             return None;
         }
-        Some('+') => "ipsets are not supported yet",
         Some('^') => "countries (geoip) are not supported",
-        Some('%') => "an interface's gateway as an address is not supported yet",
         Some('!') => "two exclusions",
-        Some('~') => "MAC addresses cannot be excluded yet",
         _ => return range_with(session, world, item),
     };
     session.error(
@@ -241,8 +409,10 @@ fn element(session: &mut Session<'_>, world: Option<&World>, item: &Word) -> Opt
     None
 }
 
-fn mac(session: &mut Session<'_>, word: &Word) -> Option<[u8; 6]> {
-    let octets: Option<Vec<u8>> = word.text()[1..]
+/// `02-00-00-00-00-01`, also with colons.
+pub(crate) fn mac(session: &mut Session<'_>, word: &Word) -> Option<[u8; 6]> {
+    let octets: Option<Vec<u8>> = word
+        .text()
         .split(['-', ':'])
         .map(|octet| {
             (octet.len() == 2)
@@ -295,6 +465,22 @@ pub(crate) fn hosts(session: &mut Session<'_>, world: &World, word: &Word) -> Op
         );
         return None;
     }
-    hosts.addresses = list(session, world, &list_word, &mut hosts.macs)?;
-    Some(hosts)
+    let list = list(session, Some(world), &list_word, Sets::Named)?;
+    Some(Hosts {
+        addresses: list.addresses,
+        macs: list.macs,
+        except_macs: list.except_macs,
+        ..hosts
+    })
+}
+
+/// Hosts where no zone and no interface can be named: in macros and actions.
+pub(crate) fn hosts_alone(session: &mut Session<'_>, word: &Word) -> Option<Hosts> {
+    let list = list(session, None, word, Sets::Named)?;
+    Some(Hosts {
+        interface: None,
+        addresses: list.addresses,
+        macs: list.macs,
+        except_macs: list.except_macs,
+    })
 }

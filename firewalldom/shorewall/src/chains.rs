@@ -1,34 +1,49 @@
 //! The chains: one for each pair of zones, as the file `policy` decides, in Shorewall's order.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use firewalldom::policy::{Chain, Disposition, Log, Match, Origin, Rule, States, ZoneId};
+use firewalldom::policy::{
+    Action, Chain, Disposition, InterfaceId, Limits, Log, Match, Origin, Rule, States, ZoneId,
+};
 
 use crate::level;
-use crate::packet_difference::{Inexpressible, MAX_PIECES, minus};
 use crate::policies::{self, Line, Verdict};
 use crate::report::Finding;
 use crate::session::Session;
 use crate::settings::Configuration;
-use crate::source::Span;
 use crate::world::World;
 
-/// The chains, and which pair of zones uses which.
+/// The chains while their rules are read, and which pair of zones uses which.
 pub(crate) struct Chains {
-    pub(crate) chains: Vec<Chain>,
+    pub(crate) drafts: Vec<Draft>,
     pub(crate) pairs: Vec<u16>,
-    side: usize,
+    pub(crate) side: usize,
     standings: Vec<Standing>,
-    /// For a chain, which packets leave its rules where.
-    returns: BTreeMap<u16, Vec<Return>>,
+    /// Rules of all drafts, those that they share counted for each.
+    entries: usize,
 }
 
-/// CONTINUE and WHITELIST: packets that the rules of a chain from `at` on are not about.
-struct Return {
-    at: usize,
-    states: States,
-    matches: Match,
-    span: Span,
+/// A chain while its rules are read. Rules that are the same for many pairs of zones are shared.
+pub(crate) struct Draft {
+    /// All but its rules.
+    pub(crate) chain: Chain,
+    /// `blrules`.
+    pub(crate) blacklist: Vec<Arc<Rule>>,
+    /// Of the sections before NEW.
+    pub(crate) sections: Vec<Arc<Rule>>,
+    /// A policy's RATE and CONNLIMIT: the list that new TCP connections go through before the
+    /// section NEW.
+    pub(crate) connection_limit: Option<u16>,
+    /// Of the section NEW.
+    pub(crate) new: Vec<Arc<Rule>>,
+}
+
+/// Where in a chain a rule belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Blacklist,
+    Sections,
+    New,
 }
 
 /// What the end of a pair's chain means.
@@ -42,6 +57,21 @@ pub(crate) enum Standing {
     Unused,
 }
 
+/// All chains together have at most so many rules, shared ones counted for each.
+pub(crate) const MAX_ENTRIES: usize = 20_000_000;
+
+impl Draft {
+    fn new(chain: Chain, connection_limit: Option<u16>) -> Self {
+        Self {
+            chain,
+            blacklist: Vec::new(),
+            sections: Vec::new(),
+            connection_limit,
+            new: Vec::new(),
+        }
+    }
+}
+
 impl Chains {
     pub(crate) fn read(
         session: &mut Session<'_>,
@@ -52,7 +82,6 @@ impl Chains {
         let side = world.zones.len() + 1;
         let none = side - 1;
         let separator = separator(session, configuration);
-        let mut chains = Vec::new();
         // What belongs to no zone gets the policy `all all`, under the names of netfilter's hooks.
         let forward = catch_all("FORWARD", last_all(&lines, None), Disposition::Reject);
         let input = catch_all(
@@ -61,44 +90,40 @@ impl Chains {
             Disposition::Drop,
         );
         let output = catch_all("OUTPUT", from_firewall_to_all(&lines), Disposition::Reject);
-        chains.extend([forward, input, output]);
+        let mut drafts: Vec<Draft> = [forward, input, output]
+            .map(|chain| Draft::new(chain, None))
+            .into();
         let mut pairs = vec![0u16; side * side];
         let mut standings = vec![Standing::Decides; side * side];
         let implicit = configuration.flag("IMPLICIT_CONTINUE", false);
         for source in 0..side {
             for destination in 0..side {
                 let cell = source * side + destination;
-                pairs[cell] = if source == none || destination == none {
-                    hook((ZoneId(source as u16), ZoneId(destination as u16)))
-                } else {
-                    let pair = (ZoneId(source as u16), ZoneId(destination as u16));
-                    let fallback = usize::from(hook(pair));
-                    let line = deciding_line(world, &lines, pair, implicit);
-                    standings[cell] = match &line {
-                        Decider::Line(line) if line.verdict == Verdict::None => Standing::Unused,
-                        Decider::Line(line) if line.verdict == Verdict::Continue => {
-                            Standing::Continues
-                        }
-                        Decider::Around => Standing::Continues,
-                        Decider::Line(_) | Decider::Nobody => Standing::Decides,
+                let pair = (ZoneId(source as u16), ZoneId(destination as u16));
+                pairs[cell] = hook(pair);
+                if source == none || destination == none {
+                    continue;
+                }
+                let decider = deciding_line(world, &lines, pair, implicit);
+                standings[cell] = decider.standing();
+                let fallback = &drafts[usize::from(hook(pair))].chain;
+                let chain = pair_chain(session, world, &decider, pair, &separator, fallback);
+                if let Some(chain) = chain {
+                    let limit = match &decider {
+                        Decider::Line(line) => line.limit_list(session, world, pair, &separator),
+                        Decider::Around | Decider::Nobody => None,
                     };
-                    let fallback = &chains[fallback];
-                    match pair_chain(session, world, &line, pair, &separator, fallback) {
-                        Some(chain) => {
-                            chains.push(chain);
-                            (chains.len() - 1) as u16
-                        }
-                        None => hook(pair),
-                    }
-                };
+                    drafts.push(Draft::new(chain, limit));
+                    pairs[cell] = (drafts.len() - 1) as u16;
+                }
             }
         }
         Self {
-            chains,
+            drafts,
             pairs,
             side,
             standings,
-            returns: BTreeMap::new(),
+            entries: 0,
         }
     }
 
@@ -112,91 +137,49 @@ impl Chains {
         usize::from(self.pairs[self.cell(source, destination)])
     }
 
-    /// The chain of a pair.
-    pub(crate) fn chain_mut(&mut self, pair: (ZoneId, ZoneId)) -> &mut Chain {
-        let index = self.index(pair);
-        &mut self.chains[index]
-    }
-
     /// Whether a pair of zones has the policy NONE.
     pub(crate) fn is_unused(&self, source: ZoneId, destination: ZoneId) -> bool {
         self.standing((source, destination)) == Standing::Unused
     }
 
-    /// Appends a rule to the chain of a pair.
-    pub(crate) fn push(&mut self, source: ZoneId, destination: ZoneId, rule: Rule) {
-        let chain = self.pairs[self.cell(source, destination)];
-        self.chains[usize::from(chain)].rules.push(rule);
-    }
-
-    /// Lets packets leave the rules of a pair's chain at its present end.
-    pub(crate) fn push_return(
+    /// Appends a rule to the chain of a pair. Whether there was room.
+    pub(crate) fn push(
         &mut self,
-        source: ZoneId,
-        destination: ZoneId,
-        rule: &Rule,
-        span: Span,
-    ) {
-        let chain = self.pairs[self.cell(source, destination)];
-        let at = self.chains[usize::from(chain)].rules.len();
-        self.returns.entry(chain).or_default().push(Return {
-            at,
-            states: rule.states,
-            matches: rule.matches.clone(),
-            span,
-        });
+        (source, destination): (ZoneId, ZoneId),
+        stage: Stage,
+        rule: Arc<Rule>,
+    ) -> bool {
+        self.entries += 1;
+        if self.entries > MAX_ENTRIES {
+            return false;
+        }
+        let index = self.index((source, destination));
+        let draft = &mut self.drafts[index];
+        match stage {
+            Stage::Blacklist => draft.blacklist.push(rule),
+            Stage::Sections => draft.sections.push(rule),
+            Stage::New => draft.new.push(rule),
+        }
+        true
     }
 
-    /// Takes what has left a chain out of the rules that were added since.
-    pub(crate) fn resolve_returns(&mut self, session: &mut Session<'_>) {
-        for (chain, returns) in std::mem::take(&mut self.returns) {
-            let rules = &mut self.chains[usize::from(chain)].rules;
-            let mut resolved = Vec::with_capacity(rules.len());
-            for (index, rule) in std::mem::take(rules).into_iter().enumerate() {
-                let earlier = returns.iter().filter(|gone| gone.at <= index);
-                let mut pieces = vec![rule];
-                for gone in earlier {
-                    match pieces.iter().map(|piece| left_of(piece, gone)).collect() {
-                        Ok::<Vec<_>, _>(left) => pieces = left.into_iter().flatten().collect(),
-                        Err(Inexpressible(what)) => {
-                            session.error(
-                                gone.span,
-                                format!("an exemption by {what} is not supported yet"),
-                                "the rules below cannot leave it out",
-                                "name addresses, protocols and ports",
-                            );
-                            break;
-                        }
-                    }
-                    if pieces.len() > MAX_PIECES {
-                        session.error(
-                            gone.span,
-                            "too many exemptions for the rules below",
-                            format!("a rule falls into more than {MAX_PIECES}"),
-                            "put the rules that they exempt from first",
-                        );
-                        break;
-                    }
-                }
-                resolved.extend(pieces);
-            }
-            self.chains[usize::from(chain)].rules = resolved;
-        }
-    }
-
-    /// Puts a rule at the head of every chain from one of these zones.
-    pub(crate) fn push_from(&mut self, sources: &[ZoneId], rule: &Rule) {
-        let cells = sources
-            .iter()
-            .flat_map(|source| (0..self.side).map(|to| usize::from(source.0) * self.side + to));
-        let mut chains: Vec<u16> = cells.map(|cell| self.pairs[cell]).collect();
-        chains.sort_unstable();
-        chains.dedup();
-        for chain in chains {
-            self.chains[usize::from(chain)]
-                .rules
-                .insert(0, rule.clone());
-        }
+    /// The policy for what goes back by the interface it came by, within a zone that has no other.
+    pub(crate) fn forwarded_back(&mut self, zone: ZoneId, interface: InterfaceId, origin: Origin) {
+        let forward = &self.drafts[0].chain;
+        let rule = Rule {
+            states: States(States::ALL.0 & !States::ESTABLISHED.0),
+            matches: Match {
+                ingress: Some(interface),
+                egress: Some(interface),
+                ..Match::default()
+            },
+            limits: Limits::default(),
+            action: Action::Decide(forward.policy),
+            log: forward.policy_log.clone(),
+            origin,
+        };
+        let index = self.index((zone, zone));
+        self.drafts[index].sections.insert(0, Arc::new(rule));
     }
 
     fn cell(&self, source: ZoneId, destination: ZoneId) -> usize {
@@ -204,34 +187,8 @@ impl Chains {
     }
 }
 
-/// The packets of a rule that have not left before it.
-fn left_of(rule: &Rule, gone: &Return) -> Result<Vec<Rule>, Inexpressible> {
-    let common = States(rule.states.0 & gone.states.0);
-    if common.0 == 0 {
-        return Ok(vec![rule.clone()]);
-    }
-    let others = States(rule.states.0 & !gone.states.0);
-    let with = |states, matches| Rule {
-        states,
-        matches,
-        ..rule.clone()
-    };
-    let left = minus(&rule.matches, &gone.matches)?;
-    if left == [rule.matches.clone()] {
-        return Ok(vec![rule.clone()]);
-    }
-    let mut pieces: Vec<Rule> = left
-        .into_iter()
-        .map(|matches| with(common, matches))
-        .collect();
-    if others.0 != 0 {
-        pieces.push(with(others, rule.matches.clone()));
-    }
-    Ok(pieces)
-}
-
 /// Index of the chain for what belongs to no zone: FORWARD, INPUT or OUTPUT.
-fn hook((source, destination): (ZoneId, ZoneId)) -> u16 {
+pub(crate) fn hook((source, destination): (ZoneId, ZoneId)) -> u16 {
     match (source, destination) {
         (_, ZoneId::FIREWALL) => 1,
         (ZoneId::FIREWALL, _) => 2,
@@ -261,6 +218,20 @@ enum Decider<'l> {
     /// IMPLICIT_CONTINUE: the zones around, unless a line names both zones.
     Around,
     Nobody,
+}
+
+impl Decider<'_> {
+    fn standing(&self) -> Standing {
+        match self {
+            Self::Line(line) => match line.verdict {
+                Verdict::None => Standing::Unused,
+                Verdict::Continue => Standing::Continues,
+                Verdict::Decide(_) => Standing::Decides,
+            },
+            Self::Around => Standing::Continues,
+            Self::Nobody => Standing::Decides,
+        }
+    }
 }
 
 fn deciding_line<'l>(

@@ -71,6 +71,15 @@ pub(crate) fn row(
         return None;
     }
     let (plain, pairs) = alternate(session, line)?;
+    if let Some(at) = plain.text().find(['"', '`', '\\']) {
+        session.error(
+            plain.slice(at..at + 1).span(),
+            "quotes and backslashes do not belong in a column",
+            "here",
+            "a backslash continues a line only at its very end",
+        );
+        return None;
+    }
     let mut columns: Vec<Word> = words(&plain);
     if columns.is_empty() && pairs.is_none() {
         return None;

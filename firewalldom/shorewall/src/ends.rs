@@ -1,11 +1,11 @@
 //! The columns SOURCE and DEST of `rules`: zones, with hosts behind them.
 
-use firewalldom::policy::{AddressRange, InterfaceId, PortRange, ZoneId};
+use firewalldom::policy::{AddressRange, Addresses, InterfaceId, PortRange, ZoneId};
 
-use crate::action::Nat;
 use crate::address::{self, Hosts};
 use crate::session::Session;
 use crate::source::{Span, Word};
+use crate::target::Nat;
 use crate::traffic::port_range;
 use crate::world::World;
 
@@ -14,6 +14,8 @@ use crate::world::World;
 pub(crate) struct End {
     pub(crate) zone: ZoneId,
     pub(crate) hosts: Hosts,
+    /// Ends of one column with the same number have the same hosts.
+    pub(crate) hosts_of: usize,
     pub(crate) span: Span,
 }
 
@@ -37,6 +39,16 @@ pub(crate) fn zones(session: &mut Session<'_>, world: &World, word: &Word) -> Op
     };
     let (zones, wild, intra_zone) = zone_names(session, world, &names)?;
     let mut ends = Vec::new();
+    if let Some(excluded) = hosts_word.as_ref().and_then(|word| word.strip_prefix("!"))
+        && let Some((interface, list)) = interface_and_list(world, &excluded)
+    {
+        let other = other_interfaces(session, world, &zones, &interface, list.as_ref(), word)?;
+        return Some(Ends {
+            ends: other,
+            wild,
+            intra_zone,
+        });
+    }
     let hosts = match &hosts_word {
         None => Hosts::default(),
         Some(word) => address::hosts(session, world, word)?,
@@ -46,6 +58,7 @@ pub(crate) fn zones(session: &mut Session<'_>, world: &World, word: &Word) -> Op
         ends.push(End {
             zone,
             hosts: hosts.clone(),
+            hosts_of: 0,
             span: word.span(),
         });
     }
@@ -54,6 +67,49 @@ pub(crate) fn zones(session: &mut Session<'_>, world: &World, word: &Word) -> Op
         wild,
         intra_zone,
     })
+}
+
+/// `eth0` or `eth0:addresses`, if that is an interface.
+fn interface_and_list(world: &World, word: &Word) -> Option<(Word, Option<Word>)> {
+    let (name, list) = match word.split_once(':') {
+        Some((name, list)) => (name, Some(list)),
+        None => (word.clone(), None),
+    };
+    world.has_interface(name.text()).then_some((name, list))
+}
+
+/// `zone:!eth0`: the zones behind their other interfaces.
+fn other_interfaces(
+    session: &mut Session<'_>,
+    world: &World,
+    zones: &[ZoneId],
+    excluded: &Word,
+    list: Option<&Word>,
+    word: &Word,
+) -> Option<Vec<End>> {
+    let excluded = world.interface(session, excluded)?;
+    let hosts = match list {
+        None => Hosts::default(),
+        Some(list) => address::hosts(session, world, list)?,
+    };
+    let mut ends = Vec::new();
+    for &zone in zones {
+        for index in 0..world.interfaces.len() {
+            let interface = InterfaceId(index as u8);
+            if interface != excluded && world.zone_has_interface(zone, interface) {
+                ends.push(End {
+                    zone,
+                    hosts: Hosts {
+                        interface: Some(interface),
+                        ..hosts.clone()
+                    },
+                    hosts_of: index + 1,
+                    span: word.span(),
+                });
+            }
+        }
+    }
+    Some(ends)
 }
 
 fn groups(session: &mut Session<'_>, world: &World, word: &Word) -> Option<Ends> {
@@ -68,6 +124,7 @@ fn groups(session: &mut Session<'_>, world: &World, word: &Word) -> Option<Ends>
             all.ends.push(End {
                 zone,
                 hosts: Hosts::default(),
+                hosts_of: 0,
                 span: piece.span(),
             });
             continue;
@@ -75,9 +132,11 @@ fn groups(session: &mut Session<'_>, world: &World, word: &Word) -> Option<Ends>
         let zone = world.zone(session, &name)?;
         let hosts = address::hosts(session, world, &hosts_word)?;
         check_interface(session, world, zone, &hosts, &piece, false)?;
+        let hosts_of = all.ends.len() + 1;
         all.ends.push(End {
             zone,
             hosts,
+            hosts_of,
             span: piece.span(),
         });
     }
@@ -180,21 +239,25 @@ pub(crate) struct Server {
     pub(crate) ports: Option<PortRange>,
 }
 
-/// `zone:[interface:]address[-address][:port[-port]]`; DNAT- also without the zone.
+/// `zone:[interface:]address[-address][:port[-port][:random]]`; DNAT- also without the zone. Without
+/// the address, the one that ORIGDEST names stays.
 pub(crate) fn server(
     session: &mut Session<'_>,
     world: &World,
     word: &Word,
     nat: Nat,
+    original: &Addresses,
 ) -> Option<Server> {
     let mut pieces = word.split(':');
     let mut zone = None;
     let begins_with_address = pieces[0]
         .text()
-        .starts_with(|c: char| c.is_ascii_digit() || c == '&');
+        .starts_with(|c: char| c.is_ascii_digit() || matches!(c, '&' | '%'));
     if nat == Nat::AndAccept || !begins_with_address {
         let name = pieces.remove(0);
-        zone = Some(world.zone(session, &name)?);
+        if !(nat == Nat::Only && name.is_empty()) {
+            zone = Some(world.zone(session, &name)?);
+        }
     }
     let mut interface = None;
     if pieces
@@ -205,36 +268,28 @@ pub(crate) fn server(
         interface = Some(world.interface(session, &pieces.remove(0))?);
     }
     let mut pieces = pieces.into_iter();
-    let Some(address_word) = pieces.next().filter(|piece| !piece.is_empty()) else {
-        session.error(
-            word.span(),
-            "DNAT needs the address of a server",
-            "only a zone",
-            format!("write: {}:10.0.3.9", word.text().trim_end_matches(':')),
-        );
-        return None;
-    };
-    if address_word.text().contains([',', '!', '/']) {
-        session.error(
-            address_word.span(),
-            "DNAT sends to one server, or to a range of servers",
-            "a list, a prefix or an exclusion",
-            "write: 10.0.3.9 or 10.0.3.9-10.0.3.12",
-        );
-        return None;
-    }
-    let addresses = address::range(session, world, &address_word)?;
-    let ports = match pieces.next() {
-        None => None,
-        Some(piece) => {
-            if piece.text() == "random" {
-                session.error(piece.span(), "random ports are not supported yet", "", "");
-                return None;
-            }
-            Some(port_range(session, &piece)?)
+    let address_word = pieces.next().filter(|piece| !piece.is_empty());
+    let ports_word = pieces.next();
+    let addresses = match &address_word {
+        Some(address_word) => server_addresses(session, world, address_word)?,
+        None if ports_word.is_some() => only_original(session, word, original)?,
+        None => {
+            session.error(
+                word.span(),
+                "DNAT needs the address of a server",
+                "only a zone",
+                format!("write: {}:10.0.3.9", word.text().trim_end_matches(':')),
+            );
+            return None;
         }
     };
-    if let Some(extra) = pieces.next() {
+    let ports = match ports_word {
+        None => None,
+        Some(piece) => Some(port_range(session, &piece)?),
+    };
+    // Which of several ports is taken no one can foresee anyway.
+    let extra = pieces.find(|piece| piece.text() != "random");
+    if let Some(extra) = extra {
         session.error(
             extra.span(),
             "one part too many",
@@ -249,6 +304,39 @@ pub(crate) fn server(
         addresses,
         ports,
     })
+}
+
+fn server_addresses(session: &mut Session<'_>, world: &World, word: &Word) -> Option<AddressRange> {
+    if word.text().contains([',', '!', '/']) {
+        session.error(
+            word.span(),
+            "DNAT sends to one server, or to a range of servers",
+            "a list, a prefix or an exclusion",
+            "write: 10.0.3.9 or 10.0.3.9-10.0.3.12",
+        );
+        return None;
+    }
+    address::range(session, world, word)
+}
+
+/// The one address that ORIGDEST names.
+fn only_original(
+    session: &mut Session<'_>,
+    word: &Word,
+    original: &Addresses,
+) -> Option<AddressRange> {
+    match (original.ranges.as_slice(), original.except.as_slice()) {
+        ([range], []) if range.first == range.last && original.sets.is_empty() => Some(*range),
+        _ => {
+            session.error(
+                word.span(),
+                "DNAT that changes only the port is not supported yet",
+                "which address stays?",
+                "name one address here, or in the column ORIGDEST",
+            );
+            None
+        }
+    }
 }
 
 /// `port`, `$FW:port` or `$FW::port`. `Some(None)`: the port stays.

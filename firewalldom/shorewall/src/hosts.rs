@@ -4,6 +4,7 @@ use firewalldom::policy::{Addresses, InterfaceId, ZoneId};
 
 use crate::address;
 use crate::columns::{Row, Schema};
+use crate::interface_options::parse_mss;
 use crate::reader::{Item, read_named};
 use crate::report::Finding;
 use crate::session::Session;
@@ -21,6 +22,8 @@ pub(crate) struct Group {
     pub(crate) zone: ZoneId,
     pub(crate) interface: InterfaceId,
     pub(crate) addresses: Addresses,
+    /// `mss=`.
+    pub(crate) mss: Option<u16>,
 }
 
 /// Options of a line that are refused, and why.
@@ -82,49 +85,54 @@ impl World {
             );
             return;
         }
-        let mut macs = Vec::new();
-        let list = address::list(session, self, &addresses, &mut macs);
-        if !macs.is_empty() {
-            session.error(
-                addresses.span(),
-                "a zone's hosts are addresses",
-                "a MAC address",
-                "",
-            );
-            return;
-        }
-        let routes_back = options(session, row.get(2));
+        let list = address::expanded_list(session, self, &addresses);
+        let options = options(session, row.get(2));
         let (Some(zone), Some(interface), Some(addresses)) = (zone, interface, list) else {
             return;
         };
-        if routes_back {
+        if options.route_back {
             self.interfaces[usize::from(interface.0)].route_back = true;
         }
         self.groups.push(Group {
             zone,
             interface,
             addresses,
+            mss: options.mss,
         });
     }
 }
 
-/// Whether `routeback` is among them, which holds for all of the interface.
-fn options(session: &mut Session<'_>, column: Option<&Word>) -> bool {
-    let mut routes_back = false;
+/// The options that are done.
+#[derive(Default)]
+struct Options {
+    /// Holds for all of the interface.
+    route_back: bool,
+    mss: Option<u16>,
+}
+
+fn options(session: &mut Session<'_>, column: Option<&Word>) -> Options {
+    let mut options = Options::default();
     for option in column.map(|column| column.split(',')).unwrap_or_default() {
         let text = option.text();
         let name = text.split('=').next().unwrap_or_default();
         match name {
-            "routeback" => routes_back = true,
+            "routeback" => options.route_back = true,
             "blacklist" | "norfc1918" => session.report(
                 Finding::warning(format!("the option `{name}` has no effect"))
                     .at(option.span(), "gone from Shorewall")
                     .note("take it out"),
             ),
-            "mss" => session.report(Finding::warning("the option `mss` does nothing yet").at(
-                option.span(),
-                "connections keep the MSS that their two ends choose",
-            )),
+            "mss" => match option.split_once('=') {
+                Some((_, value)) => options.mss = parse_mss(session, &value),
+                None => {
+                    session.error(
+                        option.span(),
+                        "mss needs a number",
+                        "of bytes",
+                        "write: mss=1452",
+                    );
+                }
+            },
             "tcpflags" | "nosmurfs" => session.error(
                 option.span(),
                 format!("the option `{name}` of hosts is not supported yet"),
@@ -146,5 +154,5 @@ fn options(session: &mut Session<'_>, column: Option<&Word>) -> bool {
             },
         }
     }
-    routes_back
+    options
 }

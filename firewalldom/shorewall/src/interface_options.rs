@@ -1,5 +1,7 @@
 //! The column OPTIONS of `shorewall/interfaces`.
 
+use firewalldom::policy::RouteFilter;
+
 use crate::report::{Edit, Finding};
 use crate::session::Session;
 use crate::source::{Span, Word};
@@ -52,10 +54,7 @@ pub(crate) const OPTIONS: &[(&str, OptionHandling)] = &[
     ("logmartians", Implemented),
     ("loopback", Refused("a vif is never the loopback")),
     ("maclist", Refused("the file maclist is not supported yet")),
-    (
-        "mss",
-        NotYet("connections keep the MSS that their two ends choose"),
-    ),
+    ("mss", Implemented),
     (
         "nets",
         Refused("a zone is all that lies behind its interface so far"),
@@ -77,10 +76,7 @@ pub(crate) const OPTIONS: &[(&str, OptionHandling)] = &[
     ("required", NoEffect("a vif is always there")),
     ("routeback", Implemented),
     ("routefilter", Implemented),
-    (
-        "rpfilter",
-        Refused("sources are not checked against the routes yet"),
-    ),
+    ("rpfilter", Implemented),
     (
         "sfilter",
         Refused("sources are not checked against a list yet"),
@@ -111,30 +107,35 @@ pub(crate) struct Options {
     pub(crate) dhcp: bool,
     pub(crate) log_martians: Option<bool>,
     pub(crate) physical: Option<String>,
-    /// Where `routefilter` stands, and what it asks for.
-    pub(crate) route_filter: Option<(RouteFilter, Span)>,
+    pub(crate) route_filter: RouteFilter,
+    pub(crate) rpfilter: bool,
+    /// Most bytes of a TCP segment.
+    pub(crate) mss: Option<u16>,
 }
 
-/// Linux' `rp_filter`: whether a packet's source must be reachable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum RouteFilter {
-    /// Not asked.
-    Off,
-    /// Through the interface that the packet came in by.
-    Strict,
-    /// Through any interface.
-    Loose,
-}
-
-impl RouteFilter {
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        match text {
-            "0" => Some(Self::Off),
-            "1" => Some(Self::Strict),
-            "2" => Some(Self::Loose),
-            _ => None,
-        }
+/// The check that a number asks for (Linux' `rp_filter`).
+pub(crate) fn parse_route_filter(text: &str) -> Option<RouteFilter> {
+    match text {
+        "0" => Some(RouteFilter::Off),
+        "1" => Some(RouteFilter::Strict),
+        "2" => Some(RouteFilter::Loose),
+        _ => None,
     }
+}
+
+/// `mss=`, or CLAMPMSS. `None`: reported.
+pub(crate) fn parse_mss(session: &mut Session<'_>, word: &Word) -> Option<u16> {
+    // RFC 879: every host takes segments of 536 bytes; Shorewall refuses less than 500.
+    let mss = word.text().parse().ok().filter(|mss| *mss >= 500);
+    if mss.is_none() {
+        session.error(
+            word.span(),
+            format!("`{}` is not the size of a segment", word.text()),
+            "expected 500 to 65535 bytes",
+            "for example 1452",
+        );
+    }
+    mss
 }
 
 impl Default for Options {
@@ -146,7 +147,9 @@ impl Default for Options {
             dhcp: false,
             log_martians: None,
             physical: None,
-            route_filter: None,
+            route_filter: RouteFilter::Off,
+            rpfilter: false,
+            mss: None,
         }
     }
 }
@@ -201,13 +204,22 @@ fn read_option(session: &mut Session<'_>, item: &Word, options: &mut Options) {
                 .note("take it out")
                 .maybe_edit(session.is_literal(item).then(|| without(session, item))),
         ),
-        (Implemented, "routefilter", value) => match RouteFilter::parse(value.unwrap_or("1")) {
-            Some(filter) => options.route_filter = Some((filter, item.span())),
+        (Implemented, "routefilter", value) => match parse_route_filter(value.unwrap_or("1")) {
+            Some(filter) => options.route_filter = filter,
             None => session.error(
                 item.span(),
                 "`routefilter` is 0, 1 or 2",
                 "none of these",
                 "write: routefilter",
+            ),
+        },
+        (Implemented, "mss", _) => match &value {
+            Some(value) => options.mss = parse_mss(session, value),
+            None => session.error(
+                item.span(),
+                "mss needs a number",
+                "of bytes",
+                "write: mss=1452",
             ),
         },
         (Refused(reason) | OnlyZero(reason), ..) => refuse(session, reason),
@@ -266,6 +278,7 @@ impl Options {
             // A bridge sends back what came from another of its ports.
             "routeback" | "bridge" => self.route_back = on,
             "dhcp" => self.dhcp = on,
+            "rpfilter" => self.rpfilter = on,
             _ => self.log_martians = Some(on),
         }
     }

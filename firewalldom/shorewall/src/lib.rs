@@ -6,11 +6,16 @@ mod address;
 mod blacklist;
 mod chains;
 mod columns;
+mod conntrack;
 mod ends;
+mod events;
 mod expression;
 mod hosts;
 mod interface_options;
+mod interfaces;
+mod ipset;
 mod level;
+mod limits;
 mod macros;
 mod masq;
 mod modern;
@@ -19,7 +24,6 @@ mod nested;
 mod network;
 mod one_to_one;
 mod other_files;
-mod packet_difference;
 mod packet_set;
 mod policies;
 mod program;
@@ -33,11 +37,14 @@ mod shell;
 mod site;
 mod snat;
 mod source;
-mod spoofing;
+mod spread;
 mod standard_actions;
 mod stanza;
 mod suggest;
 mod support;
+mod tables;
+mod target;
+mod time_window;
 mod traffic;
 mod translation;
 mod unreachable;
@@ -47,7 +54,7 @@ mod zones;
 
 use std::sync::Arc;
 
-use firewalldom::policy::{Policy, States};
+use firewalldom::policy::{Policy, Settings, States};
 
 pub use modern::Modern;
 pub use report::{Diagnostic, Location, Report, Severity, Style};
@@ -108,6 +115,7 @@ fn build(session: &mut Session<'_>) -> Option<Policy> {
     let mut network = Network::read(session);
     shell::read_params(session);
     let configuration = Configuration::read(session);
+    session.ipsets = ipset::read(session);
     let settings = configuration.compile(session);
     let mut world = World::read(session, &mut network, &configuration);
     if world.zones.is_empty() {
@@ -116,6 +124,51 @@ fn build(session: &mut Session<'_>) -> Option<Policy> {
     let one_to_one = one_to_one::read(session, &mut world, &configuration);
     user_files::read_actions(session);
     let mut chains = Chains::read(session, &world, &configuration);
+    let undecided = undecided(&settings);
+    let blacklist = configuration.blacklist(session);
+    let mut destination_nat = Rules::read(session, &world, &mut chains, undecided, blacklist);
+    nested::inherit_nat(&world, &chains, &mut destination_nat);
+    world.forward_hairpins(&mut chains);
+    let policy_chains =
+        nested::assemble(&mut session.tables, &world, &chains, &settings, undecided);
+    one_to_one::add_inbound(&world, &one_to_one, &mut destination_nat);
+    let mut source = snat::read(session, &world);
+    masq::read(session, &world, &mut source);
+    let mut source_nat = source.ahead;
+    source_nat.extend(one_to_one::outbound(&world, &one_to_one));
+    source_nat.extend(source.rest);
+    let raw = conntrack::read(session, &world);
+    other_files::check(session);
+    let tables = std::mem::take(&mut session.tables);
+    if tables.overflows() {
+        session.report(report::Finding::error(
+            "more than 65535 limits, times, sets or lists of rules",
+        ));
+    }
+    Some(Policy {
+        site: session.site.name().to_owned(),
+        files: session.sources.short_names(),
+        settings,
+        interfaces: world.interfaces,
+        routes: world.routes,
+        zones: world.zones,
+        hosts: world.hosts,
+        chains: policy_chains,
+        pairs: chains.pairs,
+        destination_nat,
+        source_nat,
+        rule_lists: tables.rule_lists,
+        address_sets: tables.address_sets,
+        raw,
+        rates: tables.rates,
+        connection_limits: tables.connection_limits,
+        times: tables.times,
+        recent_lists: tables.recent_lists.len() as u16,
+    })
+}
+
+/// The states that no disposition of shorewall.conf decides about.
+fn undecided(settings: &Settings) -> Undecided {
     let mut undecided = States(0);
     for (decided, state) in [
         (settings.related.is_some(), States::RELATED),
@@ -126,37 +179,5 @@ fn build(session: &mut Session<'_>) -> Option<Policy> {
             undecided = undecided.union(state);
         }
     }
-    let blacklist = configuration.blacklist(session);
-    let mut destination_nat = Rules::read(
-        session,
-        &world,
-        &mut chains,
-        Undecided(undecided),
-        blacklist,
-    );
-    nested::inherit_nat(&world, &chains, &mut destination_nat);
-    let reaching_the_end = States(States::NEW.0 | undecided.0);
-    nested::join(&world, &mut chains, reaching_the_end);
-    spoofing::guard(session, &mut world, &mut chains);
-    one_to_one::add_inbound(&world, &one_to_one, &mut destination_nat);
-    let mut source = snat::read(session, &world);
-    masq::read(session, &world, &mut source);
-    let mut source_nat = source.ahead;
-    source_nat.extend(one_to_one::outbound(&world, &one_to_one));
-    source_nat.extend(source.rest);
-    other_files::check(session);
-    Some(Policy {
-        site: session.site.name().to_owned(),
-        files: session.sources.short_names(),
-        settings,
-        interfaces: world.interfaces,
-        routes: world.routes,
-        zones: world.zones,
-        hosts: world.hosts,
-        chains: chains.chains,
-        pairs: chains.pairs,
-        destination_nat,
-        source_nat,
-        ..Policy::default()
-    })
+    Undecided(undecided)
 }

@@ -1,72 +1,309 @@
-//! Nested zones: what the policy CONTINUE leaves to the zones around.
+//! The chains of the policy: the rules of each pair of zones put together, and behind them those of
+//! the zones around, where CONTINUE leads.
 //!
-//! Shorewall tries the chain of the inner zones first; where its policy is CONTINUE, the packet
-//! goes on to the chains of the zones around, in the order source, then destination. Here such a
-//! chain is joined from all of them, so that a packet meets one chain.
+//! Shorewall tries the chain of the inner zones first. What its policy CONTINUE or a rule CONTINUE
+//! lets go meets the chains of the zones around, in the order source, then destination, and at last
+//! the policy `all all`. Here such a chain calls the lists of all of them.
 
-use firewalldom::policy::{Chain, DestinationNat, States, ZoneId};
+use std::collections::HashMap;
+use std::sync::Arc;
 
-use crate::chains::{Chains, Standing};
+use firewalldom::policy::{
+    Action, Chain, DestinationNat, Disposition, Exception, Limits, Match, Origin, Protocol, Rule,
+    RuleList, Settings, States, ZoneId,
+};
+
+use crate::chains::{Chains, Draft, Standing};
+use crate::rules::Undecided;
+use crate::tables::Tables;
 use crate::world::World;
 
-/// Joins every chain whose policy is CONTINUE. `new` are the states that reach the end of a chain:
-/// the others are decided by the first that has rules at all.
-pub(crate) fn join(world: &World, chains: &mut Chains, new: States) {
-    let original = chains.chains.clone();
+/// Rules that several pairs of zones have in common are called from this many on; fewer are copied.
+const SHARED_FROM: usize = 64;
+
+type Pair = (ZoneId, ZoneId);
+
+/// Makes the policy's chains of the drafts, in the same order.
+pub(crate) fn assemble(
+    tables: &mut Tables,
+    world: &World,
+    chains: &Chains,
+    settings: &Settings,
+    undecided: Undecided,
+) -> Vec<Chain> {
+    let mut assembly = Assembly {
+        tables,
+        world,
+        chains,
+        settings,
+        reaching_the_end: States(States::NEW.0 | undecided.0.0),
+        known: HashMap::new(),
+        users: HashMap::new(),
+    };
+    for draft in &chains.drafts {
+        *assembly.users.entry(key(&assembly.own(draft))).or_default() += 1;
+    }
+    let mut policy: Vec<Chain> = chains
+        .drafts
+        .iter()
+        .map(|draft| assembly.plain(draft))
+        .collect();
     for source in 0..world.zones.len() {
         for destination in 0..world.zones.len() {
             let pair = (ZoneId(source as u16), ZoneId(destination as u16));
-            if chains.standing(pair) == Standing::Continues {
-                let joined = joined(world, chains, &original, pair, new);
-                *chains.chain_mut(pair) = joined;
+            let draft = &chains.drafts[chains.index(pair)];
+            let leaves = draft.sections.iter().chain(&draft.new).any(returns);
+            let standing = chains.standing(pair);
+            if standing == Standing::Continues || (standing == Standing::Decides && leaves) {
+                policy[chains.index(pair)] = assembly.joined(pair);
+            }
+        }
+    }
+    policy
+}
+
+fn returns(rule: &Arc<Rule>) -> bool {
+    rule.action == Action::Return
+}
+
+/// Which rules these are: shared ones are the same.
+fn key(rules: &[Arc<Rule>]) -> Vec<usize> {
+    rules.iter().map(|rule| Arc::as_ptr(rule).addr()).collect()
+}
+
+fn copied(rules: &[Arc<Rule>]) -> Vec<Rule> {
+    rules.iter().map(|rule| Rule::clone(rule)).collect()
+}
+
+struct Assembly<'a> {
+    tables: &'a mut Tables,
+    world: &'a World,
+    chains: &'a Chains,
+    settings: &'a Settings,
+    /// States that no section and no disposition decides about.
+    reaching_the_end: States,
+    /// Lists that are made already, by their rules and the name they log by.
+    known: HashMap<(Option<String>, Vec<usize>), u16>,
+    /// How many drafts have the same rules.
+    users: HashMap<Vec<usize>, usize>,
+}
+
+impl Assembly<'_> {
+    /// A draft's rules but for `blrules`.
+    fn own(&self, draft: &Draft) -> Vec<Arc<Rule>> {
+        let mut own = draft.sections.clone();
+        // Where nothing else lets anything through, Shorewall does not ask for the limit.
+        let is_open = draft.chain.policy == Disposition::Accept;
+        if let Some(list) = draft.connection_limit
+            && (is_open || !draft.sections.is_empty() || !draft.new.is_empty())
+        {
+            own.push(Arc::new(Rule {
+                states: self.reaching_the_end,
+                matches: Match {
+                    protocol: Protocol::TcpSyn(true),
+                    ..Match::default()
+                },
+                limits: Limits::default(),
+                action: Action::Call(list),
+                log: None,
+                origin: draft.chain.origin,
+            }));
+        }
+        own.extend(draft.new.iter().cloned());
+        own
+    }
+
+    /// A list of these rules.
+    fn list(&mut self, log_chain: Option<&str>, rules: &[Arc<Rule>]) -> u16 {
+        let key = (log_chain.map(str::to_owned), key(rules));
+        if let Some(&list) = self.known.get(&key) {
+            return list;
+        }
+        let list = self.tables.push_list(RuleList {
+            log_chain: key.0.clone(),
+            rules: copied(rules),
+        });
+        self.known.insert(key, list);
+        list
+    }
+
+    /// The list of a draft's `blrules`, if it has any. One that logs does so by its own name.
+    fn blacklist(&mut self, draft: &Draft) -> Option<u16> {
+        if draft.blacklist.is_empty() {
+            return None;
+        }
+        let logs = draft.blacklist.iter().any(|rule| rule.log.is_some());
+        let name = logs.then(|| format!("{}~", draft.chain.name));
+        Some(self.list(name.as_deref(), &draft.blacklist))
+    }
+
+    /// A chain that a policy ends.
+    fn plain(&mut self, draft: &Draft) -> Chain {
+        let own = self.own(draft);
+        let is_shared =
+            own.len() >= SHARED_FROM && self.users.get(&key(&own)).is_some_and(|&users| users > 1);
+        let rules = if is_shared {
+            let list = self.list(None, &own);
+            vec![call(list, union_of(&own), draft.chain.origin)]
+        } else {
+            copied(&own)
+        };
+        Chain {
+            blacklist: self.blacklist(draft),
+            rules,
+            ..draft.chain.clone()
+        }
+    }
+
+    /// A chain that leads on to those of the zones around.
+    fn joined(&mut self, pair: Pair) -> Chain {
+        let chains = self.chains;
+        let draft = &chains.drafts[chains.index(pair)];
+        let mut chain = Chain {
+            blacklist: self.blacklist(draft),
+            rules: Vec::new(),
+            ..draft.chain.clone()
+        };
+        let own = self.own(draft);
+        let decides = chains.standing(pair) == Standing::Decides;
+        if !own.is_empty() || decides {
+            let mut rules = copied(&own);
+            if decides {
+                // What comes to the end meets the policy; only what leaves goes on.
+                rules.extend(self.policy_as_rules(&draft.chain));
+            }
+            let states = union(rules.iter());
+            let list = self.tables.push_list(RuleList {
+                log_chain: Some(chain.name.clone()),
+                rules,
+            });
+            chain.rules.push(call(list, states, chain.origin));
+        }
+        let mut is_first = own.is_empty() && !decides;
+        let mut policy = &chains.drafts[usize::from(crate::chains::hook(pair))].chain;
+        for around in self.around(pair) {
+            let standing = chains.standing(around);
+            if standing == Standing::Unused {
+                continue;
+            }
+            let next = &chains.drafts[chains.index(around)];
+            let mut theirs = Vec::new();
+            if let Some(list) = self.blacklist(next) {
+                let states = union_of(&next.blacklist);
+                theirs.push(Arc::new(call(list, states, next.chain.origin)));
+            }
+            theirs.extend(self.own(next));
+            if !theirs.is_empty() {
+                if !is_first {
+                    chain.rules.extend(self.decided_states(&theirs));
+                }
+                is_first = false;
+                let list = self.list(Some(&next.chain.name), &theirs);
+                chain
+                    .rules
+                    .push(call(list, union_of(&theirs), next.chain.origin));
+            }
+            if standing == Standing::Decides {
+                policy = &next.chain;
+                break;
+            }
+        }
+        chain.policy = policy.policy;
+        chain.policy_log.clone_from(&policy.policy_log);
+        chain.default_action.clone_from(&policy.default_action);
+        let name = policy.policy_chain.as_ref().unwrap_or(&policy.name);
+        chain.policy_chain = Some(name.clone()).filter(|name| *name != chain.name);
+        chain
+    }
+
+    /// The pairs around a pair, the innermost first.
+    fn around(&self, pair: Pair) -> Vec<Pair> {
+        let mut around = Vec::new();
+        for source in self.world.inside_out(pair.0) {
+            for destination in self.world.inside_out(pair.1) {
+                around.push((source, destination));
+            }
+        }
+        around.retain(|&around| around != pair);
+        around
+    }
+
+    /// The first chain that a packet meets decides about its state, unless the state is to reach the
+    /// end: rules for what a chain does not leave to the next, if that would ask.
+    fn decided_states(&self, next: &[Arc<Rule>]) -> Vec<Rule> {
+        let asked = next
+            .iter()
+            .any(|rule| rule.states.0 & !self.reaching_the_end.0 != 0);
+        if !asked {
+            return Vec::new();
+        }
+        let accept = Exception {
+            disposition: Disposition::Accept,
+            log: None,
+        };
+        let settings = self.settings;
+        [
+            (States::ESTABLISHED, Some(&accept)),
+            (States::RELATED, settings.related.as_ref()),
+            (States::INVALID, settings.invalid.as_ref()),
+            (States::UNTRACKED, settings.untracked.as_ref()),
+        ]
+        .into_iter()
+        .filter_map(|(states, exception)| {
+            let exception = exception?;
+            Some(Rule {
+                states,
+                matches: Match::default(),
+                limits: Limits::default(),
+                action: Action::Decide(exception.disposition),
+                log: exception.log.clone(),
+                origin: NOWHERE,
+            })
+        })
+        .collect()
+    }
+
+    /// The default action and the policy of a chain, as rules at its end.
+    fn policy_as_rules(&mut self, chain: &Chain) -> Vec<Rule> {
+        let mut rules = chain.default_action.clone();
+        rules.push(Rule {
+            states: self.reaching_the_end,
+            matches: Match::default(),
+            limits: Limits::default(),
+            action: Action::Decide(chain.policy),
+            log: chain.policy_log.clone(),
+            origin: chain.origin,
+        });
+        match &chain.policy_chain {
+            None => rules,
+            Some(name) => {
+                let list = self.tables.rule_list(Some(name), rules);
+                vec![call(list, self.reaching_the_end, chain.origin)]
             }
         }
     }
 }
 
-fn joined(
-    world: &World,
-    chains: &Chains,
-    original: &[Chain],
-    pair: (ZoneId, ZoneId),
-    new: States,
-) -> Chain {
-    let mut chain = original[chains.index(pair)].clone();
-    for source in world.inside_out(pair.0) {
-        for destination in world.inside_out(pair.1) {
-            let around = (source, destination);
-            if around == pair {
-                continue;
-            }
-            let next = &original[chains.index(around)];
-            let standing = chains.standing(around);
-            if standing == Standing::Unused {
-                continue;
-            }
-            let is_first = chain.rules.is_empty();
-            for rule in &next.rules {
-                let states = if is_first {
-                    rule.states
-                } else {
-                    States(rule.states.0 & new.0)
-                };
-                if states.0 != 0 {
-                    let mut rule = rule.clone();
-                    rule.states = states;
-                    chain.rules.push(rule);
-                }
-            }
-            if standing == Standing::Decides {
-                chain.policy = next.policy;
-                chain.policy_log.clone_from(&next.policy_log);
-                chain.default_action.clone_from(&next.default_action);
-                let name = next.policy_chain.as_ref().unwrap_or(&next.name);
-                chain.policy_chain = Some(name.clone()).filter(|name| *name != chain.name);
-                return chain;
-            }
-        }
+const NOWHERE: Origin = Origin { file: 0, line: 0 };
+
+/// The states that any of these rules is about: of the others, none need be asked.
+fn union<'r>(rules: impl Iterator<Item = &'r Rule>) -> States {
+    rules.fold(States(0), |states, rule| states.union(rule.states))
+}
+
+fn union_of(rules: &[Arc<Rule>]) -> States {
+    union(rules.iter().map(|rule| &**rule))
+}
+
+fn call(list: u16, states: States, origin: Origin) -> Rule {
+    Rule {
+        states,
+        matches: Match::default(),
+        limits: Limits::default(),
+        action: Action::Call(list),
+        log: None,
+        origin,
     }
-    chain
 }
 
 /// Destination NAT of the zones around: what no rule of an inner zone decides goes on to theirs,

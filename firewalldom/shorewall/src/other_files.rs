@@ -1,6 +1,6 @@
 //! Shorewall's other files: what is not compiled must not be there unseen.
 
-use crate::columns::{Row, Schema, words};
+use crate::columns::{Row, Schema};
 use crate::reader::{Item, read_named};
 use crate::report::{Edit, Finding};
 use crate::session::Session;
@@ -12,7 +12,6 @@ pub(crate) const REFUSED_FILES: &[(&str, &str)] = &[
     ("accounting", "accounting rules"),
     ("arprules", "rules for ARP"),
     ("ecn", "switching ECN off"),
-    ("ipsets", "ipsets"),
     ("maclist", "checks of MAC addresses"),
     ("mangle", "packet marks and changes of packets"),
     ("netmap", "mapping of whole networks"),
@@ -106,7 +105,6 @@ pub(crate) fn check(session: &mut Session<'_>) {
         }
     }
     routes_when_stopped(session);
-    conntrack(session);
     by_name(session);
 }
 
@@ -180,47 +178,8 @@ fn routes_when_stopped(session: &mut Session<'_>) {
     }
 }
 
-/// `conntrack`: the file that Shorewall installs attaches helpers, which only let more through.
-fn conntrack(session: &mut Session<'_>) {
-    let path = session.shorewall_file("conntrack");
-    let Some(file) = session.open(&path) else {
-        return;
-    };
-    let text = session.sources.text(file).to_owned();
-    let mut start = 0u32;
-    for line in text.split_inclusive('\n') {
-        let content = line.split('#').next().unwrap_or_default();
-        let word = Word::literal(file, content, start).trim();
-        start += line.len() as u32;
-        let Some(action) = words(&word).into_iter().next() else {
-            continue;
-        };
-        // Each helper stands in its own ?if for the kernel's capability; the frame says nothing.
-        if action.text().starts_with('?') || matches!(action.text(), "FORMAT" | "COMMENT") {
-            continue;
-        }
-        match action.text().strip_prefix("CT:helper:") {
-            Some(helper) => {
-                let helper = helper.split([':', '(']).next().unwrap_or_default();
-                session.report(
-                    Finding::warning(format!("the helper `{helper}` is not supported yet")).at(
-                        action.span(),
-                        "connections it would expect are treated as new ones",
-                    ),
-                );
-            }
-            None => session.error(
-                action.span(),
-                format!("`{}` in conntrack is not supported yet", action.text()),
-                "changes how connections are tracked",
-                "only the lines CT:helper:… of the installed file are understood",
-            ),
-        }
-    }
-}
-
 /// Files that are compiled, and `conntrack`.
-pub(crate) const COMPILED_FILES: [&str; 14] = [
+pub(crate) const COMPILED_FILES: [&str; 15] = [
     "blacklist",
     "zones",
     "interfaces",
@@ -233,6 +192,7 @@ pub(crate) const COMPILED_FILES: [&str; 14] = [
     "masq",
     "nat",
     "params",
+    "ipsets",
     "shorewall.conf",
     "conntrack",
 ];

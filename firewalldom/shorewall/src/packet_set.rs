@@ -107,24 +107,42 @@ fn both_addresses(left: &Addresses, right: &Addresses) -> Option<Addresses> {
 
 /// The addresses as ranges in order, apart from each other, without exceptions.
 pub(crate) fn flatten(addresses: &Addresses) -> Vec<AddressRange> {
-    let all = [AddressRange {
-        first: Ipv4Addr::UNSPECIFIED,
-        last: Ipv4Addr::BROADCAST,
-    }];
+    let all = [crate::address::ALL];
     let ranges = match addresses.ranges.as_slice() {
         [] => &all[..],
         ranges => ranges,
     };
-    let bounds = |range: &AddressRange| (u32::from(range.first), u32::from(range.last));
-    let included = merge(ranges.iter().map(bounds).collect());
-    let excluded = merge(addresses.except.iter().map(bounds).collect());
-    subtract(&included, &excluded)
-        .into_iter()
-        .map(|(first, last)| AddressRange {
-            first: first.into(),
-            last: last.into(),
-        })
-        .collect()
+    without(&merged(ranges.iter().copied()), &addresses.except)
+}
+
+/// In order, and what touches joined.
+pub(crate) fn merged(ranges: impl IntoIterator<Item = AddressRange>) -> Vec<AddressRange> {
+    ranges_of(&merge(ranges.into_iter().map(bounds).collect()))
+}
+
+/// What is left of merged ranges.
+pub(crate) fn without(ranges: &[AddressRange], taken: &[AddressRange]) -> Vec<AddressRange> {
+    let ranges: Vec<_> = ranges.iter().copied().map(bounds).collect();
+    let taken = merge(taken.iter().copied().map(bounds).collect());
+    ranges_of(&subtract(&ranges, &taken))
+}
+
+/// What two lists of merged ranges have in common.
+pub(crate) fn intersection(left: &[AddressRange], right: &[AddressRange]) -> Vec<AddressRange> {
+    let others = without(&[crate::address::ALL], right);
+    without(left, &others)
+}
+
+fn bounds(range: AddressRange) -> (u32, u32) {
+    (range.first.into(), range.last.into())
+}
+
+fn ranges_of(bounds: &[(u32, u32)]) -> Vec<AddressRange> {
+    let ranges = bounds.iter().map(|&(first, last)| AddressRange {
+        first: first.into(),
+        last: last.into(),
+    });
+    ranges.collect()
 }
 
 /// Sorted, and what touches joined.
@@ -199,10 +217,7 @@ fn addresses_hold(outer: &Addresses, inner: &Addresses) -> bool {
     if !outer.sets.iter().all(|set| inner.sets.contains(set)) {
         return false;
     }
-    let bounds = |range: &AddressRange| (u32::from(range.first), u32::from(range.last));
-    let outer: Vec<_> = flatten(outer).iter().map(bounds).collect();
-    let inner: Vec<_> = flatten(inner).iter().map(bounds).collect();
-    subtract(&inner, &outer).is_empty()
+    without(&flatten(inner), &flatten(outer)).is_empty()
 }
 
 fn port_ranges(ports: &Ports) -> Vec<(u32, u32)> {

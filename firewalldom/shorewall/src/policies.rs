@@ -1,16 +1,18 @@
 //! The file `policy`.
 
-use firewalldom::policy::{Disposition, Limits, Log, Origin, Rule, States, ZoneId};
+use firewalldom::policy::{Action, Disposition, Limits, Log, Match, Origin, Rule, States, ZoneId};
 
-use crate::action::{self, Target, TrafficColumns};
+use crate::action::{self, TrafficColumns};
 use crate::columns::{Row, Schema};
 use crate::level;
+use crate::limits::{self, LimitColumns};
 use crate::reader::{Item, read_named};
 use crate::report::{Edit, Finding};
 use crate::session::Session;
 use crate::settings::Configuration;
 use crate::source::Word;
 use crate::suggest::did_you_mean;
+use crate::target::Target;
 use crate::world::{World, unexpected_directive};
 
 const POLICY: Schema = Schema {
@@ -46,6 +48,8 @@ pub(crate) struct Line {
     pub(crate) origin: Origin,
     /// Name of the chain that all pairs of the line share.
     pub(crate) shared: Option<String>,
+    /// RATE and CONNLIMIT: of new TCP connections.
+    limits: LimitColumns,
 }
 
 /// A column SOURCE or DEST of `policy`.
@@ -73,6 +77,52 @@ impl Line {
             return false;
         }
         self.source.zones.contains(&source) && self.destination.zones.contains(&destination)
+    }
+
+    /// The list that asks for the line's limits, if it has any: what is beyond them is dropped, and
+    /// logged if the policy is.
+    pub(crate) fn limit_list(
+        &self,
+        session: &mut Session<'_>,
+        world: &World,
+        (source, destination): (ZoneId, ZoneId),
+        separator: &str,
+    ) -> Option<u16> {
+        if self.limits.is_empty() {
+            return None;
+        }
+        let name_of = |side: &Side, zone: ZoneId| match side.wild {
+            true => "all".to_owned(),
+            false => world.zones[usize::from(zone.0)].name.clone(),
+        };
+        let name = format!(
+            "@{}{separator}{}",
+            name_of(&self.source, source),
+            name_of(&self.destination, destination)
+        );
+        let key = format!("{name} {}:{}", self.origin.file, self.origin.line);
+        if let Some(list) = session.tables.named_list(&key) {
+            return Some(list);
+        }
+        let rule = |limits, action, log| Rule {
+            states: States::ALL,
+            matches: Match::default(),
+            limits,
+            action,
+            log,
+            origin: self.origin,
+        };
+        let log = self.log.as_ref().map(|log| Log {
+            disposition: level::disposition_word(Disposition::Drop).to_owned(),
+            ..log.clone()
+        });
+        let rules = vec![
+            rule(self.limits.place(session), Action::Return, None),
+            rule(Limits::default(), Action::Decide(Disposition::Drop), log),
+        ];
+        let list = session.tables.rule_list(Some(&name), rules);
+        session.tables.name_list(key, list);
+        Some(list)
     }
 }
 
@@ -144,16 +194,7 @@ fn read_line(
     configuration: &Configuration,
     row: &Row,
 ) -> Option<Line> {
-    for (column, name) in [(4, "RATE"), (5, "CONNLIMIT")] {
-        if let Some(word) = row.get(column) {
-            session.error(
-                word.span(),
-                format!("the column {name} is not supported yet"),
-                "a limit",
-                "put - here",
-            );
-        }
-    }
+    let limits = limits::read(session, row.get(4), row.get(5), None);
     let source = side(session, world, row.get(0), row);
     let destination = side(session, world, row.get(1), row);
     let policy = row.get(2);
@@ -219,6 +260,7 @@ fn read_line(
         default_action,
         origin: session.origin(row.span),
         shared,
+        limits: limits?,
     })
 }
 
@@ -388,7 +430,11 @@ fn default_rules(session: &mut Session<'_>, item: &Word) -> Option<Vec<Rule>> {
     let action = action::parse(session, item)?;
     let mut rules = Vec::new();
     for part in &action.parts {
-        let (Target::Decide(_) | Target::Continue(_)) = part.target else {
+        let decides = matches!(
+            part.target,
+            Target::Decide(_) | Target::Reject(_) | Target::Continue(_) | Target::Call(_)
+        );
+        if !decides {
             session.error(
                 item.span(),
                 "this cannot be a default action",
@@ -396,16 +442,9 @@ fn default_rules(session: &mut Session<'_>, item: &Word) -> Option<Vec<Rule>> {
                 "for example Broadcast(DROP),Multicast(DROP)",
             );
             return None;
-        };
+        }
         let matches = part.matches(session, item, TrafficColumns::default())?;
-        rules.push(Rule {
-            states: part.states.unwrap_or(States::ALL),
-            matches,
-            limits: Limits::default(),
-            action: part.target.rule_action()?,
-            log: action.log_for(part),
-            origin: session.origin(item.span()),
-        });
+        rules.extend(part.rule(session, item, matches, action.log_for(part)));
     }
     Some(rules)
 }

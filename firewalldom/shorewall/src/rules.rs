@@ -1,48 +1,58 @@
-//! The file `rules`.
+//! The files `blrules` and `rules`: their lines, in order.
 
 use std::collections::BTreeMap;
 
 use firewalldom::policy::{
-    self, Addresses, DestinationNat, Disposition, Exception, Limits, Match, Rule, States, ZoneId,
+    self, Addresses, DestinationNat, Disposition, Exception, Limits, Match, Origin, Rule, States,
 };
 
-use crate::action::{self, Action, Part, Target, TrafficColumns};
+use crate::action::{self, Action, Part, TrafficColumns};
 use crate::address;
 use crate::blacklist;
-use crate::chains::{Chains, Standing};
+use crate::chains::{Chains, Stage};
 use crate::columns::{Row, Schema};
-use crate::ends::{End, Ends, zones};
-use crate::packet_set;
+use crate::ends::{Ends, zones};
+use crate::ipset;
+use crate::limits::{self, LimitColumns};
 use crate::reader::{Item, read_named};
 use crate::report::Finding;
 use crate::session::Session;
 use crate::source::{Span, Word};
 use crate::suggest::did_you_mean;
+use crate::target::Target;
 use crate::unreachable;
 use crate::world::{World, unexpected_directive};
 
+/// The columns of rules, in `rules` and wherever else rules are written.
+pub(crate) const COLUMNS: &[&str] = &[
+    "action",
+    "source",
+    "dest",
+    "proto",
+    "dport|destport",
+    "sport|sourceport",
+    "origdest",
+    "rate",
+    "user",
+    "mark",
+    "connlimit",
+    "time",
+    "headers",
+    "switch",
+    "helper",
+];
+
 const RULES: Schema = Schema {
-    columns: &[
-        "action",
-        "source",
-        "dest",
-        "proto",
-        "dport|destport",
-        "sport|sourceport",
-        "origdest",
-        "rate",
-        "user",
-        "mark",
-        "connlimit",
-        "time",
-        "headers",
-        "switch",
-        "helper",
-    ],
-    required: 3,
+    columns: COLUMNS,
+    required: 2,
 };
 
 const ORIGINAL_DESTINATION: usize = 6;
+const RATE: usize = 7;
+const CONNLIMIT: usize = 10;
+const TIME: usize = 11;
+const HELPER: usize = 14;
+
 /// The sections, in the order that the file must have.
 const SECTIONS: [&str; 6] = [
     "ALL",
@@ -52,8 +62,6 @@ const SECTIONS: [&str; 6] = [
     "UNTRACKED",
     "NEW",
 ];
-/// A rule for many zones may become this many; the policy must stay loadable.
-const MAX_RULES: usize = 1_000_000;
 
 /// Dispositions of shorewall.conf decide which states get as far as the section NEW.
 #[derive(Clone, Copy, Debug)]
@@ -70,14 +78,15 @@ pub(crate) struct Blacklist {
 /// What `rules` adds to the policy besides rules in chains.
 pub(crate) struct Rules<'w> {
     pub(crate) world: &'w World,
-    chains: &'w mut Chains,
+    pub(crate) chains: &'w mut Chains,
     undecided: Undecided,
     section: usize,
     /// Sections that have begun; they come in order, and once.
     begun: usize,
-    total: usize,
+    /// Rules made so far.
+    pub(crate) total: usize,
     /// While `blrules` is read.
-    blacklist: Option<Blacklist>,
+    pub(crate) blacklist: Option<Blacklist>,
     pub(crate) nat: Vec<DestinationNat>,
     /// Where the lines are that have been read.
     lines: BTreeMap<(u16, u32), Span>,
@@ -90,6 +99,7 @@ pub(crate) struct Line<'r> {
     pub(crate) action: Action,
     pub(crate) sources: Ends,
     pub(crate) original_destination: Addresses,
+    pub(crate) limits: LimitColumns,
 }
 
 impl<'w> Rules<'w> {
@@ -121,7 +131,6 @@ impl<'w> Rules<'w> {
         for row in blacklist::read(session) {
             rules.read_row(session, &row);
         }
-        rules.chains.resolve_returns(session);
         rules.blacklist = None;
         rules.begun = 0;
         for item in read_named(session, "rules", &RULES).unwrap_or_default() {
@@ -136,9 +145,8 @@ impl<'w> Rules<'w> {
                 Item::Row(row) => rules.read_row(session, &row),
             }
         }
-        rules.chains.resolve_returns(session);
         if !session.has_errors() {
-            unreachable::warn(session, &rules.chains.chains, &rules.nat, &rules.lines);
+            unreachable::warn(session, rules.chains, &rules.nat, &rules.lines);
         }
         rules.nat
     }
@@ -184,30 +192,22 @@ impl<'w> Rules<'w> {
         }
     }
 
+    /// Where the rules of the section belong.
+    pub(crate) fn stage(&self) -> Stage {
+        match (&self.blacklist, SECTIONS[self.section]) {
+            (Some(_), _) => Stage::Blacklist,
+            (None, "NEW") => Stage::New,
+            (None, _) => Stage::Sections,
+        }
+    }
+
     fn read_row(&mut self, session: &mut Session<'_>, row: &Row) {
         // Rules before any section belong to NEW, after which no other section can begin.
         if self.begun == 0 {
             self.begun = SECTIONS.len();
         }
-        for (column, name) in [
-            (7, "RATE"),
-            (8, "USER"),
-            (9, "MARK"),
-            (10, "CONNLIMIT"),
-            (11, "TIME"),
-            (12, "HEADERS"),
-            (13, "SWITCH"),
-            (14, "HELPER"),
-        ] {
-            if let Some(word) = row.get(column) {
-                session.error(
-                    word.span(),
-                    format!("the column {name} is not supported yet"),
-                    "would narrow the rule",
-                    "put - here if the rule is right without",
-                );
-            }
-        }
+        refuse_columns(session, row);
+        warn_of_helper(session, row);
         let Some(action_word) = row.get(0) else {
             session.error(
                 row.span,
@@ -230,28 +230,20 @@ impl<'w> Rules<'w> {
             // Shorewall's way to switch a rule off, through a variable.
             return;
         }
+        let wrong_way = ipset::refuse_direction(session, source_word, "[dst")
+            || row
+                .get(2)
+                .is_some_and(|word| ipset::refuse_direction(session, word, "[src"));
         let action = action::parse(session, action_word);
         let action_names_server = action.as_ref().map(Action::translates);
         let sources = zones(session, self.world, source_word);
+        let limits = limits::read(session, row.get(RATE), row.get(CONNLIMIT), row.get(TIME));
         let original = match row.get(ORIGINAL_DESTINATION) {
             None => Some(Addresses::default()),
-            Some(word) => {
-                let mut macs = Vec::new();
-                let list = address::list(session, self.world, word, &mut macs);
-                if macs.is_empty() {
-                    list
-                } else {
-                    session.error(
-                        word.span(),
-                        "a MAC address cannot be an original destination",
-                        "",
-                        "",
-                    );
-                    None
-                }
-            }
+            Some(word) => address::plain_list(session, Some(self.world), word),
         };
-        let (Some(action), Some(sources), Some(original_destination)) = (action, sources, original)
+        let (Some(action), Some(sources), Some(original_destination), Some(limits), false) =
+            (action, sources, original, limits, wrong_way)
         else {
             // The other columns' own mistakes are worth knowing, too.
             let is_server = match &action_names_server {
@@ -269,6 +261,7 @@ impl<'w> Rules<'w> {
             action,
             sources,
             original_destination,
+            limits,
         };
         self.compile(session, &line);
     }
@@ -294,9 +287,21 @@ impl<'w> Rules<'w> {
             );
             return;
         }
+        let refuses = |part: &Part| part.target.refuses();
+        if let Some(rate) = line.row.get(RATE)
+            && line.action.parts.iter().any(refuses)
+        {
+            session.error(
+                rate.span(),
+                "a rate is for what is let through",
+                "this rule refuses",
+                "give the rate to an ACCEPT rule above, and let this one refuse the rest",
+            );
+            return;
+        }
         let mut used = false;
         for part in &line.action.parts {
-            let part = &self.listed(part);
+            let part = &self.listed(session, part);
             let own_ends = part.reversed || part.within != Match::default();
             if part.target.translates() && own_ends {
                 session.error(
@@ -323,9 +328,11 @@ impl<'w> Rules<'w> {
                     );
                     true
                 }
-                Target::Decide(_) | Target::Continue(_) | Target::Return => {
-                    self.filter(session, line, part)
-                }
+                Target::Decide(_)
+                | Target::Reject(_)
+                | Target::Continue(_)
+                | Target::Return
+                | Target::Call(_) => self.filter(session, line, part),
             };
         }
         if !used && !session.has_errors() {
@@ -337,212 +344,65 @@ impl<'w> Rules<'w> {
     }
 
     /// In `blrules`, ACCEPT exempts from it and no more, and BLACKLIST is what shorewall.conf says.
-    fn listed(&self, part: &Part) -> Part {
+    fn listed(&self, session: &mut Session<'_>, part: &Part) -> Part {
         let mut part = part.clone();
-        if let Some(Blacklist { exception, .. }) = &self.blacklist {
-            match part.target {
-                Target::Decide(Disposition::Accept) => part.target = Target::Return,
-                Target::Blacklist => {
-                    part.target = Target::Decide(exception.disposition);
-                    part.log.clone_from(&exception.log);
+        let Some(Blacklist { exception, .. }) = &self.blacklist else {
+            return part;
+        };
+        match part.target {
+            Target::Decide(Disposition::Accept) => part.target = Target::Return,
+            Target::Blacklist => {
+                part.target = Target::Decide(exception.disposition);
+                if exception.log.is_some() {
+                    part.target = Target::Call(blacklog(session, exception));
                 }
-                _ => {}
             }
+            _ => {}
         }
         part
     }
-
-    /// A rule in the chains. Whether it is in any.
-    fn filter(&mut self, session: &mut Session<'_>, line: &Line<'_>, part: &Part) -> bool {
-        let Some(word) = line.row.get(2) else {
-            session.error(
-                line.row.span,
-                "the destination is missing",
-                "to which zone?",
-                "all: to every zone",
-            );
-            return true;
-        };
-        let Some(destinations) = zones(session, self.world, word) else {
-            return true;
-        };
-        let Some(matches) = part.traffic(session, columns(line.row)) else {
-            return true;
-        };
-        let action = part.target.rule_action();
-        let states = match part.states {
-            None => self.section_states(),
-            Some(states) => States(states.0 & self.section_states().0),
-        };
-        if states.0 == 0 {
-            return false;
-        }
-        let rule = Rule {
-            states,
-            matches,
-            limits: Limits::default(),
-            // Of a return only its log line is a rule.
-            action: action.unwrap_or(policy::Action::Continue),
-            log: line.action.log_for(part),
-            origin: session.origin(line.row.span),
-        };
-        let (from, to) = if part.reversed {
-            (&destinations, &line.sources)
-        } else {
-            (&line.sources, &destinations)
-        };
-        let wild = from.wild || to.wild;
-        let intra_zone = from.intra_zone || to.intra_zone;
-        let mut used = false;
-        for source in &from.ends {
-            for destination in &to.ends {
-                if wild && !intra_zone && source.zone == destination.zone {
-                    continue;
-                }
-                if self.chains.is_unused(source.zone, destination.zone) {
-                    if !wild {
-                        session.error(
-                            line.row.span,
-                            "this pair of zones has the policy NONE",
-                            "no rules can be added",
-                            "give it another policy, such as REJECT",
-                        );
-                    }
-                    continue;
-                }
-                if part.target == Target::Return
-                    && self.blacklist.is_none()
-                    && self.chains.standing((source.zone, destination.zone)) != Standing::Continues
-                {
-                    session.error(
-                        line.action_word.span(),
-                        "CONTINUE where the policy is not CONTINUE is not supported yet",
-                        "would go on to what is said of the zones around",
-                        "write the verdict: ACCEPT, DROP or REJECT",
-                    );
-                    return true;
-                }
-                self.push_part(session, line, (source, destination), part, &rule);
-                used = true;
-            }
-        }
-        used
-    }
-
-    /// A part's rule between two ends.
-    fn push_part(
-        &mut self,
-        session: &mut Session<'_>,
-        line: &Line<'_>,
-        (source, destination): (&End, &End),
-        part: &Part,
-        rule: &Rule,
-    ) {
-        for mut rule in self.between(session, source, destination, rule) {
-            let columns = Match {
-                original_destination: line.original_destination.clone(),
-                ..Match::default()
-            };
-            let whole = packet_set::both(&rule.matches, &columns)
-                .and_then(|matches| part.narrow(session, line.action_word, &matches));
-            let Some(matches) = whole else {
-                continue;
-            };
-            rule.matches = matches;
-            let is_return = part.target == Target::Return;
-            if is_return {
-                let (source, destination) = (source.zone, destination.zone);
-                self.chains
-                    .push_return(source, destination, &rule, line.row.span);
-            }
-            if !is_return || rule.log.is_some() {
-                self.chains.push(source.zone, destination.zone, rule);
-            }
-        }
-    }
-
-    /// The rule between two ends.
-    pub(crate) fn push(
-        &mut self,
-        session: &mut Session<'_>,
-        source: &End,
-        destination: &End,
-        rule: &Rule,
-    ) {
-        for rule in self.between(session, source, destination, rule) {
-            self.chains.push(source.zone, destination.zone, rule);
-        }
-    }
-
-    /// The rule with the addresses of two ends. Addresses and MAC addresses in one list are
-    /// alternatives.
-    fn between(
-        &mut self,
-        session: &mut Session<'_>,
-        source: &End,
-        destination: &End,
-        rule: &Rule,
-    ) -> Vec<Rule> {
-        if !destination.hosts.macs.is_empty() {
-            session.error(
-                destination.span,
-                "a destination cannot be a MAC address",
-                "known only for what arrives",
-                "",
-            );
-            return Vec::new();
-        }
-        let mut rules = Vec::new();
-        for (addresses, source_mac) in source_alternatives(source) {
-            self.total += 1;
-            if self.total > MAX_RULES {
-                if self.total == MAX_RULES + 1 {
-                    session.error(
-                        source.span,
-                        format!("more than {MAX_RULES} rules, all zones counted"),
-                        "one too many",
-                        "name the zones that the rules are about",
-                    );
-                }
-                return Vec::new();
-            }
-            let ends = Match {
-                ingress: source.hosts.interface,
-                egress: destination.hosts.interface,
-                source: addresses,
-                source_mac,
-                destination: destination.hosts.addresses.clone(),
-                ..Match::default()
-            };
-            if let Some(matches) = packet_set::both(&rule.matches, &ends) {
-                rules.push(Rule {
-                    matches,
-                    ..rule.clone()
-                });
-            }
-        }
-        rules
-    }
 }
 
-/// The alternatives of a source: its addresses, or its MAC addresses.
-pub(crate) fn source_alternatives(source: &End) -> Vec<(Addresses, Vec<[u8; 6]>)> {
-    let hosts = &source.hosts;
-    if hosts.macs.is_empty() {
-        return vec![(hosts.addresses.clone(), Vec::new())];
+/// The list by whose name listed packets are logged: one for all lines.
+fn blacklog(session: &mut Session<'_>, exception: &Exception) -> u16 {
+    let rule = Rule {
+        states: States::ALL,
+        matches: Match::default(),
+        limits: Limits::default(),
+        action: policy::Action::Decide(exception.disposition),
+        log: exception.log.clone(),
+        origin: Origin { file: 0, line: 0 },
+    };
+    session.tables.rule_list(Some("blacklog"), vec![rule])
+}
+
+/// Columns that no policy can say yet. What is in them is reported.
+pub(crate) fn refuse_columns(session: &mut Session<'_>, row: &Row) -> bool {
+    let mut refused = false;
+    for (column, name) in [(8, "USER"), (9, "MARK"), (12, "HEADERS"), (13, "SWITCH")] {
+        if let Some(word) = row.get(column) {
+            refused = true;
+            session.error(
+                word.span(),
+                format!("the column {name} is not supported yet"),
+                "would narrow the rule",
+                "put - here if the rule is right without",
+            );
+        }
     }
-    let mut alternatives = vec![(
-        Addresses {
-            ranges: Vec::new(),
-            except: hosts.addresses.except.clone(),
-            sets: Vec::new(),
-        },
-        hosts.macs.clone(),
-    )];
-    if !hosts.addresses.ranges.is_empty() {
-        alternatives.push((hosts.addresses.clone(), Vec::new()));
+    refused
+}
+
+/// The column HELPER only lets more through: what a connection of this kind would expect.
+fn warn_of_helper(session: &mut Session<'_>, row: &Row) {
+    if let Some(word) = row.get(HELPER) {
+        session.report(
+            Finding::warning(format!("the helper `{}` is not supported yet", word.text())).at(
+                word.span(),
+                "connections it would expect are treated as new ones",
+            ),
+        );
     }
-    alternatives
 }
 
 pub(crate) fn columns(row: &Row) -> TrafficColumns<'_> {
@@ -550,16 +410,5 @@ pub(crate) fn columns(row: &Row) -> TrafficColumns<'_> {
         protocol: row.get(3),
         destination_port: row.get(4),
         source_port: row.get(5),
-    }
-}
-
-impl End {
-    /// All of a zone.
-    pub(crate) fn of(zone: ZoneId, span: Span) -> Self {
-        Self {
-            zone,
-            hosts: address::Hosts::default(),
-            span,
-        }
     }
 }

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use firewalldom::policy::Origin;
 
 use crate::columns::Row;
+use crate::ipset::Ipsets;
 use crate::report::{Edit, Finding};
 use crate::site::Site;
 use crate::source::{FileId, MAX_FILES, Sources, Span, Word};
+use crate::tables::Tables;
 
 /// State shared by the parsers of all files.
 pub(crate) struct Session<'a> {
@@ -22,6 +24,10 @@ pub(crate) struct Session<'a> {
     pub(crate) nesting: usize,
     /// Actions of the file `actions` that are `inline`: a rule's columns override theirs.
     pub(crate) inline_actions: BTreeSet<String>,
+    /// What `+set` names.
+    pub(crate) ipsets: Ipsets,
+    /// Tables of the policy that rules share.
+    pub(crate) tables: Tables,
     /// `$1`, `$2`… while the file of an action is read.
     pub(crate) arguments: Option<Vec<Word>>,
 }
@@ -36,6 +42,8 @@ impl<'a> Session<'a> {
             other_edits: Vec::new(),
             nesting: 0,
             inline_actions: BTreeSet::new(),
+            ipsets: Ipsets::default(),
+            tables: Tables::default(),
             arguments: None,
         }
     }

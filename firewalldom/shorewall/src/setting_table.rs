@@ -9,15 +9,13 @@ pub(crate) enum Handling {
     NoEffect(&'static str),
     /// These values (and none) change nothing here; any other is refused, for this reason.
     Only(&'static [&'static str], &'static str),
-    /// Does nothing yet, which a warning says unless the value is one of these.
-    NotYet(&'static [&'static str], &'static str),
     /// Shorewall 5.2 itself no longer has it.
     Removed(&'static str),
     /// What it is called today.
     Renamed(&'static str),
 }
 
-use Handling::{Implemented, NoEffect, NotYet, Only, Removed, Renamed};
+use Handling::{Implemented, NoEffect, Only, Removed, Renamed};
 
 const PROGRAM: Handling = NoEffect("names a program or file of the Linux host; none is run here");
 const START: Handling = NoEffect(
@@ -70,13 +68,7 @@ pub(crate) const SETTINGS: &[(&str, Handling)] = &[
     ("BLACKLISTNEWONLY", Removed("BLACKLIST takes its place")),
     ("BRIDGING", Removed("long gone")),
     ("CHAIN_SCRIPTS", Removed("no scripts run while compiling")),
-    (
-        "CLAMPMSS",
-        NotYet(
-            &["No"],
-            "connections keep the MSS that their two ends choose",
-        ),
-    ),
+    ("CLAMPMSS", Implemented),
     ("CLEAR_TC", SHAPING),
     (
         "COMPLETE",
@@ -234,14 +226,8 @@ pub(crate) const SETTINGS: &[(&str, Handling)] = &[
     ("RFC1918_LOG_LEVEL", Removed("the option norfc1918 is gone")),
     ("RFC1918_STRICT", Removed("the option norfc1918 is gone")),
     ("ROUTE_FILTER", Implemented),
-    (
-        "RPFILTER_DISPOSITION",
-        NoEffect("is about the option rpfilter, which is refused"),
-    ),
-    (
-        "RPFILTER_LOG_LEVEL",
-        NoEffect("is about the option rpfilter, which is refused"),
-    ),
+    ("RPFILTER_DISPOSITION", Implemented),
+    ("RPFILTER_LOG_LEVEL", Implemented),
     ("RSH_COMMAND", PROGRAM),
     ("SAVE_ARPTABLES", START),
     ("SAVE_IPSETS", START),

@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use firewalldom::policy::{Disposition, Exception, Log, LogLimit, Settings, States};
+use firewalldom::policy::{
+    ClampMss, Disposition, Exception, Log, LogLimit, RouteFilter, Settings, States,
+};
 
-use crate::interface_options::RouteFilter;
+use crate::interface_options::{parse_mss, parse_route_filter};
 use crate::level;
 use crate::report::{Edit, Finding};
 use crate::rules::Blacklist;
@@ -119,7 +121,7 @@ impl Configuration {
         match value.text().to_ascii_lowercase().as_str() {
             "yes" | "on" => RouteFilter::Strict,
             "no" | "off" | "keep" => RouteFilter::Off,
-            other => RouteFilter::parse(other).unwrap_or_else(|| {
+            other => parse_route_filter(other).unwrap_or_else(|| {
                 session.error(
                     value.span(),
                     format!("ROUTE_FILTER cannot be `{}`", value.text()),
@@ -176,7 +178,25 @@ impl Configuration {
                 "UNTRACKED_LOG_LEVEL",
                 None,
             ),
-            ..Settings::default()
+            rpfilter: self.exception(
+                session,
+                "RPFILTER_DISPOSITION",
+                "RPFILTER_LOG_LEVEL",
+                "info",
+                Disposition::Drop,
+            ),
+            clamp_mss: self.clamp_mss(session),
+            utc_offsets: Vec::new(),
+        }
+    }
+
+    /// CLAMPMSS: Yes, No, or a number of bytes.
+    fn clamp_mss(&self, session: &mut Session<'_>) -> Option<ClampMss> {
+        let value = self.get("CLAMPMSS")?;
+        match truth(value.text()) {
+            Some(true) => Some(ClampMss::PathMtu),
+            Some(false) => None,
+            None => parse_mss(session, value).map(ClampMss::At),
         }
     }
 
@@ -350,19 +370,6 @@ fn check(session: &mut Session<'_>, assignment: &Assignment) -> Option<&'static 
     }
     match handling {
         Handling::Renamed(_) => {}
-        Handling::NotYet(harmless, reason) => {
-            let text = value.text();
-            let fits = text.is_empty()
-                || harmless
-                    .iter()
-                    .any(|harmless| harmless.eq_ignore_ascii_case(text));
-            if !fits {
-                session.report(
-                    Finding::warning(format!("{known}={text} does nothing yet"))
-                        .at(value.span(), *reason),
-                );
-            }
-        }
         Handling::Implemented | Handling::NoEffect(_) => {}
         Handling::Only(harmless, reason) => {
             let text = value.text();
@@ -400,7 +407,7 @@ fn parse_disposition(
     let allowed: &[&str] = match name {
         "SMURF_DISPOSITION" => &["DROP"],
         "BLACKLIST_DISPOSITION" => &["DROP", "REJECT"],
-        "SFILTER_DISPOSITION" => &["DROP", "REJECT"],
+        "SFILTER_DISPOSITION" | "RPFILTER_DISPOSITION" => &["DROP", "REJECT"],
         "INVALID_DISPOSITION" => &["CONTINUE", "DROP", "REJECT"],
         "TCP_FLAGS_DISPOSITION" => &["DROP", "REJECT", "ACCEPT"],
         _ => &["CONTINUE", "ACCEPT", "DROP", "REJECT"],
@@ -442,13 +449,7 @@ fn parse_log_limit(text: &str) -> Option<LogLimit> {
         None => (rest, 5),
     };
     let (rate, unit) = rate.split_once('/').unwrap_or((rate, "sec"));
-    let period_ms = match unit {
-        "sec" | "second" => 1_000,
-        "min" | "minute" => 60_000,
-        "hour" => 3_600_000,
-        "day" => 86_400_000,
-        _ => return None,
-    };
+    let period_ms = crate::limits::period_ms(unit)?;
     let rate = rate.parse().ok().filter(|&rate: &u32| rate > 0)?;
     Some(LogLimit {
         rate,

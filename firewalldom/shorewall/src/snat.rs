@@ -125,7 +125,7 @@ pub(crate) fn read_row(
     );
     let original = match row.get(9 + shift) {
         None => Some(Addresses::default()),
-        Some(word) => plain_list(session, world, word),
+        Some(word) => address::plain_list(session, Some(world), word),
     };
     let egresses = egresses(session, world, destination);
     let (Some(target), Some(source), Some(traffic), Some(original), Some(egresses), false) =
@@ -270,7 +270,7 @@ fn source(session: &mut Session<'_>, world: &World, word: &Word) -> Option<Addre
         None => (word.clone(), None),
     };
     if !world.has_interface(name.text()) {
-        return plain_list(session, world, word);
+        return address::plain_list(session, Some(world), word);
     }
     let interface = world.interface(session, &name)?;
     let ranges: Vec<AddressRange> = world
@@ -289,28 +289,13 @@ fn source(session: &mut Session<'_>, world: &World, word: &Word) -> Option<Addre
     }
     let except = match excluded {
         None => Vec::new(),
-        Some(excluded) => plain_list(session, world, &excluded)?.ranges,
+        Some(excluded) => address::expanded_list(session, world, &excluded)?.ranges,
     };
     Some(Addresses {
         ranges,
         except,
         sets: Vec::new(),
     })
-}
-
-fn plain_list(session: &mut Session<'_>, world: &World, word: &Word) -> Option<Addresses> {
-    let mut macs = Vec::new();
-    let list = address::list(session, world, word, &mut macs)?;
-    if !macs.is_empty() {
-        session.error(
-            word.span(),
-            "MAC addresses are not possible here",
-            "an address is needed",
-            "",
-        );
-        return None;
-    }
-    Some(list)
 }
 
 /// `interface[,interface][:addresses]`.
@@ -325,7 +310,7 @@ fn egresses(
     };
     let addresses = match addresses {
         None => Addresses::default(),
-        Some(word) => plain_list(session, world, &word)?,
+        Some(word) => address::plain_list(session, Some(world), &word)?,
     };
     let mut egresses = Vec::new();
     let mut complete = true;

@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 
-use crate::action::REFUSED_TARGETS;
 use crate::interface_options::{OPTIONS, OptionHandling};
 use crate::macros::MACROS;
 use crate::other_files::{COMPILED_FILES, IGNORED_FILES, REFUSED_FILES, SCRIPTS};
 use crate::setting_table::{Handling, SETTINGS};
 use crate::standard_actions::STANDARD_ACTIONS;
 use crate::stanza::IGNORED_OPTIONS;
+use crate::target::{REFUSED_TARGETS, TARGETS};
 
 /// What is supported, what is refused and what has no effect, as Markdown.
 ///
@@ -66,7 +66,7 @@ fn files() -> Vec<(String, String)> {
         (list(compiled.copied()), "compiled".to_owned()),
         (
             code("conntrack"),
-            "each `CT:helper:` line is a warning; any other line is refused".to_owned(),
+            "`CT:helper:` is a warning; `NOTRACK` and `DROP` of format 3 are compiled; else refused".to_owned(),
         ),
     ];
     rows.push((
@@ -91,23 +91,10 @@ fn files() -> Vec<(String, String)> {
 }
 
 fn actions() -> Vec<(String, String)> {
-    let targets = [
-        "ACCEPT",
-        "DROP",
-        "REJECT",
-        "LOG",
-        "COUNT",
-        "DNAT",
-        "DNAT-",
-        "REDIRECT",
-        "REDIRECT-",
-        "ACCEPT+",
-        "NONAT",
-    ];
     let plain = MACROS.iter().filter(|service| service.helper.is_none());
     let helped = MACROS.iter().filter(|service| service.helper.is_some());
     let mut rows = vec![
-        (list(targets.iter().copied()), "done".to_owned()),
+        (list(TARGETS.iter().copied()), "done".to_owned()),
         (list(STANDARD_ACTIONS.iter().copied()), "done".to_owned()),
         (
             list(plain.map(|service| service.name)),
@@ -144,7 +131,6 @@ fn setting(handling: Handling) -> String {
             "no effect as {}, else refused: {reason}",
             list(values.iter().copied())
         ),
-        Handling::NotYet(_, reason) => format!("does nothing yet, a warning: {reason}"),
         Handling::Renamed(today) => format!("`{today}` today, a warning"),
         Handling::Removed(reason) => format!("not in Shorewall 5.2, a warning: {reason}"),
     }

@@ -2,6 +2,7 @@
 
 use firewalldom::policy::{IcmpType, PortRange, Ports, Protocol};
 
+use crate::ipset::{self, Members};
 use crate::names::{ICMP_TYPES, PROTOCOLS, SERVICES, lookup};
 use crate::report::Finding;
 use crate::session::Session;
@@ -57,12 +58,9 @@ pub(crate) fn traffic(
             ..Traffic::default()
         });
     }
-    let has_ports = match &protocol {
-        Protocol::TcpSyn(_) => true,
-        Protocol::OneOf(numbers) => numbers.iter().all(|number| WITH_PORTS.contains(number)),
-        Protocol::Any | Protocol::NoneOf(_) | Protocol::Icmp(_) => false,
-    };
-    if !has_ports && let Some(columns) = destination_port.or(source_port) {
+    if !has_ports(&protocol)
+        && let Some(columns) = destination_port.or(source_port)
+    {
         session.error(
             columns.span(),
             format!("`{}` has no ports", word.text()),
@@ -78,6 +76,15 @@ pub(crate) fn traffic(
         destination_port: destination?,
         source_port: source?,
     })
+}
+
+/// Whether all of the protocols have ports.
+pub(crate) fn has_ports(protocol: &Protocol) -> bool {
+    match protocol {
+        Protocol::TcpSyn(_) => true,
+        Protocol::OneOf(numbers) => numbers.iter().all(|number| WITH_PORTS.contains(number)),
+        Protocol::Any | Protocol::NoneOf(_) | Protocol::Icmp(_) => false,
+    }
 }
 
 fn optional_ports(session: &mut Session<'_>, word: Option<&Word>) -> Option<Ports> {
@@ -132,14 +139,25 @@ fn protocol_number(session: &mut Session<'_>, word: &Word) -> Option<u8> {
     None
 }
 
+/// A set of one port.
+pub(crate) fn one_port(port: u16) -> Ports {
+    Ports {
+        ranges: vec![PortRange {
+            first: port,
+            last: port,
+        }],
+        negated: false,
+    }
+}
+
 /// `22`, `ssh`, `1000:2000`, `1024:`, lists of them, all perhaps after `!`.
 pub(crate) fn ports(session: &mut Session<'_>, word: &Word) -> Option<Ports> {
     if word.text() == "=" {
         session.error(
             word.span(),
-            "`=` in a port column is not supported yet",
-            "would match either port",
-            "write two rules",
+            "`=` is for the column SPORT of rules",
+            "either port",
+            "write the ports",
         );
         return None;
     }
@@ -150,6 +168,22 @@ pub(crate) fn ports(session: &mut Session<'_>, word: &Word) -> Option<Ports> {
     let mut ranges = Vec::new();
     let mut complete = true;
     for item in list.split(',') {
+        if item.text().starts_with('+') {
+            match ipset::members(session, &item) {
+                Some(Members::Ports(ports)) if !ports.is_empty() => ranges.extend(ports),
+                None => complete = false,
+                Some(_) => {
+                    complete = false;
+                    session.error(
+                        item.span(),
+                        format!("the set `{}` holds no ports", item.text()),
+                        "ports are needed here",
+                        "",
+                    );
+                }
+            }
+            continue;
+        }
         match port_range(session, &item) {
             Some(range) => ranges.push(range),
             None => complete = false,
@@ -161,15 +195,6 @@ pub(crate) fn ports(session: &mut Session<'_>, word: &Word) -> Option<Ports> {
 /// One port, or a range of them.
 pub(crate) fn port_range(session: &mut Session<'_>, word: &Word) -> Option<PortRange> {
     let text = word.text();
-    if text.starts_with('+') {
-        session.error(
-            word.span(),
-            "ipsets are not supported yet",
-            "here",
-            "write the ports",
-        );
-        return None;
-    }
     let numeric_dash = text
         .split_once('-')
         .is_some_and(|(first, last)| first.parse::<u16>().is_ok() && last.parse::<u16>().is_ok());

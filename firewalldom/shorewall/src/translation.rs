@@ -1,16 +1,19 @@
 //! Rules of `rules` that translate destination addresses: DNAT, REDIRECT, NONAT, ACCEPT+.
 
 use firewalldom::policy::{
-    Addresses, DestinationNat, DestinationTarget, Disposition, Limits, Log, Match, PortRange,
-    Ports, Protocol, Rule, ZoneId,
+    Addresses, DestinationNat, DestinationTarget, Disposition, Limits, Log, Match, Ports, Rule,
+    ZoneId,
 };
 
-use crate::action::{Nat, Part};
+use crate::action::Part;
 use crate::address;
 use crate::ends::{End, redirect_port, server, zones};
 use crate::report::Finding;
-use crate::rules::{Line, Rules, columns, source_alternatives};
+use crate::rules::{Line, Rules, columns};
 use crate::session::Session;
+use crate::spread::source_alternatives;
+use crate::target::Nat;
+use crate::traffic::{has_ports, one_port};
 
 impl Rules<'_> {
     /// The sources but the firewall itself, which opens no connections to translate.
@@ -25,6 +28,15 @@ impl Rules<'_> {
             ));
         }
         sources.retain(|end| end.zone != ZoneId::FIREWALL);
+        if let Some(end) = sources.iter().find(|end| !end.hosts.except_macs.is_empty()) {
+            session.error(
+                end.span,
+                "MAC addresses cannot be left out of address translation yet",
+                "here",
+                "name the addresses",
+            );
+            sources.clear();
+        }
         sources
     }
 
@@ -37,7 +49,14 @@ impl Rules<'_> {
         target: &DestinationTarget,
         log: Option<Log>,
     ) {
-        for (addresses, source_mac) in source_alternatives(source) {
+        let first = line.limits.place(session);
+        for (index, (addresses, source_mac)) in
+            source_alternatives(&source.hosts).into_iter().enumerate()
+        {
+            let limits = match index {
+                0 => first.clone(),
+                _ => line.limits.place_beside(session, &first),
+            };
             self.nat.push(DestinationNat {
                 source_zone: source.zone,
                 matches: Match {
@@ -47,7 +66,8 @@ impl Rules<'_> {
                     destination: line.original_destination.clone(),
                     ..matches.clone()
                 },
-                limits: Limits::default(),
+                // Only the first packet of a connection is translated, and counts.
+                limits: limits.clone(),
                 target: target.clone(),
                 log: log.clone(),
                 origin: session.origin(line.row.span),
@@ -71,7 +91,8 @@ impl Rules<'_> {
             );
             return true;
         };
-        let Some(server) = server(session, self.world, word, nat) else {
+        let Some(server) = server(session, self.world, word, nat, &line.original_destination)
+        else {
             return true;
         };
         let Some(matches) = part.matches(session, line.action_word, columns(line.row)) else {
@@ -118,8 +139,9 @@ impl Rules<'_> {
                         ranges: vec![server.addresses],
                         ..Addresses::default()
                     },
-                    macs: Vec::new(),
+                    ..address::Hosts::default()
                 },
+                hosts_of: 0,
                 span: word.span(),
             };
             self.push(session, source, &destination, &rule);
@@ -164,13 +186,7 @@ impl Rules<'_> {
                 log,
             );
             if nat == Nat::AndAccept {
-                let ports = port.map(|port| Ports {
-                    ranges: vec![PortRange {
-                        first: port,
-                        last: port,
-                    }],
-                    negated: false,
-                });
+                let ports = port.map(one_port);
                 let rule = self.accept(session, line, &matches, ports);
                 let destination = End::of(ZoneId::FIREWALL, line.row.span);
                 self.push(session, source, &destination, &rule);
@@ -225,7 +241,7 @@ impl Rules<'_> {
         }
         for source in &self.nat_sources(session, line) {
             matches.destination = destinations.clone();
-            for (addresses, source_mac) in source_alternatives(source) {
+            for (addresses, source_mac) in source_alternatives(&source.hosts) {
                 self.nat.push(DestinationNat {
                     source_zone: source.zone,
                     matches: Match {
@@ -234,7 +250,7 @@ impl Rules<'_> {
                         ingress: source.hosts.interface,
                         ..matches.clone()
                     },
-                    limits: Limits::default(),
+                    limits: line.limits.place(session),
                     target: DestinationTarget::Exempt,
                     log: None,
                     origin: session.origin(line.row.span),
@@ -242,15 +258,5 @@ impl Rules<'_> {
             }
         }
         true
-    }
-}
-
-fn has_ports(protocol: &Protocol) -> bool {
-    match protocol {
-        Protocol::OneOf(numbers) => numbers
-            .iter()
-            .all(|number| matches!(number, 6 | 17 | 33 | 132 | 136)),
-        Protocol::TcpSyn(_) => true,
-        Protocol::Any | Protocol::NoneOf(_) | Protocol::Icmp(_) => false,
     }
 }

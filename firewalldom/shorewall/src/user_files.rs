@@ -2,42 +2,28 @@
 //! and `action.Name`.
 //!
 //! A macro is text that a rule stands for: the rule's columns override those of the file. An action
-//! is a chain that a rule leads to: a packet has to satisfy both. Either way the rules of the file
-//! become parts of the rule that uses it.
+//! is a chain that a rule leads to: the rules of its file become a list that the rule calls.
 
 use std::path::PathBuf;
 
-use firewalldom::policy::{Addresses, Match};
+use firewalldom::policy::{Limits, Log, Match, Rule};
 
-use crate::action::{self, Contradiction, OwnColumns, Part, Target, TrafficColumns};
-use crate::address;
+use crate::action::{self, Action, OwnColumns, Part, TrafficColumns};
+use crate::address::{self, Hosts};
 use crate::columns::{Row, Schema, words};
+use crate::limits;
 use crate::packet_set;
 use crate::reader::{Item, read, read_named};
+use crate::rules;
 use crate::session::Session;
 use crate::source::{FileId, Word};
 use crate::standard_actions::STANDARD_ACTIONS;
+use crate::target::{self, Target};
 use crate::world::unexpected_directive;
 
 /// The columns of both kinds of files.
 const COLUMNS: Schema = Schema {
-    columns: &[
-        "action",
-        "source",
-        "dest",
-        "proto",
-        "dport|destport",
-        "sport|sourceport",
-        "origdest",
-        "rate",
-        "user",
-        "mark",
-        "connlimit",
-        "time",
-        "headers",
-        "switch",
-        "helper",
-    ],
+    columns: rules::COLUMNS,
     required: 1,
 };
 
@@ -47,8 +33,6 @@ const ACTIONS: Schema = Schema {
     required: 1,
 };
 
-/// Files may use each other this deep.
-const MAX_DEPTH: usize = 8;
 /// A rule may become this many.
 const MAX_PARTS: usize = 1000;
 
@@ -66,32 +50,25 @@ pub(crate) fn parts(
     session: &mut Session<'_>,
     name: &Word,
     parameter: Option<&Word>,
+    log: Option<&Log>,
 ) -> Option<Option<Vec<Part>>> {
     let text = name.text();
     let is_plain = text
         .chars()
         .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
-    if text.is_empty() || !is_plain || action::target(text).is_some() {
+    if text.is_empty() || !is_plain || target::target(text).is_some() {
         return None;
     }
     let (kind, path) = find(session, text)?;
-    if session.nesting >= MAX_DEPTH {
-        session.error(
-            name.span(),
-            "macros and actions use each other too deeply",
-            format!("the {}th level", MAX_DEPTH + 1),
-            "does one use itself?",
-        );
-        return Some(None);
-    }
     let file = match session.opened(&path) {
         Some(file) => file,
         None => session.open(&path)?,
     };
-    session.nesting += 1;
-    let parts = expand(session, file, kind, name, parameter);
-    session.nesting -= 1;
-    Some(parts)
+    Some(match kind {
+        Kind::Macro => macro_parts(session, file, name, parameter),
+        Kind::Action => action_list(session, file, name, parameter, log)
+            .map(|list| vec![Part::new(Target::Call(list))]),
+    })
 }
 
 /// Where a name's file is: the site's own comes before that of an installed Shorewall.
@@ -183,144 +160,211 @@ fn with_defaults(session: &Session<'_>, file: FileId, mut arguments: Vec<Word>) 
     arguments
 }
 
-fn expand(
+/// The lines of a file, with arguments filled in, and the action that a line `DEFAULT` names.
+fn lines(
     session: &mut Session<'_>,
     file: FileId,
-    kind: Kind,
-    name: &Word,
-    parameter: Option<&Word>,
-) -> Option<Vec<Part>> {
-    let arguments: Vec<Word> = match (kind, parameter) {
-        (Kind::Action, Some(parameter)) if !parameter.is_empty() => parameter.split(','),
-        _ => Vec::new(),
-    };
-    let before = session.findings.len();
-    let arguments = match kind {
-        Kind::Action => Some(with_defaults(session, file, arguments)),
-        Kind::Macro => None,
-    };
+    arguments: Option<Vec<Word>>,
+) -> (Vec<Row>, Option<Word>) {
     let outer = std::mem::replace(&mut session.arguments, arguments);
     let items = read(session, file, &COLUMNS);
     session.arguments = outer;
-    let mut default: Option<Word> = None;
-    let mut parts = Vec::new();
+    let mut default = None;
+    let mut rows = Vec::new();
     for item in items {
         let Item::Row(row) = item else {
             continue;
         };
-        let first = row.get(0)?;
-        match first.text() {
-            "DEFAULT" => {
-                default = row.get(1).cloned();
-                continue;
-            }
+        match row.get(0).map(Word::text) {
+            Some("DEFAULT") => default = row.get(1).cloned(),
             // Arguments that are not given are filled in when the lines are read.
-            "DEFAULTS" => continue,
-            _ => {}
-        }
-        let parameter = parameter.or(default.as_ref());
-        if let Some(mut more) = read_row(session, &row, kind, name, parameter) {
-            parts.append(&mut more);
-        }
-        if parts.len() > MAX_PARTS {
-            session.error(
-                name.span(),
-                format!("{} stands for more than {MAX_PARTS} rules", name.text()),
-                "too many",
-                "",
-            );
-            return None;
+            None | Some("DEFAULTS") => {}
+            Some(_) => rows.push(row),
         }
     }
-    let failed = session.findings[before..]
-        .iter()
-        .any(crate::report::Finding::is_error);
-    (!failed).then_some(parts)
+    (rows, default)
 }
 
-fn read_row(
+/// What a macro stands for: the columns of the rule that uses it take the place of the file's.
+fn macro_parts(
     session: &mut Session<'_>,
-    row: &Row,
-    kind: Kind,
+    file: FileId,
     name: &Word,
     parameter: Option<&Word>,
 ) -> Option<Vec<Part>> {
-    for (column, title) in [
-        (7, "RATE"),
-        (8, "USER"),
-        (9, "MARK"),
-        (10, "CONNLIMIT"),
-        (11, "TIME"),
-        (12, "HEADERS"),
-        (13, "SWITCH"),
-    ] {
+    let arguments = session
+        .inline_actions
+        .contains(name.text())
+        .then(|| arguments(session, file, parameter));
+    let before = session.findings.len();
+    let (rows, default) = lines(session, file, arguments);
+    let parameter = parameter.or(default.as_ref());
+    let mut parts = Vec::new();
+    for row in &rows {
+        if let Some(more) = macro_row(session, row, name, parameter) {
+            parts.extend(more);
+        }
+        if parts.len() > MAX_PARTS {
+            too_many(session, name);
+            return None;
+        }
+    }
+    (!failed_since(session, before)).then_some(parts)
+}
+
+fn too_many(session: &mut Session<'_>, name: &Word) {
+    session.error(
+        name.span(),
+        format!("{} stands for more than {MAX_PARTS} rules", name.text()),
+        "too many",
+        "",
+    );
+}
+
+fn failed_since(session: &Session<'_>, before: usize) -> bool {
+    session.findings[before..]
+        .iter()
+        .any(crate::report::Finding::is_error)
+}
+
+/// What a rule gives an action in parentheses.
+fn arguments(session: &Session<'_>, file: FileId, parameter: Option<&Word>) -> Vec<Word> {
+    let given = parameter.map(|list| list.split(',')).unwrap_or_default();
+    with_defaults(session, file, given)
+}
+
+fn macro_row(
+    session: &mut Session<'_>,
+    row: &Row,
+    name: &Word,
+    parameter: Option<&Word>,
+) -> Option<Vec<Part>> {
+    if rules::refuse_columns(session, row) {
+        return None;
+    }
+    for column in [7, 10, 11] {
         if let Some(word) = row.get(column) {
             session.error(
                 word.span(),
-                format!("the column {title} is not supported yet"),
+                "a limit in a macro is not supported yet",
                 "would narrow the rule",
-                "put - here if the rule is right without",
+                "give it to the rule that uses the macro",
             );
             return None;
         }
     }
     let target = with_parameter(session, row.get(0)?, name, parameter)?;
     let inner = action::parse(session, &target)?;
-    let (within, reversed) = ends(session, row, kind)?;
+    let (within, reversed) = macro_ends(session, row)?;
+    let mut parts = Vec::new();
+    for part in &inner.parts {
+        let own = &part.columns;
+        let given =
+            |column: Option<&Word>, own: &Option<Word>| column.cloned().or_else(|| own.clone());
+        parts.push(Part {
+            columns: OwnColumns {
+                protocol: given(row.get(3), &own.protocol),
+                destination_port: given(row.get(4), &own.destination_port),
+                source_port: given(row.get(5), &own.source_port),
+            },
+            within: packet_set::both(&part.within, &within)?,
+            reversed: part.reversed != reversed,
+            log: inner.log_for(part),
+            ..part.clone()
+        });
+    }
+    Some(parts)
+}
+
+/// The list of an action's rules, made once for each set of arguments.
+fn action_list(
+    session: &mut Session<'_>,
+    file: FileId,
+    name: &Word,
+    parameter: Option<&Word>,
+    log: Option<&Log>,
+) -> Option<u16> {
+    let key = format!(
+        "{}({}):{log:?}",
+        name.text(),
+        parameter.map_or("", Word::text)
+    );
+    if let Some(list) = session.tables.named_list(&key) {
+        return Some(list);
+    }
+    let before = session.findings.len();
+    let arguments = arguments(session, file, parameter);
+    let (rows, _) = lines(session, file, Some(arguments));
+    let mut list = Vec::new();
+    for row in &rows {
+        if let Some(more) = action_row(session, row, log) {
+            list.extend(more);
+        }
+        if list.len() > MAX_PARTS {
+            too_many(session, name);
+            return None;
+        }
+    }
+    if failed_since(session, before) {
+        return None;
+    }
+    let list = session.tables.rule_list(Some(name.text()), list);
+    session.tables.name_list(key, list);
+    Some(list)
+}
+
+/// The rules of a line of an action. They log as the rule that uses it, unless they say otherwise.
+fn action_row(session: &mut Session<'_>, row: &Row, log: Option<&Log>) -> Option<Vec<Rule>> {
+    if rules::refuse_columns(session, row) {
+        return None;
+    }
+    let limits = limits::read(session, row.get(7), row.get(10), row.get(11))?;
+    let word = row.get(0)?;
+    let inner = action::parse(session, word)?;
+    let inner = Action {
+        log: inner.log.or_else(|| log.cloned()),
+        ..inner
+    };
     let columns = TrafficColumns {
         protocol: row.get(3),
         destination_port: row.get(4),
         source_port: row.get(5),
     };
-    let mut parts = Vec::new();
+    let mut list = Vec::new();
     for part in &inner.parts {
-        if !matches!(part.target, Target::Decide(_) | Target::Continue(_)) && kind == Kind::Action {
+        let Some(_) = part
+            .target
+            .rule_action()
+            .filter(|_| !part.target.translates())
+        else {
             session.error(
-                target.span(),
-                format!("`{}` is not supported in an action yet", target.text()),
+                word.span(),
+                format!("`{}` is not supported in an action yet", word.text()),
                 "not a verdict",
                 "write the rule into the file rules",
             );
             return None;
-        }
-        let log = inner.log_for(part);
-        let combined = match kind {
-            Kind::Macro => {
-                let own = &part.columns;
-                let given = |column: Option<&Word>, own: &Option<Word>| {
-                    column.cloned().or_else(|| own.clone())
-                };
-                Part {
-                    columns: OwnColumns {
-                        protocol: given(columns.protocol, &own.protocol),
-                        destination_port: given(columns.destination_port, &own.destination_port),
-                        source_port: given(columns.source_port, &own.source_port),
-                    },
-                    within: packet_set::both(&part.within, &within)?,
-                    reversed: part.reversed != reversed,
-                    log,
-                    ..part.clone()
-                }
-            }
-            Kind::Action => {
-                let Some(matches) = part.matches(session, &target, columns) else {
-                    continue;
-                };
-                let Some(within) = packet_set::both(&matches, &within) else {
-                    continue;
-                };
-                Part {
-                    columns: OwnColumns::default(),
-                    within,
-                    log,
-                    contradiction: Contradiction::NoMatch,
-                    ..part.clone()
-                }
-            }
         };
-        parts.push(combined);
+        let ends = action_ends(session, row, part.reversed)?;
+        let Some(matches) = part.matches(session, word, columns) else {
+            continue;
+        };
+        for ends in ends {
+            let Some(matches) = packet_set::both(&matches, &ends) else {
+                continue;
+            };
+            if let Some(rule) = part.rule(session, word, matches, inner.log_for(part)) {
+                list.push(Rule {
+                    limits: Limits {
+                        recent: rule.limits.recent,
+                        ..limits.place(session)
+                    },
+                    ..rule
+                });
+            }
+        }
     }
-    Some(parts)
+    Some(list)
 }
 
 /// `PARAM` is what the rule gives in parentheses.
@@ -352,62 +396,88 @@ fn with_parameter(
     Some(whole)
 }
 
-/// The columns SOURCE and DEST: hosts without zones, or, in a macro, which way round.
-fn ends(session: &mut Session<'_>, row: &Row, kind: Kind) -> Option<(Match, bool)> {
+/// The columns SOURCE and DEST of a macro: hosts without zones, or which way round.
+fn macro_ends(session: &mut Session<'_>, row: &Row) -> Option<(Match, bool)> {
     let mut within = Match::default();
     let mut reversed = false;
     for (column, own, other) in [(1, "SOURCE", "DEST"), (2, "DEST", "SOURCE")] {
         let Some(word) = row.get(column) else {
             continue;
         };
-        let is_source = column == 1;
         let mut hosts = word.clone();
-        let turned = word.strip_prefix(own).or_else(|| word.strip_prefix(other));
-        if let Some(rest) = turned.filter(|_| kind == Kind::Macro) {
+        if let Some(rest) = word.strip_prefix(own).or_else(|| word.strip_prefix(other)) {
             reversed |= word.text().starts_with(other);
             if rest.is_empty() {
                 continue;
             }
             hosts = rest.strip_prefix(":").unwrap_or(rest);
         }
-        let mut macs = Vec::new();
-        let list = plain_hosts(session, &hosts, &mut macs)?;
-        if is_source {
-            within.source = list;
-            within.source_mac = macs;
-        } else if macs.is_empty() {
-            within.destination = list;
-        } else {
+        let hosts = address::hosts_alone(session, &hosts)?;
+        let mixed = !hosts.macs.is_empty() && !hosts.addresses.ranges.is_empty();
+        if mixed || !hosts.except_macs.is_empty() || (column == 2 && !hosts.macs.is_empty()) {
             session.error(
                 word.span(),
-                "a destination cannot be a MAC address",
-                "known only for what arrives",
-                "",
+                "these hosts are not supported in a macro",
+                "addresses, or MAC addresses of sources",
+                "write a line for each",
             );
             return None;
         }
+        if column == 1 {
+            within.source = hosts.addresses;
+            within.source_mac = hosts.macs;
+        } else {
+            within.destination = hosts.addresses;
+        }
     }
     if let Some(word) = row.get(6) {
-        let mut macs = Vec::new();
-        within.original_destination = plain_hosts(session, word, &mut macs)?;
+        within.original_destination = address::plain_list(session, None, word)?;
     }
     Some((within, reversed))
 }
 
-fn plain_hosts(
-    session: &mut Session<'_>,
-    word: &Word,
-    macs: &mut Vec<[u8; 6]>,
-) -> Option<Addresses> {
-    let list = address::list_without_interfaces(session, word, macs)?;
-    if !macs.is_empty() && !list.ranges.is_empty() {
-        session.error(
-            word.span(),
-            "addresses and MAC addresses in one list are not supported here",
-            "two kinds",
-            "write a line for each",
-        );
-        return None;
+/// The columns SOURCE, DEST and ORIGDEST of an action: one condition, or two where addresses and MAC
+/// addresses are alternatives.
+fn action_ends(session: &mut Session<'_>, row: &Row, reversed: bool) -> Option<Vec<Match>> {
+    let mut hosts = [Hosts::default(), Hosts::default()];
+    for (column, side) in [(1, 0), (2, 1)] {
+        if let Some(word) = row.get(column) {
+            let side = if reversed { 1 - side } else { side };
+            hosts[side] = address::hosts_alone(session, word)?;
+            let macs = !hosts[side].macs.is_empty();
+            if (side == 1 && macs) || !hosts[side].except_macs.is_empty() {
+                session.error(
+                    word.span(),
+                    "these hosts are not supported in an action",
+                    "addresses, or MAC addresses of sources",
+                    "",
+                );
+                return None;
+            }
+        }
     }
-    Some(list)
+    let original_destination = match row.get(6) {
+        None => firewalldom::policy::Addresses::default(),
+        Some(word) => address::plain_list(session, None, word)?,
+    };
+    let [source, destination] = hosts;
+    let base = Match {
+        destination: destination.addresses,
+        original_destination,
+        ..Match::default()
+    };
+    let mut ends = Vec::new();
+    if !source.macs.is_empty() {
+        ends.push(Match {
+            source_mac: source.macs.clone(),
+            ..base.clone()
+        });
+    }
+    if source.macs.is_empty() || !source.addresses.ranges.is_empty() {
+        ends.push(Match {
+            source: source.addresses,
+            ..base
+        });
+    }
+    Some(ends)
 }

@@ -1,28 +1,20 @@
-//! `zones` and `interfaces`, joined with interfaces(5).
+//! The zones of a site, what lies behind its interfaces, and the ways there.
 
-use firewalldom::policy::check::MAX_INTERFACES;
 use std::collections::BTreeSet;
 
-use firewalldom::policy::{
-    Addresses, Host, Interface, InterfaceId, InterfacePrefix, Origin, Prefix, Route, Zone, ZoneId,
-};
+use firewalldom::policy::{Host, Interface, InterfaceId, Prefix, Route, RouteFilter, Zone, ZoneId};
 
-use crate::columns::{Row, Schema};
+use crate::chains::Chains;
 use crate::hosts::Group;
-use crate::interface_options::{self, Options, RouteFilter};
+use crate::interfaces::Surroundings;
 use crate::network::Network;
 use crate::packet_set;
-use crate::reader::{Item, read_named};
-use crate::report::{Edit, Finding};
+use crate::reader::Item;
+use crate::report::Finding;
 use crate::session::Session;
 use crate::settings::Configuration;
-use crate::source::{Span, Word};
+use crate::source::Word;
 use crate::suggest::did_you_mean;
-
-const INTERFACES_1: Schema = Schema {
-    columns: &["zone", "interface|port", "broadcast|options", "options"],
-    required: 2,
-};
 
 /// The zones, interfaces and routes of a site.
 #[derive(Default)]
@@ -32,13 +24,11 @@ pub(crate) struct World {
     pub(crate) hosts: Vec<Host>,
     pub(crate) routes: Vec<Route>,
     /// Names that the files use, in the order of `interfaces`; those are physical ones.
-    logical: Vec<String>,
+    pub(crate) logical: Vec<String>,
     /// Which addresses behind which interface are whose, as the files say it.
     pub(crate) groups: Vec<Group>,
     /// Names with a `+`, without it.
-    wildcards: Vec<String>,
-    /// For each interface, what sources it may bring, and where that is asked.
-    pub(crate) route_filters: Vec<(RouteFilter, Origin)>,
+    pub(crate) wildcards: Vec<String>,
     /// Names of zones whose declaration was refused: uses are not reported again.
     pub(crate) refused: BTreeSet<String>,
 }
@@ -55,7 +45,12 @@ impl World {
             // Without zones, everything else would be reported as unknown.
             return world;
         }
-        world.read_interfaces(session, network, configuration);
+        let mut with = Surroundings {
+            network,
+            configuration,
+        };
+        world.read_interfaces(session, &mut with);
+        let network = with.network;
         world.read_hosts(session);
         world.place_hosts(session);
         world.place_routes(session, network);
@@ -147,6 +142,49 @@ impl World {
         order
     }
 
+    /// Another zone that packets of a pair may be of as well: one that shares an interface with
+    /// either, and neither lies in the other.
+    pub(crate) fn overlapping(&self, (source, destination): (ZoneId, ZoneId)) -> Option<ZoneId> {
+        let shares = |zone: ZoneId, other: ZoneId| {
+            let of_zone = self.groups.iter().filter(|group| group.zone == zone);
+            of_zone
+                .clone()
+                .any(|group| self.zone_has_interface(other, group.interface))
+        };
+        [source, destination].into_iter().find_map(|zone| {
+            (1..self.zones.len())
+                .map(|index| ZoneId(index as u16))
+                .filter(|&other| shares(zone, other))
+                .find(|&other| {
+                    !self.inside_out(zone).contains(&other)
+                        && !self.inside_out(other).contains(&zone)
+                })
+        })
+    }
+
+    /// Shorewall does not look for hairpins on an interface whose sources are checked by the
+    /// kernel: what goes back where it came from is decided by the zones' rules, but within a zone
+    /// of that one interface, which has no chain for it, by the policy `all all`.
+    pub(crate) fn forward_hairpins(&mut self, chains: &mut Chains) {
+        for index in 0..self.interfaces.len() {
+            let interface = &mut self.interfaces[index];
+            if interface.route_filter == RouteFilter::Off || interface.route_back {
+                continue;
+            }
+            interface.route_back = true;
+            let origin = interface.origin;
+            let id = InterfaceId(index as u8);
+            for zone in (1..self.zones.len()).map(|index| ZoneId(index as u16)) {
+                let mut groups = self.groups.iter().filter(|group| group.zone == zone);
+                let only_here =
+                    groups.clone().next().is_some() && groups.all(|group| group.interface == id);
+                if only_here {
+                    chains.forwarded_back(zone, id, origin);
+                }
+            }
+        }
+    }
+
     /// Prefixes behind an interface: its own, and those routed through it.
     pub(crate) fn prefixes_behind(&self, interface: InterfaceId) -> Vec<Prefix> {
         let own = &self.interfaces[usize::from(interface.0)].addresses;
@@ -159,308 +197,6 @@ impl World {
                     .map(|route| route.destination),
             )
             .collect()
-    }
-
-    fn read_interfaces(
-        &mut self,
-        session: &mut Session<'_>,
-        network: &mut Network,
-        configuration: &Configuration,
-    ) {
-        let before = session.findings.len();
-        let Some(items) = read_named(session, "interfaces", &INTERFACES_1) else {
-            if session.findings.len() == before {
-                let path = session.shorewall_file("interfaces");
-                session.report(
-                    Finding::error(format!("there is no file {}", path.display()))
-                        .note("it tells which interface leads to which zone: net eth0"),
-                );
-            }
-            return;
-        };
-        let mut format = 1;
-        let begins = items.iter().find_map(|item| match item {
-            Item::Row(row) => Some(row.span),
-            Item::Section(_) | Item::Format(_) => None,
-        });
-        for item in items {
-            match item {
-                Item::Format(word) => match word.text() {
-                    "1" => format = 1,
-                    "2" => format = 2,
-                    other => session.error(
-                        word.span(),
-                        format!("there is no format {other} of this file"),
-                        "expected 2",
-                        "write: ?FORMAT 2",
-                    ),
-                },
-                Item::Section(_) => unexpected_directive(session, &item),
-                Item::Row(row) => {
-                    self.read_interface(session, network, configuration, &row, format);
-                }
-            }
-        }
-        // A file that loses its column BROADCAST is one of format 2.
-        if let (Some(first), Some(Edit::Replace(column, _))) = (begins, session.other_edits.first())
-            && first.file == column.file
-        {
-            let before = Span {
-                end: first.start,
-                ..first
-            };
-            session
-                .other_edits
-                .push(Edit::replace(before, "?FORMAT 2\n"));
-        }
-        for link in &network.links {
-            if !link.used {
-                session.report(
-                    Finding::warning(format!(
-                        "the interface `{}` is in no zone: the domain gets no vif for it",
-                        link.name.text()
-                    ))
-                    .at(link.name.span(), "not in shorewall/interfaces"),
-                );
-            }
-        }
-        if self.interfaces.is_empty() && !session.has_errors() {
-            let path = session.shorewall_file("interfaces");
-            session.report(Finding::error(format!(
-                "{} declares no interface",
-                path.display()
-            )));
-        }
-    }
-
-    fn read_interface(
-        &mut self,
-        session: &mut Session<'_>,
-        network: &mut Network,
-        configuration: &Configuration,
-        row: &Row,
-        format: u8,
-    ) {
-        let Some(name) = row.get(1) else {
-            session.error(
-                row.span,
-                "the name of the interface is missing",
-                "",
-                "write: net eth0",
-            );
-            return;
-        };
-        let options_word = if format == 2 {
-            if let Some(extra) = row.raw(3) {
-                session.error(
-                    extra.span(),
-                    "too many columns: format 2 has ZONE INTERFACE OPTIONS",
-                    "one too many",
-                    "format 2 has no BROADCAST column",
-                );
-                return;
-            }
-            row.get(2)
-        } else {
-            self.format_1(session, row)
-        };
-        let options = interface_options::read(session, options_word);
-        let zone = match row.get(0) {
-            None => None,
-            Some(word) => {
-                let zone = self.zone(session, word);
-                if zone == Some(ZoneId::FIREWALL) {
-                    session.error(
-                        word.span(),
-                        "the firewall zone has no interfaces",
-                        "the firewall itself",
-                        "put the zone here that is reached through the interface",
-                    );
-                }
-                zone
-            }
-        };
-        self.push_interface(session, network, configuration, name, zone, options);
-    }
-
-    /// ZONE INTERFACE BROADCAST OPTIONS.
-    fn format_1<'r>(&self, session: &mut Session<'_>, row: &'r Row) -> Option<&'r Word> {
-        let modern = [
-            row.raw(0).map_or("-", Word::text),
-            row.raw(1).map_or("-", Word::text),
-            row.get(3).map_or("", Word::text),
-        ]
-        .join(" ");
-        if let Some(broadcast) = row.raw(2) {
-            let end = row
-                .raw(3)
-                .map_or(broadcast.span().end, |options| options.span().start);
-            let column = Span {
-                end,
-                ..broadcast.span()
-            };
-            session.other_edits.push(Edit::replace(column, ""));
-        }
-        if let Some(broadcast) = row.get(2) {
-            let is_broadcast = broadcast.text() == "detect"
-                || broadcast
-                    .split(',')
-                    .iter()
-                    .all(|address| address.text().parse::<std::net::Ipv4Addr>().is_ok());
-            let finding = if is_broadcast {
-                Finding::warning("the column BROADCAST has no effect").at(
-                    broadcast.span(),
-                    "broadcast addresses come from interfaces(5)",
-                )
-            } else {
-                Finding::error(format!(
-                    "`{}` stands in the column BROADCAST",
-                    broadcast.text()
-                ))
-                .at(
-                    broadcast.span(),
-                    "format 1 of this file has BROADCAST before OPTIONS",
-                )
-            };
-            session.report(finding.note(format!(
-                "write ?FORMAT 2 on the first line, then here: {}",
-                if is_broadcast {
-                    modern
-                } else {
-                    format!("{} {}", modern.trim_end(), broadcast.text())
-                }
-            )));
-        }
-        row.get(3)
-    }
-
-    fn push_interface(
-        &mut self,
-        session: &mut Session<'_>,
-        network: &mut Network,
-        configuration: &Configuration,
-        name: &Word,
-        zone: Option<ZoneId>,
-        options: Options,
-    ) {
-        let text = name.text();
-        if text == "lo" && zone.is_none() {
-            // Nothing but the firewall itself is behind its loopback.
-            return;
-        }
-        if text == "lo" || text.contains(':') {
-            session.error(
-                name.span(),
-                format!("`{text}` cannot be in a zone"),
-                if text == "lo" {
-                    "the firewall's own loopback"
-                } else {
-                    "a bridge port or an alias"
-                },
-                "",
-            );
-            return;
-        }
-        if let Some(stem) = text.strip_suffix('+') {
-            self.push_wildcard(session, network, configuration, name, stem, zone, &options);
-            return;
-        }
-        let physical = options.physical.clone().unwrap_or_else(|| text.to_owned());
-        if self.has_interface(text) || self.has_interface(&physical) {
-            session.error(
-                name.span(),
-                format!("the interface `{text}` is declared twice"),
-                "again here",
-                "several zones behind one interface stand in the file hosts",
-            );
-            return;
-        }
-        if self.interfaces.len() >= MAX_INTERFACES {
-            session.error(
-                name.span(),
-                format!("more than {MAX_INTERFACES} interfaces"),
-                "one too many",
-                "",
-            );
-            return;
-        }
-        let (addresses, mtu) = addresses(session, network, name, &physical);
-        let log_martians = options.log_martians.unwrap_or_else(|| {
-            configuration.get("LOG_MARTIANS").is_none_or(|value| {
-                matches!(
-                    value.text().to_ascii_lowercase().as_str(),
-                    "yes" | "on" | "keep"
-                )
-            })
-        });
-        self.interfaces.push(Interface {
-            name: physical,
-            addresses,
-            mtu,
-            tcp_flags: options.tcp_flags,
-            no_smurfs: options.no_smurfs,
-            route_back: options.route_back,
-            dhcp: options.dhcp,
-            log_martians,
-            route_filter: firewalldom::policy::RouteFilter::Off,
-            rpfilter: false,
-            mss: None,
-            origin: session.origin(name.span()),
-        });
-        self.route_filters
-            .push(route_filter(session, configuration, name, &options));
-        self.logical.push(text.to_owned());
-        if let Some(zone) = zone {
-            self.groups.push(Group {
-                zone,
-                interface: InterfaceId((self.interfaces.len() - 1) as u8),
-                addresses: Addresses::default(),
-            });
-        }
-    }
-
-    /// `tun+`: the interfaces of interfaces(5) that begin so and have no line of their own.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "all of a line of the file, split into its columns"
-    )]
-    fn push_wildcard(
-        &mut self,
-        session: &mut Session<'_>,
-        network: &mut Network,
-        configuration: &Configuration,
-        name: &Word,
-        stem: &str,
-        zone: Option<ZoneId>,
-        options: &Options,
-    ) {
-        self.wildcards.push(stem.to_owned());
-        let matching: Vec<String> = network
-            .links
-            .iter()
-            .map(|link| link.name.text())
-            .filter(|link| link.starts_with(stem) && !self.has_interface(link))
-            .map(str::to_owned)
-            .collect();
-        if matching.is_empty() {
-            let file = session.site.network().display().to_string();
-            session.report(
-                Finding::warning(format!("no interface is called `{}`", name.text()))
-                    .at(name.span(), format!("none in {file} begins so"))
-                    .note("a vif is known when the domain is built: give it an address there"),
-            );
-        }
-        for link in matching {
-            let word = Word::replacing(name.span(), &link);
-            self.push_interface(
-                session,
-                network,
-                configuration,
-                &word,
-                zone,
-                options.clone(),
-            );
-        }
     }
 
     /// Zones claim addresses in the order of `zones`, but for inner zones, which come first.
@@ -478,7 +214,7 @@ impl World {
                                 zone,
                                 interface: group.interface,
                                 prefix,
-                                mss: None,
+                                mss: group.mss,
                             }),
                     );
             }
@@ -544,56 +280,6 @@ impl World {
             });
         }
     }
-}
-
-/// What ROUTE_FILTER and the option `routefilter` come to: as in Linux, the stricter of the two
-/// unless either asks for the loose check.
-fn route_filter(
-    session: &mut Session<'_>,
-    configuration: &Configuration,
-    name: &Word,
-    options: &Options,
-) -> (RouteFilter, Origin) {
-    let everywhere = configuration.route_filter(session);
-    let (own, span) = options
-        .route_filter
-        .unwrap_or((RouteFilter::Off, name.span()));
-    (own.max(everywhere), session.origin(span))
-}
-
-/// Takes an interface's addresses out of interfaces(5).
-fn addresses(
-    session: &mut Session<'_>,
-    network: &mut Network,
-    name: &Word,
-    physical: &str,
-) -> (Vec<InterfacePrefix>, Option<u16>) {
-    let refused = network.is_refused(physical);
-    let Some(link) = network
-        .links
-        .iter_mut()
-        .find(|link| link.name.text() == physical)
-    else {
-        let file = session.site.network().display().to_string();
-        if !refused {
-            session.error(
-                name.span(),
-                format!("`{physical}` is not in {file}"),
-                "its address is unknown",
-                format!("add there: iface {physical} inet static, then address 192.0.2.2/24"),
-            );
-        }
-        return (Vec::new(), None);
-    };
-    link.used = true;
-    if link.prefixes.is_empty() && !refused {
-        session.report(
-            Finding::warning(format!("`{physical}` has no address"))
-                .at(name.span(), "nobody behind it can reach the firewall")
-                .note("static, with an address, if it should be a gateway there"),
-        );
-    }
-    (link.prefixes.clone(), link.mtu)
 }
 
 /// ?SECTION or ?FORMAT in a file that has none.

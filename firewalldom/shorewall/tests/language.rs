@@ -381,7 +381,13 @@ fn default_actions_come_from_the_line_or_else_from_the_settings() {
     assert_eq!(chain(&policy, "fw", "net").default_action.len(), 2);
     let first = &chain(&policy, "net", "fw").default_action[0];
     assert_eq!(first.matches.protocol, Protocol::TcpSyn(false));
-    assert_eq!(first.log.as_ref().unwrap().disposition, "DROP");
+    let Action::Call(list) = first.action else {
+        panic!("{first:?}");
+    };
+    // A chain of its own in Shorewall, by whose name it logs.
+    let list = &policy.rule_lists[usize::from(list)];
+    assert_eq!(list.log_chain.as_deref(), Some("dropNotSyn"));
+    assert_eq!(list.rules[0].log.as_ref().unwrap().disposition, "DROP");
 }
 
 #[test]

@@ -75,6 +75,13 @@ fn meaning(site: &Site) -> Policy {
             rule.origin = nowhere;
         }
     }
+    for rule in policy
+        .rule_lists
+        .iter_mut()
+        .flat_map(|list| &mut list.rules)
+    {
+        rule.origin = nowhere;
+    }
     for interface in &mut policy.interfaces {
         interface.origin = nowhere;
     }

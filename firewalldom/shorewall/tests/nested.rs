@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use firewalldom::policy::{Action, Chain, Disposition, Policy, Protocol, Rule, States};
+use firewalldom::policy::{Action, Chain, Disposition, Policy, Rule, States};
 use shorewall::Site;
 
 fn compile(files: &[(&str, &str)]) -> Policy {
@@ -47,10 +47,34 @@ fn chain<'p>(policy: &'p Policy, source: &str, destination: &str) -> &'p Chain {
     &policy.chains[usize::from(policy.pairs[index(source) * side + index(destination)])]
 }
 
+/// The rules that a chain leads through, in order: those of the lists that it calls stand where the
+/// call was.
+fn walked<'p>(policy: &'p Policy, rules: &'p [Rule]) -> Vec<&'p Rule> {
+    let mut all = Vec::new();
+    for rule in rules {
+        match rule.action {
+            Action::Call(list) => {
+                all.extend(walked(policy, &policy.rule_lists[usize::from(list)].rules));
+            }
+            _ => all.push(rule),
+        }
+    }
+    all
+}
+
+/// The list of `blrules` of a chain.
+fn blacklist<'p>(policy: &'p Policy, chain: &Chain) -> &'p [Rule] {
+    match chain.blacklist {
+        Some(list) => &policy.rule_lists[usize::from(list)].rules,
+        None => &[],
+    }
+}
+
 /// Destination port and verdict of each rule that looks at one port.
-fn ports(chain: &Chain) -> Vec<(u16, Action)> {
-    let rules = chain.rules.iter();
+fn ports(policy: &Policy, chain: &Chain) -> Vec<(u16, Action)> {
+    let rules = walked(policy, &chain.rules).into_iter();
     rules
+        .filter(|rule| !rule.matches.destination_port.ranges.is_empty())
         .map(|rule| (rule.matches.destination_port.ranges[0].first, rule.action))
         .collect()
 }
@@ -89,7 +113,15 @@ fn what_an_inner_zone_continues_meets_the_rules_and_the_policy_around() {
     )]);
     let kid = chain(&policy, "kid", "net");
     // Established packets never get as far as the chain around: the inner one accepts them.
-    assert_eq!(ports(kid), [(25, ACCEPT), (27, DROP), (27, REJECT)]);
+    assert_eq!(
+        ports(&policy, kid),
+        [(25, ACCEPT), (27, DROP), (1, DROP), (27, REJECT)]
+    );
+    let rules = walked(&policy, &kid.rules);
+    assert_eq!(
+        (rules[2].states, rules[2].action),
+        (States::ESTABLISHED, ACCEPT)
+    );
     assert_eq!(kid.policy, Disposition::Accept);
     assert_eq!(kid.policy_chain.as_deref(), Some("loc-net"));
     // Without rules of its own there is nothing to accept them.
@@ -100,7 +132,7 @@ fn what_an_inner_zone_continues_meets_the_rules_and_the_policy_around() {
         "?SECTION ESTABLISHED\nDROP loc net tcp 1\n",
     )]);
     assert_eq!(
-        chain(&policy, "kid", "net").rules[0].states,
+        walked(&policy, &chain(&policy, "kid", "net").rules)[0].states,
         States::ESTABLISHED
     );
     // To an inner zone it is the same.
@@ -114,16 +146,28 @@ fn continue_leaves_the_inner_rules_for_those_around() {
         "CONTINUE kid net tcp 26\nDROP kid net tcp 20:30\nREJECT loc net tcp 26\n",
     )]);
     let kid = chain(&policy, "kid", "net");
-    let dropped = &kid.rules[0].matches.destination_port.ranges;
-    let bounds: Vec<_> = dropped
-        .iter()
-        .map(|range| (range.first, range.last))
-        .collect();
     assert_eq!(
-        (bounds, kid.rules[0].action),
-        (vec![(20, 25), (27, 30)], DROP)
+        ports(&policy, kid),
+        [(26, Action::Return), (20, DROP), (26, REJECT)]
     );
-    assert_eq!(ports(kid)[1], (26, REJECT));
+    // What returns leaves the inner rules only: those around stand in another list.
+    let calls: Vec<_> = kid.rules.iter().map(|rule| rule.action).collect();
+    assert!(matches!(calls[..], [Action::Call(_), Action::Call(_)]));
+    assert_eq!(kid.policy_chain.as_deref(), Some("loc-net"));
+}
+
+#[test]
+fn continue_where_a_policy_decides_leads_to_the_policy_of_everything() {
+    let policy = compile(&[(
+        "shorewall/rules",
+        "CONTINUE loc net tcp 26\nACCEPT net loc tcp 1\n",
+    )]);
+    let loc = chain(&policy, "loc", "net");
+    let rules = walked(&policy, &loc.rules);
+    // What stays to the end of the rules meets their own policy.
+    assert_eq!((rules[0].action, rules[1].action), (Action::Return, ACCEPT));
+    assert_eq!(loc.policy, Disposition::Reject);
+    assert_eq!(loc.policy_chain.as_deref(), Some("FORWARD"));
 }
 
 #[test]
@@ -137,7 +181,7 @@ fn implicit_continue_holds_unless_a_line_names_both_zones() {
         ("shorewall/rules", "ACCEPT loc fw tcp 22\n"),
     ]);
     assert_eq!(chain(&policy, "kid", "net").policy, Disposition::Drop);
-    assert_eq!(ports(chain(&policy, "kid", "fw")), [(22, ACCEPT)]);
+    assert_eq!(ports(&policy, chain(&policy, "kid", "fw")), [(22, ACCEPT)]);
 }
 
 #[test]
@@ -158,10 +202,10 @@ fn inner_zones_meet_the_address_translation_around_them() {
 #[test]
 fn any_is_the_outer_zones_and_all_is_every_zone() {
     let policy = compile(&[("shorewall/rules", "DROP any fw tcp 1\nDROP all fw tcp 2\n")]);
-    assert_eq!(ports(chain(&policy, "loc", "fw")).len(), 2);
+    assert_eq!(ports(&policy, chain(&policy, "loc", "fw")).len(), 2);
     // The zone's own rule, then both of the zone around.
     assert_eq!(
-        ports(chain(&policy, "kid", "fw")),
+        ports(&policy, chain(&policy, "kid", "fw")),
         [(2, DROP), (1, DROP), (2, DROP)]
     );
 }
@@ -183,33 +227,31 @@ fn blrules_come_first_and_an_exemption_is_from_them_alone() {
             "BLACKLIST=NEW,INVALID,UNTRACKED\nBLACKLIST_DISPOSITION=REJECT\nBLACKLIST_LOG_LEVEL=info\n",
         ),
     ]);
-    let rules = &chain(&policy, "net", "fw").rules;
+    let to_firewall = chain(&policy, "net", "fw");
+    let listed = blacklist(&policy, to_firewall);
     let new = States::NEW.union(States::INVALID).union(States::UNTRACKED);
-    assert!(rules.iter().take(3).all(|rule| rule.states == new));
-    let listed = |rule: &Rule, last: u8| {
-        let address = Ipv4Addr::new(198, 51, 100, last);
-        let within = |range: &firewalldom::policy::AddressRange| {
-            (range.first..=range.last).contains(&address)
-        };
-        rule.matches.source.ranges.iter().any(within)
-            && !rule.matches.source.except.iter().any(within)
+    assert!(listed.iter().all(|rule| rule.states == new));
+    let actions: Vec<_> = listed.iter().map(|rule| rule.action).collect();
+    let [Action::Return, Action::Return, DROP, Action::Call(said)] = actions[..] else {
+        panic!("{actions:?}");
     };
-    // Not TCP; TCP but for port 22; the one address never.
-    assert!(
-        rules[..2]
-            .iter()
-            .all(|rule| listed(rule, 9) && !listed(rule, 67))
-    );
-    assert_eq!(rules[0].matches.protocol, Protocol::NoneOf(vec![6]));
-    assert!(rules[1].matches.destination_port.negated);
+    // BLACKLIST is what shorewall.conf says, under a name of its own.
+    let said = &policy.rule_lists[usize::from(said)];
+    assert_eq!(said.log_chain.as_deref(), Some("blacklog"));
     assert_eq!(
-        (rules[2].action, rules[2].log.as_ref().unwrap().level),
+        (
+            said.rules[0].action,
+            said.rules[0].log.as_ref().unwrap().level
+        ),
         (REJECT, 6)
     );
-    assert_eq!(rules[3].action, ACCEPT);
-    // Each pair once, and none towards the firewall's own.
-    assert_eq!(chain(&policy, "net", "loc").rules.len(), 3);
-    assert!(chain(&policy, "loc", "fw").rules.is_empty());
+    assert_eq!(ports(&policy, to_firewall), [(80, ACCEPT)]);
+    // Pairs with the same lines share the list; none leads towards the firewall's own.
+    assert_eq!(
+        chain(&policy, "net", "loc").blacklist,
+        to_firewall.blacklist
+    );
+    assert_eq!(chain(&policy, "loc", "fw").blacklist, None);
 }
 
 #[test]
@@ -218,12 +260,12 @@ fn without_the_setting_the_blacklist_is_asked_about_established_packets_too() {
         ("shorewall/shorewall.conf", ""),
         ("shorewall/blrules", "DROP net:198.51.100.9 fw\n"),
     ]);
-    let states = chain(&policy, "net", "fw").rules[0].states;
+    let states = blacklist(&policy, chain(&policy, "net", "fw"))[0].states;
     assert!(states.contains(States::ESTABLISHED) && !states.contains(States::RELATED));
 }
 
 #[test]
-fn a_macro_gives_way_to_the_rules_columns_and_an_action_narrows_them() {
+fn a_macro_gives_way_to_the_rules_columns_and_an_action_is_a_list_that_it_calls() {
     let policy = compile(&[
         (
             "shorewall/macro.Ours",
@@ -241,30 +283,49 @@ fn a_macro_gives_way_to_the_rules_columns_and_an_action_narrows_them() {
              Mine loc:10.0.3.64-10.0.3.200 net tcp 22,45:99\nMine(ACCEPT) loc net udp\nSwift loc net tcp 61\n",
         ),
     ]);
-    assert_eq!(ports(chain(&policy, "loc", "fw")), [(7, ACCEPT), (8, DROP)]);
-    assert_eq!(ports(chain(&policy, "fw", "loc")), [(9, ACCEPT), (8, DROP)]);
+    assert_eq!(
+        ports(&policy, chain(&policy, "loc", "fw")),
+        [(7, ACCEPT), (8, DROP)]
+    );
+    assert_eq!(
+        ports(&policy, chain(&policy, "fw", "loc")),
+        [(9, ACCEPT), (8, DROP)]
+    );
     let logged = |rule: &Rule| rule.log.as_ref().map(|log| log.level);
     let back = &chain(&policy, "fw", "loc").rules;
     assert_eq!((logged(&back[0]), logged(&back[1])), (Some(7), Some(7)));
     let out = &chain(&policy, "loc", "net").rules;
-    let first = |rule: &Rule| (rule.matches.destination_port.ranges[0].first, rule.action);
-    assert_eq!((first(&out[0]), first(&out[1])), ((45, DROP), (22, REJECT)));
-    assert_eq!(out[0].matches.destination_port.ranges[0].last, 50);
+    let [Action::Call(first), Action::Call(second), ACCEPT] =
+        [out[0].action, out[1].action, out[2].action]
+    else {
+        panic!("{out:?}");
+    };
+    // The rule's conditions stand at the call, those of the file in the list.
     assert_eq!(
         out[0].matches.source.ranges[0].first,
         Ipv4Addr::new(10, 0, 3, 64)
     );
+    let list = &policy.rule_lists[usize::from(first)];
+    assert_eq!(list.log_chain.as_deref(), Some("Mine"));
+    let ranges = &list.rules[0].matches.destination_port.ranges[0];
     assert_eq!(
-        out[0].matches.source.ranges[0].last,
+        (list.rules[0].action, ranges.first, ranges.last),
+        (DROP, 40, 50)
+    );
+    assert_eq!(
+        list.rules[0].matches.source.ranges[0].last,
         Ipv4Addr::new(10, 0, 3, 127)
     );
-    // Of the second use only the line about UDP is left; the third is an inline action.
+    assert_eq!(list.rules[1].action, REJECT);
     assert_eq!(
-        (out[2].action, logged(&out[2])),
+        (list.rules[2].action, logged(&list.rules[2])),
         (Action::Continue, Some(7))
     );
-    assert_eq!(out[3].matches.destination_port.ranges[0].first, 61);
-    assert_eq!(out.len(), 4);
+    // Other arguments, another list; the third is an inline action.
+    let list = &policy.rule_lists[usize::from(second)];
+    assert_eq!(list.rules[0].action, ACCEPT);
+    assert_eq!(out[2].matches.destination_port.ranges[0].first, 61);
+    assert_eq!(out.len(), 3);
 }
 
 #[test]
@@ -289,7 +350,7 @@ fn macros_of_an_installed_shorewall_are_used_after_the_sites_own() {
     let site = Site::from_files("test", files).with_share("share");
     let policy = shorewall::compile(&site).unwrap().policy;
     assert_eq!(
-        ports(chain(&policy, "net", "fw")),
+        ports(&policy, chain(&policy, "net", "fw")),
         [(1, ACCEPT), (3, ACCEPT), (4, ACCEPT)]
     );
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use firewalldom::policy::{
-    Action, AddressRange, DestinationTarget, Disposition, InterfaceId, Policy, SourceTarget, States,
+    Action, AddressRange, ClampMss, DestinationTarget, Disposition, InterfaceId, Policy,
+    RouteFilter, SourceTarget,
 };
 use shorewall::Site;
 
@@ -150,62 +151,45 @@ fn masq_means_what_the_lines_of_snat_that_replace_it_mean() {
 }
 
 #[test]
-fn routefilter_drops_what_could_not_be_answered_the_same_way() {
+fn routefilter_is_an_interfaces_own_and_leaves_hairpins_to_the_policy_of_everything() {
     let policy = compile(&[
         (
             "shorewall/interfaces",
-            "?FORMAT 2\nnet eth0 routefilter\nloc eth1 routefilter=1\nvpn tun+ routefilter=2\n",
+            "?FORMAT 2\nnet eth0 routefilter\nloc eth1 routefilter=1,rpfilter,mss=1400\nvpn tun+ routefilter=2\n",
         ),
-        ("shorewall/rules", "ACCEPT net fw tcp 22\n"),
+        ("shorewall/shorewall.conf", "CLAMPMSS=1300\n"),
     ]);
-    let side = policy.zones.len() + 1;
-    let guards = |source: usize, destination: usize| {
-        let chain = &policy.chains[usize::from(policy.pairs[source * side + destination])];
-        chain.rules.clone()
-    };
-    let [from_net, rule] = guards(1, 0).try_into().unwrap();
-    assert_eq!(from_net.action, Action::Decide(Disposition::Drop));
-    assert!(!from_net.states.contains(States::ESTABLISHED));
-    assert!(
-        from_net
-            .states
-            .contains(States::RELATED.union(States::INVALID))
-    );
-    assert_eq!(from_net.matches.ingress, Some(InterfaceId(0)));
-    assert_eq!(
-        from_net.matches.source.ranges,
-        [
-            range([10, 0, 3, 0], [10, 0, 5, 255]),
-            range([10, 9, 0, 0], [10, 9, 255, 255]),
-            range([192, 0, 2, 2], [192, 0, 2, 2]),
-        ]
-    );
-    assert_eq!(rule.action, Action::Decide(Disposition::Accept));
-    let from_loc = &guards(2, 1)[0];
-    // Everything but its network and the one routed through it; 0.0.0.0 is who has no address yet.
-    assert_eq!(
-        from_loc.matches.source.ranges,
-        [
-            range([0, 0, 0, 1], [10, 0, 2, 255]),
-            range([10, 0, 3, 1], [10, 0, 3, 1]),
-            range([10, 0, 4, 0], [10, 8, 255, 255]),
-            range([10, 10, 0, 0], [255, 255, 255, 255]),
-        ]
-    );
-    // The firewall's own addresses never come from outside, not even loosely.
-    let own: Vec<_> = guards(3, 1)[0]
-        .matches
-        .source
-        .ranges
+    let filters: Vec<_> = policy
+        .interfaces
         .iter()
-        .map(|own| own.first.octets()[2])
+        .map(|interface| interface.route_filter)
         .collect();
-    assert_eq!(own, [3, 4, 5, 2]);
-    // Also for what belongs to no zone.
+    assert_eq!(
+        filters,
+        [
+            RouteFilter::Strict,
+            RouteFilter::Strict,
+            RouteFilter::Loose,
+            RouteFilter::Loose
+        ]
+    );
+    assert!(policy.interfaces[1].rpfilter && !policy.interfaces[0].rpfilter);
+    assert_eq!(policy.interfaces[1].mss, Some(1400));
+    assert_eq!(policy.settings.clamp_mss, Some(ClampMss::At(1300)));
     assert!(
-        guards(side - 1, 1)
+        policy
+            .interfaces
             .iter()
-            .any(|rule| rule.matches.ingress == Some(InterfaceId(0)))
+            .all(|interface| interface.route_back)
+    );
+    let side = policy.zones.len() + 1;
+    let within_net = &policy.chains[usize::from(policy.pairs[side + 1])];
+    let hairpin = &within_net.rules[0];
+    // As `all all` says.
+    assert_eq!(hairpin.action, Action::Decide(Disposition::Drop));
+    assert_eq!(
+        (hairpin.matches.ingress, hairpin.matches.egress),
+        (Some(InterfaceId(0)), Some(InterfaceId(0)))
     );
 }
 
