@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use firewalldom::policy::{
-    Action, AddressRange, ClampMss, DestinationTarget, Disposition, InterfaceId, Policy,
-    RouteFilter, SourceTarget,
+    Action, ClampMss, DestinationTarget, Disposition, InterfaceId, Policy, RouteFilter,
+    SourceTarget,
 };
 use shorewall::Site;
 
@@ -33,13 +33,6 @@ fn compile(files: &[(&str, &str)]) -> Policy {
     let compiled = shorewall::compile(&Site::from_files("test", all)).unwrap();
     firewalldom::policy::check::check(&compiled.policy).unwrap();
     compiled.policy
-}
-
-fn range(first: [u8; 4], last: [u8; 4]) -> AddressRange {
-    AddressRange {
-        first: Ipv4Addr::from(first),
-        last: Ipv4Addr::from(last),
-    }
 }
 
 #[test]
