@@ -63,19 +63,20 @@ impl Sum {
 
 /// What changed among the bytes that a checksum covers: new words less old ones.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Difference(u32);
+pub(crate) struct Difference(u64);
 
 impl Difference {
     /// A 16-bit word became another.
     pub(crate) const fn word(mut self, old: u16, new: u16) -> Self {
-        self.0 += (!old) as u32 + new as u32;
+        self.0 += (!old) as u64 + new as u64;
         self
     }
 
     /// An address became another.
-    pub(crate) const fn address(self, old: u32, new: u32) -> Self {
-        self.word((old >> 16) as u16, (new >> 16) as u16)
-            .word(old as u16, new as u16)
+    pub(crate) const fn address(mut self, old: u32, new: u32) -> Self {
+        // Two words at a time: 2^16 is 1 in this arithmetic.
+        self.0 += (!old) as u64 + new as u64;
+        self
     }
 
     /// Both changes.
@@ -91,10 +92,7 @@ impl Difference {
 
     /// A sum that is not complemented, as in the field of a blank checksum.
     pub(crate) const fn apply_to_sum(self, sum: u16) -> u16 {
-        let mut sum = sum as u32 + self.0;
-        sum = (sum & 0xffff) + (sum >> 16);
-        sum = (sum & 0xffff) + (sum >> 16);
-        sum as u16
+        Sum(sum as u64 + self.0).fold()
     }
 }
 

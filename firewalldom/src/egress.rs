@@ -21,22 +21,12 @@ impl Firewall {
         frame: &Frame<'_>,
         packet: &Packet,
         route: Route,
-        flow: Option<Handle>,
     ) -> Result<Verdict, Reason> {
         if packet.bad_checksum {
             return Err(Reason::BadChecksum);
         }
         if route != Route::Local || !crate::host::speaks(packet.tuple.protocol) {
             return Err(Reason::NotSpoken);
-        }
-        if let Some(flow) = flow {
-            self.flows.set_hop(
-                flow,
-                Hop {
-                    egress: Hop::LOCAL,
-                    ..Hop::NONE
-                },
-            );
         }
         self.host.receive(now, frame.copy_from(ETHERNET)?);
         self.counters.local += 1;
@@ -115,7 +105,7 @@ impl Firewall {
         }
     }
 
-    /// The neighbour a packet is handed to: the flow remembers it.
+    /// The neighbour a packet is handed to; its flow remembers it.
     fn next_hop(
         &mut self,
         now: Instant,
@@ -123,27 +113,13 @@ impl Firewall {
         flow: Option<Handle>,
     ) -> (crate::neighbour::Handle, Found) {
         let Next { egress, address } = next;
-        if let Some(flow) = flow {
-            let hop = self.flows.hop(flow);
-            if hop.egress == egress.0
-                && let Some(mac) = self.neighbours.get(now, hop.neighbour)
-            {
-                return (hop.neighbour, Found::Known(mac));
-            }
-        }
         let gateway = match self.site.routes.get(address) {
             Route::Via { gateway, .. } if gateway != 0 => gateway,
             _ => address,
         };
         let (neighbour, found) = self.neighbours.resolve(now, egress, gateway);
         if let Some(flow) = flow {
-            self.flows.set_hop(
-                flow,
-                Hop {
-                    egress: egress.0,
-                    neighbour,
-                },
-            );
+            self.flows.set_hop(flow, Hop::via(neighbour));
         }
         self.send_asks();
         (neighbour, found)

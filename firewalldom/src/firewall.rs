@@ -1,5 +1,6 @@
 //! The engine as its owner sees it: frames in, verdicts and frames out, time as a parameter.
 
+use crate::established::Shortcut;
 use crate::flow::{self, FlowCount};
 use crate::frame::{Checksum, ETHERNET, Frame, Head, OwnedFrame};
 use crate::host::{Host, PingResult};
@@ -82,7 +83,7 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    fn count(&mut self, len: usize) {
+    pub(crate) fn count(&mut self, len: usize) {
         self.packets += 1;
         self.bytes += len as u64;
     }
@@ -123,6 +124,9 @@ pub struct Firewall {
     pub(crate) hits: Vec<u64>,
     pub(crate) counters: Counters,
     pub(crate) decision: Option<(By, u32, Disposition)>,
+    /// Packets with nothing special about them need not take the whole way.
+    pub(crate) takes_shortcut: bool,
+    pub(crate) shortcuts_taken: u64,
     checked: Option<Reason>,
     output: VecDeque<(InterfaceId, OwnedFrame)>,
     output_bytes: usize,
@@ -152,7 +156,13 @@ impl Firewall {
         let settings = &site.policy.settings;
         let mut firewall = Self {
             flows: flow::Table::new(budget.flows, key.clone()),
-            neighbours: neighbour::Table::new(),
+            neighbours: neighbour::Table::new(
+                site.ports.iter().map(|port| port.mac).collect(),
+                site.policy
+                    .routes
+                    .iter()
+                    .filter_map(|route| Some((route.interface, route.gateway?.to_bits()))),
+            ),
             host: Host::new(now, site.any_address(), key.next()),
             logger: Logger::new(&settings.log_format, settings.log_limit),
             errors: reject::Limit::new(),
@@ -162,6 +172,8 @@ impl Firewall {
                 ..Counters::default()
             },
             key,
+            takes_shortcut: site.has_shortcut(),
+            shortcuts_taken: 0,
             site,
             decision: None,
             checked: None,
@@ -190,8 +202,21 @@ impl Firewall {
         interface: InterfaceId,
         frame: &mut Frame<'_>,
     ) -> Verdict {
-        self.decision = None;
-        self.checked = None;
+        if let Some(egress) = self.send_established(now, interface, frame) {
+            return Verdict::Forward { egress };
+        }
+        self.judge_frame(now, interface, frame)
+    }
+
+    /// The whole way.
+    #[inline(never)]
+    fn judge_frame(
+        &mut self,
+        now: Instant,
+        interface: InterfaceId,
+        frame: &mut Frame<'_>,
+    ) -> Verdict {
+        self.note_decision(None);
         match self.counters.interfaces.get_mut(usize::from(interface.0)) {
             Some(traffic) => traffic.ingress.count(frame.len),
             None => return self.refuse(Reason::OtherHost),
@@ -210,6 +235,12 @@ impl Firewall {
             }
             Err(reason) => self.refuse(reason),
         }
+    }
+
+    #[inline(always)]
+    pub(crate) fn note_decision(&mut self, decision: Option<(By, u32, Disposition)>) {
+        self.decision = decision;
+        self.checked = None;
     }
 
     fn refuse(&mut self, reason: Reason) -> Verdict {
@@ -441,14 +472,29 @@ impl Firewall {
         self.flows.count
     }
 
+    /// Of the packets forwarded, those that took the shortest way.
+    pub fn shortcuts_taken(&self) -> u64 {
+        self.shortcuts_taken
+    }
+
+    /// Every flow with all that is remembered of it, for people.
+    pub fn debug_flows(&self) -> impl core::fmt::Debug + '_ {
+        &self.flows
+    }
+
     /// The policy it runs.
     pub fn policy(&self) -> &Policy {
         &self.site.policy
     }
 
+    /// Lets established packets take the shortest way (as they do unless told otherwise), or not.
+    pub fn set_shortcut(&mut self, shortcut: Shortcut) {
+        self.takes_shortcut = shortcut == Shortcut::Taken && self.site.has_shortcut();
+    }
+
     /// Sets the time-outs of flows from now on.
     pub fn set_timeouts(&mut self, timeouts: Timeouts) {
-        self.flows.timeouts = timeouts;
+        self.flows.set_timeouts(timeouts);
     }
 }
 

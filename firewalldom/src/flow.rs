@@ -5,13 +5,22 @@
 //! of an established flow reads one slot and one flow. Removal shifts later slots back: there are no
 //! tombstones, and a table that was flooded is as fast afterwards as before.
 
-use crate::packet::{ICMP, TCP, Tuple, UDP, UDP_LITE};
+mod entry;
+mod established;
+mod follow;
+
+pub(crate) use entry::Hop;
+pub(crate) use established::{Carried, Established, Selective};
+
+use crate::packet::{GRE, ICMP, Tuple, UDP, UDP_LITE};
 use crate::random::Key;
-use crate::tcp;
-use crate::time::Tick;
+use crate::tcp::{self, Connection, Segment};
+use crate::time::{Deadline, Tick};
 use crate::timeout::Timeouts;
 use alloc::vec;
 use alloc::vec::Vec;
+use entry::{ASSURED, Ends, Flow, LIVE, REPLIED};
+use follow::{Course, Misfit, STREAM_AFTER, follow_datagram, follow_segment};
 
 /// Which way a packet of a flow goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,106 +60,11 @@ impl Handle {
     }
 }
 
-/// The next hop of one direction, kept so that an established packet needs no route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Hop {
-    /// Interface, or [`Hop::LOCAL`], or [`Hop::UNKNOWN`].
-    pub(crate) egress: u8,
-    pub(crate) neighbour: crate::neighbour::Handle,
-}
+/// Slots of the index for each flow: two are used.
+const SLOTS_PER_FLOW: usize = 3;
 
-impl Hop {
-    /// The firewall itself.
-    pub(crate) const LOCAL: u8 = 255;
-    /// Not looked up yet.
-    pub(crate) const UNKNOWN: u8 = 254;
-    /// Nothing known.
-    pub(crate) const NONE: Self = Self {
-        egress: Self::UNKNOWN,
-        neighbour: crate::neighbour::Handle::NONE,
-    };
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Ends {
-    source: u32,
-    destination: u32,
-    source_port: u16,
-    destination_port: u16,
-}
-
-impl Ends {
-    const fn of(tuple: Tuple) -> Self {
-        let Tuple {
-            source,
-            destination,
-            source_port,
-            destination_port,
-            ..
-        } = tuple;
-        Self {
-            source,
-            destination,
-            source_port,
-            destination_port,
-        }
-    }
-
-    const fn tuple(self, protocol: u8) -> Tuple {
-        let Self {
-            source,
-            destination,
-            source_port,
-            destination_port,
-        } = self;
-        Tuple {
-            source,
-            destination,
-            source_port,
-            destination_port,
-            protocol,
-        }
-    }
-}
-
-const LIVE: u8 = 1;
-const REPLIED: u8 = 2;
-const ASSURED: u8 = 4;
-
-/// One flow.
-#[derive(Clone, Copy, Debug)]
-struct Flow {
-    /// As packets of the original and of the reply direction arrive.
-    ends: [Ends; 2],
-    expires: Tick,
-    /// UDP: from when on an answer makes it a stream. In a free flow: the next free one.
-    stamp: u32,
-    /// Index of the origin that let it in.
-    decided: u32,
-    hops: [Hop; 2],
-    protocol: u8,
-    status: u8,
-    tcp: tcp::State,
-}
-
-const FREE: Flow = Flow {
-    ends: [Ends {
-        source: 0,
-        destination: 0,
-        source_port: 0,
-        destination_port: 0,
-    }; 2],
-    expires: Tick(0),
-    stamp: 0,
-    decided: 0,
-    hops: [Hop::NONE; 2],
-    protocol: 0,
-    status: 0,
-    tcp: tcp::State::None,
-};
-
-/// Bytes of the table for each flow: itself, and three slots of the index.
-pub(crate) const BYTES_PER_FLOW: usize = size_of::<Flow>() + 3 * size_of::<u32>();
+/// Bytes of the table for each flow: itself, and its part of the index.
+pub(crate) const BYTES_PER_FLOW: usize = size_of::<Flow>() + SLOTS_PER_FLOW * size_of::<u32>();
 
 /// No next free flow.
 const END: u32 = u32::MAX;
@@ -162,12 +76,27 @@ pub(crate) enum Standing {
     Established,
     /// Still only one.
     New,
-    /// Does not fit the connection.
-    Invalid,
-    /// Fits, and ends it before it began: remove it once the packet is on its way.
+    /// Ends it before it began: remove it once the packet is on its way.
     Last(Answered),
-    /// Opens the same tuple again: the old flow is gone.
+}
+
+/// What became of a packet that some flow has the addresses and ports of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Followed {
+    /// It belongs to the flow.
+    Belongs(Standing),
+    /// It does not fit the connection.
+    Invalid,
+    /// It opens the same tuple again: the old flow is gone.
     Reopens,
+}
+
+/// What the first packet of a flow says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Opening {
+    connection: Option<(Connection, tcp::State)>,
+    /// Ticks.
+    lifetime: u32,
 }
 
 /// Whether the segment that ended a connection answered it.
@@ -203,7 +132,8 @@ pub(crate) struct Table {
     key: Key,
     free: u32,
     sweep: usize,
-    pub(crate) timeouts: Timeouts,
+    /// In ticks.
+    timeouts: Timeouts,
     pub(crate) count: FlowCount,
 }
 
@@ -216,22 +146,23 @@ impl Table {
     /// A table for `capacity` flows (1 to 2^27), all memory taken now.
     pub(crate) fn new(capacity: usize, key: Key) -> Self {
         let capacity = capacity.clamp(1, 1 << 27);
-        let mut flows = vec![FREE; capacity];
+        let mut flows = vec![Flow::FREE; capacity];
         for (number, flow) in flows.iter_mut().enumerate() {
-            flow.stamp = if number + 1 == capacity {
+            flow.set_next_free(if number + 1 == capacity {
                 END
             } else {
                 number as u32 + 1
-            };
+            });
         }
         Self {
             flows,
-            index: vec![0; capacity * 3 + 1],
+            // A third of it always stays free, so that every search ends.
+            index: vec![0; capacity * SLOTS_PER_FLOW],
             handle_bits: usize::BITS - (capacity * 2).leading_zeros(),
             key,
             free: 0,
             sweep: 0,
-            timeouts: Timeouts::default(),
+            timeouts: Timeouts::default().in_ticks(),
             count: FlowCount {
                 capacity,
                 ..FlowCount::default()
@@ -239,10 +170,15 @@ impl Table {
         }
     }
 
+    /// Sets the time-outs of packets from now on.
+    pub(crate) fn set_timeouts(&mut self, timeouts: Timeouts) {
+        self.timeouts = timeouts.in_ticks();
+    }
+
     /// The live flow that `tuple` belongs to.
     pub(crate) fn find(&mut self, now: Tick, tuple: Tuple) -> Option<Handle> {
         let (_, handle) = self.probe(tuple)?;
-        if now.reached(self.flows[handle.flow()].expires) {
+        if self.flows[handle.flow()].deadline().is_reached(now) {
             self.remove(handle);
             return None;
         }
@@ -261,20 +197,22 @@ impl Table {
         Handle((slot & ((1 << self.handle_bits) - 1)) - 1)
     }
 
+    #[inline(always)]
     fn probe(&self, tuple: Tuple) -> Option<(usize, Handle)> {
         let hash = self.key.hash(tuple);
-        let tag = ((hash >> 32) as u32) << self.handle_bits;
+        let tag = (hash >> 32) as u32;
         let mut at = self.home(hash);
         for _ in 0..Self::MAX_PROBES {
-            let slot = self.index[at];
+            let slot = *self.index.get(at)?;
             if slot == 0 {
                 return None;
             }
-            if slot >> self.handle_bits == tag >> self.handle_bits {
+            // The bits of the tag that a slot has room for.
+            if (slot >> self.handle_bits ^ tag) << self.handle_bits == 0 {
                 let handle = self.handle_in(slot);
-                let flow = &self.flows[handle.flow()];
+                let flow = self.flows.get(handle.flow())?;
                 if flow.ends[handle.direction() as usize] == Ends::of(tuple)
-                    && flow.protocol == tuple.protocol
+                    && flow.protocol() == tuple.protocol
                 {
                     return Some((at, handle));
                 }
@@ -290,14 +228,14 @@ impl Table {
     /// The tuple of packets that arrive in this direction.
     pub(crate) fn tuple(&self, handle: Handle) -> Tuple {
         let flow = &self.flows[handle.flow()];
-        flow.ends[handle.direction() as usize].tuple(flow.protocol)
+        flow.ends[handle.direction() as usize].tuple(flow.protocol())
     }
 
     /// The tuple that packets of this direction leave with.
     pub(crate) fn translated(&self, handle: Handle) -> Tuple {
         let flow = &self.flows[handle.flow()];
         flow.ends[handle.direction().other() as usize]
-            .tuple(flow.protocol)
+            .tuple(flow.protocol())
             .reversed()
     }
 
@@ -307,89 +245,80 @@ impl Table {
         (ends.destination, ends.destination_port)
     }
 
-    pub(crate) fn hop(&self, handle: Handle) -> Hop {
-        self.flows[handle.flow()].hops[handle.direction() as usize]
-    }
-
     pub(crate) fn set_hop(&mut self, handle: Handle, hop: Hop) {
         self.flows[handle.flow()].hops[handle.direction() as usize] = hop;
     }
 
     /// Index of the origin that let the flow in.
     pub(crate) fn decided(&self, handle: Handle) -> u32 {
-        self.flows[handle.flow()].decided
+        self.flows[handle.flow()].decided()
     }
 
-    /// What a packet is to the flow; its state does not change until [`Table::follow`].
-    pub(crate) fn standing(&mut self, handle: Handle, tcp_flags: u8) -> Standing {
-        let flow = &self.flows[handle.flow()];
-        let replied = flow.status & REPLIED != 0;
-        let established = replied || handle.direction() == Direction::Reply;
-        let standing = if established {
+    /// Takes a packet of a flow: state, time-out, assurance. `segment` is what it carries, if TCP.
+    pub(crate) fn follow(
+        &mut self,
+        now: Tick,
+        handle: Handle,
+        segment: Option<&Segment<'_>>,
+    ) -> Followed {
+        let flow = &mut self.flows[handle.flow()];
+        let answered = flow.is(REPLIED) || handle.direction() == Direction::Reply;
+        let mut standing = if answered {
             Standing::Established
         } else {
             Standing::New
         };
-        if flow.protocol != TCP {
-            return standing;
-        }
-        if !tcp::plausible(tcp_flags) {
-            return Standing::Invalid;
-        }
-        let segment = tcp::Segment::of(tcp_flags);
-        match tcp::step(flow.tcp, handle.direction(), segment) {
-            tcp::Step::Invalid => Standing::Invalid,
-            tcp::Step::To(tcp::State::SynSent)
-                if matches!(flow.tcp, tcp::State::TimeWait | tcp::State::Close) =>
-            {
+        let followed = match segment {
+            Some(segment) => {
+                if !tcp::plausible(segment.flags) {
+                    return Followed::Invalid;
+                }
+                follow_segment(flow, now, handle.direction(), segment, &self.timeouts)
+            }
+            None => {
+                follow_datagram(flow, now, &self.timeouts);
+                Ok(Course::Goes)
+            }
+        };
+        match followed {
+            Ok(Course::Goes) => {}
+            Ok(Course::Unbegun) if answered => standing = Standing::Last(Answered::Yes),
+            Ok(Course::Unbegun) => standing = Standing::Last(Answered::No),
+            Err(Misfit::Invalid) => return Followed::Invalid,
+            Err(Misfit::Reopens) => {
                 self.remove(handle);
-                Standing::Reopens
+                return Followed::Reopens;
             }
-            tcp::Step::To(tcp::State::Close) if !replied && segment == tcp::Segment::Reset => {
-                Standing::Last(if established {
-                    Answered::Yes
-                } else {
-                    Answered::No
-                })
-            }
-            _ => standing,
-        }
-    }
-
-    /// Follows a packet that went through: state, time-out, assurance.
-    pub(crate) fn follow(&mut self, now: Tick, handle: Handle, tcp_flags: u8) {
-        let timeouts = self.timeouts;
-        let flow = &mut self.flows[handle.flow()];
-        let replied = flow.status & REPLIED != 0;
-        if flow.protocol == TCP {
-            let step = tcp::step(flow.tcp, handle.direction(), tcp::Segment::of(tcp_flags));
-            if let tcp::Step::To(next) = step {
-                let opened = matches!(flow.tcp, tcp::State::SynReceived | tcp::State::Established);
-                if replied && opened && next == tcp::State::Established {
-                    flow.status |= ASSURED;
-                }
-                flow.tcp = next;
-                let mut seconds = timeouts.tcp(next);
-                if next == tcp::State::Established && !replied {
-                    seconds = seconds.min(timeouts.unacknowledged);
-                }
-                flow.expires = now.after(seconds);
-            }
-        } else {
-            let seconds = match flow.protocol {
-                UDP | UDP_LITE if replied && now.reached(Tick(flow.stamp)) => {
-                    flow.status |= ASSURED;
-                    timeouts.udp_stream
-                }
-                UDP | UDP_LITE => timeouts.udp,
-                ICMP => timeouts.icmp,
-                _ => timeouts.generic,
-            };
-            flow.expires = now.after(seconds);
         }
         if handle.direction() == Direction::Reply {
-            flow.status |= REPLIED;
+            flow.mark(REPLIED);
         }
+        Followed::Belongs(standing)
+    }
+
+    /// What a packet that no flow has the tuple of says of the one it may begin; `None`: it cannot.
+    pub(crate) fn opening(&self, protocol: u8, segment: Option<&Segment<'_>>) -> Option<Opening> {
+        let timeouts = &self.timeouts;
+        let lifetime = match (protocol, segment) {
+            (_, Some(segment)) => {
+                if !tcp::plausible(segment.flags) {
+                    return None;
+                }
+                let (connection, state, lifetime) = Connection::open(segment, timeouts)?;
+                return Some(Opening {
+                    connection: Some((connection, state)),
+                    lifetime,
+                });
+            }
+            (UDP | UDP_LITE, None) => timeouts.udp,
+            (ICMP, None) => timeouts.icmp,
+            (GRE, None) => timeouts.gre,
+            _ => timeouts.generic,
+        };
+        Some(Opening {
+            connection: None,
+            lifetime,
+        })
     }
 
     /// Adds a flow whose packets arrive as `original` and are answered as `reply`, neither of which
@@ -399,22 +328,28 @@ impl Table {
         now: Tick,
         original: Tuple,
         reply: Tuple,
-        tcp_flags: u8,
+        opening: &Opening,
         decided: u32,
     ) -> Result<Handle, Full> {
         if self.free == END {
             self.evict(now)?;
         }
         let number = self.free;
-        self.free = self.flows[number as usize].stamp;
-        self.flows[number as usize] = Flow {
-            ends: [Ends::of(original), Ends::of(reply)],
-            stamp: now.after(2).0,
+        let flow = &mut self.flows[number as usize];
+        self.free = flow.next_free();
+        *flow = Flow::new(
+            [Ends::of(original), Ends::of(reply)],
+            original.protocol,
             decided,
-            protocol: original.protocol,
-            status: LIVE,
-            ..FREE
-        };
+        );
+        match opening.connection {
+            Some((connection, state)) => {
+                flow.tcp = connection;
+                flow.set_state(state);
+            }
+            None => flow.set_stream_from(now.after(STREAM_AFTER)),
+        }
+        flow.expire_at(Deadline::at(now.after(opening.lifetime)));
         let handle = Handle::new(number, Direction::Original);
         if !(self.link(handle) && self.link(Handle::new(number, Direction::Reply))) {
             self.unlink(handle);
@@ -423,7 +358,6 @@ impl Table {
         }
         self.count.now += 1;
         self.count.peak = self.count.peak.max(self.count.now);
-        self.follow(now, handle, tcp_flags);
         Ok(handle)
     }
 
@@ -474,8 +408,8 @@ impl Table {
 
     fn release(&mut self, number: u32) {
         let flow = &mut self.flows[number as usize];
-        *flow = FREE;
-        flow.stamp = self.free;
+        *flow = Flow::FREE;
+        flow.set_next_free(self.free);
         self.free = number;
     }
 
@@ -497,14 +431,14 @@ impl Table {
         for step in 0..Self::EVICTION_WINDOW.min(len) {
             let number = (start + step) % len;
             let flow = &self.flows[number];
-            let left = flow.expires.0.wrapping_sub(now.0) as i32;
-            if left > 0 && flow.status & ASSURED != 0 {
+            let left = flow.deadline().left(now);
+            if left > 0 && flow.is(ASSURED) {
                 continue;
             }
             let rank = if left <= 0 {
                 0
             } else {
-                1 + (flow.status & REPLIED)
+                1 + u8::from(flow.is(REPLIED))
             };
             let candidate = (rank, left, number);
             if victim.is_none_or(|best| candidate < best) {
@@ -527,7 +461,7 @@ impl Table {
                 number + 1
             };
             let flow = &self.flows[number];
-            if flow.status & LIVE != 0 && now.reached(flow.expires) {
+            if flow.is(LIVE) && flow.deadline().is_reached(now) {
                 self.remove(Handle::new(number as u32, Direction::Original));
             }
         }
@@ -545,6 +479,13 @@ impl Table {
             destination,
             ..Tuple::default()
         })
+    }
+}
+
+impl core::fmt::Debug for Table {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let live = self.flows.iter().filter(|flow| flow.is(LIVE));
+        f.debug_list().entries(live).finish()
     }
 }
 

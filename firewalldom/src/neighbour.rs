@@ -1,7 +1,8 @@
 //! ARP (RFC 826): next hops' link-layer addresses, asked for when needed, kept while they answer.
 //!
 //! Only hosts on the link that ask for one of the firewall's addresses, and hosts it asked for
-//! itself, get an entry; replies nobody asked for may only update one, as on Linux.
+//! itself, get an entry; replies nobody asked for may only update one, as on Linux. The gateways of
+//! the routes have entries of their own, the first ones, for ever.
 
 use crate::frame::OwnedFrame;
 use crate::policy::InterfaceId;
@@ -11,19 +12,26 @@ use alloc::vec::Vec;
 use core::time::Duration;
 use smoltcp::wire::EthernetAddress;
 
-/// An entry, as long as it is the same neighbour's.
+/// An entry just found. Unless it is a gateway's, it may be another neighbour's once time has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Handle {
-    entry: u16,
-    generation: u16,
-}
+pub(crate) struct Handle(u16);
 
 impl Handle {
-    /// No entry.
-    pub(crate) const NONE: Self = Self {
-        entry: u16::MAX,
-        generation: 0,
-    };
+    pub(crate) const fn number(self) -> u16 {
+        self.0
+    }
+}
+
+/// What an established packet needs of a neighbour, 32 bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shortcut {
+    /// Destination and source of the Ethernet header.
+    pub(crate) stations: [u8; 12],
+    /// The address that packets must have to be sent here; a gateway takes any.
+    address: u32,
+    /// Until when the neighbour is trusted without asking; 0: it is not.
+    until: Instant,
+    pub(crate) interface: InterfaceId,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,11 +53,24 @@ struct Entry {
     mac: EthernetAddress,
     state: State,
     deadline: Instant,
-    generation: u16,
+    /// A route led here: packets for its address go nowhere else.
+    is_routed: bool,
     parked: Vec<OwnedFrame>,
 }
 
 impl Entry {
+    const fn new(interface: InterfaceId, address: u32) -> Self {
+        Self {
+            interface,
+            address,
+            mac: EthernetAddress([0; 6]),
+            state: State::Free,
+            deadline: Instant(0),
+            is_routed: false,
+            parked: Vec::new(),
+        }
+    }
+
     fn is_used(&self) -> bool {
         self.state != State::Free
     }
@@ -77,6 +98,12 @@ pub(crate) enum Found {
 #[derive(Debug)]
 pub(crate) struct Table {
     entries: Vec<Entry>,
+    /// For each entry.
+    shortcuts: Vec<Shortcut>,
+    /// Entries that are gateways'.
+    gateways: usize,
+    /// The interfaces' own stations.
+    own: Vec<EthernetAddress>,
     index: BTreeMap<(u8, u32), u16>,
     asks: Vec<Ask>,
     parked_bytes: usize,
@@ -91,8 +118,10 @@ pub(crate) struct Table {
 pub(crate) struct Full;
 
 impl Table {
-    /// Most neighbours.
+    /// Most neighbours besides gateways.
     const MAX_ENTRIES: usize = 1024;
+    /// Most gateways that keep their entries.
+    const MAX_GATEWAYS: usize = 1024;
     /// Most frames that wait for one neighbour.
     const MAX_PARKED: usize = 3;
     /// Most bytes that wait for all neighbours.
@@ -103,31 +132,91 @@ impl Table {
     const RETRY: Duration = Duration::from_secs(1);
     const REACHABLE: Duration = Duration::from_secs(30);
 
-    pub(crate) fn new() -> Self {
-        Self {
+    /// No neighbours yet. `own` are the interfaces' stations, `gateways` the routes' next hops.
+    pub(crate) fn new(
+        own: Vec<EthernetAddress>,
+        gateways: impl Iterator<Item = (InterfaceId, u32)>,
+    ) -> Self {
+        let mut table = Self {
             entries: Vec::new(),
+            shortcuts: Vec::new(),
+            gateways: 0,
+            own,
             index: BTreeMap::new(),
             asks: Vec::new(),
             parked_bytes: 0,
             next: None,
             victim: 0,
             lost: 0,
+        };
+        for (interface, address) in gateways {
+            if table.entries.len() < Self::MAX_GATEWAYS
+                && !table.index.contains_key(&(interface.0, address))
+            {
+                table.push(interface, address);
+            }
         }
+        table.gateways = table.entries.len();
+        table
     }
 
-    /// The link-layer address behind a handle, if it is still the same neighbour's.
-    pub(crate) fn get(&mut self, now: Instant, handle: Handle) -> Option<EthernetAddress> {
-        let entry = self.entries.get_mut(usize::from(handle.entry))?;
-        if entry.generation != handle.generation {
-            return None;
+    fn push(&mut self, interface: InterfaceId, address: u32) -> usize {
+        let number = self.entries.len();
+        self.entries.push(Entry::new(interface, address));
+        self.shortcuts.push(Shortcut {
+            stations: [0; 12],
+            address,
+            until: Instant(0),
+            interface,
+        });
+        self.index.insert((interface.0, address), number as u16);
+        number
+    }
+
+    /// Makes the shortcut say what the entry says.
+    fn refresh(&mut self, number: usize) {
+        let entry = &self.entries[number];
+        let mut stations = [0; 12];
+        stations[..6].copy_from_slice(&entry.mac.0);
+        if let Some(own) = self.own.get(usize::from(entry.interface.0)) {
+            stations[6..].copy_from_slice(&own.0);
         }
+        self.shortcuts[number] = Shortcut {
+            stations,
+            address: entry.address,
+            until: match entry.state {
+                State::Reachable if entry.is_routed => entry.deadline,
+                _ => Instant(0),
+            },
+            interface: entry.interface,
+        };
+    }
+
+    /// The way to `address` that a flow remembers, if it still leads there and may be used now.
+    #[inline(always)]
+    pub(crate) fn shortcut(&self, now: Instant, number: usize, address: u32) -> Option<&Shortcut> {
+        let shortcut = self.shortcuts.get(number)?;
+        let leads_there = shortcut.address == address || number < self.gateways;
+        (leads_there && now.0 < shortcut.until.0).then_some(shortcut)
+    }
+
+    /// The interface that the way to `address` leaves by, if a flow remembers it right.
+    #[inline(always)]
+    pub(crate) fn leads(&self, number: usize, address: u32) -> Option<InterfaceId> {
+        let shortcut = self.shortcuts.get(number)?;
+        (shortcut.address == address || number < self.gateways).then_some(shortcut.interface)
+    }
+
+    /// The link-layer address of an entry, if it has one.
+    fn get(&mut self, now: Instant, number: u16) -> Option<EthernetAddress> {
+        let entry = self.entries.get_mut(usize::from(number))?;
         match entry.state {
             State::Reachable if now < entry.deadline => {}
-            State::Reachable => self.probe(now, handle.entry),
+            State::Reachable => self.probe(now, number),
             State::Probing(_) => {}
             State::Free | State::Incomplete(_) => return None,
         }
-        Some(self.entries[usize::from(handle.entry)].mac)
+        Some(self.entries[usize::from(number)].mac)
     }
 
     /// Asks a neighbour that was quiet for long whether it is still there.
@@ -142,6 +231,7 @@ impl Table {
         };
         self.ask(ask);
         self.wake(now + Self::RETRY);
+        self.refresh(usize::from(number));
     }
 
     fn ask(&mut self, ask: Ask) {
@@ -166,10 +256,6 @@ impl Table {
             None => self.add(interface, address),
         };
         let entry = &mut self.entries[usize::from(number)];
-        let handle = Handle {
-            entry: number,
-            generation: entry.generation,
-        };
         if entry.state == State::Free {
             entry.state = State::Incomplete(1);
             entry.deadline = now + Self::RETRY;
@@ -180,37 +266,27 @@ impl Table {
             });
             self.wake(now + Self::RETRY);
         }
-        match self.get(now, handle) {
-            Some(mac) => (handle, Found::Known(mac)),
-            None => (handle, Found::Waiting),
+        let entry = &mut self.entries[usize::from(number)];
+        if !entry.is_routed {
+            entry.is_routed = true;
+            self.refresh(usize::from(number));
+        }
+        match self.get(now, number) {
+            Some(mac) => (Handle(number), Found::Known(mac)),
+            None => (Handle(number), Found::Waiting),
         }
     }
 
     /// A free entry for a neighbour; when there is none, another neighbour makes room.
     fn add(&mut self, interface: InterfaceId, address: u32) -> u16 {
-        let fresh = Entry {
-            interface,
-            address,
-            mac: EthernetAddress::default(),
-            state: State::Free,
-            deadline: Instant(0),
-            generation: 0,
-            parked: Vec::new(),
-        };
-        let number = if self.entries.len() < Self::MAX_ENTRIES {
-            self.entries.push(fresh);
-            self.entries.len() - 1
-        } else {
-            let number = self.dispensable(interface);
-            self.victim = (number + 1) % Self::MAX_ENTRIES;
-            self.lost += self.forget(number).len() as u64;
-            let generation = self.entries[number].generation;
-            self.entries[number] = Entry {
-                generation,
-                ..fresh
-            };
-            number
-        };
+        if self.entries.len() < self.gateways + Self::MAX_ENTRIES {
+            return self.push(interface, address) as u16;
+        }
+        let number = self.dispensable(interface);
+        self.victim = number + 1 - self.gateways;
+        self.lost += self.forget(number).len() as u64;
+        self.entries[number] = Entry::new(interface, address);
+        self.refresh(number);
         self.index.insert((interface.0, address), number as u16);
         number as u16
     }
@@ -220,7 +296,8 @@ impl Table {
     /// one that never answered, else the next in turn.
     fn dispensable(&self, interface: InterfaceId) -> usize {
         let mut held = [0u16; 1 << u8::BITS];
-        for entry in self.entries.iter().filter(|entry| entry.is_used()) {
+        let evictable = &self.entries[self.gateways..];
+        for entry in evictable.iter().filter(|entry| entry.is_used()) {
             held[usize::from(entry.interface.0)] += 1;
         }
         let most = held.iter().copied().max().unwrap_or(0);
@@ -233,7 +310,7 @@ impl Table {
         };
         let in_turn = |wanted: &dyn Fn(&Entry) -> bool| {
             (0..Self::MAX_ENTRIES)
-                .map(|step| (self.victim + step) % Self::MAX_ENTRIES)
+                .map(|step| self.gateways + (self.victim + step) % Self::MAX_ENTRIES)
                 .find(|&number| wanted(&self.entries[number]))
         };
         in_turn(&|entry| !entry.is_used())
@@ -241,26 +318,26 @@ impl Table {
                 in_turn(&|entry| crowded(entry) && matches!(entry.state, State::Incomplete(_)))
             })
             .or_else(|| in_turn(&crowded))
-            .unwrap_or(self.victim)
+            .unwrap_or(self.gateways + self.victim % Self::MAX_ENTRIES)
     }
 
     /// Frees an entry; what was parked for it comes back.
     fn forget(&mut self, number: usize) -> Vec<OwnedFrame> {
         let entry = &mut self.entries[number];
         // One that is free already was: its neighbour may have another entry by now.
-        if entry.is_used() {
+        if entry.is_used() && number >= self.gateways {
             self.index.remove(&(entry.interface.0, entry.address));
         }
         entry.state = State::Free;
-        entry.generation = entry.generation.wrapping_add(1);
         let parked = core::mem::take(&mut entry.parked);
         self.parked_bytes -= parked.iter().map(|frame| frame.bytes.len()).sum::<usize>();
+        self.refresh(number);
         parked
     }
 
     /// Whether a frame of `len` bytes may wait for the neighbour.
     pub(crate) fn has_room(&self, handle: Handle, len: usize) -> bool {
-        self.entries[usize::from(handle.entry)].parked.len() < Self::MAX_PARKED
+        self.entries[usize::from(handle.0)].parked.len() < Self::MAX_PARKED
             && self.parked_bytes + len <= Self::MAX_PARKED_BYTES
     }
 
@@ -270,7 +347,7 @@ impl Table {
             return Err(Full);
         }
         self.parked_bytes += frame.bytes.len();
-        self.entries[usize::from(handle.entry)].parked.push(frame);
+        self.entries[usize::from(handle.0)].parked.push(frame);
         Ok(())
     }
 
@@ -282,15 +359,22 @@ impl Table {
         address: u32,
         mac: EthernetAddress,
     ) -> Vec<OwnedFrame> {
-        let Some(&number) = self.index.get(&(interface.0, address)) else {
-            return Vec::new();
-        };
-        let entry = &mut self.entries[usize::from(number)];
+        match self.index.get(&(interface.0, address)) {
+            Some(&number) if self.entries[usize::from(number)].is_used() => {
+                self.set(now, usize::from(number), mac)
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn set(&mut self, now: Instant, number: usize, mac: EthernetAddress) -> Vec<OwnedFrame> {
+        let entry = &mut self.entries[number];
         entry.mac = mac;
         entry.state = State::Reachable;
         entry.deadline = now + Self::REACHABLE;
         let parked = core::mem::take(&mut entry.parked);
         self.parked_bytes -= parked.iter().map(|frame| frame.bytes.len()).sum::<usize>();
+        self.refresh(number);
         parked
     }
 
@@ -302,10 +386,11 @@ impl Table {
         address: u32,
         mac: EthernetAddress,
     ) -> Vec<OwnedFrame> {
-        if !self.index.contains_key(&(interface.0, address)) {
-            self.add(interface, address);
-        }
-        self.update(now, interface, address, mac)
+        let number = match self.index.get(&(interface.0, address)) {
+            Some(&number) => number,
+            None => self.add(interface, address),
+        };
+        self.set(now, usize::from(number), mac)
     }
 
     /// Requests to be sent now.
@@ -364,129 +449,4 @@ impl Table {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::frame::Checksum;
-    use alloc::vec;
-
-    const NET: InterfaceId = InterfaceId(0);
-    const LOC: InterfaceId = InterfaceId(1);
-    const MAC: EthernetAddress = EthernetAddress([2, 0, 0, 0, 0, 1]);
-    const NOW: Instant = Instant(1_000_000_000_000);
-
-    fn frame() -> OwnedFrame {
-        OwnedFrame {
-            bytes: vec![0; 100],
-            checksum: Checksum::Unknown,
-            gso: None,
-        }
-    }
-
-    /// Gives up on everyone who was asked and never answered.
-    fn give_up(table: &mut Table, mut now: Instant) -> Instant {
-        for _ in 0..Table::TRIES {
-            now = now + Table::RETRY;
-            table.poll(now);
-        }
-        now
-    }
-
-    #[test]
-    fn a_neighbour_that_came_back_keeps_its_entry_when_its_old_one_goes_to_another() {
-        let mut table = Table::new();
-        table.resolve(NOW, LOC, 7);
-        let now = give_up(&mut table, NOW);
-        let (handle, found) = table.resolve(now, LOC, 7);
-        assert_eq!(found, Found::Waiting);
-        assert_eq!(table.park(handle, frame()), Ok(()));
-        for address in 1000..1000 + Table::MAX_ENTRIES as u32 - 1 {
-            table.resolve(now, LOC, address);
-        }
-        assert_eq!(table.entries.len(), Table::MAX_ENTRIES);
-        let released = table.update(now, LOC, 7, MAC);
-        assert_eq!(released, [frame()]);
-        assert_eq!(table.get(now, handle), Some(MAC));
-        assert_eq!(table.take_lost(), 0);
-    }
-
-    #[test]
-    fn a_flood_of_neighbours_on_one_link_leaves_those_of_another_alone() {
-        let mut table = Table::new();
-        let routers = [1, 2, 3].map(|address| {
-            table.learn(NOW, NET, address, MAC);
-            table.resolve(NOW, NET, address).0
-        });
-        for address in 0..5 * Table::MAX_ENTRIES as u32 {
-            table.learn(NOW, LOC, address, MAC);
-        }
-        assert_eq!(routers.map(|router| table.get(NOW, router)), [Some(MAC); 3]);
-        // Another of its link still finds a place, and those before it keep theirs.
-        let (waiting, _) = table.resolve(NOW, NET, 9);
-        assert_eq!(table.park(waiting, frame()), Ok(()));
-        for address in 0..5 * Table::MAX_ENTRIES as u32 {
-            table.learn(NOW, LOC, address, MAC);
-        }
-        assert_eq!(routers.map(|router| table.get(NOW, router)), [Some(MAC); 3]);
-        assert_eq!(table.update(NOW, NET, 9, MAC), [frame()]);
-        assert_eq!(table.entries.len(), Table::MAX_ENTRIES);
-        assert_eq!(table.index.len(), Table::MAX_ENTRIES);
-    }
-
-    #[test]
-    fn a_handle_means_one_neighbour_and_never_the_next_in_its_place() {
-        let mut table = Table::new();
-        table.learn(NOW, LOC, 1, MAC);
-        let (handle, _) = table.resolve(NOW, LOC, 1);
-        for address in 2..2 + Table::MAX_ENTRIES as u32 {
-            table.learn(NOW, LOC, address, EthernetAddress([2, 0, 0, 0, 0, 2]));
-        }
-        assert_eq!(table.get(NOW, handle), None);
-        // Nor the same one, once it was given up and somebody else came.
-        let mut table = Table::new();
-        let (handle, _) = table.resolve(NOW, LOC, 1);
-        let now = give_up(&mut table, NOW);
-        for address in 2..2 + Table::MAX_ENTRIES as u32 {
-            table.learn(now, LOC, address, MAC);
-        }
-        assert_eq!(table.get(now, handle), None);
-    }
-
-    #[test]
-    fn of_one_link_those_that_never_answered_make_room_first() {
-        let mut table = Table::new();
-        table.learn(NOW, LOC, 1, MAC);
-        let (known, _) = table.resolve(NOW, LOC, 1);
-        for address in 0..3 * Table::MAX_ENTRIES as u32 {
-            table.resolve(NOW, LOC, 1000 + address);
-        }
-        assert_eq!(table.get(NOW, known), Some(MAC));
-    }
-
-    #[test]
-    fn what_waited_for_an_evicted_neighbour_is_counted_and_its_room_is_free_again() {
-        let mut table = Table::new();
-        for address in 0..3 * Table::MAX_ENTRIES as u32 {
-            let (handle, _) = table.resolve(NOW, LOC, address);
-            assert_eq!(table.park(handle, frame()), Ok(()));
-        }
-        assert_eq!(table.take_lost(), 2 * Table::MAX_ENTRIES as u64);
-        assert_eq!(table.parked_bytes, 100 * Table::MAX_ENTRIES);
-        give_up(&mut table, NOW);
-        assert_eq!((table.parked_bytes, table.index.len()), (0, 0));
-    }
-
-    #[test]
-    fn no_more_waits_for_all_neighbours_than_there_is_room_for() {
-        let mut table = Table::new();
-        let large = || OwnedFrame {
-            bytes: vec![0; 60_000],
-            ..frame()
-        };
-        let mut parked = 0;
-        for address in 0..100 {
-            let (handle, _) = table.resolve(NOW, LOC, address);
-            parked += usize::from(table.park(handle, large()).is_ok());
-        }
-        assert_eq!(parked, Table::MAX_PARKED_BYTES / 60_000);
-    }
-}
+mod tests;

@@ -10,6 +10,7 @@ pub(crate) const IGMP: u8 = 2;
 pub(crate) const TCP: u8 = 6;
 pub(crate) const UDP: u8 = 17;
 pub(crate) const DCCP: u8 = 33;
+pub(crate) const GRE: u8 = 47;
 pub(crate) const SCTP: u8 = 132;
 pub(crate) const UDP_LITE: u8 = 136;
 
@@ -234,41 +235,45 @@ impl Packet {
             Checksum::Blank if protocol != TCP && protocol != UDP => Err(Reason::BadOffload),
             Checksum::Blank | Checksum::Validated => Ok(()),
             Checksum::Unknown => {
-                self.bad_checksum = !self.verify(frame)?;
+                let (transport, length) = (self.transport, self.payload_len());
+                self.bad_checksum = !transport_is_sound(frame, self.tuple, transport, length)?;
                 Ok(())
             }
         }
     }
+}
 
-    fn verify(&self, frame: &Frame<'_>) -> Result<bool, Reason> {
-        let protocol = self.tuple.protocol;
-        let (mut length, mut sum) = (usize::from(self.payload_len()), Sum::default());
-        match protocol {
-            TCP => sum = self.pseudo_header(self.payload_len()),
-            UDP => {
-                let head = frame.head.bytes();
-                if get16(head, self.transport + 6) == 0 {
-                    return Ok(true);
-                }
-                let announced = get16(head, self.transport + 4);
-                length = usize::from(announced);
-                sum = self.pseudo_header(announced);
+/// Whether the checksum of TCP, UDP or ICMP is right; `transport` is the header's offset in the frame,
+/// `length` what IPv4 says of it and what follows.
+pub(crate) fn transport_is_sound(
+    frame: &Frame<'_>,
+    tuple: Tuple,
+    transport: usize,
+    length: u16,
+) -> Result<bool, Reason> {
+    let Tuple {
+        source,
+        destination,
+        protocol,
+        ..
+    } = tuple;
+    let pseudo_header =
+        |length| Sum::default().pseudo_header(source, destination, protocol, length);
+    let (sum, length) = match protocol {
+        TCP => (pseudo_header(length), length),
+        UDP => {
+            let head = frame.head.bytes();
+            if get16(head, transport + 6) == 0 {
+                return Ok(true);
             }
-            ICMP => {}
-            _ => return Ok(true),
+            let announced = get16(head, transport + 4);
+            (pseudo_header(announced), announced)
         }
-        Ok(sum_frame(frame, sum, self.transport, self.transport + length)?.fold() == 0xffff)
-    }
-
-    fn pseudo_header(&self, length: u16) -> Sum {
-        let Tuple {
-            source,
-            destination,
-            protocol,
-            ..
-        } = self.tuple;
-        Sum::default().pseudo_header(source, destination, protocol, length)
-    }
+        ICMP => (Sum::default(), length),
+        _ => return Ok(true),
+    };
+    let end = transport + usize::from(length);
+    Ok(sum_frame(frame, sum, transport, end)?.fold() == 0xffff)
 }
 
 /// Adds the frame's bytes from `from` to `to` to a sum, wherever they lie.

@@ -1,15 +1,15 @@
 //! The data path, in the order a packet travels: parse, track, route, judge, translate, send.
 
 use crate::firewall::{Firewall, Verdict};
-use crate::flow::{Answered, Handle, Hop, Standing};
+use crate::flow::{Answered, Followed, Handle, Opening, Standing};
 use crate::frame::{ETHERNET, Frame};
 use crate::nat;
-use crate::packet::{ICMP, ICMP_REDIRECT, Inner, Packet, TCP, Tuple, icmp_asks, icmp_is_error};
+use crate::packet::{ICMP, ICMP_REDIRECT, Inner, Packet, Tuple, icmp_asks, icmp_is_error};
 use crate::policy::{InterfaceId, States};
 use crate::reason::Reason;
 use crate::reject::Error;
 use crate::route::Route;
-use crate::tcp;
+use crate::tcp::Segment;
 use crate::time::{Instant, Tick};
 
 /// What conntrack makes of a packet.
@@ -20,7 +20,7 @@ pub(crate) enum Tracked {
     /// An error about a packet of a known flow; the handle is that of the error's direction.
     Related(Handle, Inner),
     /// The first of a new one.
-    Start,
+    Start(Opening),
     /// Nothing that could be.
     Invalid,
 }
@@ -31,10 +31,10 @@ impl Tracked {
             Self::Flow(_, Standing::Established | Standing::Last(Answered::Yes)) => {
                 States::ESTABLISHED
             }
-            Self::Flow(_, Standing::New | Standing::Last(Answered::No)) | Self::Start => {
+            Self::Flow(_, Standing::New | Standing::Last(Answered::No)) | Self::Start(_) => {
                 States::NEW
             }
-            Self::Flow(_, Standing::Invalid | Standing::Reopens) | Self::Invalid => States::INVALID,
+            Self::Invalid => States::INVALID,
             Self::Related(..) => States::RELATED,
         }
     }
@@ -74,21 +74,37 @@ impl Firewall {
         let packet = Packet::parse(frame)?;
         let tick = Tick::of(now);
         let tracked = self.track(tick, frame.head.bytes(), &packet);
-        let mut leaving = self.leaving(&tracked, &packet);
-        if matches!(tracked, Tracked::Start) {
-            leaving = self.translate_destination(now, from, frame, &packet);
+        let verdict = self.pass(now, from, frame, &packet, &tracked);
+        if let Tracked::Flow(handle, Standing::Last(_)) = tracked {
+            self.flows.remove(handle);
         }
-        let route = self.route(from, &tracked, &packet, leaving)?;
+        verdict
+    }
+
+    /// A tracked packet's way out.
+    fn pass(
+        &mut self,
+        now: Instant,
+        from: Option<InterfaceId>,
+        frame: &mut Frame<'_>,
+        packet: &Packet,
+        tracked: &Tracked,
+    ) -> Result<Verdict, Reason> {
+        let mut leaving = self.leaving(tracked, packet);
+        if matches!(tracked, Tracked::Start(_)) {
+            leaving = self.translate_destination(now, from, frame, packet);
+        }
+        let route = self.route(from, tracked, packet, leaving)?;
         let egress = match route {
             Route::Via { egress, .. } => Some(egress),
             Route::Unreachable => {
-                self.report(now, frame, &packet, Error::NetUnreachable);
+                self.report(now, frame, packet, Error::NetUnreachable);
                 return Err(Reason::NoRoute);
             }
             _ => None,
         };
         if let (Some(_), Some(egress)) = (from, egress) {
-            self.may_forward(now, frame, &packet, egress)?;
+            self.may_forward(now, frame, packet, egress)?;
         }
         let way = Way {
             from,
@@ -96,24 +112,25 @@ impl Firewall {
             route,
             leaving,
         };
-        self.judge(now, frame, &packet, &tracked, way)?;
-        let accepted = self.accept(tick, &packet, &tracked, way)?;
+        self.judge(now, frame, packet, tracked, way)?;
+        let accepted = self.accept(Tick::of(now), packet, tracked, way)?;
         let new = match tracked {
             Tracked::Related(handle, inner) => {
-                let (arriving, leaving) = (self.flows.tuple(handle), self.flows.translated(handle));
-                nat::rewrite_error(frame.head.bytes_mut(), &packet, &inner, arriving, leaving)
+                let (arriving, leaving) =
+                    (self.flows.tuple(*handle), self.flows.translated(*handle));
+                nat::rewrite_error(frame.head.bytes_mut(), packet, inner, arriving, leaving)
             }
             _ => {
                 nat::rewrite(
                     frame.head.bytes_mut(),
-                    &packet,
+                    packet,
                     accepted.leaving,
                     frame.checksum,
                 );
                 accepted.leaving
             }
         };
-        let verdict = match egress {
+        match egress {
             Some(egress) => {
                 if from.is_some() {
                     nat::decrement_ttl(frame.head.bytes_mut());
@@ -121,7 +138,7 @@ impl Firewall {
                 self.send(
                     now,
                     frame,
-                    &packet,
+                    packet,
                     Next {
                         egress,
                         address: new.destination,
@@ -129,12 +146,8 @@ impl Firewall {
                     accepted.flow,
                 )
             }
-            None => self.deliver(now, frame, &packet, route, accepted.flow),
-        };
-        if let Tracked::Flow(handle, Standing::Last(_)) = tracked {
-            self.flows.remove(handle);
+            None => self.deliver(now, frame, packet, route),
         }
-        verdict
     }
 
     /// Which flow a packet belongs to.
@@ -146,15 +159,19 @@ impl Firewall {
         if packet.tuple.protocol == ICMP && icmp_is_error(kind) {
             return self.related(tick, head, packet).unwrap_or(Tracked::Invalid);
         }
-        match self.flows.find(tick, packet.tuple) {
-            Some(handle) => match self.flows.standing(handle, packet.tcp_flags) {
-                Standing::Reopens => Tracked::Start,
-                Standing::Invalid => Tracked::Invalid,
-                standing => Tracked::Flow(handle, standing),
-            },
-            None if starts(packet) => Tracked::Start,
-            None => Tracked::Invalid,
+        let segment = Segment::of(head, packet);
+        if let Some(handle) = self.flows.find(tick, packet.tuple) {
+            match self.flows.follow(tick, handle, segment.as_ref()) {
+                Followed::Belongs(standing) => return Tracked::Flow(handle, standing),
+                Followed::Invalid => return Tracked::Invalid,
+                Followed::Reopens => {}
+            }
         }
+        if packet.tuple.protocol == ICMP && !icmp_asks(kind) {
+            return Tracked::Invalid;
+        }
+        let opening = self.flows.opening(packet.tuple.protocol, segment.as_ref());
+        opening.map_or(Tracked::Invalid, Tracked::Start)
     }
 
     /// The flow that an ICMP error is about.
@@ -188,7 +205,7 @@ impl Firewall {
                     ..packet.tuple
                 }
             }
-            Tracked::Start | Tracked::Invalid => packet.tuple,
+            Tracked::Start(_) | Tracked::Invalid => packet.tuple,
         }
     }
 
@@ -200,22 +217,10 @@ impl Firewall {
         packet: &Packet,
         leaving: Tuple,
     ) -> Result<Route, Reason> {
-        if let Tracked::Flow(handle, _) = tracked {
-            // Its addresses were found good when the flow began.
-            match self.flows.hop(*handle).egress {
-                Hop::LOCAL => return Ok(Route::Local),
-                Hop::UNKNOWN => {}
-                egress => {
-                    return Ok(Route::Via {
-                        egress: InterfaceId(egress),
-                        gateway: 0,
-                    });
-                }
-            }
-        }
         let Tuple { source, .. } = packet.tuple;
         let route = self.site.routes.get(leaving.destination);
-        if from.is_some() {
+        // Those of a known flow were found good when it began.
+        if from.is_some() && !matches!(tracked, Tracked::Flow(..)) {
             let broadcast = leaving.destination == u32::MAX;
             match self.site.routes.get(source) {
                 Route::Local => return Err(Reason::OwnSource),
@@ -262,18 +267,6 @@ pub(crate) struct Next {
 pub(crate) struct Accepted {
     pub(crate) flow: Option<Handle>,
     pub(crate) leaving: Tuple,
-}
-
-/// Whether a packet may begin a flow.
-fn starts(packet: &Packet) -> bool {
-    match packet.tuple.protocol {
-        TCP => {
-            let segment = tcp::Segment::of(packet.tcp_flags);
-            tcp::plausible(packet.tcp_flags) && tcp::starts(segment)
-        }
-        ICMP => icmp_asks(packet.icmp.0),
-        _ => true,
-    }
 }
 
 pub(crate) fn source_mac(from: Option<InterfaceId>, frame: &Frame<'_>) -> Option<[u8; 6]> {

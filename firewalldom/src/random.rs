@@ -28,14 +28,15 @@ impl Key {
     }
 
     /// SipHash-1-3 of a tuple.
+    #[inline(always)]
     pub(crate) fn hash(&self, tuple: Tuple) -> u64 {
         let ends = u64::from(tuple.source) << 32 | u64::from(tuple.destination);
-        let rest = u64::from(tuple.source_port) << 32
-            | u64::from(tuple.destination_port) << 16
+        let rest = u64::from(tuple.source_port) << 24
+            | u64::from(tuple.destination_port) << 8
             | u64::from(tuple.protocol);
-        let mut bytes = [0; 16];
+        let mut bytes = [0; 13];
         bytes[..8].copy_from_slice(&ends.to_le_bytes());
-        bytes[8..].copy_from_slice(&rest.to_le_bytes());
+        bytes[8..].copy_from_slice(&rest.to_le_bytes()[..5]);
         self.tuples.hash(&bytes)
     }
 

@@ -123,6 +123,11 @@ impl Site {
         })
     }
 
+    /// Whether rules leave packets of established flows alone.
+    pub(crate) fn has_shortcut(&self) -> bool {
+        self.policy.settings.forwarding && !self.judges_established
+    }
+
     /// The zone behind a side of a packet's way; `None`: the firewall itself.
     pub(crate) fn zone(&self, interface: Option<u8>, address: u32) -> ZoneId {
         interface.map_or(ZoneId::FIREWALL, |interface| {

@@ -1,4 +1,14 @@
-//! TCP as a tracker in the middle sees it: netfilter's states and transitions, without windows.
+//! TCP as a tracker in the middle sees it: netfilter's states and transitions here, its window and
+//! the cases where tracker and ends disagree in the modules below.
+
+mod connection;
+mod history;
+mod segment;
+mod window;
+
+pub(crate) use connection::{Fate, Progress};
+pub(crate) use segment::{Offer, Segment};
+pub(crate) use window::{Connection, Plain};
 
 use crate::flow::Direction;
 use crate::packet::flags::{ACK, FIN, PSH, RST, SYN, URG};
@@ -21,19 +31,43 @@ pub(crate) enum State {
     SynSent2,
 }
 
+impl State {
+    const ALL: [Self; 10] = [
+        Self::None,
+        Self::SynSent,
+        Self::SynReceived,
+        Self::Established,
+        Self::FinWait,
+        Self::CloseWait,
+        Self::LastAck,
+        Self::TimeWait,
+        Self::Close,
+        Self::SynSent2,
+    ];
+
+    /// The state that `state as u8` was.
+    pub(crate) const fn from_number(number: u8) -> Self {
+        if (number as usize) < Self::ALL.len() {
+            Self::ALL[number as usize]
+        } else {
+            Self::None
+        }
+    }
+}
+
 /// What a segment is to the tracker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Segment {
+pub(crate) enum Kind {
+    /// No flag that means anything; or no segment yet.
+    Bare,
     Syn,
     SynAck,
     Fin,
     Ack,
     Reset,
-    /// No flag that means anything.
-    Bare,
 }
 
-impl Segment {
+impl Kind {
     /// By its flags.
     pub(crate) const fn of(flags: u8) -> Self {
         if flags & RST != 0 {
@@ -54,6 +88,12 @@ impl Segment {
     }
 }
 
+/// Whether sequence number `a` comes after `b`, on the circle of 32 bits (RFC 9293, 3.4).
+#[inline(always)]
+const fn after(a: u32, b: u32) -> bool {
+    (b.wrapping_sub(a) as i32) < 0
+}
+
 /// What a segment does to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -66,49 +106,47 @@ pub(crate) enum Step {
 }
 
 /// The transition that `segment` in `direction` makes.
-pub(crate) fn step(state: State, direction: Direction, segment: Segment) -> Step {
+pub(crate) fn step(state: State, direction: Direction, segment: Kind) -> Step {
     use State::{
         Close, CloseWait, Established, FinWait, LastAck, None, SynReceived, SynSent, SynSent2,
         TimeWait,
     };
     // Nearly every segment there is.
-    if let (Segment::Ack, Established) = (segment, state) {
+    if let (Kind::Ack, Established) = (segment, state) {
         return Step::To(Established);
     }
     match (direction, segment, state) {
-        (Direction::Original, Segment::Syn, None | SynSent | TimeWait | Close)
-        | (Direction::Reply, Segment::Syn, TimeWait) => Step::To(SynSent),
-        (_, Segment::Syn, SynSent2) | (Direction::Reply, Segment::Syn, SynSent) => {
-            Step::To(SynSent2)
-        }
-        (Direction::Original, Segment::Syn, _) => Step::Ignore,
+        (Direction::Original, Kind::Syn, None | SynSent | TimeWait | Close)
+        | (Direction::Reply, Kind::Syn, TimeWait) => Step::To(SynSent),
+        (_, Kind::Syn, SynSent2) | (Direction::Reply, Kind::Syn, SynSent) => Step::To(SynSent2),
+        (Direction::Original, Kind::Syn, _) => Step::Ignore,
 
-        (Direction::Original, Segment::SynAck, SynReceived | SynSent2)
-        | (Direction::Reply, Segment::SynAck, SynSent | SynSent2) => Step::To(SynReceived),
-        (Direction::Reply, Segment::SynAck, None) => Step::Invalid,
-        (Direction::Reply, Segment::SynAck, _) => Step::Ignore,
+        (Direction::Original, Kind::SynAck, SynReceived | SynSent2)
+        | (Direction::Reply, Kind::SynAck, SynSent | SynSent2) => Step::To(SynReceived),
+        (Direction::Reply, Kind::SynAck, None) => Step::Invalid,
+        (Direction::Reply, Kind::SynAck, _) => Step::Ignore,
 
-        (_, Segment::Fin, SynReceived | Established) => Step::To(FinWait),
-        (_, Segment::Fin, FinWait | CloseWait | LastAck) => Step::To(LastAck),
+        (_, Kind::Fin, SynReceived | Established) => Step::To(FinWait),
+        (_, Kind::Fin, FinWait | CloseWait | LastAck) => Step::To(LastAck),
 
         // Loose: a connection that was there before the firewall is picked up.
-        (Direction::Original, Segment::Ack, None | SynReceived) => Step::To(Established),
-        (Direction::Reply, Segment::Ack, SynReceived) => Step::To(SynReceived),
-        (Direction::Reply, Segment::Ack, SynSent | SynSent2) => Step::Ignore,
-        (_, Segment::Ack, FinWait | CloseWait) => Step::To(CloseWait),
-        (_, Segment::Ack, LastAck) => Step::To(TimeWait),
-        (_, Segment::Fin | Segment::Ack, TimeWait) => Step::To(TimeWait),
-        (_, Segment::Fin | Segment::Ack, Close) => Step::To(Close),
+        (Direction::Original, Kind::Ack, None | SynReceived) => Step::To(Established),
+        (Direction::Reply, Kind::Ack, SynReceived) => Step::To(SynReceived),
+        (Direction::Reply, Kind::Ack, SynSent | SynSent2) => Step::Ignore,
+        (_, Kind::Ack, FinWait | CloseWait) => Step::To(CloseWait),
+        (_, Kind::Ack, LastAck) => Step::To(TimeWait),
+        (_, Kind::Fin | Kind::Ack, TimeWait) => Step::To(TimeWait),
+        (_, Kind::Fin | Kind::Ack, Close) => Step::To(Close),
 
-        (_, Segment::Reset, None) => Step::Invalid,
-        (_, Segment::Reset, _) => Step::To(Close),
+        (_, Kind::Reset, None) => Step::Invalid,
+        (_, Kind::Reset, _) => Step::To(Close),
 
         _ => Step::Invalid,
     }
 }
 
 /// Whether a segment may begin a connection, or pick one up.
-pub(crate) fn starts(segment: Segment) -> bool {
+pub(crate) fn starts(segment: Kind) -> bool {
     matches!(step(State::None, Direction::Original, segment), Step::To(_))
 }
 
@@ -150,15 +188,15 @@ mod tests {
     fn a_connection_opens_and_closes() {
         let mut state = State::None;
         for (direction, segment, expected) in [
-            (Original, Segment::Syn, State::SynSent),
-            (Reply, Segment::SynAck, State::SynReceived),
-            (Original, Segment::Ack, State::Established),
-            (Reply, Segment::Ack, State::Established),
-            (Original, Segment::Fin, State::FinWait),
-            (Reply, Segment::Ack, State::CloseWait),
-            (Reply, Segment::Fin, State::LastAck),
-            (Original, Segment::Ack, State::TimeWait),
-            (Original, Segment::Syn, State::SynSent),
+            (Original, Kind::Syn, State::SynSent),
+            (Reply, Kind::SynAck, State::SynReceived),
+            (Original, Kind::Ack, State::Established),
+            (Reply, Kind::Ack, State::Established),
+            (Original, Kind::Fin, State::FinWait),
+            (Reply, Kind::Ack, State::CloseWait),
+            (Reply, Kind::Fin, State::LastAck),
+            (Original, Kind::Ack, State::TimeWait),
+            (Original, Kind::Syn, State::SynSent),
         ] {
             assert_eq!(
                 step(state, direction, segment),
@@ -171,7 +209,7 @@ mod tests {
 
     #[test]
     fn only_a_syn_or_a_bare_ack_starts_a_connection() {
-        for segment in [Segment::SynAck, Segment::Fin, Segment::Reset, Segment::Bare] {
+        for segment in [Kind::SynAck, Kind::Fin, Kind::Reset, Kind::Bare] {
             assert_eq!(
                 step(State::None, Original, segment),
                 Step::Invalid,
@@ -179,7 +217,7 @@ mod tests {
             );
         }
         assert_eq!(
-            step(State::None, Original, Segment::Ack),
+            step(State::None, Original, Kind::Ack),
             Step::To(State::Established)
         );
     }

@@ -30,7 +30,7 @@ impl Add<Duration> for Instant {
     }
 }
 
-/// Tenths of a second: what a flow's time-out is counted in. Wraps after 13 years of uptime.
+/// Tenths of a second: what a flow's time-outs are counted in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tick(pub(crate) u32);
 
@@ -43,13 +43,60 @@ impl Tick {
         Self((now.0 / Self::NANOS) as u32)
     }
 
-    /// `seconds` later.
-    pub(crate) const fn after(self, seconds: u32) -> Self {
-        Self(self.0.wrapping_add(seconds.saturating_mul(10)))
+    /// `ticks` later.
+    pub(crate) const fn after(self, ticks: u32) -> Self {
+        Self(self.0.wrapping_add(ticks))
     }
 
-    /// Whether `self` is at or past `deadline`, on the circle of u32.
-    pub(crate) const fn reached(self, deadline: Self) -> bool {
-        (self.0.wrapping_sub(deadline.0) as i32) >= 0
+    /// Whether `self` is past `earlier`, on the circle of u32.
+    pub(crate) const fn is_after(self, earlier: Self) -> bool {
+        (self.0.wrapping_sub(earlier.0) as i32) > 0
+    }
+}
+
+/// When a flow is forgotten: the low 28 bits of a [`Tick`], enough for any time-out twice over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Deadline(u32);
+
+impl Deadline {
+    pub(crate) const BITS: u32 = 28;
+    /// The longest that one can be ahead: 155 days.
+    pub(crate) const MAX_TICKS: u32 = (1 << (Self::BITS - 1)) - 1;
+
+    pub(crate) const fn at(tick: Tick) -> Self {
+        Self(tick.0 << (u32::BITS - Self::BITS) >> (u32::BITS - Self::BITS))
+    }
+
+    pub(crate) const fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// Ticks from `now` to the deadline; negative if it has passed.
+    pub(crate) const fn left(self, now: Tick) -> i32 {
+        const UNUSED: u32 = u32::BITS - Deadline::BITS;
+        (self.0.wrapping_sub(now.0) << UNUSED) as i32 >> UNUSED
+    }
+
+    pub(crate) const fn is_reached(self, now: Tick) -> bool {
+        self.left(now) <= 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_is_told_from_the_past_across_the_end_of_the_circle() {
+        for start in [0, 5, (1 << 28) - 3, u32::MAX - 3] {
+            let now = Tick(start);
+            let deadline = Deadline::at(now.after(10));
+            assert_eq!((deadline.left(now), deadline.is_reached(now)), (10, false));
+            assert!(!deadline.is_reached(now.after(9)));
+            assert!(deadline.is_reached(now.after(10)));
+            assert!(deadline.is_reached(now.after(1_000_000)));
+            let far = Deadline::at(now.after(Deadline::MAX_TICKS));
+            assert_eq!(far.left(now), Deadline::MAX_TICKS as i32);
+        }
     }
 }

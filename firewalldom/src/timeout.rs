@@ -1,8 +1,10 @@
 //! How long a flow is remembered without a packet.
 
 use crate::tcp;
+use crate::time::Deadline;
 
-/// Time-outs in seconds; the defaults are netfilter's.
+/// Time-outs in seconds, of which five months are the most that is kept; the defaults are
+/// netfilter's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// A SYN without an answer.
@@ -21,14 +23,20 @@ pub struct Timeouts {
     pub time_wait: u32,
     /// A reset was seen.
     pub close: u32,
-    /// Picked up in the middle and never answered.
+    /// Picked up in the middle and never answered, or with data that is not acknowledged.
     pub unacknowledged: u32,
+    /// The same segment three times, or the receiver's window closed.
+    pub max_retrans: u32,
     /// UDP in one direction.
     pub udp: u32,
     /// UDP in both directions.
     pub udp_stream: u32,
     /// ICMP queries.
     pub icmp: u32,
+    /// GRE in one direction.
+    pub gre: u32,
+    /// GRE in both directions.
+    pub gre_stream: u32,
     /// Every other protocol.
     pub generic: u32,
 }
@@ -45,15 +53,41 @@ impl Default for Timeouts {
             time_wait: 120,
             close: 10,
             unacknowledged: 300,
+            max_retrans: 300,
             udp: 30,
             udp_stream: 120,
             icmp: 30,
+            gre: 30,
+            gre_stream: 180,
             generic: 600,
         }
     }
 }
 
 impl Timeouts {
+    /// The same in tenths of a second, none longer than a flow can tell.
+    pub(crate) fn in_ticks(self) -> Self {
+        let ticks = |seconds: u32| seconds.saturating_mul(10).min(Deadline::MAX_TICKS);
+        Self {
+            syn_sent: ticks(self.syn_sent),
+            syn_received: ticks(self.syn_received),
+            established: ticks(self.established),
+            fin_wait: ticks(self.fin_wait),
+            close_wait: ticks(self.close_wait),
+            last_ack: ticks(self.last_ack),
+            time_wait: ticks(self.time_wait),
+            close: ticks(self.close),
+            unacknowledged: ticks(self.unacknowledged),
+            max_retrans: ticks(self.max_retrans),
+            udp: ticks(self.udp),
+            udp_stream: ticks(self.udp_stream),
+            icmp: ticks(self.icmp),
+            gre: ticks(self.gre),
+            gre_stream: ticks(self.gre_stream),
+            generic: ticks(self.generic),
+        }
+    }
+
     /// Of a connection in this state.
     pub(crate) const fn tcp(&self, state: tcp::State) -> u32 {
         match state {

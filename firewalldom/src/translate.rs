@@ -1,7 +1,7 @@
 //! New flows: their translation, and their entry into the table.
 
 use crate::firewall::Firewall;
-use crate::flow::{Full, Standing};
+use crate::flow::Full;
 use crate::frame::Frame;
 use crate::nat::{self, Exhausted, NoAddress};
 use crate::packet::{Packet, Tuple};
@@ -70,7 +70,7 @@ impl Firewall {
         leaving
     }
 
-    /// Enters a new flow, source NAT included, or follows a known one.
+    /// Enters a new flow, source NAT included.
     pub(crate) fn accept(
         &mut self,
         tick: Tick,
@@ -79,21 +79,16 @@ impl Firewall {
         way: Way,
     ) -> Result<Accepted, Reason> {
         match tracked {
-            Tracked::Flow(handle, standing) => {
-                if !matches!(standing, Standing::Last(_)) {
-                    self.flows.follow(tick, *handle, packet.tcp_flags);
-                }
-                Ok(Accepted {
-                    flow: Some(*handle),
-                    leaving: way.leaving,
-                })
-            }
-            Tracked::Start => {
+            Tracked::Flow(handle, _) => Ok(Accepted {
+                flow: Some(*handle),
+                leaving: way.leaving,
+            }),
+            Tracked::Start(opening) => {
                 let reply = self.translate_source(tick, packet, way)?;
                 let origin = self.decision.map_or(0, |(_, origin, _)| origin);
                 let handle = self
                     .flows
-                    .insert(tick, packet.tuple, reply, packet.tcp_flags, origin)
+                    .insert(tick, packet.tuple, reply, opening, origin)
                     .map_err(|Full| Reason::TableFull)?;
                 Ok(Accepted {
                     flow: Some(handle),

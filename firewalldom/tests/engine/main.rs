@@ -10,4 +10,5 @@ mod local;
 mod nat;
 mod readme;
 mod reject;
+mod shortcut;
 mod tracking;

@@ -21,6 +21,7 @@ fn every_test_the_readme_names_exists() {
         let files = [
             format!("tests/engine/{module}.rs"),
             format!("src/{module}.rs"),
+            format!("src/{module}/tests.rs"),
         ];
         let holds = |file: &String| {
             fs::read_to_string(root.join(file))

@@ -318,7 +318,11 @@ pub(crate) fn tcp(
     destination: (Ipv4Addr, u16),
     flags: u8,
 ) -> Vec<u8> {
-    tcp_with(from, source, destination, flags, (1000, 2000), &[])
+    // Both sides count from 1000: a SYN takes that number, what follows begins behind it.
+    let sequence = if flags & SYN != 0 { 1000 } else { 1001 };
+    let acknowledgement = if flags & ACK != 0 { 1001 } else { 0 };
+    let numbers = (sequence, acknowledgement);
+    tcp_with(from, source, destination, flags, numbers, &[])
 }
 
 pub(crate) fn tcp_with(

@@ -279,3 +279,97 @@ fn a_quick_question_and_answer_is_no_stream() {
     site.wait(31);
     site.send(NET, &answer).dropped(Reason::Dropped);
 }
+
+/// A segment of the connection that [`open`] opens, with numbers of its own.
+fn numbered(from_client: bool, flags: u8, numbers: (u32, u32), payload: &[u8]) -> Vec<u8> {
+    if from_client {
+        tcp_with(LOC, (CLIENT, 4000), WEB, flags, numbers, payload)
+    } else {
+        tcp_with(NET, WEB, (FW_NET, 4000), flags, numbers, payload)
+    }
+}
+
+#[test]
+fn a_segment_beyond_the_window_is_invalid_and_changes_nothing() {
+    let mut site = Site::new(policy());
+    open(&mut site, 4000);
+    // The client's window is 0x2000: twice as far is nothing it can have asked for.
+    let far = 1001 + 2 * 0x2000;
+    for flags in [ACK, FIN | ACK, RST | ACK] {
+        site.send(NET, &numbered(false, flags, (far, 1001), b"guessed"))
+            .dropped(Reason::Dropped);
+    }
+    site.send(
+        NET,
+        &numbered(false, ACK, (1001, 1002), b"acknowledges what was not sent"),
+    )
+    .dropped(Reason::Dropped);
+    // Towards the net the rules let it pass, but nothing translates it.
+    let out = site
+        .send(LOC, &numbered(true, ACK, (far, 1001), b""))
+        .forwarded(NET);
+    assert_eq!(source_of(&out), CLIENT);
+    let out = site
+        .send(LOC, &numbered(true, ACK, (1001, 1001), b"as expected"))
+        .forwarded(NET);
+    assert_eq!(source_of(&out), FW_NET);
+    site.send(NET, &numbered(false, ACK, (1001, 1012), b""))
+        .forwarded(LOC);
+}
+
+#[test]
+fn a_blind_reset_does_not_close_a_connection() {
+    let mut site = Site::new(policy());
+    open(&mut site, 4000);
+    site.send(NET, &numbered(false, ACK, (1001, 1001), b""))
+        .forwarded(LOC);
+    site.send(NET, &numbered(false, RST, (900, 0), b""))
+        .dropped(Reason::Dropped);
+    // In the window, and so for the client to answer: it counts as alive for ten seconds more.
+    site.send(NET, &numbered(false, RST, (1500, 0), b""))
+        .forwarded(LOC);
+    site.send(LOC, &numbered(true, ACK, (1001, 1001), b"challenge"))
+        .forwarded(NET);
+    site.wait(60_000);
+    site.send(NET, &numbered(false, ACK, (1001, 1001), b""))
+        .dropped(Reason::Dropped);
+}
+
+#[test]
+fn data_that_is_never_acknowledged_and_a_closed_window_are_remembered_for_minutes() {
+    for (window, payload, seconds, alive) in [
+        (0x2000u16, &b"data"[..], 299, true),
+        (0x2000, b"data", 301, false),
+        (0, b"", 301, false),
+        (0x2000, b"", 400_000, true),
+    ] {
+        let mut site = Site::new(policy());
+        open(&mut site, 4000);
+        site.send(NET, &numbered(false, ACK, (1001, 1001), b""))
+            .forwarded(LOC);
+        let mut last = numbered(true, ACK, (1001, 1001), payload);
+        last[48..50].copy_from_slice(&window.to_be_bytes());
+        fix_transport(&mut last);
+        site.send(LOC, &last).forwarded(NET);
+        site.wait(seconds);
+        let outcome = site.send(NET, &numbered(false, ACK, (1001, 1001), b""));
+        assert_eq!(
+            matches!(outcome, Outcome::Forwarded(..)),
+            alive,
+            "{seconds}"
+        );
+    }
+}
+
+#[test]
+fn a_syn_that_is_only_repeated_does_not_keep_its_flow() {
+    let mut site = Site::new(policy());
+    let syn = tcp(LOC, (CLIENT, 4000), WEB, SYN);
+    for _ in 0..4 {
+        site.send(LOC, &syn).forwarded(NET);
+        site.wait(29);
+    }
+    site.wait(5);
+    site.send(NET, &tcp(NET, WEB, (FW_NET, 4000), SYN | ACK))
+        .dropped(Reason::Dropped);
+}

@@ -1,0 +1,190 @@
+//! One flow in 84 bytes: both directions, the connection, where to send its packets next.
+
+use crate::packet::Tuple;
+use crate::tcp::{self, Connection};
+use crate::time::{Deadline, Tick};
+
+/// Addresses and ports of packets in one direction, as they arrive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Ends {
+    pub(super) source: u32,
+    pub(super) destination: u32,
+    pub(super) source_port: u16,
+    pub(super) destination_port: u16,
+}
+
+impl Ends {
+    #[inline(always)]
+    pub(super) const fn of(tuple: Tuple) -> Self {
+        let Tuple {
+            source,
+            destination,
+            source_port,
+            destination_port,
+            ..
+        } = tuple;
+        Self {
+            source,
+            destination,
+            source_port,
+            destination_port,
+        }
+    }
+
+    #[inline(always)]
+    pub(super) const fn tuple(self, protocol: u8) -> Tuple {
+        let Self {
+            source,
+            destination,
+            source_port,
+            destination_port,
+        } = self;
+        Tuple {
+            source,
+            destination,
+            source_port,
+            destination_port,
+            protocol,
+        }
+    }
+}
+
+/// The next hop of one direction, kept so that an established packet needs no route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hop(u16);
+
+impl Hop {
+    /// Not looked up yet, or the firewall itself.
+    pub(crate) const UNKNOWN: Self = Self(u16::MAX);
+
+    pub(crate) const fn via(neighbour: crate::neighbour::Handle) -> Self {
+        Self(neighbour.number())
+    }
+
+    /// Number of the neighbour's entry, which may be another's by now; past the last one if unknown.
+    #[inline(always)]
+    pub(crate) const fn number(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A flow that is in the table.
+pub(super) const LIVE: u8 = 1;
+/// Packets came back.
+pub(super) const REPLIED: u8 = 2;
+/// They came back for long enough: such a flow is never evicted.
+pub(super) const ASSURED: u8 = 4;
+
+/// One flow.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Flow {
+    /// As packets of the original and of the reply direction arrive.
+    pub(super) ends: [Ends; 2],
+    pub(super) tcp: Connection,
+    pub(super) hops: [Hop; 2],
+    /// 28 bits of deadline, 4 of TCP's state.
+    expires: u32,
+    /// 21 bits of origin, 3 of status, 8 of protocol.
+    decided: u32,
+}
+
+const _: () = assert!(size_of::<Flow>() == 84);
+
+/// Largest number of an origin that a flow can remember.
+pub(super) const ORIGIN_MAX: u32 = (1 << 21) - 1;
+
+impl Flow {
+    pub(super) const FREE: Self = Self {
+        ends: [Ends {
+            source: 0,
+            destination: 0,
+            source_port: 0,
+            destination_port: 0,
+        }; 2],
+        tcp: Connection::NONE,
+        hops: [Hop::UNKNOWN; 2],
+        expires: 0,
+        decided: 0,
+    };
+
+    pub(super) fn new(ends: [Ends; 2], protocol: u8, decided: u32) -> Self {
+        Self {
+            ends,
+            decided: decided.min(ORIGIN_MAX) << 11 | u32::from(LIVE) << 8 | u32::from(protocol),
+            ..Self::FREE
+        }
+    }
+
+    #[inline(always)]
+    pub(super) const fn protocol(&self) -> u8 {
+        self.decided as u8
+    }
+
+    #[inline(always)]
+    pub(super) const fn is(&self, status: u8) -> bool {
+        self.decided >> 8 & status as u32 != 0
+    }
+
+    #[inline(always)]
+    pub(super) fn mark(&mut self, status: u8) {
+        self.decided |= u32::from(status) << 8;
+    }
+
+    /// Index of the origin that let it in.
+    #[inline(always)]
+    pub(super) const fn decided(&self) -> u32 {
+        self.decided >> 11
+    }
+
+    #[inline(always)]
+    pub(super) const fn deadline(&self) -> Deadline {
+        Deadline::at(Tick(self.expires))
+    }
+
+    #[inline(always)]
+    pub(super) fn expire_at(&mut self, deadline: Deadline) {
+        self.expires = self.expires >> Deadline::BITS << Deadline::BITS | deadline.bits();
+    }
+
+    #[inline(always)]
+    pub(super) const fn state(&self) -> tcp::State {
+        tcp::State::from_number((self.expires >> Deadline::BITS) as u8)
+    }
+
+    #[inline(always)]
+    pub(super) const fn is_established(&self) -> bool {
+        self.expires >> Deadline::BITS == tcp::State::Established as u32
+    }
+
+    pub(super) fn set_state(&mut self, state: tcp::State) {
+        self.expires = (state as u32) << Deadline::BITS | self.deadline().bits();
+    }
+
+    /// UDP, which has no connection: from when on an answer makes it a stream.
+    pub(super) const fn stream_from(&self) -> Tick {
+        Tick(self.tcp.spare())
+    }
+
+    pub(super) fn set_stream_from(&mut self, tick: Tick) {
+        self.tcp.set_spare(tick.0);
+    }
+
+    /// Of a free flow: the number of the next free one.
+    pub(super) const fn next_free(&self) -> u32 {
+        self.tcp.spare()
+    }
+
+    pub(super) fn set_next_free(&mut self, number: u32) {
+        self.tcp.set_spare(number);
+    }
+
+    pub(super) fn progress(&self) -> tcp::Progress {
+        if !self.is(REPLIED) {
+            tcp::Progress::Unanswered
+        } else if !self.is(ASSURED) {
+            tcp::Progress::Answered
+        } else {
+            tcp::Progress::Assured
+        }
+    }
+}

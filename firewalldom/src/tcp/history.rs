@@ -1,0 +1,154 @@
+//! What a connection remembers of its last segment, in sixteen bytes.
+
+use super::{Kind, Offer, Segment};
+use crate::flow::Direction;
+
+/// The segment that a direction's next one is compared with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Last {
+    pub(super) sequence: u32,
+    pub(super) acknowledgement: u32,
+    /// Sequence numbers it took.
+    pub(super) length: u16,
+    /// Not scaled.
+    pub(super) window: u16,
+}
+
+impl Last {
+    pub(super) const fn end(&self) -> u32 {
+        self.sequence.wrapping_add(self.length as u32)
+    }
+
+    pub(super) const fn of(segment: &Segment<'_>, acknowledgement: u32) -> Self {
+        Self {
+            sequence: segment.sequence,
+            acknowledgement,
+            length: segment.length,
+            window: segment.window,
+        }
+    }
+}
+
+/// What one side agreed to, and how far it is: bits 0 to 3 the shift count of its windows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Agreed(pub(super) u8);
+
+impl Agreed {
+    const SCALE: u8 = 0x0f;
+    /// Its SYN had a window scale option.
+    pub(super) const SCALES: u8 = 0x10;
+    /// Its SYN permitted selective acknowledgements.
+    pub(super) const SACK: u8 = 0x20;
+    /// It sent data that was not acknowledged yet.
+    pub(super) const UNACKNOWLEDGED: u8 = 0x40;
+    /// It acknowledged something: `Window::max_acknowledged` is valid.
+    pub(super) const ACKNOWLEDGES: u8 = 0x80;
+
+    pub(super) fn offered(offer: Offer) -> Self {
+        let mut agreed = Self(offer.scale.map_or(0, |scale| Self::SCALES | scale));
+        agreed.set(Self::SACK, offer.sack);
+        agreed
+    }
+
+    pub(super) const fn scale(self) -> u32 {
+        (self.0 & Self::SCALE) as u32
+    }
+
+    pub(super) fn forget_scale(&mut self) {
+        self.0 &= !Self::SCALE;
+    }
+
+    pub(super) const fn has(self, flag: u8) -> bool {
+        self.0 & flag != 0
+    }
+
+    pub(super) fn set(&mut self, flag: u8, value: bool) {
+        self.0 = if value { self.0 | flag } else { self.0 & !flag };
+    }
+}
+
+/// What an ignored SYN offered (as in [`Agreed`]), and what it makes of the segments after it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Annotated(u8);
+
+impl Annotated {
+    pub(super) const NONE: Self = Self(0);
+    /// An answer to it may be a challenge (RFC 5961, 4.2), which acknowledges no FIN.
+    pub(super) const CHALLENGE: u8 = 0x40;
+    /// Both sides sent a SYN.
+    pub(super) const SIMULTANEOUS: u8 = 0x80;
+
+    pub(super) fn ignored(offer: Offer) -> Self {
+        Self(Agreed::offered(offer).0)
+    }
+
+    pub(super) const fn agreed(self) -> Agreed {
+        Agreed(self.0 & !(Self::CHALLENGE | Self::SIMULTANEOUS))
+    }
+
+    pub(super) const fn has(self, flag: u8) -> bool {
+        self.0 & flag != 0
+    }
+
+    pub(super) fn set(&mut self, flag: u8, value: bool) {
+        self.0 = if value { self.0 | flag } else { self.0 & !flag };
+    }
+}
+
+/// Kind and direction of the last segment, how often it was repeated, and two facts of the whole
+/// connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Course(u8);
+
+impl Course {
+    pub(super) const NONE: Self = Self(0);
+    const KIND: u8 = 0x07;
+    const REPLY: u8 = 0x08;
+    const REPEATED: u8 = 0x30;
+    const ONE_REPEATED: u8 = 0x10;
+    /// Began before the firewall did: windows are not known well enough to refuse anything.
+    pub(super) const LIBERAL: u8 = 0x40;
+    /// A FIN was seen while it was open.
+    pub(super) const CLOSING: u8 = 0x80;
+
+    /// The last segment counts as repeated so often that the connection is given up soon.
+    pub(super) const fn is_given_up(self) -> bool {
+        // As many as there is room for: netfilter's max_retrans is 3 as well.
+        self.0 & Self::REPEATED == Self::REPEATED
+    }
+
+    pub(super) const fn has(self, flag: u8) -> bool {
+        self.0 & flag != 0
+    }
+
+    pub(super) fn set(&mut self, flag: u8, value: bool) {
+        self.0 = if value { self.0 | flag } else { self.0 & !flag };
+    }
+
+    pub(super) const fn is_last_of(self, direction: Direction) -> bool {
+        (self.0 & Self::REPLY != 0) == matches!(direction, Direction::Reply)
+    }
+
+    pub(super) const fn is_last(self, kind: Kind) -> bool {
+        self.0 & Self::KIND == kind as u8
+    }
+
+    pub(super) fn note(&mut self, kind: Kind, direction: Direction) {
+        self.0 = self.0 & !(Self::KIND | Self::REPLY) | kind as u8;
+        self.set(Self::REPLY, direction == Direction::Reply);
+    }
+
+    pub(super) fn note_direction(&mut self, direction: Direction) {
+        self.set(Self::REPLY, direction == Direction::Reply);
+    }
+
+    pub(super) fn repeat(&mut self) {
+        if !self.is_given_up() {
+            self.0 += Self::ONE_REPEATED;
+        }
+    }
+
+    pub(super) fn go_on(&mut self) {
+        self.0 &= !Self::REPEATED;
+    }
+}

@@ -1,0 +1,372 @@
+//! Which sequence numbers a connection's next segment may have, after Guido van Rooij, "Real Stateful
+//! TCP Packet Filtering in IP Filter" (2001), with what Linux made of it since.
+//!
+//! Four bounds hold for a segment from a sender to a receiver:
+//!
+//! 1. it begins no later than where the receiver's window ends,
+//! 2. it ends no earlier than a window before the sender's highest sequence number,
+//! 3. it acknowledges nothing that the receiver has not sent,
+//! 4. it acknowledges no less than a window before the receiver's highest sequence number.
+//!
+//! Beyond 1 and 3 lies what an attacker would have to guess: such a segment is invalid. Short of 2
+//! and 4 is what came late or twice: it passes, and teaches nothing.
+
+use super::history::{Agreed, Annotated, Course, Last};
+use super::{Kind, Segment, State, after};
+use crate::flow::Direction;
+use crate::packet::flags::{ACK, RST, SYN};
+use crate::timeout::Timeouts;
+
+/// How far back an acknowledgement may reach, whatever the window: 64 KiB and a segment.
+const ACKNOWLEDGED_BACK_MIN: u32 = 66_000;
+
+/// One side of a connection, as a sender. All are sequence numbers but the window, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Side {
+    /// After the highest that it sent.
+    pub(super) end: u32,
+    /// After the highest that it may send.
+    pub(super) limit: u32,
+    /// The largest window it announced; 0: nothing of this side was seen.
+    pub(super) window: u32,
+    /// The highest it acknowledged.
+    pub(super) acknowledged: u32,
+}
+
+/// What a tracked connection remembers besides its state, in 48 bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Connection {
+    pub(super) sides: [Side; 2],
+    pub(super) last: Last,
+    pub(super) agreed: [Agreed; 2],
+    pub(super) annotated: Annotated,
+    pub(super) course: Course,
+}
+
+/// What the window says of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fit {
+    /// In it; learned from.
+    Within,
+    /// Late, repeated, or more than the receiver allowed: nothing was learned.
+    Stale,
+    /// Neither sender nor receiver can have meant it.
+    Beyond,
+}
+
+/// The numbers a segment is judged by, once what it leaves open was filled in.
+#[derive(Clone, Copy, Debug)]
+struct Numbers {
+    sequence: u32,
+    end: u32,
+    acknowledgement: u32,
+    /// With selective acknowledgements.
+    highest: u32,
+    /// Scaled.
+    window: u32,
+}
+
+impl Connection {
+    /// Nothing known.
+    pub(crate) const NONE: Self = Self {
+        sides: [Side {
+            end: 0,
+            limit: 0,
+            window: 0,
+            acknowledged: 0,
+        }; 2],
+        last: Last {
+            sequence: 0,
+            acknowledgement: 0,
+            length: 0,
+            window: 0,
+        },
+        agreed: [Agreed(0); 2],
+        annotated: Annotated::NONE,
+        course: Course::NONE,
+    };
+
+    /// A word for whoever has no connection to keep here.
+    pub(crate) const fn spare(&self) -> u32 {
+        self.last.sequence
+    }
+
+    pub(crate) fn set_spare(&mut self, word: u32) {
+        self.last.sequence = word;
+    }
+
+    /// What the first segment of a flow tells: a SYN all there is to know, any other very little.
+    pub(super) fn begin(segment: &Segment<'_>) -> Self {
+        let mut connection = Self::default();
+        let [side, _] = &mut connection.sides;
+        side.end = segment.end();
+        side.window = u32::from(segment.window).max(1);
+        side.limit = side.end;
+        if segment.has(SYN) {
+            connection.agreed[0] = Agreed::offered(segment.offer());
+        } else {
+            side.limit = side.end.wrapping_add(side.window);
+            connection.agreed = [Agreed(Agreed::SACK); 2];
+            connection.course.set(Course::LIBERAL, true);
+        }
+        connection
+    }
+
+    /// Compares a segment with what is known, and learns from it if it fits. `state` is that before
+    /// the segment.
+    pub(super) fn fit(&mut self, state: State, direction: Direction, segment: &Segment<'_>) -> Fit {
+        let (from, to) = (direction as usize, direction.other() as usize);
+        let end = segment.end();
+        let highest = if self.agreed[to].has(Agreed::SACK) {
+            segment.highest_acknowledged()
+        } else {
+            segment.acknowledgement
+        };
+        let starts_over = segment.has(SYN)
+            && (self.sides[from].window == 0
+                || matches!(state, State::SynSent | State::SynReceived)
+                    && after(end, self.sides[from].end));
+        if starts_over {
+            self.synchronize(direction, segment);
+            if direction == Direction::Reply && !segment.has(ACK) {
+                // Both sides opened at once.
+                return Fit::Within;
+            }
+        } else if self.sides[from].window == 0 {
+            self.pick_up(direction, segment, highest);
+        }
+        let mut numbers = Numbers {
+            sequence: segment.sequence,
+            end,
+            acknowledgement: segment.acknowledgement,
+            highest,
+            window: u32::from(segment.window),
+        };
+        let receiver_end = self.sides[to].end;
+        if !segment.has(ACK) || segment.has(RST) && segment.acknowledgement == 0 {
+            numbers.acknowledgement = receiver_end;
+            numbers.highest = receiver_end;
+        }
+        if segment.has(RST) && segment.sequence == 0 && state == State::SynSent {
+            numbers.sequence = self.sides[from].end;
+            numbers.end = numbers.sequence;
+        }
+        if let Some(misfit) = self.misfit(direction, &numbers) {
+            return if self.course.has(Course::LIBERAL) {
+                Fit::Within
+            } else {
+                misfit
+            };
+        }
+        if !segment.has(SYN) {
+            numbers.window <<= self.agreed[from].scale();
+        }
+        self.learn(direction, &numbers, segment.has(ACK));
+        if segment.kind() == Kind::Ack {
+            self.compare(direction, Last::of(segment, segment.acknowledgement));
+        }
+        Fit::Within
+    }
+
+    /// A SYN says where its sender begins and what it offers.
+    fn synchronize(&mut self, direction: Direction, segment: &Segment<'_>) {
+        let end = segment.end();
+        let side = &mut self.sides[direction as usize];
+        side.end = end;
+        side.limit = end;
+        side.window = u32::from(segment.window).max(1);
+        self.agreed[direction as usize] = Agreed::offered(segment.offer());
+        let both_scale = self.agreed.iter().all(|side| side.has(Agreed::SCALES));
+        if direction == Direction::Reply && !both_scale {
+            // RFC 7323, 2.2: windows are scaled only if both sides offer it.
+            self.agreed.iter_mut().for_each(Agreed::forget_scale);
+        }
+    }
+
+    /// The first that is seen of a side in the middle of a connection.
+    fn pick_up(&mut self, direction: Direction, segment: &Segment<'_>, highest: u32) {
+        let scale = self.agreed[direction as usize].scale();
+        let side = &mut self.sides[direction as usize];
+        side.end = segment.end();
+        side.window = (u32::from(segment.window) << scale).max(1);
+        side.limit = side.end.wrapping_add(side.window);
+        let receiver = &mut self.sides[direction.other() as usize];
+        if receiver.window == 0 {
+            receiver.end = highest;
+            receiver.limit = highest;
+        } else if highest == receiver.end.wrapping_add(1) {
+            // The answer to a keepalive, which repeats an octet that was never sent.
+            receiver.end = highest;
+        }
+    }
+
+    /// Whether the segment lies outside one of the four bounds.
+    fn misfit(&mut self, direction: Direction, numbers: &Numbers) -> Option<Fit> {
+        let (sender, receiver) = self.both(direction);
+        let past_limit = after(numbers.sequence, sender.limit);
+        let past_sent = after(numbers.highest, receiver.end);
+        let back = receiver
+            .end
+            .wrapping_sub(sender.window.max(ACKNOWLEDGED_BACK_MIN));
+        let too_old = !after(numbers.highest, back.wrapping_sub(1));
+        let lowest = sender.end.wrapping_sub(receiver.window).wrapping_sub(1);
+        let in_window = after(numbers.end, lowest);
+        if past_limit {
+            let excess = numbers.end.wrapping_sub(sender.limit).wrapping_add(1);
+            let sent_too_much = receiver.window != 0
+                && in_window
+                && !past_sent
+                && !too_old
+                && excess <= receiver.window;
+            if !sent_too_much {
+                return Some(Fit::Beyond);
+            }
+            // More than the receiver said it would take, which it may take all the same: then what
+            // it acknowledges next must not seem to be never sent.
+            self.sides[direction as usize].end = numbers.end;
+            self.agreed[direction as usize].set(Agreed::UNACKNOWLEDGED, true);
+            return Some(Fit::Stale);
+        }
+        if past_sent {
+            return Some(Fit::Beyond);
+        }
+        let repeats = receiver.window != 0 && !in_window;
+        (repeats || too_old).then_some(Fit::Stale)
+    }
+
+    const fn both(&self, direction: Direction) -> (Side, Side) {
+        match direction {
+            Direction::Original => (self.sides[0], self.sides[1]),
+            Direction::Reply => (self.sides[1], self.sides[0]),
+        }
+    }
+
+    /// Moves the bounds by a segment within them.
+    #[inline(always)]
+    fn learn(&mut self, direction: Direction, numbers: &Numbers, acknowledges: bool) {
+        let [first, second] = &mut self.sides;
+        let [first_agreed, second_agreed] = &mut self.agreed;
+        let (sender, receiver, agreed, others) = match direction {
+            Direction::Original => (first, second, first_agreed, second_agreed),
+            Direction::Reply => (second, first, second_agreed, first_agreed),
+        };
+        let selective = numbers.highest.wrapping_sub(numbers.acknowledgement);
+        sender.window = sender.window.max(numbers.window.wrapping_add(selective));
+        if after(numbers.end, sender.end) {
+            sender.end = numbers.end;
+            agreed.set(Agreed::UNACKNOWLEDGED, true);
+        }
+        if acknowledges {
+            let first_time = !agreed.has(Agreed::ACKNOWLEDGES);
+            if first_time || after(numbers.acknowledgement, sender.acknowledged) {
+                sender.acknowledged = numbers.acknowledgement;
+                agreed.set(Agreed::ACKNOWLEDGES, true);
+            }
+        }
+        if receiver.window != 0 && after(numbers.end, sender.limit) {
+            let excess = numbers.end.wrapping_sub(sender.limit);
+            receiver.window = receiver.window.wrapping_add(excess);
+        }
+        let limit = numbers.highest.wrapping_add(numbers.window);
+        if after(limit, receiver.limit.wrapping_sub(1)) {
+            // A closed window still lets a probe of one octet in.
+            receiver.limit = limit.wrapping_add(u32::from(numbers.window == 0));
+        }
+        if numbers.acknowledgement == receiver.end {
+            others.set(Agreed::UNACKNOWLEDGED, false);
+        }
+    }
+
+    /// Counts segments that only repeat the one before.
+    #[inline(always)]
+    fn compare(&mut self, direction: Direction, next: Last) {
+        if self.course.is_last_of(direction) && self.last == next {
+            self.course.repeat();
+        } else {
+            self.course.note_direction(direction);
+            self.last = next;
+            self.course.go_on();
+        }
+    }
+
+    /// Tenths of a second that a connection in `state` is remembered after a segment of `kind`.
+    #[inline(always)]
+    pub(super) fn lifetime(&self, state: State, kind: Kind, timeouts: &Timeouts) -> u32 {
+        let usual = timeouts.tcp(state);
+        let unacknowledged = (self.agreed[0].0 | self.agreed[1].0) & Agreed::UNACKNOWLEDGED != 0;
+        if self.course.is_given_up() && usual > timeouts.max_retrans {
+            timeouts.max_retrans
+        } else if matches!(kind, Kind::Reset) {
+            timeouts.close
+        } else if unacknowledged && usual > timeouts.unacknowledged {
+            timeouts.unacknowledged
+        } else if self.last.window == 0 && usual > timeouts.max_retrans {
+            timeouts.max_retrans
+        } else {
+            usual
+        }
+    }
+
+    /// A plain acknowledgement of an established connection, with data or without, as nearly all
+    /// segments are: the lifetime it gives. `None`, and nothing has changed, if there is more to it:
+    /// then [`Connection::fit`] tells.
+    #[inline(always)]
+    pub(crate) fn acknowledge(
+        &mut self,
+        direction: Direction,
+        plain: Plain,
+        timeouts: &Timeouts,
+    ) -> Option<u32> {
+        let (sender, receiver) = self.both(direction);
+        let end = plain.sequence.wrapping_add(u32::from(plain.length));
+        let numbers = Numbers {
+            sequence: plain.sequence,
+            end,
+            acknowledgement: plain.acknowledgement,
+            highest: plain.acknowledgement,
+            window: u32::from(plain.window) << self.agreed[direction as usize].scale(),
+        };
+        let back = receiver
+            .end
+            .wrapping_sub(sender.window.max(ACKNOWLEDGED_BACK_MIN));
+        let lowest = sender.end.wrapping_sub(receiver.window);
+        let fits = sender.window != 0
+            && receiver.window != 0
+            && !after(numbers.sequence, sender.limit)
+            && !after(lowest, end)
+            && !after(numbers.highest, receiver.end)
+            && !after(back, numbers.highest);
+        if !fits {
+            return None;
+        }
+        self.learn(direction, &numbers, true);
+        self.compare(
+            direction,
+            Last {
+                sequence: plain.sequence,
+                acknowledgement: plain.acknowledgement,
+                length: plain.length,
+                window: plain.window,
+            },
+        );
+        self.course.note(Kind::Ack, direction);
+        Some(self.lifetime(State::Established, Kind::Ack, timeouts))
+    }
+
+    /// Whether the selective acknowledgements of segments in this direction count.
+    #[inline(always)]
+    pub(crate) fn takes_sack(&self, direction: Direction) -> bool {
+        self.agreed[direction.other() as usize].has(Agreed::SACK)
+    }
+}
+
+/// The numbers of a segment that has no flag but ACK and PSH.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plain {
+    pub(crate) sequence: u32,
+    pub(crate) acknowledgement: u32,
+    /// Bytes of payload.
+    pub(crate) length: u16,
+    /// Not scaled.
+    pub(crate) window: u16,
+}

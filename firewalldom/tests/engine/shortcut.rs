@@ -1,0 +1,327 @@
+//! The shortest way of an established packet against the whole way: whatever comes, both come to the
+//! same frames, verdicts, counters and flows.
+
+use crate::support::*;
+use firewalldom::policy::{Disposition, InterfaceId, Policy, SourceTarget};
+use firewalldom::{Checksum, Gso, GsoKind, Shortcut, Timeouts};
+use proptest::prelude::*;
+use std::net::Ipv4Addr;
+
+const PSH: u8 = 8;
+const URG: u8 = 32;
+
+/// A packet of one of a few conversations, mostly what its ends would really send next.
+#[derive(Clone, Debug)]
+struct Event {
+    conversation: u8,
+    from_server: bool,
+    what: What,
+    sequence_off: i32,
+    acknowledgement_off: i32,
+    window: u16,
+    payload: u16,
+    options: u8,
+    padding: u8,
+    offload: u8,
+    damage: Option<(prop::sample::Index, u8)>,
+    tenths: u16,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum What {
+    Ack,
+    Syn,
+    Fin,
+    Reset,
+    Odd(u8),
+    Datagram,
+    Echo,
+    Error,
+}
+
+fn events() -> impl Strategy<Value = Event> {
+    let what = prop_oneof![
+        20 => Just(What::Ack),
+        4 => Just(What::Syn),
+        1 => Just(What::Fin),
+        1 => Just(What::Reset),
+        1 => any::<u8>().prop_map(What::Odd),
+        8 => Just(What::Datagram),
+        1 => Just(What::Echo),
+        1 => Just(What::Error),
+    ];
+    let off =
+        || prop_oneof![20 => Just(0), 3 => -3..3i32, 2 => -70_000..70_000i32, 1 => any::<i32>()];
+    let damage = proptest::option::weighted(0.05, any::<(prop::sample::Index, u8)>());
+    let tenths = prop_oneof![20 => Just(0u16), 2 => 0..50u16, 1 => 0..4000u16];
+    let window = prop_oneof![8 => 1000..u16::MAX, 1 => 0..3u16];
+    let payload = prop_oneof![3 => Just(0u16), 3 => 1..40u16, 1 => 1..2000u16];
+    (
+        (0u8..3, any::<bool>(), what, off(), off(), window, payload),
+        (0u8..5, 0u8..20, 0u8..8, damage, tenths),
+    )
+        .prop_map(
+            |(
+                (
+                    conversation,
+                    from_server,
+                    what,
+                    sequence_off,
+                    acknowledgement_off,
+                    window,
+                    payload,
+                ),
+                (options, padding, offload, damage, tenths),
+            )| Event {
+                conversation,
+                from_server,
+                what,
+                sequence_off,
+                acknowledgement_off,
+                window,
+                payload,
+                options,
+                padding,
+                offload,
+                damage,
+                tenths,
+            },
+        )
+}
+
+/// What both ends of a conversation have sent.
+#[derive(Clone, Copy, Default)]
+struct Ends {
+    next: [u32; 2],
+}
+
+const OPTIONS: [&[u8]; 5] = [
+    &[],
+    &[1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2],
+    &[2, 4, 5, 180, 4, 2, 3, 3, 7, 0, 0, 0],
+    &[1, 1, 5, 10, 0, 0, 4, 0, 0, 0, 8, 0],
+    &[1, 1, 1, 1],
+];
+
+fn segment(event: &Event, ends: &mut Ends, flags: u8) -> Vec<u8> {
+    let (own, other) = if event.from_server { (1, 0) } else { (0, 1) };
+    let sequence = ends.next[own].wrapping_add_signed(event.sequence_off);
+    let acknowledgement = ends.next[other].wrapping_add_signed(event.acknowledgement_off);
+    let options = OPTIONS[usize::from(event.options)];
+    let payload = if flags & 2 != 0 { 0 } else { event.payload };
+    if event.sequence_off == 0 {
+        let taken = u32::from(payload) + u32::from(flags & 2 != 0) + u32::from(flags & 1 != 0);
+        ends.next[own] = sequence.wrapping_add(taken);
+    }
+    let mut bytes = Vec::new();
+    bytes.extend([0; 4]);
+    bytes.extend(sequence.to_be_bytes());
+    bytes.extend(acknowledgement.to_be_bytes());
+    bytes.extend([(5 + options.len() as u8 / 4) << 4, flags]);
+    bytes.extend(event.window.to_be_bytes());
+    bytes.extend([0; 4]);
+    bytes.extend(options);
+    bytes.extend(std::iter::repeat_n(0x5a, usize::from(payload)));
+    bytes
+}
+
+/// The frame of an event as its receiver's side of the firewall sees it arrive, and what the rings
+/// say of it.
+fn frame(event: &Event, all: &mut [Ends; 3]) -> (InterfaceId, Vec<u8>, Checksum, Option<Gso>) {
+    let ends = &mut all[usize::from(event.conversation)];
+    let client_port = 4000 + u16::from(event.conversation);
+    let from = if event.from_server { NET } else { LOC };
+    let (source, destination): ((Ipv4Addr, u16), (Ipv4Addr, u16)) = if event.from_server {
+        ((FAR, 80), (FW_NET, client_port))
+    } else {
+        ((CLIENT, client_port), (FAR, 80))
+    };
+    let flags = match event.what {
+        What::Ack => ACK | if event.payload > 20 { PSH } else { 0 },
+        What::Syn if event.from_server => SYN | ACK,
+        What::Syn => SYN,
+        What::Fin => FIN | ACK,
+        What::Reset => RST | ACK,
+        What::Odd(flags) => flags & (SYN | ACK | FIN | RST | PSH | URG),
+        _ => 0,
+    };
+    let mut bytes = match event.what {
+        What::Datagram => {
+            let data = vec![7; usize::from(event.payload)];
+            udp(from, source, destination, &data)
+        }
+        What::Echo => {
+            let kind = if event.from_server { 0 } else { 8 };
+            echo(from, source.0, destination.0, kind, client_port)
+        }
+        What::Error => {
+            let about = udp(from, destination, source, b"what was sent");
+            icmp_error(from, source.0, (3, 1), &about, 8)
+        }
+        _ => {
+            let mut segment = segment(event, ends, flags);
+            segment[..2].copy_from_slice(&source.1.to_be_bytes());
+            segment[2..4].copy_from_slice(&destination.1.to_be_bytes());
+            ip(from, source.0, destination.0, 6, &segment)
+        }
+    };
+    if let Some((at, value)) = &event.damage {
+        let at = at.index(bytes.len());
+        bytes[at] = *value;
+        if value & 1 == 0 && bytes[14] & 15 >= 5 && bytes.len() >= 74 {
+            fix_header(&mut bytes);
+        }
+    }
+    let len = bytes.len();
+    bytes.extend(std::iter::repeat_n(
+        0xee,
+        usize::from(event.padding.saturating_sub(14)),
+    ));
+    let (checksum, gso) = match event.offload {
+        0..3 => (Checksum::Validated, None),
+        3 | 4 => (Checksum::Unknown, None),
+        5 => (Checksum::Blank, None),
+        _ if len > 300 => {
+            let kind = if event.offload == 6 {
+                GsoKind::TcpV4
+            } else {
+                GsoKind::TcpV6
+            };
+            let size = event.window % 1800;
+            (Checksum::Blank, Some(Gso { kind, size }))
+        }
+        _ => (Checksum::Blank, None),
+    };
+    (from, bytes, checksum, gso)
+}
+
+fn policies() -> impl Strategy<Value = Policy> {
+    (any::<[bool; 4]>(), 0u8..4).prop_map(|([translated, open, back, flags], mtu)| {
+        let mut policy = policy();
+        if !translated {
+            policy.source_nat.clear();
+        } else if back {
+            // Another port, so that checksums change by more than addresses.
+            policy.source_nat[0].target = SourceTarget::Masquerade {
+                ports: Some(firewalldom::policy::PortRange {
+                    first: 4000,
+                    last: 4002,
+                }),
+            };
+        }
+        if open {
+            policy.chains[NET_LOC].policy = Disposition::Accept;
+        }
+        for interface in &mut policy.interfaces {
+            interface.tcp_flags = flags;
+            interface.route_back = back;
+            interface.mtu = (mtu == 0).then_some(576);
+        }
+        policy
+    })
+}
+
+proptest! {
+    #[test]
+    fn both_ways_come_to_the_same(
+        policy in policies(),
+        events in proptest::collection::vec(events(), 1..120),
+        start in any::<[u32; 6]>(),
+    ) {
+        let translated = !policy.source_nat.is_empty();
+        let mut short = Site::with_flows(policy.clone(), 8);
+        let mut whole = Site::with_flows(policy, 8);
+        whole.firewall.set_shortcut(Shortcut::Avoided);
+        let mut ends = [0, 1, 2].map(|n| Ends { next: [start[n], start[n + 3]] });
+        for event in events {
+            let (from, mut bytes, checksum, gso) = frame(&event, &mut ends);
+            if event.from_server && !translated && event.damage.is_none() {
+                // Nothing is translated: the client is seen as itself.
+                bytes[30..34].copy_from_slice(&CLIENT.octets());
+                fix_header(&mut bytes);
+                if checksum != Checksum::Blank && event.padding <= 14 {
+                    fix_transport(&mut bytes);
+                }
+            }
+            let cut = if bytes.len() > 256 { 128 } else { 256 };
+            let one = short.send_split(from, &bytes, cut, (checksum, gso));
+            let other = whole.send_split(from, &bytes, cut, (checksum, gso));
+            prop_assert_eq!(&one, &other, "{:?}", event);
+            prop_assert_eq!(short.firewall.last_decision(), whole.firewall.last_decision());
+            for site in [&mut short, &mut whole] {
+                site.now.0 += u64::from(event.tenths) * 100_000_000;
+                site.firewall.poll(site.now);
+            }
+            prop_assert_eq!(short.outputs(), whole.outputs());
+            let flows = |site: &Site| format!("{:?}", site.firewall.debug_flows());
+            prop_assert_eq!(flows(&short), flows(&whole));
+        }
+        let counters = |site: &Site| format!("{:?}", site.firewall.counters());
+        prop_assert_eq!(counters(&short), counters(&whole));
+    }
+}
+
+/// Opens a connection and says how many packets took the shortest way since.
+fn packets_the_short_way(mut policy: Policy, also: impl FnOnce(&mut Site)) -> u64 {
+    policy.source_nat.clear();
+    let mut site = Site::new(policy);
+    let web = (FAR, 80);
+    let client = (CLIENT, 4000);
+    for (from, source, to, flags, numbers) in [
+        (LOC, client, web, SYN, (1000, 0)),
+        (NET, web, client, SYN | ACK, (5000, 1001)),
+        (LOC, client, web, ACK, (1001, 5001)),
+        (NET, web, client, ACK, (5001, 1001)),
+    ] {
+        let sent = tcp_with(from, source, to, flags, numbers, &[]);
+        assert!(matches!(site.send(from, &sent), Outcome::Forwarded(..)));
+    }
+    let before = site.firewall.shortcuts_taken();
+    also(&mut site);
+    site.firewall.shortcuts_taken() - before
+}
+
+#[test]
+fn what_there_is_nothing_special_about_takes_the_shortest_way() {
+    let client = (CLIENT, 4000);
+    let count = packets_the_short_way(policy(), |site| {
+        for n in 0..10 {
+            let sent = tcp_with(LOC, client, (FAR, 80), ACK, (1001 + n * 4, 5001), b"data");
+            site.send(LOC, &sent).forwarded(NET);
+            site.send_with(LOC, &sent, Checksum::Validated, None)
+                .forwarded(NET);
+        }
+    });
+    assert_eq!(count, 20);
+}
+
+#[test]
+fn what_rules_look_at_takes_the_whole_way() {
+    let mut watched = policy();
+    let mut rule = rule(6, 80, Disposition::Accept, 60);
+    rule.states = firewalldom::policy::States::ESTABLISHED;
+    watched.chains[0].rules.push(rule);
+    let count = packets_the_short_way(watched, |site| {
+        site.firewall.set_shortcut(Shortcut::Taken);
+        let sent = tcp_with(LOC, (CLIENT, 4000), (FAR, 80), ACK, (1001, 5001), b"data");
+        site.send(LOC, &sent).forwarded(NET);
+    });
+    assert_eq!(count, 0);
+}
+
+#[test]
+fn a_flow_that_is_over_takes_no_way_at_all() {
+    let mut site = Site::new(policy());
+    site.firewall.set_timeouts(Timeouts {
+        udp: 5,
+        ..Timeouts::default()
+    });
+    let answer = udp(NET, (FAR, 53), (FW_NET, 1000), b"!");
+    site.send(LOC, &udp(LOC, (CLIENT, 1000), (FAR, 53), b"?"))
+        .forwarded(NET);
+    site.send(NET, &answer).forwarded(LOC);
+    site.send(NET, &answer).forwarded(LOC);
+    site.wait(5);
+    site.send(NET, &answer)
+        .dropped(firewalldom::Reason::Dropped);
+}
