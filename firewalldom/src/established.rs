@@ -137,7 +137,8 @@ fn read(frame: &Frame<'_>, own: &[u8; 6]) -> Option<Headers> {
         TCP => {
             let tcp: &[u8; TRANSPORT + TCP_HEADER] = head.first_chunk()?;
             let header = usize::from(tcp[46] >> 4) * 4;
-            let room = head.len().min(ETHERNET + usize::from(total)) - TRANSPORT;
+            let end = head.len().min(ETHERNET + usize::from(total));
+            let room = end.checked_sub(TRANSPORT)?;
             let is_plain = tcp[47] & (ACK | FIN | RST | SYN | URG) == ACK
                 && header >= TCP_HEADER
                 && header <= room;

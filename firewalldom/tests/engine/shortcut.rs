@@ -296,6 +296,21 @@ fn what_there_is_nothing_special_about_takes_the_shortest_way() {
 }
 
 #[test]
+fn a_segment_whose_packet_claims_to_end_before_it_is_refused() {
+    packets_the_short_way(policy(), |site| {
+        let mut cut = tcp_with(LOC, (CLIENT, 4000), (FAR, 80), ACK, (1001, 5001), b"data");
+        for total in [0u16, 10, 20, 39] {
+            cut[16..18].copy_from_slice(&total.to_be_bytes());
+            fix_header(&mut cut);
+            assert!(matches!(
+                site.send_with(LOC, &cut, Checksum::Validated, None),
+                Outcome::Other(firewalldom::Verdict::Drop(_))
+            ));
+        }
+    });
+}
+
+#[test]
 fn what_rules_look_at_takes_the_whole_way() {
     let mut watched = policy();
     let mut rule = rule(6, 80, Disposition::Accept, 60);
