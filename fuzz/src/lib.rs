@@ -3,18 +3,27 @@
 use shorewall::{Site, Style};
 
 /// The files of Shorewall that are read.
-pub const SHOREWALL_FILES: [&str; 11] = [
+pub const SHOREWALL_FILES: [&str; 20] = [
+    "actions",
+    "action.Mine",
+    "blacklist",
+    "blrules",
     "conntrack",
     "hosts",
     "interfaces",
+    "ipsets",
+    "macro.Ours",
+    "masq",
+    "nat",
     "params",
     "policy",
+    "routes",
+    "routestopped",
     "rules",
     "shorewall.conf",
     "snat",
     "stoppedrules",
     "zones",
-    "routes",
 ];
 
 /// Path and text of each file.

@@ -213,17 +213,17 @@ impl World {
             // Nothing but the firewall itself is behind its loopback.
             return;
         }
-        if text == "lo" || text.contains(':') {
+        if text == "lo" {
             session.error(
                 name.span(),
-                format!("`{text}` cannot be in a zone"),
-                if text == "lo" {
-                    "the firewall's own loopback"
-                } else {
-                    "a bridge port or an alias"
-                },
+                "`lo` cannot be in a zone",
+                "the firewall's own loopback",
                 "",
             );
+            return;
+        }
+        if let Some((bridge, port)) = name.split_once(':') {
+            self.bridge_port(session, with.network, &bridge, &port, zone);
             return;
         }
         if let Some(stem) = text.strip_suffix('+') {
@@ -281,6 +281,58 @@ impl World {
                 mss: None,
             });
         }
+    }
+
+    /// `br0:port`: a port of a bridge that is dom0's, which the domain cannot tell from the others.
+    fn bridge_port(
+        &self,
+        session: &mut Session<'_>,
+        network: &Network,
+        bridge: &Word,
+        port: &Word,
+        zone: Option<ZoneId>,
+    ) {
+        if self.interface(session, bridge).is_none() {
+            return;
+        }
+        let Some(zone) = zone.filter(|zone| self.bridge_zones.contains(zone)) else {
+            session.error(
+                port.span(),
+                format!("`{}` cannot be in this zone", port.text()),
+                "a bridge port, or an alias",
+                "ports of a bridge are for zones of the type bport",
+            );
+            return;
+        };
+        let stem = port.text().trim_end_matches('+');
+        let is_port = |link: &str| match port.text().ends_with('+') {
+            true => link.starts_with(stem),
+            false => link == stem,
+        };
+        if let Some(link) = network.links.iter().find(|link| is_port(link.name.text())) {
+            session.error(
+                port.span(),
+                "bridges inside of the domain are not supported yet",
+                format!("`{}` is an interface of its own", link.name.text()),
+                "route between the two, or leave the bridge to dom0",
+            );
+            return;
+        }
+        let around = self.zones[usize::from(zone.0)]
+            .parents
+            .first()
+            .map_or("", |around| self.zones[usize::from(around.0)].name.as_str());
+        session.report(
+            Finding::warning(format!("`{}` is a port of dom0's bridge", port.text()))
+                .at(
+                    port.span(),
+                    "the domain does not see by which port a frame came",
+                )
+                .note(format!(
+                    "what comes through `{}` belongs to the zone `{around}`, whatever the port",
+                    bridge.text()
+                )),
+        );
     }
 
     /// `tun+`: the interfaces of interfaces(5) that begin so and have no line of their own.

@@ -29,6 +29,8 @@ pub(crate) struct World {
     pub(crate) groups: Vec<Group>,
     /// Names with a `+`, without it.
     pub(crate) wildcards: Vec<String>,
+    /// Zones of bridge ports.
+    pub(crate) bridge_zones: BTreeSet<ZoneId>,
     /// Names of zones whose declaration was refused: uses are not reported again.
     pub(crate) refused: BTreeSet<String>,
 }
@@ -218,7 +220,8 @@ impl World {
                             }),
                     );
             }
-            if before == self.hosts.len() && !session.has_errors() {
+            let said = self.bridge_zones.contains(&zone);
+            if before == self.hosts.len() && !said && !session.has_errors() {
                 session.report(Finding::warning(format!(
                     "the zone `{}` is empty: no interface leads to it",
                     self.zones[usize::from(zone.0)].name

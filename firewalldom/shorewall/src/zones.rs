@@ -38,6 +38,7 @@ impl World {
         // The firewall has index 0 wherever its line stands.
         let mut firewall: Option<(Zone, Word)> = None;
         let mut zones = Vec::new();
+        let mut bridge_zones: Vec<String> = Vec::new();
         for item in items {
             let Item::Row(row) = item else {
                 unexpected_directive(session, &item);
@@ -48,6 +49,12 @@ impl World {
             };
             if let Some(zone) = self.read_zone(session, &row, &name, &zones) {
                 let is_firewall = row.get(1).is_some_and(|kind| kind.text() == "firewall");
+                if row
+                    .get(1)
+                    .is_some_and(|kind| kind.text().starts_with("bport"))
+                {
+                    bridge_zones.push(zone.name.clone());
+                }
                 if !is_firewall {
                     zones.push(zone);
                 } else if let Some((first, _)) = &firewall {
@@ -83,6 +90,10 @@ impl World {
             }
         }
         self.zones.extend(zones);
+        self.bridge_zones = bridge_zones
+            .iter()
+            .filter_map(|name| self.find_zone(name))
+            .collect();
         session
             .variables
             .insert("FW".to_owned(), self.zones[0].name.clone());
@@ -171,8 +182,18 @@ impl World {
         let kind = row.get(1).map_or("ipv4", Word::text);
         match kind {
             "ip" | "ipv4" | "firewall" => {}
-            "ipv6" | "ipsec" | "ipsec4" | "ipsec6" | "bport" | "bport4" | "bport6" | "vserver"
-            | "loopback" | "local" => {
+            "bport" | "bport4" if !parents.is_empty() => {}
+            "bport" | "bport4" => {
+                session.error(
+                    row.get(1).map_or(row.span, Word::span),
+                    "a zone of bridge ports lies in the zone of the bridge",
+                    "which bridge?",
+                    format!("write: {text}:loc bport"),
+                );
+                return None;
+            }
+            "ipv6" | "ipsec" | "ipsec4" | "ipsec6" | "bport6" | "vserver" | "loopback"
+            | "local" => {
                 if let Some(word) = row.get(1) {
                     session.error(
                         word.span(),

@@ -3,7 +3,10 @@
 use proptest::prelude::*;
 use shorewall::{Site, Style};
 
-const FILES: [&str; 17] = [
+const FILES: [&str; 20] = [
+    "shorewall/ipsets",
+    "shorewall/blacklist",
+    "shorewall/routestopped",
     "network/interfaces",
     "shorewall/params",
     "shorewall/shorewall.conf",
@@ -24,7 +27,25 @@ const FILES: [&str; 17] = [
 ];
 
 /// Words of the language, and what surrounds them: random bytes alone rarely get past the reader.
-const WORDS: [&str; 80] = [
+const WORDS: [&str; 98] = [
+    "5/sec:10",
+    "s:name:3/min",
+    "s/24::1/day,d:2/hour",
+    "!5:24",
+    "timestart=08:00&timestop=18:00&weekdays=Mon&utc",
+    "AutoBL(web,60,5,2,300,DROP,info)",
+    "Limit:info:ssh,3,60",
+    "IfEvent(knock,ACCEPT,60,1,src,update:reap)",
+    "SetEvent(knock)",
+    "REJECT(tcp-reset)",
+    "TCPFlags",
+    "create",
+    "add",
+    "hash:net",
+    "+hash",
+    "net:!+[hash,hash]",
+    "NOTRACK:PO",
+    "?FORMAT",
     "fw",
     "net",
     "loc",
