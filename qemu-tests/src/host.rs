@@ -17,6 +17,22 @@ const INSTALL: &str = "apt-get install -y --no-install-recommends qemu-system-x8
 /// # Errors
 /// [`Impossible`] when this host cannot run a lab.
 pub(crate) fn require_tools(progress: &dyn Fn(Progress<'_>)) -> Result<()> {
+    require_package_tools()?;
+    if on_path(QEMU) {
+        return Ok(());
+    }
+    install_qemu(progress)?;
+    match on_path(QEMU) {
+        true => Ok(()),
+        false => bail!("{QEMU} is still missing after `{INSTALL}`"),
+    }
+}
+
+/// Finds what unpacks Debian's packages.
+///
+/// # Errors
+/// [`Impossible`] when this host has no use for them.
+pub(crate) fn require_package_tools() -> Result<()> {
     if !cfg!(all(target_arch = "x86_64", target_os = "linux")) {
         return impossible("the lab needs Linux on x86-64");
     }
@@ -27,14 +43,7 @@ pub(crate) fn require_tools(progress: &dyn Fn(Progress<'_>)) -> Result<()> {
             ));
         }
     }
-    if on_path(QEMU) {
-        return Ok(());
-    }
-    install_qemu(progress)?;
-    match on_path(QEMU) {
-        true => Ok(()),
-        false => bail!("{QEMU} is still missing after `{INSTALL}`"),
-    }
+    Ok(())
 }
 
 fn install_qemu(progress: &dyn Fn(Progress<'_>)) -> Result<()> {

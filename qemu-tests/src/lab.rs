@@ -56,14 +56,7 @@ impl Lab {
     pub fn prepare_suite(suite: Suite, progress: &dyn Fn(Progress<'_>)) -> Result<Self> {
         host::require_tools(progress)?;
         let folder = Self::folder();
-        fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-        let lock = File::create(folder.join("lock"))?;
-        if lock.try_lock().is_err() {
-            progress(Progress::Note(
-                "waiting for another run that prepares the lab",
-            ));
-            lock.lock()?;
-        }
+        let _lock = lock(&folder, progress)?;
         let suite_folder = folder.join(suite.code_name());
         let tree = unpacked(&suite_folder, suite, progress)?;
         let boot = bootable(&suite_folder, &tree, progress)?;
@@ -73,6 +66,19 @@ impl Lab {
             tree,
             boot,
         })
+    }
+
+    /// Makes sure that the suite's packages are unpacked, and says where: all that
+    /// programs need which use them without a machine. Needs no QEMU.
+    ///
+    /// # Errors
+    /// Those of [`Lab::prepare`], but for QEMU.
+    pub fn packages(suite: Suite, progress: &dyn Fn(Progress<'_>)) -> Result<PathBuf> {
+        host::require_package_tools()?;
+        let folder = Self::folder();
+        let _lock = lock(&folder, progress)?;
+        let tree = unpacked(&folder.join(suite.code_name()), suite, progress)?;
+        Ok(tree.root().to_path_buf())
     }
 
     /// The Debian release it is made of.
@@ -118,6 +124,19 @@ impl Lab {
     pub(crate) fn tree(&self) -> &Tree {
         &self.tree
     }
+}
+
+/// Waits until no other process prepares the lab; none does while the file is held.
+fn lock(folder: &Path, progress: &dyn Fn(Progress<'_>)) -> Result<File> {
+    fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    let lock = File::create(folder.join("lock"))?;
+    if lock.try_lock().is_err() {
+        progress(Progress::Note(
+            "waiting for another run that prepares the lab",
+        ));
+        lock.lock()?;
+    }
+    Ok(lock)
 }
 
 /// The packages' files, in a folder named after the list of packages.

@@ -1,0 +1,247 @@
+//! Many configurations, much traffic: what differed, and what of that is meant.
+
+use crate::configuration::Configuration;
+use crate::describe;
+use crate::generate;
+use crate::linux::Host;
+use crate::pending::pending;
+use crate::shrink;
+use crate::step::Step;
+use crate::traffic::{Kind, Stations, sequence};
+use crate::trial::{Comparison, Started, Trial};
+use crate::wanted::{is_stricter, wanted};
+use anyhow::Result;
+use fastrand::Rng;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// How much is tried.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Where chance begins.
+    pub seed: u64,
+    /// Configurations that both sides must have run.
+    pub configurations: usize,
+    /// Frames that must have been sent, over all configurations.
+    pub frames: usize,
+    /// Kinds of traffic.
+    pub kinds: Vec<Kind>,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// Configurations that both sides ran.
+    pub configurations: usize,
+    /// Configurations that Shorewall refused and ours did not.
+    pub only_shorewall_refused: Vec<String>,
+    /// Configurations that ours refused.
+    pub refused: usize,
+    /// Sequences, by kind.
+    pub sequences: BTreeMap<Kind, usize>,
+    /// Frames that were sent into both.
+    pub frames: usize,
+    /// Frames that came out of Linux.
+    pub outputs: usize,
+    /// Wanted differences, by name.
+    pub wanted: BTreeMap<&'static str, usize>,
+    /// Known faults, by name.
+    pub pending: BTreeMap<&'static str, usize>,
+    /// Everything else, one for each decision of a configuration that differed.
+    pub unexplained: Vec<Unexplained>,
+}
+
+/// A difference that nobody wants or knows.
+#[derive(Clone, Debug)]
+pub struct Unexplained {
+    /// The site.
+    pub configuration: Configuration,
+    /// The smallest sequence that shows it.
+    pub steps: Vec<Step>,
+    /// The same in words, with what came out.
+    pub text: String,
+    /// What decided in the engine.
+    pub decision: String,
+    /// How many sequences of this configuration differed after this decision.
+    pub count: usize,
+}
+
+/// What a sequence's differences are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Finding {
+    None,
+    Explained(Vec<&'static str>, Vec<&'static str>),
+    Unexplained,
+}
+
+/// Sets the differences of a run apart. What follows a wanted one may be its consequence, as long as
+/// the engine lets out nothing more than Linux.
+fn judge(comparison: &Comparison) -> Finding {
+    let (mut meant, mut faults) = (Vec::new(), Vec::new());
+    for difference in &comparison.differences {
+        let frame = comparison.frames[difference.step].as_deref();
+        let frame = frame.unwrap_or_default();
+        if let Some(wanted) = wanted(frame, difference) {
+            meant.push(wanted.name);
+        } else if let Some(pending) = pending(frame, difference) {
+            faults.push(pending.name);
+        } else if meant.is_empty() || !is_stricter(difference) {
+            return Finding::Unexplained;
+        }
+    }
+    match meant.is_empty() && faults.is_empty() {
+        true => Finding::None,
+        false => Finding::Explained(meant, faults),
+    }
+}
+
+/// Runs generated configurations.
+///
+/// # Errors
+/// When the oracle fails; differences are results.
+pub fn run(host: &Host, plan: &Plan, progress: &mut dyn FnMut(&Summary)) -> Result<Summary> {
+    let mut summary = Summary::default();
+    let mut rng = Rng::with_seed(plan.seed);
+    let share = plan.frames.div_ceil(plan.configurations.max(1));
+    while summary.configurations < plan.configurations || summary.frames < plan.frames {
+        let configuration = generate::configuration(&mut rng).configuration;
+        summary.try_site(host, &configuration, &mut rng, share, &plan.kinds)?;
+        progress(&summary);
+    }
+    Ok(summary)
+}
+
+impl Unexplained {
+    /// The smallest configuration in which its steps still differ without an explanation.
+    ///
+    /// # Errors
+    /// When the oracle fails.
+    pub fn shrink(&mut self, host: &Host) -> Result<()> {
+        let steps = self.steps.clone();
+        self.configuration = shrink::configuration(&self.configuration, |smaller| {
+            let Ok(compiled) = smaller.compile() else {
+                return Ok(false);
+            };
+            let links = compiled.policy.interfaces.len();
+            let sent = steps.iter().filter_map(|step| match step {
+                Step::Send { link, .. } => Some(usize::from(*link)),
+                _ => None,
+            });
+            if sent.max().is_some_and(|link| link >= links) {
+                return Ok(false);
+            }
+            // The stations of all of the configuration: the smaller one names fewer.
+            let stations = Stations::of(&self.configuration, &compiled.policy);
+            let started = Trial::start(host, smaller, compiled.policy, stations.neighbours())?;
+            Ok(match started {
+                Started::Running(mut trial) => {
+                    judge(&trial.compare(&steps)?) == Finding::Unexplained
+                }
+                Started::OnlyShorewallRefuses(_) => false,
+            })
+        })?;
+        Ok(())
+    }
+}
+
+impl Summary {
+    /// Tries one site with so many frames.
+    ///
+    /// # Errors
+    /// When the oracle fails.
+    pub fn try_site(
+        &mut self,
+        host: &Host,
+        configuration: &Configuration,
+        rng: &mut Rng,
+        frames: usize,
+        kinds: &[Kind],
+    ) -> Result<()> {
+        let Ok(compiled) = configuration.compile() else {
+            self.refused += 1;
+            return Ok(());
+        };
+        let policy = compiled.policy;
+        let stations = Stations::of(configuration, &policy);
+        let started = Trial::start(host, configuration, policy, stations.neighbours())?;
+        let mut trial = match started {
+            Started::Running(trial) => trial,
+            Started::OnlyShorewallRefuses(words) => {
+                self.only_shorewall_refused
+                    .push(format!("{words}\n{configuration}"));
+                return Ok(());
+            }
+        };
+        self.configurations += 1;
+        let enough = self.frames + frames;
+        let before = self.unexplained.len();
+        while self.frames < enough {
+            let sequence = sequence(rng, &stations, kinds);
+            let comparison = trial.compare(&sequence.steps)?;
+            *self.sequences.entry(sequence.kind).or_default() += 1;
+            self.frames += comparison.frames.iter().flatten().count();
+            self.outputs += comparison.outputs;
+            match judge(&comparison) {
+                Finding::None => {}
+                Finding::Explained(meant, faults) => {
+                    for name in meant {
+                        *self.wanted.entry(name).or_default() += 1;
+                    }
+                    for name in faults {
+                        *self.pending.entry(name).or_default() += 1;
+                    }
+                }
+                Finding::Unexplained => {
+                    let decision = decision(&trial, &sequence.steps, &comparison)?;
+                    let known = self.unexplained[before..].iter_mut();
+                    match known.into_iter().find(|known| known.decision == decision) {
+                        Some(known) => known.count += 1,
+                        None => {
+                            let (steps, text) =
+                                explain(&mut trial, sequence.kind, &sequence.steps)?;
+                            self.unexplained.push(Unexplained {
+                                configuration: configuration.clone(),
+                                steps,
+                                text,
+                                decision,
+                                count: 1,
+                            });
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the engine says decided about the first difference without an explanation.
+fn decision(trial: &Trial<'_>, steps: &[Step], comparison: &Comparison) -> Result<String> {
+    let decisions = trial.decisions(steps)?;
+    let unexplained = comparison.differences.iter().find(|difference| {
+        let frame = comparison.frames[difference.step].as_deref();
+        let frame = frame.unwrap_or_default();
+        wanted(frame, difference).is_none() && pending(frame, difference).is_none()
+    });
+    let step = unexplained.map(|difference| difference.step);
+    Ok(step.map(|step| decisions[step].clone()).unwrap_or_default())
+}
+
+/// The smallest part of the steps that still differs without an explanation, and that in words.
+fn explain(trial: &mut Trial<'_>, kind: Kind, steps: &[Step]) -> Result<(Vec<Step>, String)> {
+    let smallest = shrink::sequence(steps, |steps| {
+        Ok(judge(&trial.compare(steps)?) == Finding::Unexplained)
+    })?;
+    let comparison = trial.compare(&smallest)?;
+    let decisions = trial.decisions(&smallest)?;
+    let mut text = format!("{kind}\n");
+    for (number, step) in smallest.iter().enumerate() {
+        let step = describe::step(step);
+        writeln!(text, "  {number} {step}   [{}]", decisions[number])?;
+        let found = comparison.differences.iter();
+        for difference in found.filter(|difference| difference.step == number) {
+            write!(text, "{difference}")?;
+        }
+    }
+    Ok((smallest, text))
+}

@@ -1,0 +1,252 @@
+//! What each side may choose for itself: NAT's port when the kept one is taken, and an address out of
+//! a range. A choice is learned when a flow first shows it, and holds from then on.
+
+use crate::packet::{ETHERNET, View, checksum};
+use firewalldom::policy::{DestinationTarget, Policy, SourceTarget};
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+/// One end of a flow: address, and port or ICMP identifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct End {
+    protocol: u8,
+    address: Ipv4Addr,
+    port: u16,
+}
+
+/// Ends that Linux chose, and what the engine chose in their place.
+#[derive(Clone, Debug)]
+pub(crate) struct Choices {
+    /// Ports of one range stand for each other: RFC 4787's classes, and those that rules name.
+    ports: Vec<(u16, u16)>,
+    addresses: Vec<(Ipv4Addr, Ipv4Addr)>,
+    learned: BTreeMap<End, End>,
+}
+
+/// Below 512, below 1024 and above: a port is exchanged for one of its own class.
+const CLASSES: [(u16, u16); 3] = [(0, 511), (512, 1023), (1024, 65535)];
+
+impl Choices {
+    /// Those that a policy leaves open.
+    #[must_use]
+    pub(crate) fn of(policy: &Policy) -> Self {
+        let mut choices = Self {
+            ports: CLASSES.to_vec(),
+            addresses: Vec::new(),
+            learned: BTreeMap::new(),
+        };
+        for rule in &policy.source_nat {
+            let (addresses, ports) = match &rule.target {
+                SourceTarget::Address { addresses, ports } => (Some(addresses), ports),
+                SourceTarget::Masquerade { ports } => (None, ports),
+                SourceTarget::Exempt => continue,
+            };
+            choices
+                .addresses
+                .extend(addresses.map(|range| (range.first, range.last)));
+            choices
+                .ports
+                .extend(ports.map(|range| (range.first, range.last)));
+        }
+        for rule in &policy.destination_nat {
+            if let DestinationTarget::Server { addresses, ports } = &rule.target {
+                choices.addresses.push((addresses.first, addresses.last));
+                choices
+                    .ports
+                    .extend(ports.map(|range| (range.first, range.last)));
+            }
+        }
+        choices
+    }
+
+    /// Whether two frames that came out are the same but for what each side chose. `sent` is what went
+    /// in on each side.
+    pub(crate) fn explain(
+        &mut self,
+        linux: &[u8],
+        engine: &[u8],
+        sent: [Option<&Vec<u8>>; 2],
+    ) -> bool {
+        if self.same(linux, engine) {
+            return true;
+        }
+        let [Some(linux_sent), Some(engine_sent)] = sent else {
+            return false;
+        };
+        let views =
+            [linux, engine, linux_sent.as_slice(), engine_sent.as_slice()].map(View::of_frame);
+        let [
+            Some(theirs),
+            Some(ours),
+            Some(linux_sent),
+            Some(engine_sent),
+        ] = views
+        else {
+            return false;
+        };
+        let mut learned = false;
+        for side in [Side::Source, Side::Destination] {
+            let ends = [theirs, ours, linux_sent, engine_sent].map(|view| end(&view, side));
+            if let [Some(theirs), Some(ours), Some(linux_sent), Some(engine_sent)] = ends
+                && theirs != ours
+                && self.may_choose(theirs, ours)
+                // What was kept was no choice.
+                && differs_where_chosen(theirs, ours, linux_sent)
+                && differs_where_chosen(ours, theirs, engine_sent)
+                && !self.learned.contains_key(&theirs)
+                && !self.learned.values().any(|other| *other == ours)
+            {
+                self.learned.insert(theirs, ours);
+                learned = true;
+            }
+        }
+        learned && self.same(linux, engine)
+    }
+
+    fn may_choose(&self, theirs: End, ours: End) -> bool {
+        let ports = theirs.port == ours.port
+            || self
+                .ports
+                .iter()
+                .filter(|(first, last)| (first..=last).contains(&&theirs.port))
+                .all(|(first, last)| (first..=last).contains(&&ours.port));
+        let addresses = theirs.address == ours.address
+            || self.addresses.iter().any(|(first, last)| {
+                let range = first..=last;
+                range.contains(&&theirs.address) && range.contains(&&ours.address)
+            });
+        theirs.protocol == ours.protocol && ports && addresses
+    }
+
+    /// Whether they are the same once Linux's choices are exchanged for the engine's.
+    fn same(&self, linux: &[u8], engine: &[u8]) -> bool {
+        let (mut theirs, mut ours) = (linux.to_vec(), engine.to_vec());
+        let mut changed = false;
+        self.exchange(&mut theirs, ETHERNET, &mut changed);
+        if !changed {
+            return false;
+        }
+        clear_checksums(&mut theirs, linux);
+        clear_checksums(&mut ours, engine);
+        theirs == ours
+    }
+
+    /// Exchanges the ends of the packet at `at`, and of one that it quotes.
+    fn exchange(&self, frame: &mut [u8], at: usize, changed: &mut bool) {
+        let copy = frame.to_vec();
+        let Some(view) = View::of_packet(&copy[at..]) else {
+            return;
+        };
+        let payload = at + view.bytes.len() - view.payload().len();
+        for side in [Side::Source, Side::Destination] {
+            let ours = end(&view, side).and_then(|theirs| self.learned.get(&theirs));
+            if let (Some(ours), Some(place)) = (ours, place(&view, side)) {
+                let address = at + side.address();
+                frame[address..address + 4].copy_from_slice(&ours.address.octets());
+                let port = payload + place;
+                frame[port..port + 2].copy_from_slice(&ours.port.to_be_bytes());
+                *changed = true;
+            }
+        }
+        if view.quoted().is_some() {
+            self.exchange(frame, payload + 8, changed);
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Source,
+    Destination,
+}
+
+impl Side {
+    /// Where its address is in the IPv4 header.
+    fn address(self) -> usize {
+        match self {
+            Self::Source => 12,
+            Self::Destination => 16,
+        }
+    }
+}
+
+/// Whether `chosen` differs from what was sent wherever it differs from what the other side chose.
+fn differs_where_chosen(chosen: End, other: End, sent: End) -> bool {
+    (chosen.port == other.port || chosen.port != sent.port)
+        && (chosen.address == other.address || chosen.address != sent.address)
+}
+
+/// Where in the payload the port is, or the identifier that stands for one: a query's is its
+/// source's, an answer's its destination's.
+fn place(view: &View<'_>, side: Side) -> Option<usize> {
+    let payload = view.payload();
+    match (view.protocol(), side) {
+        (1, _) if payload.len() >= 6 && view.fragment() & 0x1fff == 0 => match (payload[0], side) {
+            (8 | 13 | 17, Side::Source) | (0 | 14 | 18, Side::Destination) => Some(4),
+            _ => None,
+        },
+        (_, Side::Source) => view.ports().map(|_| 0),
+        (_, Side::Destination) => view.ports().map(|_| 2),
+    }
+}
+
+fn end(view: &View<'_>, side: Side) -> Option<End> {
+    let at = place(view, side)?;
+    let payload = view.payload();
+    Some(End {
+        protocol: view.protocol(),
+        address: match side {
+            Side::Source => view.source(),
+            Side::Destination => view.destination(),
+        },
+        port: u16::from_be_bytes([payload[at], payload[at + 1]]),
+    })
+}
+
+/// Clears the checksums that ports and addresses go into; of the transport, only where it is right in
+/// the frame as it came out.
+fn clear_checksums(frame: &mut [u8], original: &[u8]) {
+    let Some(view) = View::of_frame(original) else {
+        return;
+    };
+    let payload = ETHERNET + view.bytes.len() - view.payload().len();
+    frame[ETHERNET + 10..ETHERNET + 12].fill(0);
+    let at = match view.protocol() {
+        6 => 16,
+        17 => 6,
+        1 => 2,
+        _ => return,
+    };
+    if transport_is_right(&view) && view.payload().len() >= at + 2 {
+        frame[payload + at..payload + at + 2].fill(0);
+    }
+    if let Some(quoted) = view.quoted() {
+        let quote = payload + 8;
+        frame[quote + 10..quote + 12].fill(0);
+        let transport = quote + quoted.bytes.len() - quoted.payload().len();
+        let at = match quoted.protocol() {
+            6 => 16,
+            17 => 6,
+            _ => 2,
+        };
+        if let Some(sum) = frame.get_mut(transport + at..transport + at + 2) {
+            sum.fill(0);
+        }
+    }
+}
+
+fn transport_is_right(view: &View<'_>) -> bool {
+    let payload = view.payload();
+    if view.protocol() == 1 {
+        return checksum(&[payload]) == 0;
+    }
+    let length = (payload.len() as u16).to_be_bytes();
+    let pseudo = [
+        &view.source().octets()[..],
+        &view.destination().octets(),
+        &[0, view.protocol()],
+        &length,
+    ]
+    .concat();
+    checksum(&[&pseudo, payload]) == 0
+}

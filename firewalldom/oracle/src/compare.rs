@@ -1,0 +1,103 @@
+//! What came out of both, side by side: byte for byte, but for what Linux chooses at random.
+
+use crate::choices::Choices;
+use crate::describe;
+use crate::packet::{ETHERNET, View, checksum};
+use crate::step::{Output, Outputs, Step};
+use firewalldom::policy::Policy;
+use std::fmt;
+
+/// A step after which not the same came out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// Number of the step.
+    pub step: usize,
+    /// What came out of Linux, in canonical order.
+    pub linux: Vec<Output>,
+    /// What came out of the engine.
+    pub engine: Vec<Output>,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (side, outputs) in [("Linux ", &self.linux), ("engine", &self.engine)] {
+            if outputs.is_empty() {
+                writeln!(f, "    {side}: nothing")?;
+            }
+            for output in outputs {
+                writeln!(f, "    {side}: {}", describe::output(output))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The steps after which something else came out.
+#[must_use]
+pub fn differences(
+    steps: &[Step],
+    linux: &Outputs,
+    engine: &Outputs,
+    policy: &Policy,
+) -> Vec<Difference> {
+    let mut choices = Choices::of(policy);
+    let mut found = Vec::new();
+    for (step, happened) in steps.iter().enumerate() {
+        let (ours, theirs) = (canonical(&engine[step]), canonical(&linux[step]));
+        if theirs == ours {
+            continue;
+        }
+        let sent =
+            [linux, engine].map(|before| happened.frame(&before[..step]).map(|(_, frame)| frame));
+        let same = theirs.len() == ours.len()
+            && theirs.iter().zip(&ours).all(|(theirs, ours)| {
+                agree(theirs, ours, &sent)
+                    || theirs.link == ours.link
+                        && choices.explain(
+                            &theirs.bytes,
+                            &ours.bytes,
+                            [sent[0].as_ref(), sent[1].as_ref()],
+                        )
+            });
+        if !same {
+            found.push(Difference {
+                step,
+                linux: theirs,
+                engine: ours,
+            });
+        }
+    }
+    found
+}
+
+/// Without questions for neighbours, and by link: which link is served first is nobody's promise.
+fn canonical(outputs: &[Output]) -> Vec<Output> {
+    let asks = |output: &&Output| {
+        output.bytes.get(12..14) == Some(&[8, 6]) && output.bytes.get(20..22) == Some(&[0, 1])
+    };
+    let mut kept: Vec<Output> = outputs
+        .iter()
+        .filter(|output| !asks(output))
+        .cloned()
+        .collect();
+    kept.sort_by_key(|output| output.link);
+    kept
+}
+
+/// Whether two frames are the same but for the identification that each side gives packets of its own
+/// making: one that was forwarded has that of what was sent.
+fn agree(linux: &Output, engine: &Output, sent: &[Option<Vec<u8>>; 2]) -> bool {
+    let own = |output: &Output, sent: &Option<Vec<u8>>| {
+        let view = View::of_frame(&output.bytes)?;
+        let sent = sent.as_deref().and_then(View::of_frame);
+        let valid = checksum(&[&view.bytes[..20]]) == 0;
+        (valid && Some(view.ident()) != sent.map(|sent| sent.ident())).then(|| {
+            let mut bytes = output.bytes.clone();
+            bytes[ETHERNET + 4..ETHERNET + 6].fill(0);
+            bytes[ETHERNET + 10..ETHERNET + 12].fill(0);
+            bytes
+        })
+    };
+    let (theirs, ours) = (own(linux, &sent[0]), own(engine, &sent[1]));
+    linux == engine || linux.link == engine.link && theirs.is_some() && theirs == ours
+}

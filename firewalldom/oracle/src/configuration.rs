@@ -1,0 +1,205 @@
+//! A site's files, and the links that both sides are given for it.
+
+use crate::protocol::{LinkSetup, Neighbour, Setup};
+use anyhow::{Context, Result};
+use firewalldom::policy::{InterfacePrefix, Policy};
+use shorewall::{Compiled, Report, Site};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+/// Files laid out like `/etc`: `shorewall/zones`, `network/interfaces`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Configuration {
+    /// What each file holds, by its path.
+    pub files: BTreeMap<String, Vec<u8>>,
+}
+
+impl Configuration {
+    /// A Shorewall folder with an interfaces(5) file for it.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn read(shorewall: &Path, network: &str) -> Result<Self> {
+        let mut files = BTreeMap::new();
+        files.insert("network/interfaces".to_owned(), network.into());
+        for entry in fs::read_dir(shorewall).with_context(|| shorewall.display().to_string())? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                files.insert(format!("shorewall/{name}"), fs::read(entry.path())?);
+            }
+        }
+        Ok(Self { files })
+    }
+
+    /// A folder laid out like `/etc`, or a Shorewall folder alone: then its interfaces are given
+    /// addresses, for it comes without the machine it was written for.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn of_folder(folder: &Path) -> Result<Self> {
+        let network = folder.join("network/interfaces");
+        if network.is_file() {
+            let network = fs::read_to_string(network)?;
+            return Self::read(&folder.join("shorewall"), &network);
+        }
+        let mut configuration = Self::read(folder, "")?;
+        let network = configuration.invent_network();
+        let file = configuration.files.get_mut("network/interfaces");
+        *file.context("no interfaces")? = network.into_bytes();
+        Ok(configuration)
+    }
+
+    /// An interfaces(5) file with a /24 for each interface that the Shorewall folder names; the first
+    /// leads to everybody else.
+    fn invent_network(&self) -> String {
+        let mut text = String::new();
+        for (number, name) in self.interfaces().iter().enumerate() {
+            text += &format!(
+                "auto {name}\niface {name} inet static\n    address 198.18.{number}.1/24\n"
+            );
+            if number == 0 {
+                text += "    gateway 198.18.0.254\n";
+            }
+        }
+        text
+    }
+
+    /// The names in `shorewall/interfaces`, with `$NAME` of `params` replaced, and a wildcard by one
+    /// of its interfaces.
+    fn interfaces(&self) -> Vec<String> {
+        let params = self.text("shorewall/params");
+        let value = |name: &str| {
+            let assigned = params
+                .lines()
+                .filter_map(|line| line.trim().split_once('='));
+            let mut values = assigned.filter(|(other, _)| *other == name);
+            let (_, value) = values.next()?;
+            let value = value.split(['#', ' ']).next()?;
+            Some(value.trim_matches(['"', '\'']).to_owned())
+        };
+        let mut names = Vec::new();
+        for line in self.text("shorewall/interfaces").lines() {
+            let line = line.split('#').next().unwrap_or_default();
+            let mut words = line.split_whitespace();
+            let (Some(zone), Some(word)) = (words.next(), words.next()) else {
+                continue;
+            };
+            let word = word.split(':').next().unwrap_or_default();
+            let name = match word.strip_prefix('$') {
+                Some(name) => value(name.trim_matches(['{', '}'])).unwrap_or(name.to_owned()),
+                None => word.to_owned(),
+            };
+            let name = name.replace('+', "0");
+            let is_directive = zone.starts_with('?') || zone == "FORMAT";
+            if !is_directive && name != "lo" && !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
+    /// A file's text; empty if there is no such file.
+    #[must_use]
+    pub fn text(&self, path: &str) -> String {
+        let bytes = self.files.get(path).map(Vec::as_slice).unwrap_or_default();
+        String::from_utf8_lossy(bytes).into_owned()
+    }
+
+    /// Compiles it with our compiler.
+    ///
+    /// # Errors
+    /// The compiler's report.
+    pub fn compile(&self) -> Result<Compiled, Report> {
+        shorewall::compile(&Site::from_files("oracle", self.files.clone()))
+    }
+
+    /// What Linux needs to become the gateway that `policy` describes: its links and routes are
+    /// those of our compiler, its rules Shorewall's own reading of the files.
+    #[must_use]
+    pub fn setup(&self, policy: &Policy, neighbours: &BTreeSet<Neighbour>) -> Setup {
+        let shorewall = self.files.iter().filter_map(|(path, bytes)| {
+            let name = path.strip_prefix("shorewall/")?;
+            Some((name.to_owned(), bytes.clone()))
+        });
+        let links = policy.interfaces.iter().enumerate();
+        let links = links.map(|(number, interface)| LinkSetup {
+            name: interface.name.clone(),
+            mac: firewall_mac(number),
+            mtu: interface.mtu.unwrap_or(MTU),
+            addresses: interface.addresses.iter().map(address_text).collect(),
+        });
+        let routes = policy.routes.iter().map(|route| {
+            let via = route.gateway.map(|gateway| format!(" via {gateway}"));
+            format!(
+                "{}/{}{} dev {} metric {}",
+                route.destination.address,
+                route.destination.length,
+                via.unwrap_or_default(),
+                policy.interfaces[usize::from(route.interface.0)].name,
+                route.metric
+            )
+        });
+        Setup {
+            shorewall: shorewall.collect(),
+            links: links.collect(),
+            routes: routes.collect(),
+            neighbours: neighbours.iter().copied().collect(),
+        }
+    }
+}
+
+impl fmt::Display for Configuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for path in self.files.keys() {
+            writeln!(f, "== {path}\n{}", self.text(path).trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+/// MTU of a link that the site says nothing of.
+pub const MTU: u16 = 1500;
+
+/// The firewall's hardware address on a link.
+#[must_use]
+pub fn firewall_mac(link: usize) -> [u8; 6] {
+    [0x02, 0xff, 0, 0, 0, link as u8]
+}
+
+fn address_text(prefix: &InterfacePrefix) -> String {
+    let broadcast = prefix.broadcast;
+    let broadcast = broadcast.map(|address| format!(" broadcast {address}"));
+    format!(
+        "{}/{}{}",
+        prefix.address,
+        prefix.length,
+        broadcast.unwrap_or_default()
+    )
+}
+
+/// Which of `addresses` are stations on a link of the site's, and the gateways that are.
+#[must_use]
+pub fn neighbours(
+    policy: &Policy,
+    addresses: impl IntoIterator<Item = Ipv4Addr>,
+) -> BTreeSet<Neighbour> {
+    let gateways = policy.routes.iter().filter_map(|route| route.gateway);
+    let mut found = BTreeSet::new();
+    for address in gateways.chain(addresses) {
+        for (link, interface) in (0..).zip(&policy.interfaces) {
+            let on_link = |prefix: &InterfacePrefix| {
+                let mask = u32::MAX.checked_shl(32 - u32::from(prefix.length));
+                let differs = (address.to_bits() ^ prefix.address.to_bits()) & mask.unwrap_or(0);
+                differs == 0 && address != prefix.address && Some(address) != prefix.broadcast
+            };
+            if interface.addresses.iter().any(on_link) {
+                found.insert(Neighbour { link, address });
+            }
+        }
+    }
+    found
+}

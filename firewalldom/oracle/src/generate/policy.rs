@@ -1,0 +1,81 @@
+//! The file `policy`.
+
+use super::Author;
+use super::network::Network;
+
+pub(super) fn write(author: &mut Author<'_>, network: &Network) {
+    let mut names: Vec<&str> = network.zones.iter().map(|zone| zone.name).collect();
+    names.push("$FW");
+    let mut written: Vec<(String, String)> = vec![pair("all", "all")];
+    for _ in 0..author.rng.u32(1..6) {
+        let source = side(author, network, &names);
+        let destination = side(author, network, &names);
+        let pairs = source.split(',').flat_map(|source| {
+            let destinations = destination.split(',');
+            destinations.map(move |destination| pair(source, destination))
+        });
+        let pairs: Vec<_> = pairs.collect();
+        // Shorewall takes no pair twice.
+        if pairs.iter().any(|pair| written.contains(pair)) {
+            continue;
+        }
+        written.extend(pairs);
+        if source == destination && source != "all" {
+            author.uses("policy: intra-zone");
+        }
+        let is_child = network
+            .zones
+            .iter()
+            .any(|zone| zone.name == source && !zone.parents.is_empty());
+        let mut policy = author
+            .choose(&["ACCEPT", "ACCEPT", "DROP", "REJECT"])
+            .to_owned();
+        let concerns_firewall = source == "$FW" || destination == "$FW";
+        let whole = names.contains(&source.as_str()) && names.contains(&destination.as_str());
+        if is_child && author.one_in(2) {
+            author.uses("policy: CONTINUE");
+            policy = "CONTINUE".to_owned();
+        } else if whole && !concerns_firewall && source != destination && author.one_in(5) {
+            author.uses("policy: NONE");
+            policy = "NONE".to_owned();
+        } else if policy != "ACCEPT" && author.one_in(5) {
+            author.uses("policy: default action");
+            let default = author.choose(&["none", "Broadcast(DROP)", "Multicast(DROP)"]);
+            policy += &format!(":{default}");
+        }
+        let level = match policy.as_str() {
+            "CONTINUE" | "NONE" => "-",
+            _ => author.choose(&["-", "info"]),
+        };
+        if level != "-" {
+            author.uses("policy: LOGLEVEL");
+        }
+        let columns = [source, destination, policy, level.to_owned()];
+        author.row(
+            "shorewall/policy",
+            &["source", "dest", "policy", "loglevel"],
+            &columns,
+        );
+    }
+    let last = author.choose(&["REJECT", "DROP", "REJECT info", "DROP info", "ACCEPT"]);
+    author.line("shorewall/policy", &format!("all all {last}"));
+}
+
+fn pair(source: &str, destination: &str) -> (String, String) {
+    (source.replace('+', ""), destination.replace('+', ""))
+}
+
+fn side(author: &mut Author<'_>, network: &Network, names: &[&str]) -> String {
+    match author.rng.u32(0..12) {
+        0 => "all".to_owned(),
+        1 => {
+            author.uses("policy: all+");
+            "all+".to_owned()
+        }
+        2 if network.zones.len() > 1 => {
+            author.uses("policy: list of zones");
+            format!("{},{}", network.zones[0].name, network.zones[1].name)
+        }
+        _ => author.choose(names).to_owned(),
+    }
+}

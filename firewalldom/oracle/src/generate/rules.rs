@@ -1,0 +1,435 @@
+//! The files `rules` and `blrules`, with a macro and an action of the site's own.
+
+use super::Author;
+use super::network::{Network, Zone};
+
+const COLUMNS: [&str; 7] = [
+    "action", "source", "dest", "proto", "dport", "sport", "origdest",
+];
+
+/// PROTO, DPORT and SPORT.
+type Traffic = [String; 3];
+
+pub(super) fn write(author: &mut Author<'_>, network: &Network) {
+    write_blacklist(author, network);
+    if author.one_in(5) {
+        author.uses("rules: own macro");
+        author.line(
+            "shorewall/macro.Own",
+            "PARAM - - tcp 7001\nPARAM - - udp 7001:7003",
+        );
+    }
+    if author.one_in(5) {
+        author.uses("rules: own action");
+        author.line("shorewall/actions", "Picky");
+        author.line(
+            "shorewall/action.Picky",
+            "DROP - - tcp 6000:6063\nACCEPT - - tcp 22,443\nREJECT - - udp 6000",
+        );
+    }
+    let sections = [
+        ("ALL", "rules: section ALL"),
+        ("ESTABLISHED", "rules: section ESTABLISHED"),
+        ("RELATED", "rules: section RELATED"),
+        ("INVALID", "rules: section INVALID"),
+        ("UNTRACKED", "rules: section UNTRACKED"),
+    ];
+    for (section, feature) in sections {
+        if author.one_in(9) {
+            author.uses(feature);
+            author.line("shorewall/rules", &format!("?SECTION {section}"));
+            for _ in 0..author.rng.u32(1..3) {
+                plain(author, network);
+            }
+        }
+    }
+    author.line("shorewall/rules", "?SECTION NEW");
+    for _ in 0..author.rng.u32(3..16) {
+        match author.rng.u32(0..10) {
+            0..=1 => translation(author, network),
+            2 => service(author, network),
+            _ => plain(author, network),
+        }
+    }
+}
+
+fn write_blacklist(author: &mut Author<'_>, network: &Network) {
+    if !author.one_in(4) {
+        return;
+    }
+    for _ in 0..author.rng.u32(1..4) {
+        let action = match author.rng.u32(0..3) {
+            0 => {
+                author.uses("blrules: WHITELIST");
+                "WHITELIST"
+            }
+            _ => {
+                author.uses("blrules: DROP");
+                author.choose(&["DROP", "BLACKLIST", "REJECT"])
+            }
+        };
+        let host = author.rng.u8(1..250);
+        let source = author.choose(&[
+            "net:198.51.100.0/25".to_owned(),
+            "all".to_owned(),
+            format!("net:203.0.113.{host}"),
+        ]);
+        let [proto, dport, _] = traffic(author);
+        let destination = author.choose(&["all", "$FW", network.zones[0].name]);
+        let destination = if source.starts_with("net") && destination == "net" {
+            "all"
+        } else {
+            destination
+        };
+        let columns = [
+            action.to_owned(),
+            source,
+            destination.to_owned(),
+            proto,
+            dport,
+        ];
+        author.row("shorewall/blrules", &COLUMNS[..5], &columns);
+    }
+}
+
+/// A verdict, or a rule that only looks.
+fn plain(author: &mut Author<'_>, network: &Network) {
+    let (action, feature) = author.choose(&[
+        ("ACCEPT", "rules: ACCEPT"),
+        ("ACCEPT", "rules: ACCEPT"),
+        ("ACCEPT", "rules: ACCEPT"),
+        ("DROP", "rules: DROP"),
+        ("REJECT", "rules: REJECT"),
+        ("LOG:info", "rules: LOG"),
+        ("COUNT", "rules: COUNT"),
+    ]);
+    author.uses(feature);
+    let action = level(author, action);
+    let source = end(author, network, Side::Source);
+    let destination = end(author, network, Side::Destination);
+    let [proto, dport, sport] = traffic(author);
+    let origdest = original_destination(author, network, 12);
+    let columns = [action, source, destination, proto, dport, sport, origdest];
+    author.row("shorewall/rules", &COLUMNS, &columns);
+}
+
+/// A macro, a standard action, or one of the site's own.
+fn service(author: &mut Author<'_>, network: &Network) {
+    let target = author.choose(&["ACCEPT", "DROP", "REJECT"]);
+    let has = |author: &Author<'_>, file| author.files.contains_key(file);
+    let action = match author.rng.u32(0..6) {
+        0 if has(author, "shorewall/macro.Own") => format!("Own({target})"),
+        1 if has(author, "shorewall/actions") => "Picky".to_owned(),
+        2 | 3 => {
+            author.uses("rules: standard action");
+            author
+                .choose(&[
+                    "Broadcast(DROP)",
+                    "Multicast(DROP)",
+                    "Invalid(DROP)",
+                    "NotSyn(DROP)",
+                    "dropInvalid",
+                    "dropNotSyn",
+                    "AllowICMPs",
+                    "New(ACCEPT)",
+                ])
+                .to_owned()
+        }
+        _ => {
+            author.uses("rules: macro");
+            let name =
+                author.choose(&["SSH", "Ping", "DNS", "Web", "SMTP", "NTP", "Trcrt", "Auth"]);
+            format!("{name}({target})")
+        }
+    };
+    let source = end(author, network, Side::Source);
+    let destination = end(author, network, Side::Destination);
+    author.row("shorewall/rules", &COLUMNS, &[action, source, destination]);
+}
+
+/// DNAT, REDIRECT, and exemptions from them.
+fn translation(author: &mut Author<'_>, network: &Network) {
+    let source = author.choose(&network.zones);
+    let source_text = match author.rng.u32(0..3) {
+        0 => {
+            author.uses("rules: zone:prefix");
+            format!("{}:{}", source.name, subnet(author, &source))
+        }
+        _ => source.name.to_owned(),
+    };
+    let others: Vec<&Zone> = network
+        .zones
+        .iter()
+        .filter(|zone| zone.name != source.name)
+        .collect();
+    let proto = author.choose(&["tcp", "tcp", "udp"]).to_owned();
+    let dport = author.rng.u16(1000..1010).to_string();
+    let to_port = author.choose(&["", ":80", ":8080"]);
+    let origdest = original_destination(author, network, 2);
+    let (action, destination) = match author.rng.u32(0..8) {
+        0 => {
+            author.uses("rules: REDIRECT");
+            ("REDIRECT", author.choose(&["3128", "53", "22"]).to_owned())
+        }
+        1 => {
+            author.uses("rules: REDIRECT-");
+            ("REDIRECT-", "3128".to_owned())
+        }
+        2 => {
+            author.uses("rules: ACCEPT+");
+            ("ACCEPT+", "$FW".to_owned())
+        }
+        3 => {
+            author.uses("rules: NONAT");
+            ("NONAT", author.choose(&["$FW", "all"]).to_owned())
+        }
+        other => {
+            let Some(zone) = others.get(author.rng.usize(0..others.len().max(1))) else {
+                return;
+            };
+            let n = author.rng.u8(1..zone.network.hosts().min(20));
+            let server = zone.network.host(n);
+            if other == 4 {
+                author.uses("rules: DNAT-");
+                // DNAT- takes no zone.
+                ("DNAT-", format!("{server}{to_port}"))
+            } else if other == 5 {
+                author.uses("rules: DNAT to range");
+                let last = zone.network.host(n + 3);
+                ("DNAT", format!("{}:{server}-{last}", zone.name))
+            } else {
+                if to_port.is_empty() {
+                    author.uses("rules: DNAT");
+                } else {
+                    author.uses("rules: DNAT with port");
+                }
+                ("DNAT", format!("{}:{server}{to_port}", zone.name))
+            }
+        }
+    };
+    let action = level(author, action);
+    let columns = [
+        action,
+        source_text,
+        destination,
+        proto,
+        dport,
+        "-".to_owned(),
+        origdest,
+    ];
+    author.row("shorewall/rules", &COLUMNS, &columns);
+}
+
+fn level(author: &mut Author<'_>, action: &str) -> String {
+    if action.contains(':') || action.ends_with(['-', '+']) || !author.one_in(6) {
+        return action.to_owned();
+    }
+    author.uses("rules: log level");
+    match author.one_in(3) {
+        true => {
+            author.uses("rules: log tag");
+            format!("{action}:info:tag")
+        }
+        false => format!("{action}:info"),
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Source,
+    Destination,
+}
+
+/// SOURCE or DEST.
+fn end(author: &mut Author<'_>, network: &Network, side: Side) -> String {
+    let zone = author.choose(&network.zones);
+    let several = network.zones.len() > 1;
+    match author.rng.u32(0..20) {
+        0..=1 => {
+            author.uses("rules: all");
+            "all".to_owned()
+        }
+        2 => {
+            author.uses("rules: any");
+            "any".to_owned()
+        }
+        3 => {
+            author.uses("rules: all+");
+            "all+".to_owned()
+        }
+        4 if several => {
+            author.uses("rules: all!zone");
+            format!("all!{}", zone.name)
+        }
+        5 if several => {
+            author.uses("rules: list of zones");
+            format!("{},{}", network.zones[0].name, network.zones[1].name)
+        }
+        6..=8 => {
+            author.uses("rules: $FW");
+            "$FW".to_owned()
+        }
+        9..=14 => format!("{}:{}", zone.name, addresses(author, network, &zone, side)),
+        _ => zone.name.to_owned(),
+    }
+}
+
+fn addresses(author: &mut Author<'_>, network: &Network, zone: &Zone, side: Side) -> String {
+    let hosts = zone.network.hosts();
+    let host = zone.network.host(author.rng.u8(1..hosts.min(90)));
+    match author.rng.u32(0..8) {
+        0 => {
+            author.uses("rules: zone:prefix");
+            subnet(author, zone)
+        }
+        1 => {
+            author.uses("rules: zone:range");
+            let first = author.rng.u8(1..hosts - 4);
+            format!(
+                "{}-{}",
+                zone.network.host(first),
+                zone.network.host(first + 3)
+            )
+        }
+        2 => {
+            author.uses("rules: zone:list");
+            format!("{host},{}", zone.network.host(author.rng.u8(1..hosts)))
+        }
+        3 => {
+            author.uses("rules: zone:exclusion");
+            format!("{}!{host}", zone.network.text())
+        }
+        4 if !zone.by_hosts => {
+            author.uses("rules: zone:interface");
+            network.links[zone.link].logical.to_owned()
+        }
+        5 if side == Side::Source => {
+            author.uses("rules: zone:MAC");
+            mac(&host)
+        }
+        _ => {
+            author.uses("rules: zone:address");
+            host
+        }
+    }
+}
+
+/// The hardware address that the station with this address has, as Shorewall writes it.
+fn mac(address: &str) -> String {
+    let bytes = address.split('.').map(|byte| byte.parse().unwrap_or(0u8));
+    let bytes: Vec<String> = [2, 0]
+        .into_iter()
+        .chain(bytes)
+        .map(|byte| format!("{byte:02X}"))
+        .collect();
+    format!("~{}", bytes.join("-"))
+}
+
+fn subnet(author: &mut Author<'_>, zone: &Zone) -> String {
+    match zone.network.length {
+        24 => {
+            let length = author.choose(&[25, 26, 29]);
+            let size = 1u16 << (32 - length);
+            let start = author.rng.u16(0..256 / size) * size;
+            format!("{}/{length}", zone.network.host(start as u8))
+        }
+        length => format!("{}/{}", zone.network.host(0), length + 1),
+    }
+}
+
+fn original_destination(author: &mut Author<'_>, network: &Network, n: u32) -> String {
+    if !author.one_in(n) {
+        return "-".to_owned();
+    }
+    author.uses("rules: ORIGDEST");
+    let link = author.choose(&network.links);
+    let own = link.prefix.host(link.own);
+    match author.rng.u32(0..4) {
+        0 => {
+            author.uses("rules: &interface");
+            format!("&{}", link.logical)
+        }
+        1 => format!("{own},203.0.113.77"),
+        2 => format!("!{own}"),
+        _ => own,
+    }
+}
+
+/// PROTO, DPORT and SPORT.
+pub(super) fn traffic(author: &mut Author<'_>) -> Traffic {
+    let none = || "-".to_owned();
+    match author.rng.u32(0..16) {
+        0..=2 => [none(), none(), none()],
+        3 => {
+            author.uses("rules: PROTO number");
+            [
+                author.choose(&["47", "50", "89", "132", "2"]).to_owned(),
+                none(),
+                none(),
+            ]
+        }
+        4 => {
+            author.uses("rules: PROTO list");
+            ["tcp,udp".to_owned(), ports(author, &["domain"]), none()]
+        }
+        5 => {
+            author.uses("rules: PROTO tcp:syn");
+            let proto = author.choose(&["tcp:syn", "tcp:!syn"]);
+            [proto.to_owned(), ports(author, &TCP_NAMES), none()]
+        }
+        6..=7 => {
+            author.uses("rules: ICMP type");
+            let kind = author.choose(&["8", "echo-request", "3/4", "11", "3", "8,13", "0"]);
+            ["icmp".to_owned(), kind.to_owned(), none()]
+        }
+        _ => {
+            let (proto, names) = match author.one_in(2) {
+                true => ("tcp", &TCP_NAMES[..]),
+                false => ("udp", &["domain", "snmp"][..]),
+            };
+            let sport = match author.one_in(5) {
+                true => {
+                    author.uses("rules: SPORT");
+                    ports(author, names)
+                }
+                false => none(),
+            };
+            let dport = match sport != "-" && author.one_in(3) {
+                true => none(),
+                false => ports(author, names),
+            };
+            [proto.to_owned(), dport, sport]
+        }
+    }
+}
+
+/// Services of TCP that Debian's /etc/services names.
+const TCP_NAMES: [&str; 5] = ["ssh", "smtp", "domain", "http", "https"];
+
+fn ports(author: &mut Author<'_>, names: &[&str]) -> String {
+    author.uses("rules: DPORT");
+    let port = author.choose(&[22u16, 25, 53, 80, 113, 443, 1024, 5060, 8080]);
+    match author.rng.u32(0..9) {
+        0 => {
+            author.uses("rules: DPORT list");
+            format!("{port},{},9000:9004", port + 7)
+        }
+        1 => {
+            author.uses("rules: DPORT range");
+            format!("{port}:{}", port + 10)
+        }
+        2 => {
+            author.uses("rules: DPORT open range");
+            author.choose(&["1024:", ":1023"]).to_owned()
+        }
+        3 => {
+            author.uses("rules: DPORT exclusion");
+            format!("!{port}")
+        }
+        4 => {
+            author.uses("rules: DPORT name");
+            author.choose(names).to_owned()
+        }
+        _ => port.to_string(),
+    }
+}

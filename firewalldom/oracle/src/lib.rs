@@ -1,0 +1,19 @@
+#![doc = include_str!("../README.md")]
+
+pub mod campaign;
+mod choices;
+pub mod compare;
+pub mod configuration;
+pub mod describe;
+pub mod engine;
+pub mod generate;
+pub mod linux;
+pub mod namespace;
+pub mod packet;
+pub mod pending;
+pub mod protocol;
+pub mod shrink;
+pub mod step;
+pub mod traffic;
+pub mod trial;
+pub mod wanted;

@@ -1,0 +1,103 @@
+//! Where firewalldom is meant to differ from Linux: each named, each stricter, each with its reason.
+
+use crate::compare::Difference;
+use crate::packet::View;
+
+/// A difference that is meant.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// Its name, in reports.
+    pub name: &'static str,
+    /// What Linux does, and what the engine does instead.
+    pub what: &'static str,
+    /// The RFC or the attack that asks for it.
+    pub reason: &'static str,
+    /// Whether the packet that went in is one of those; its frame.
+    applies: fn(&[u8]) -> bool,
+}
+
+/// All of them. At most twelve.
+pub const WANTED: [Wanted; 3] = [
+    Wanted {
+        name: "land",
+        what: "a packet whose source is its destination: Linux judges it and may answer; it is dropped",
+        reason: "the LAND attack (CVE-1999-0016): no host sends such a packet over a router",
+        applies: is_land,
+    },
+    Wanted {
+        name: "malformed option",
+        what: "an IPv4 option that contradicts itself: Linux answers with a parameter problem; it is \
+               dropped in silence",
+        reason: "RFC 7126: packets with options are dropped at a firewall; an answer tells a scanner \
+                 who is there",
+        applies: has_options,
+    },
+    Wanted {
+        name: "recording option",
+        what: "record route and timestamp: Linux writes itself into the option and forwards; it is \
+               dropped",
+        reason: "RFC 7126, 4.5 and 4.6: they tell outsiders the way through a network",
+        applies: has_options,
+    },
+];
+
+/// The wanted difference that this one is, if it is one: given the frame that went in.
+///
+/// None is ever weaker: the engine lets out nothing that Linux does not.
+#[must_use]
+pub fn wanted(frame: &[u8], difference: &Difference) -> Option<&'static Wanted> {
+    if !is_stricter(difference) {
+        return None;
+    }
+    WANTED.iter().find(|wanted| (wanted.applies)(frame))
+}
+
+/// Whether nothing came out of the engine that did not come out of Linux.
+#[must_use]
+pub fn is_stricter(difference: &Difference) -> bool {
+    let mut left = difference.linux.clone();
+    difference.engine.iter().all(|output| {
+        let place = left.iter().position(|other| other == output);
+        place.map(|place| left.remove(place)).is_some()
+    })
+}
+
+fn is_land(frame: &[u8]) -> bool {
+    View::of_frame(frame).is_some_and(|view| view.source() == view.destination())
+}
+
+fn has_options(frame: &[u8]) -> bool {
+    View::of_frame(frame).is_some_and(|view| view.bytes.len() - view.payload().len() > 20)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::step::Output;
+
+    #[test]
+    fn what_only_the_engine_lets_out_is_never_wanted() {
+        let output = |link| Output {
+            link,
+            bytes: vec![link; 60],
+        };
+        let difference = |linux: &[u8], engine: &[u8]| Difference {
+            step: 0,
+            linux: linux.iter().map(|link| output(*link)).collect(),
+            engine: engine.iter().map(|link| output(*link)).collect(),
+        };
+        assert!(is_stricter(&difference(&[0, 1], &[1])));
+        assert!(!is_stricter(&difference(&[0], &[0, 0])));
+        assert!(!is_stricter(&difference(&[], &[1])));
+    }
+
+    #[test]
+    fn each_has_a_name_of_its_own_and_a_reason() {
+        assert!(WANTED.len() <= 12);
+        for (number, wanted) in WANTED.iter().enumerate() {
+            assert!(!wanted.what.is_empty() && !wanted.reason.is_empty());
+            let others = &WANTED[..number];
+            assert!(others.iter().all(|other| other.name != wanted.name));
+        }
+    }
+}
