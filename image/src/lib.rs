@@ -6,6 +6,7 @@ pub mod build;
 pub mod config;
 pub mod device;
 pub mod elf;
+pub mod explain;
 pub mod findings;
 pub mod inspect;
 pub mod loader;

@@ -5,6 +5,7 @@ mod build;
 mod check;
 mod clean;
 mod completions;
+mod explain;
 mod guest;
 mod inspect;
 mod man;
@@ -22,6 +23,7 @@ pub(crate) use build::{Appliance, Build};
 pub(crate) use check::Check;
 pub(crate) use clean::Clean;
 pub(crate) use completions::{Completions, Shell};
+pub(crate) use explain::Explain;
 pub(crate) use guest::Guest;
 pub(crate) use inspect::Inspect;
 pub(crate) use man::Man;
@@ -61,6 +63,8 @@ pub(crate) enum Verb {
     Check(Check),
     /// Builds an appliance: an image for `kernel=`, and a configuration for `xl create`.
     Build(Build),
+    /// Follows one packet through a site's configuration.
+    Explain(Explain),
     /// Shows what Xen's loader will see in an image, or what is in a policy.
     Inspect(Inspect),
     /// Says whether Xen starts a file, and whether it is a sound appliance.
@@ -151,6 +155,7 @@ mod tests {
             "",
             "check",
             "build",
+            "explain",
             "run",
             "completions",
             "man",

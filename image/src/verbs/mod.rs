@@ -5,6 +5,7 @@ mod build;
 mod check;
 mod clean;
 mod completions;
+mod explain;
 mod file;
 mod fix;
 mod guest;
@@ -26,6 +27,7 @@ pub(crate) fn perform(verb: &Verb) -> Result<ExitCode> {
     match verb {
         Verb::Check(check) => check::perform(check),
         Verb::Build(build) => build::perform(build),
+        Verb::Explain(explain) => explain::perform(explain),
         Verb::Inspect(inspect) => inspect::perform(inspect),
         Verb::Verify(verify) => verify::perform(verify),
         Verb::Symbolize(symbolize) => symbolize::perform(symbolize),
