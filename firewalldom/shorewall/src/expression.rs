@@ -1,8 +1,8 @@
 //! The conditions of `?IF` and the values of `?SET`: comparisons, `!`, `&&`, `||` and parentheses
-//! over variables, numbers and quoted words. Shorewall hands them to Perl; this is the part of
+//! over variables, arguments, numbers and quoted words, and `passed()`. Shorewall hands them to Perl; this is the part of
 //! Perl that configurations use.
 
-use crate::session::{Session, variable};
+use crate::session::{Session, argument, variable};
 use crate::source::{Span, Word};
 
 /// Parentheses and `!` may nest this deep.
@@ -52,7 +52,7 @@ fn fail(session: &mut Session<'_>, span: Span, label: &str) {
         span,
         "this expression is not understood",
         label,
-        "supported: $NAME, numbers, 'words', == != < > eq ne ! && || ( ) and __IPV4, __IPV6",
+        "supported: $NAME, numbers, 'words', == != < > eq ne ! && || ( ) passed() and __NAME",
     );
 }
 
@@ -84,6 +84,14 @@ fn tokens(session: &mut Session<'_>, expression: &Word) -> Option<Vec<(Token, Sp
         let rest = &text[at..];
         let (token, length) = if let Some(operator) = operator(rest) {
             (Token::Operator(operator), operator.len())
+        } else if let Some((number, length)) = matches!(character, '$' | '@')
+            .then(|| argument(&rest[1..]))
+            .flatten()
+        {
+            let arguments = session.arguments.as_deref().unwrap_or_default();
+            let given = arguments.get(number - 1).map_or("", Word::text);
+            let value = if given == "-" { "" } else { given };
+            (Token::Value(value.to_owned()), length + 1)
         } else if character == '$' {
             let Some((name, length)) = variable(&rest[1..]) else {
                 fail(
@@ -118,15 +126,7 @@ fn tokens(session: &mut Session<'_>, expression: &Word) -> Option<Vec<(Token, Sp
             let value = match word {
                 "__IPV4" => "1".to_owned(),
                 "__IPV6" => String::new(),
-                _ if word.starts_with("__") => {
-                    session.error(
-                        span,
-                        format!("`{word}` asks what the Linux kernel can do"),
-                        "there is no Linux kernel here",
-                        "only __IPV4 (true) and __IPV6 (false) are known",
-                    );
-                    return None;
-                }
+                _ if word.starts_with("__") => capability(session, span, word)?,
                 _ if word.starts_with(|c: char| c.is_alphanumeric() || c == '-') => word.to_owned(),
                 _ => {
                     fail(session, span, "not understood");
@@ -141,8 +141,26 @@ fn tokens(session: &mut Session<'_>, expression: &Word) -> Option<Vec<(Token, Sp
     Some(tokens)
 }
 
+/// `__NAME`: what the site's file `capabilities` says of the kernel that it was written for.
+fn capability(session: &mut Session<'_>, span: Span, word: &str) -> Option<String> {
+    let name = word.trim_start_matches('_');
+    let Some(capabilities) = &session.capabilities else {
+        let file = session.shorewall_file("capabilities").display().to_string();
+        session.error(
+            span,
+            format!("`{word}` asks what the Linux kernel can do"),
+            "there is no Linux kernel here",
+            format!("as on the Linux host: shorewall show -f capabilities > {file}"),
+        );
+        return None;
+    };
+    // A capability that is not there is one that the kernel does not have.
+    let value = capabilities.get(name).map_or("", String::as_str);
+    Some(if value == "Yes" { "1" } else { value }.to_owned())
+}
+
 fn operator(rest: &str) -> Option<&'static str> {
-    for word in ["eq", "ne", "lt", "gt"] {
+    for word in ["eq", "ne", "lt", "gt", "passed"] {
         if let Some(after) = rest.strip_prefix(word)
             && !after.starts_with(|c: char| c.is_alphanumeric() || c == '_')
         {
@@ -222,6 +240,10 @@ impl Parser<'_> {
         }
         if self.take(&["!"]).is_some() {
             return Ok(logical(!truth(&self.unary(depth + 1)?)));
+        }
+        if self.take(&["passed"]).is_some() {
+            // 0 is an argument, too.
+            return Ok(logical(!self.unary(depth + 1)?.is_empty()));
         }
         if self.take(&["("]).is_some() {
             let value = self.either(depth + 1)?;

@@ -115,6 +115,7 @@ fn build(session: &mut Session<'_>) -> Option<Policy> {
     let mut network = Network::read(session);
     shell::read_params(session);
     let configuration = Configuration::read(session);
+    settings::read_capabilities(session);
     session.ipsets = ipset::read(session);
     let settings = configuration.compile(session);
     let mut world = World::read(session, &mut network, &configuration);

@@ -65,10 +65,6 @@ pub(crate) const IGNORED_FILES: &[(&str, &str)] = &[
         "what a stopped firewall lets through: a stopped domain forwards nothing",
     ),
     (
-        "capabilities",
-        "what a Linux kernel can do: the domain has none",
-    ),
-    (
         "vardir",
         "where Shorewall keeps its state: the domain keeps none on disk",
     ),
@@ -179,7 +175,7 @@ fn routes_when_stopped(session: &mut Session<'_>) {
 }
 
 /// Files that are compiled, and `conntrack`.
-pub(crate) const COMPILED_FILES: [&str; 15] = [
+pub(crate) const COMPILED_FILES: [&str; 16] = [
     "blacklist",
     "zones",
     "interfaces",
@@ -193,6 +189,7 @@ pub(crate) const COMPILED_FILES: [&str; 15] = [
     "nat",
     "params",
     "ipsets",
+    "capabilities",
     "shorewall.conf",
     "conntrack",
 ];

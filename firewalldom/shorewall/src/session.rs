@@ -28,6 +28,8 @@ pub(crate) struct Session<'a> {
     pub(crate) ipsets: Ipsets,
     /// Tables of the policy that rules share.
     pub(crate) tables: Tables,
+    /// What the Linux kernel can do that the site was written for, if the site says it.
+    pub(crate) capabilities: Option<BTreeMap<String, String>>,
     /// `$1`, `$2`… while the file of an action is read.
     pub(crate) arguments: Option<Vec<Word>>,
 }
@@ -44,6 +46,7 @@ impl<'a> Session<'a> {
             inline_actions: BTreeSet::new(),
             ipsets: Ipsets::default(),
             tables: Tables::default(),
+            capabilities: None,
             arguments: None,
         }
     }
@@ -242,7 +245,7 @@ impl<'a> Session<'a> {
 }
 
 /// `1` or `{1}` at the start of `text`: the number of an argument, and how long the reference is.
-fn argument(text: &str) -> Option<(usize, usize)> {
+pub(crate) fn argument(text: &str) -> Option<(usize, usize)> {
     let (digits, around) = match text.strip_prefix('{') {
         Some(inner) => (&inner[..inner.find('}')?], 2),
         None => {

@@ -331,6 +331,18 @@ impl Configuration {
     }
 }
 
+/// Reads `capabilities`, if there is such a file: `NAME=Yes` for what the Linux kernel can do.
+pub(crate) fn read_capabilities(session: &mut Session<'_>) {
+    let path = session.shorewall_file("capabilities");
+    let Some(file) = session.open(&path) else {
+        return;
+    };
+    let lines = session.sources.text(file).lines();
+    let assignments = lines.filter_map(|line| line.trim().split_once('='));
+    let named = assignments.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    session.capabilities = Some(named.collect());
+}
+
 /// Checks one setting against the table; its name there.
 fn check(session: &mut Session<'_>, assignment: &Assignment) -> Option<&'static str> {
     let Assignment { name, value } = assignment;

@@ -483,3 +483,30 @@ fn a_report_is_data_for_programs() {
         report.diagnostics().len()
     );
 }
+
+#[test]
+fn conditions_ask_for_arguments_and_for_what_the_kernel_could_do() {
+    let policy = compile(&[
+        (
+            "shorewall/capabilities",
+            "ADDRTYPE=Yes\nCT_TARGET=\nKERNELVERSION=50200\n",
+        ),
+        ("shorewall/actions", "Mine\n"),
+        (
+            "shorewall/action.Mine",
+            "DEFAULTS -,0\n?IF passed(@1)\nACCEPT - - tcp @1\n?ENDIF\n?IF passed($2) && ! $2\nDROP - - tcp 2\n?ENDIF\n",
+        ),
+        (
+            "shorewall/rules",
+            "?IF __ADDRTYPE && ! __CT_TARGET && __KERNELVERSION > 40000\nMine(7) loc fw\nMine loc fw\n?ENDIF\n\
+             ?IF __NO_SUCH_THING\nDROP loc fw tcp 9\n?ENDIF\n",
+        ),
+    ]);
+    let lists: Vec<usize> = policy
+        .rule_lists
+        .iter()
+        .map(|list| list.rules.len())
+        .collect();
+    assert_eq!(lists, [2, 1]);
+    assert_eq!(chain(&policy, "loc", "fw").rules.len(), 2);
+}
