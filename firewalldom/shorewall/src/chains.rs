@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use firewalldom::policy::{
-    Action, Chain, Disposition, InterfaceId, Limits, Log, Match, Origin, Rule, States, ZoneId,
+    Action, Addresses, Chain, Disposition, InterfaceId, Limits, Log, Match, Origin, Rule, States,
+    ZoneId,
 };
 
 use crate::level;
@@ -163,14 +164,21 @@ impl Chains {
         true
     }
 
-    /// The policy for what goes back by the interface it came by, within a zone that has no other.
-    pub(crate) fn forwarded_back(&mut self, zone: ZoneId, interface: InterfaceId, origin: Origin) {
+    /// The policy `all all` for what goes back by an interface to these addresses of a zone.
+    pub(crate) fn forwarded_back(
+        &mut self,
+        zone: ZoneId,
+        interface: InterfaceId,
+        addresses: &Addresses,
+        origin: Origin,
+    ) {
         let forward = &self.drafts[0].chain;
         let rule = Rule {
             states: States(States::ALL.0 & !States::ESTABLISHED.0),
             matches: Match {
                 ingress: Some(interface),
                 egress: Some(interface),
+                destination: addresses.clone(),
                 ..Match::default()
             },
             limits: Limits::default(),

@@ -24,6 +24,8 @@ pub(crate) struct Group {
     pub(crate) addresses: Addresses,
     /// `mss=`.
     pub(crate) mss: Option<u16>,
+    /// `routeback`, of the group itself or of its interface's own line.
+    pub(crate) route_back: bool,
 }
 
 /// Options of a line that are refused, and why.
@@ -98,6 +100,7 @@ impl World {
             interface,
             addresses,
             mss: options.mss,
+            route_back: options.route_back,
         });
     }
 }

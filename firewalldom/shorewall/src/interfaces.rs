@@ -279,6 +279,7 @@ impl World {
                 interface: InterfaceId((self.interfaces.len() - 1) as u8),
                 addresses: Addresses::default(),
                 mss: None,
+                route_back: options.route_back,
             });
         }
     }

@@ -19,6 +19,9 @@ use crate::source::Span;
 /// Pairs of rules that are compared at most: a hint is not worth seconds.
 const MAX_COMPARISONS: usize = 2_000_000;
 
+/// Most lines that are named; a blacklist may have thousands.
+const MAX_NAMED: usize = 100;
+
 /// A line of a file.
 type Line = (u16, u32);
 
@@ -64,6 +67,7 @@ pub(crate) fn warn(
             }
         }
     }
+    let mut named = 0;
     for (place, earlier) in search.shadowed {
         let (Some(&span), false) = (lines.get(&place), search.alive.contains(&place)) else {
             continue;
@@ -72,11 +76,20 @@ pub(crate) fn warn(
             Some(earlier) => session.sources.location(*earlier),
             None => continue,
         };
+        named += 1;
+        if named > MAX_NAMED {
+            continue;
+        }
         session.report(
             Finding::warning("this rule never matches")
                 .at(span, "all of its packets are decided before")
                 .note(format!("{}:{} decides about them", by.file, by.line)),
         );
+    }
+    if let Some(more) = named.checked_sub(MAX_NAMED).filter(|more| *more > 0) {
+        session.report(Finding::warning(format!(
+            "{more} more rules never match, for the like reason"
+        )));
     }
 }
 

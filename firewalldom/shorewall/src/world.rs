@@ -164,24 +164,25 @@ impl World {
         })
     }
 
-    /// Shorewall does not look for hairpins on an interface whose sources are checked by the
-    /// kernel: what goes back where it came from is decided by the zones' rules, but within a zone
-    /// of that one interface, which has no chain for it, by the policy `all all`.
+    /// What goes back by the interface it came by, within a zone that has no other, needs `routeback`
+    /// of its own hosts: else it meets the policy `all all`, where Shorewall does not look for
+    /// hairpins: on an interface whose sources the kernel checks, or that has `routeback` for others.
     pub(crate) fn forward_hairpins(&mut self, chains: &mut Chains) {
         for index in 0..self.interfaces.len() {
             let interface = &mut self.interfaces[index];
-            if interface.route_filter == RouteFilter::Off || interface.route_back {
+            interface.route_back |= interface.route_filter != RouteFilter::Off;
+            if !interface.route_back {
                 continue;
             }
-            interface.route_back = true;
             let origin = interface.origin;
             let id = InterfaceId(index as u8);
             for zone in (1..self.zones.len()).map(|index| ZoneId(index as u16)) {
-                let mut groups = self.groups.iter().filter(|group| group.zone == zone);
-                let only_here =
-                    groups.clone().next().is_some() && groups.all(|group| group.interface == id);
-                if only_here {
-                    chains.forwarded_back(zone, id, origin);
+                let groups = self.groups.iter().filter(|group| group.zone == zone);
+                if groups.clone().any(|group| group.interface != id) {
+                    continue;
+                }
+                for group in groups.filter(|group| !group.route_back) {
+                    chains.forwarded_back(zone, id, &group.addresses, origin);
                 }
             }
         }

@@ -171,6 +171,36 @@ fn continue_where_a_policy_decides_leads_to_the_policy_of_everything() {
 }
 
 #[test]
+fn within_a_zone_of_one_interface_packets_go_back_only_to_hosts_with_routeback() {
+    let with = |interfaces: &str, hosts: &str| {
+        let policy = compile(&[
+            ("shorewall/interfaces", interfaces),
+            ("shorewall/hosts", hosts),
+        ]);
+        let within = chain(&policy, "loc", "loc");
+        let back = walked(&policy, &within.rules)
+            .iter()
+            .map(|rule| rule.action)
+            .collect::<Vec<_>>();
+        (policy.interfaces[1].route_back, back)
+    };
+    let interfaces = |options: &str| format!("?FORMAT 2\nnet eth0\n- eth1 {options}\n");
+    let hosts = |options: &str| format!("loc eth1:10.0.3.0/24 {options}\nkid eth1:10.0.3.64/28\n");
+    // Neither: a hairpin, which the interface's own check catches.
+    assert_eq!(with(&interfaces(""), &hosts("")), (false, vec![]));
+    assert_eq!(with(&interfaces(""), &hosts("routeback")), (true, vec![]));
+    // The interface has it, but the hosts have not: the policy `all all`.
+    assert_eq!(
+        with(&interfaces("routeback"), &hosts("")),
+        (true, vec![REJECT])
+    );
+    assert_eq!(
+        with("?FORMAT 2\nnet eth0\nloc eth1 routeback\n", ""),
+        (true, vec![])
+    );
+}
+
+#[test]
 fn implicit_continue_holds_unless_a_line_names_both_zones() {
     let policy = compile(&[
         ("shorewall/shorewall.conf", "IMPLICIT_CONTINUE=Yes\n"),
