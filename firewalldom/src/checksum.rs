@@ -46,6 +46,7 @@ impl Sum {
     }
 
     /// The sum in 16 bits.
+    #[inline(always)]
     pub(crate) const fn fold(self) -> u16 {
         // 64 bits to 33, to 32, to 17, to 16.
         let sum = (self.0 & 0xffff_ffff) + (self.0 >> 32);
@@ -67,12 +68,14 @@ pub(crate) struct Difference(u64);
 
 impl Difference {
     /// A 16-bit word became another.
+    #[inline(always)]
     pub(crate) const fn word(mut self, old: u16, new: u16) -> Self {
         self.0 += (!old) as u64 + new as u64;
         self
     }
 
     /// An address became another.
+    #[inline(always)]
     pub(crate) const fn address(mut self, old: u32, new: u32) -> Self {
         // Two words at a time: 2^16 is 1 in this arithmetic.
         self.0 += (!old) as u64 + new as u64;
@@ -86,22 +89,44 @@ impl Difference {
     }
 
     /// A finished checksum over the changed bytes.
+    #[inline(always)]
     pub(crate) const fn apply(self, checksum: u16) -> u16 {
         !self.apply_to_sum(!checksum)
     }
 
     /// A sum that is not complemented, as in the field of a blank checksum.
+    #[inline(always)]
     pub(crate) const fn apply_to_sum(self, sum: u16) -> u16 {
         Sum(sum as u64 + self.0).fold()
     }
 }
 
+/// Whether an IPv4 header without options sums up as it must.
+#[inline(always)]
+pub(crate) fn is_header_sound(header: &[u8; 20]) -> bool {
+    // In any byte order: what sums to all ones does so in each (RFC 1071, 2.B).
+    let word = |at: usize| {
+        u64::from(u32::from_ne_bytes([
+            header[at],
+            header[at + 1],
+            header[at + 2],
+            header[at + 3],
+        ]))
+    };
+    let sum = word(0) + word(4) + word(8) + word(12) + word(16);
+    let sum = (sum as u32 >> 16) + (sum & 0xffff) as u32 + (sum >> 32) as u32;
+    // Not 0, as the first word is not: all ones, once the carries are in.
+    (sum & 0xffff) + (sum >> 16) == 0xffff
+}
+
 /// The 16-bit word at `offset`.
+#[inline(always)]
 pub(crate) fn get16(bytes: &[u8], offset: usize) -> u16 {
     u16::from_be_bytes([bytes[offset], bytes[offset + 1]])
 }
 
 /// The 32-bit word at `offset`.
+#[inline(always)]
 pub(crate) fn get32(bytes: &[u8], offset: usize) -> u32 {
     u32::from_be_bytes([
         bytes[offset],
@@ -112,11 +137,13 @@ pub(crate) fn get32(bytes: &[u8], offset: usize) -> u32 {
 }
 
 /// Writes a 16-bit word at `offset`.
+#[inline(always)]
 pub(crate) fn put16(bytes: &mut [u8], offset: usize, value: u16) {
     bytes[offset..offset + 2].copy_from_slice(&value.to_be_bytes());
 }
 
 /// Writes a 32-bit word at `offset`.
+#[inline(always)]
 pub(crate) fn put32(bytes: &mut [u8], offset: usize, value: u32) {
     bytes[offset..offset + 4].copy_from_slice(&value.to_be_bytes());
 }

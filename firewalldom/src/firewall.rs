@@ -83,6 +83,7 @@ pub struct Traffic {
 }
 
 impl Traffic {
+    #[inline(always)]
     pub(crate) fn count(&mut self, len: usize) {
         self.packets += 1;
         self.bytes += len as u64;
@@ -216,7 +217,8 @@ impl Firewall {
         interface: InterfaceId,
         frame: &mut Frame<'_>,
     ) -> Verdict {
-        self.note_decision(None);
+        self.decision = None;
+        self.forget_check();
         match self.counters.interfaces.get_mut(usize::from(interface.0)) {
             Some(traffic) => traffic.ingress.count(frame.len),
             None => return self.refuse(Reason::OtherHost),
@@ -237,9 +239,9 @@ impl Firewall {
         }
     }
 
+    /// No check outside the rules decided about this frame.
     #[inline(always)]
-    pub(crate) fn note_decision(&mut self, decision: Option<(By, u32, Disposition)>) {
-        self.decision = decision;
+    pub(crate) fn forget_check(&mut self) {
         self.checked = None;
     }
 

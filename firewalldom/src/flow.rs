@@ -10,7 +10,7 @@ mod established;
 mod follow;
 
 pub(crate) use entry::Hop;
-pub(crate) use established::{Carried, Established, Selective};
+pub(crate) use established::Selective;
 
 use crate::packet::{GRE, ICMP, Tuple, UDP, UDP_LITE};
 use crate::random::Key;
@@ -55,6 +55,13 @@ impl Handle {
         }
     }
 
+    /// The direction as an index.
+    #[inline(always)]
+    const fn side(self) -> usize {
+        (self.0 & 1) as usize
+    }
+
+    #[inline(always)]
     const fn flow(self) -> usize {
         (self.0 >> 1) as usize
     }
@@ -185,6 +192,7 @@ impl Table {
         Some(handle)
     }
 
+    #[inline(always)]
     fn home(&self, hash: u64) -> usize {
         ((u64::from(hash as u32) * self.index.len() as u64) >> 32) as usize
     }
@@ -193,6 +201,7 @@ impl Table {
         (handle.0 + 1) | ((hash >> 32) as u32) << self.handle_bits
     }
 
+    #[inline(always)]
     fn handle_in(&self, slot: u32) -> Handle {
         Handle((slot & ((1 << self.handle_bits) - 1)) - 1)
     }
@@ -211,8 +220,7 @@ impl Table {
             if (slot >> self.handle_bits ^ tag) << self.handle_bits == 0 {
                 let handle = self.handle_in(slot);
                 let flow = self.flows.get(handle.flow())?;
-                if flow.ends[handle.direction() as usize] == Ends::of(tuple)
-                    && flow.protocol() == tuple.protocol
+                if flow.ends[handle.side()] == Ends::of(tuple) && flow.protocol() == tuple.protocol
                 {
                     return Some((at, handle));
                 }

@@ -41,10 +41,12 @@ impl Head {
     }
 
     /// What it holds.
+    #[inline(always)]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
     }
 
+    #[inline(always)]
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.bytes[..self.len]
     }

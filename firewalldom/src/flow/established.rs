@@ -1,31 +1,19 @@
 //! The shortest way through the table: a packet of a flow that has seen both directions.
 
-use super::entry::{ASSURED, REPLIED};
-use super::follow::follow_datagram;
-use super::{Direction, Handle, Hop, Table};
+use super::entry::{ASSURED, Ends, Flow, REPLIED};
+use super::follow::follow_udp;
+use super::{Hop, Table};
 use crate::packet::Tuple;
 use crate::tcp::Plain;
 use crate::time::{Deadline, Tick};
+use crate::timeout::Timeouts;
 
-/// What an established packet needs of its flow.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Established {
-    pub(crate) handle: Handle,
-    /// Addresses and ports that it leaves with.
-    pub(crate) leaving: Tuple,
-    pub(crate) onwards: Hop,
-    /// Where the packets of the other direction go.
-    pub(crate) back: Hop,
-    /// Index of the origin that let the flow in.
-    pub(crate) decided: u32,
-}
-
-/// What an established packet carries.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Carried {
-    /// A segment, with the selective acknowledgements that may count left out.
-    Segment(Plain),
-    Datagram,
+/// The flow of an established packet.
+pub(crate) struct Established<'a> {
+    flow: &'a mut Flow,
+    timeouts: &'a Timeouts,
+    /// Whether it goes in the reply direction, as an index.
+    side: usize,
 }
 
 /// Selective acknowledgements of a segment.
@@ -38,55 +26,80 @@ pub(crate) enum Selective {
 impl Table {
     /// The flow of an established packet that arrives as `tuple`, which is TCP's or UDP's.
     #[inline(always)]
-    pub(crate) fn established(&self, now: Tick, tuple: Tuple) -> Option<Established> {
+    pub(crate) fn established(&mut self, now: Tick, tuple: Tuple) -> Option<Established<'_>> {
         let (_, handle) = self.probe(tuple)?;
-        let flow = self.flows.get(handle.flow())?;
+        let flow = self.flows.get_mut(handle.flow())?;
         if !flow.is(REPLIED) || flow.deadline().is_reached(now) {
             return None;
         }
-        let (back, leaving, onwards) = match handle.direction() {
-            Direction::Original => (flow.hops[1], flow.ends[1], flow.hops[0]),
-            Direction::Reply => (flow.hops[0], flow.ends[0], flow.hops[1]),
-        };
         Some(Established {
-            handle,
-            leaving: Tuple {
-                source: leaving.destination,
-                destination: leaving.source,
-                source_port: leaving.destination_port,
-                destination_port: leaving.source_port,
-                protocol: tuple.protocol,
-            },
-            onwards,
-            back,
-            decided: flow.decided(),
+            flow,
+            timeouts: &self.timeouts,
+            side: handle.side(),
         })
     }
+}
 
-    /// Follows an established packet if there is nothing special about it; if there is, `None`, and
-    /// nothing has changed.
+impl Established<'_> {
     #[inline(always)]
-    pub(crate) fn advance(
+    const fn far_side(&self) -> Ends {
+        self.flow.ends[(self.side ^ 1) & 1]
+    }
+
+    /// Addresses and ports that it leaves with.
+    #[inline(always)]
+    pub(crate) const fn leaving(&self) -> Tuple {
+        let ends = self.far_side();
+        Tuple {
+            source: ends.destination,
+            destination: ends.source,
+            source_port: ends.destination_port,
+            destination_port: ends.source_port,
+            protocol: self.flow.protocol(),
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) const fn onwards(&self) -> Hop {
+        self.flow.hops[self.side & 1]
+    }
+
+    /// Where the packets of the other direction go.
+    #[inline(always)]
+    pub(crate) const fn back(&self) -> Hop {
+        self.flow.hops[(self.side ^ 1) & 1]
+    }
+
+    /// Index of the origin that let the flow in.
+    #[inline(always)]
+    pub(crate) const fn decided(&self) -> u32 {
+        self.flow.decided()
+    }
+
+    /// Follows a segment if there is nothing special about it; if there is, `None`, and nothing has
+    /// changed.
+    #[inline(always)]
+    pub(crate) fn acknowledge(
         &mut self,
         now: Tick,
-        handle: Handle,
-        carried: Carried,
+        plain: Plain,
         selective: Selective,
     ) -> Option<()> {
-        let flow = self.flows.get_mut(handle.flow())?;
-        match carried {
-            Carried::Segment(plain) => {
-                let direction = handle.direction();
-                let counts = selective == Selective::Perhaps && flow.tcp.takes_sack(direction);
-                if !flow.is_established() || counts {
-                    return None;
-                }
-                let lifetime = flow.tcp.acknowledge(direction, plain, &self.timeouts)?;
-                flow.mark(ASSURED);
-                flow.expire_at(Deadline::at(now.after(lifetime)));
-            }
-            Carried::Datagram => follow_datagram(flow, now, &self.timeouts),
+        let flow = &mut *self.flow;
+        let counts = selective == Selective::Perhaps && flow.tcp.takes_sack(self.side);
+        if !flow.is_established() || counts {
+            return None;
         }
+        let lifetime = flow.tcp.acknowledge(self.side, plain, self.timeouts)?;
+        flow.mark(ASSURED);
+        flow.expire_at(Deadline::at(now.after(lifetime)));
         Some(())
+    }
+
+    /// Follows a datagram of UDP.
+    #[inline(always)]
+    pub(crate) fn follow_datagram(&mut self, now: Tick) {
+        let lifetime = follow_udp(self.flow, now, self.timeouts);
+        self.flow.expire_at(Deadline::at(now.after(lifetime)));
     }
 }

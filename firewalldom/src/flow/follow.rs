@@ -76,16 +76,22 @@ pub(super) fn follow_segment(
     Ok(Course::Goes)
 }
 
-/// A packet of any protocol but TCP; `timeouts` in ticks.
+/// A datagram; how many ticks it is remembered.
 #[inline(always)]
+pub(super) fn follow_udp(flow: &mut Flow, now: Tick, timeouts: &Timeouts) -> u32 {
+    if flow.is(REPLIED) && now.is_after(flow.stream_from()) {
+        flow.mark(ASSURED);
+        timeouts.udp_stream
+    } else {
+        timeouts.udp
+    }
+}
+
+/// A packet of any protocol but TCP; `timeouts` in ticks.
 pub(super) fn follow_datagram(flow: &mut Flow, now: Tick, timeouts: &Timeouts) {
     let replied = flow.is(REPLIED);
     let lifetime = match flow.protocol() {
-        UDP | UDP_LITE if replied && now.is_after(flow.stream_from()) => {
-            flow.mark(ASSURED);
-            timeouts.udp_stream
-        }
-        UDP | UDP_LITE => timeouts.udp,
+        UDP | UDP_LITE => follow_udp(flow, now, timeouts),
         ICMP => timeouts.icmp,
         GRE if replied => {
             flow.mark(ASSURED);

@@ -104,7 +104,7 @@ impl Connection {
             // In step again: as if the ignored SYN had been believed.
             before = State::SynSent;
         }
-        self.course.note(kind, direction);
+        self.course.note(kind, direction as usize);
         *state = next;
         if before != next && next == State::FinWait {
             self.course.set(Course::CLOSING, true);
@@ -124,7 +124,7 @@ impl Connection {
         segment: &Segment<'_>,
     ) -> Case {
         let kind = segment.kind();
-        let from_other_side = !self.course.is_last_of(direction);
+        let from_other_side = !self.course.is_last_of(direction as usize);
         match next {
             State::SynSent if matches!(before, State::TimeWait | State::Close) => {
                 let reset = !from_other_side && self.course.is_last(Kind::Reset);
@@ -172,7 +172,7 @@ impl Connection {
         let kind = segment.kind();
         let answers_ignored_syn = kind == Kind::SynAck
             && self.course.is_last(Kind::Syn)
-            && !self.course.is_last_of(direction)
+            && !self.course.is_last_of(direction as usize)
             && segment.acknowledgement == self.last.end();
         if answers_ignored_syn {
             // Both ends agree on a new connection: what was noted of its SYN is all true.
@@ -190,7 +190,7 @@ impl Connection {
             self.course.set(Course::CLOSING, false);
             return Case::Window(State::SynReceived);
         }
-        self.course.note(kind, direction);
+        self.course.note(kind, direction as usize);
         self.last = Last::of(segment, self.last.acknowledgement);
         if kind == Kind::Syn && direction == Direction::Original {
             self.annotated = Annotated::ignored(segment.offer());
@@ -230,7 +230,7 @@ impl Connection {
                 return Reset::Invalid;
             }
             let follows = self.course.is_last(Kind::Ack)
-                && self.course.is_last_of(direction)
+                && self.course.is_last_of(direction as usize)
                 && segment.sequence == self.last.end();
             return if !open || segment.sequence == expected || follows {
                 Reset::Judge
@@ -257,10 +257,10 @@ impl Connection {
             return Fate::Invalid;
         }
         let ended = self.course.is_last(Kind::Fin) || self.course.is_last(Kind::Reset);
-        if ended && !self.course.is_last_of(direction) {
+        if ended && !self.course.is_last_of(direction as usize) {
             return Fate::InvalidAtTheEnd;
         }
-        self.course.note(kind, direction);
+        self.course.note(kind, direction as usize);
         Fate::Invalid
     }
 }

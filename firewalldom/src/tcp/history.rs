@@ -1,7 +1,6 @@
 //! What a connection remembers of its last segment, in sixteen bytes.
 
 use super::{Kind, Offer, Segment};
-use crate::flow::Direction;
 
 /// The segment that a direction's next one is compared with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -103,7 +102,7 @@ pub(super) struct Course(u8);
 impl Course {
     pub(super) const NONE: Self = Self(0);
     const KIND: u8 = 0x07;
-    const REPLY: u8 = 0x08;
+    const REPLY_BIT: u32 = 3;
     const REPEATED: u8 = 0x30;
     const ONE_REPEATED: u8 = 0x10;
     /// Began before the firewall did: windows are not known well enough to refuse anything.
@@ -125,30 +124,33 @@ impl Course {
         self.0 = if value { self.0 | flag } else { self.0 & !flag };
     }
 
-    pub(super) const fn is_last_of(self, direction: Direction) -> bool {
-        (self.0 & Self::REPLY != 0) == matches!(direction, Direction::Reply)
+    /// Whether the last segment came from this side (1: the reply direction).
+    #[inline(always)]
+    pub(super) const fn is_last_of(self, side: usize) -> bool {
+        (self.0 >> Self::REPLY_BIT) as usize & 1 == side
     }
 
     pub(super) const fn is_last(self, kind: Kind) -> bool {
         self.0 & Self::KIND == kind as u8
     }
 
-    pub(super) fn note(&mut self, kind: Kind, direction: Direction) {
-        self.0 = self.0 & !(Self::KIND | Self::REPLY) | kind as u8;
-        self.set(Self::REPLY, direction == Direction::Reply);
+    #[inline(always)]
+    pub(super) const fn note(&mut self, kind: Kind, side: usize) {
+        let others = self.0 & !(Self::KIND | 1 << Self::REPLY_BIT);
+        self.0 = others | kind as u8 | (side as u8) << Self::REPLY_BIT;
     }
 
-    pub(super) fn note_direction(&mut self, direction: Direction) {
-        self.set(Self::REPLY, direction == Direction::Reply);
-    }
-
+    #[inline(always)]
     pub(super) fn repeat(&mut self) {
         if !self.is_given_up() {
             self.0 += Self::ONE_REPEATED;
         }
     }
 
-    pub(super) fn go_on(&mut self) {
-        self.0 &= !Self::REPEATED;
+    /// Not repeated: another segment of this side.
+    #[inline(always)]
+    pub(super) const fn go_on(&mut self, side: usize) {
+        let others = self.0 & !(Self::REPEATED | 1 << Self::REPLY_BIT);
+        self.0 = others | (side as u8) << Self::REPLY_BIT;
     }
 }

@@ -161,9 +161,9 @@ impl Connection {
         if !segment.has(SYN) {
             numbers.window <<= self.agreed[from].scale();
         }
-        self.learn(direction, &numbers, segment.has(ACK));
+        self.learn(from, &numbers, segment.has(ACK));
         if segment.kind() == Kind::Ack {
-            self.compare(direction, Last::of(segment, segment.acknowledgement));
+            self.compare(from, Last::of(segment, segment.acknowledgement));
         }
         Fit::Within
     }
@@ -243,24 +243,25 @@ impl Connection {
 
     /// Moves the bounds by a segment within them.
     #[inline(always)]
-    fn learn(&mut self, direction: Direction, numbers: &Numbers, acknowledges: bool) {
-        let [first, second] = &mut self.sides;
-        let [first_agreed, second_agreed] = &mut self.agreed;
-        let (sender, receiver, agreed, others) = match direction {
-            Direction::Original => (first, second, first_agreed, second_agreed),
-            Direction::Reply => (second, first, second_agreed, first_agreed),
+    fn learn(&mut self, side: usize, numbers: &Numbers, acknowledges: bool) {
+        let (from, to) = (side & 1, side & 1 ^ 1);
+        let (first, second) = self.sides.split_at_mut(1);
+        let (sender, receiver) = match from {
+            0 => (&mut first[0], &mut second[0]),
+            _ => (&mut second[0], &mut first[0]),
         };
+        let agreed = &mut self.agreed;
         let selective = numbers.highest.wrapping_sub(numbers.acknowledgement);
         sender.window = sender.window.max(numbers.window.wrapping_add(selective));
         if after(numbers.end, sender.end) {
             sender.end = numbers.end;
-            agreed.set(Agreed::UNACKNOWLEDGED, true);
+            agreed[from].0 |= Agreed::UNACKNOWLEDGED;
         }
         if acknowledges {
-            let first_time = !agreed.has(Agreed::ACKNOWLEDGES);
+            let first_time = !agreed[from].has(Agreed::ACKNOWLEDGES);
             if first_time || after(numbers.acknowledgement, sender.acknowledged) {
                 sender.acknowledged = numbers.acknowledgement;
-                agreed.set(Agreed::ACKNOWLEDGES, true);
+                agreed[from].0 |= Agreed::ACKNOWLEDGES;
             }
         }
         if receiver.window != 0 && after(numbers.end, sender.limit) {
@@ -273,19 +274,18 @@ impl Connection {
             receiver.limit = limit.wrapping_add(u32::from(numbers.window == 0));
         }
         if numbers.acknowledgement == receiver.end {
-            others.set(Agreed::UNACKNOWLEDGED, false);
+            agreed[to].0 &= !Agreed::UNACKNOWLEDGED;
         }
     }
 
     /// Counts segments that only repeat the one before.
     #[inline(always)]
-    fn compare(&mut self, direction: Direction, next: Last) {
-        if self.course.is_last_of(direction) && self.last == next {
+    fn compare(&mut self, side: usize, next: Last) {
+        if self.course.is_last_of(side) && self.last == next {
             self.course.repeat();
         } else {
-            self.course.note_direction(direction);
             self.last = next;
-            self.course.go_on();
+            self.course.go_on(side);
         }
     }
 
@@ -313,50 +313,49 @@ impl Connection {
     #[inline(always)]
     pub(crate) fn acknowledge(
         &mut self,
-        direction: Direction,
+        side: usize,
         plain: Plain,
         timeouts: &Timeouts,
     ) -> Option<u32> {
-        let (sender, receiver) = self.both(direction);
+        let (from, to) = (side & 1, side & 1 ^ 1);
         let end = plain.sequence.wrapping_add(u32::from(plain.length));
-        let numbers = Numbers {
-            sequence: plain.sequence,
-            end,
-            acknowledgement: plain.acknowledgement,
-            highest: plain.acknowledgement,
-            window: u32::from(plain.window) << self.agreed[direction as usize].scale(),
-        };
+        let [sender, receiver] = [&self.sides[from], &self.sides[to]];
         let back = receiver
             .end
             .wrapping_sub(sender.window.max(ACKNOWLEDGED_BACK_MIN));
         let lowest = sender.end.wrapping_sub(receiver.window);
         let fits = sender.window != 0
             && receiver.window != 0
-            && !after(numbers.sequence, sender.limit)
+            && !after(plain.sequence, sender.limit)
             && !after(lowest, end)
-            && !after(numbers.highest, receiver.end)
-            && !after(back, numbers.highest);
+            && !after(plain.acknowledgement, receiver.end)
+            && !after(back, plain.acknowledgement);
         if !fits {
             return None;
         }
-        self.learn(direction, &numbers, true);
-        self.compare(
-            direction,
-            Last {
-                sequence: plain.sequence,
-                acknowledgement: plain.acknowledgement,
-                length: plain.length,
-                window: plain.window,
-            },
-        );
-        self.course.note(Kind::Ack, direction);
+        let numbers = Numbers {
+            sequence: plain.sequence,
+            end,
+            acknowledgement: plain.acknowledgement,
+            highest: plain.acknowledgement,
+            window: u32::from(plain.window) << self.agreed[from].scale(),
+        };
+        self.learn(side, &numbers, true);
+        let next = Last {
+            sequence: plain.sequence,
+            acknowledgement: plain.acknowledgement,
+            length: plain.length,
+            window: plain.window,
+        };
+        self.compare(side, next);
+        self.course.note(Kind::Ack, side);
         Some(self.lifetime(State::Established, Kind::Ack, timeouts))
     }
 
     /// Whether the selective acknowledgements of segments in this direction count.
     #[inline(always)]
-    pub(crate) fn takes_sack(&self, direction: Direction) -> bool {
-        self.agreed[direction.other() as usize].has(Agreed::SACK)
+    pub(crate) const fn takes_sack(&self, side: usize) -> bool {
+        self.agreed[side & 1 ^ 1].has(Agreed::SACK)
     }
 }
 

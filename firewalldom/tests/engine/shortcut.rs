@@ -311,6 +311,22 @@ fn a_segment_whose_packet_claims_to_end_before_it_is_refused() {
 }
 
 #[test]
+fn a_datagram_shorter_than_its_padding_is_counted_as_it_came() {
+    let mut site = Site::new(policy());
+    let ask = udp(LOC, (CLIENT, 1000), (FAR, 53), b"?");
+    site.send(LOC, &ask).forwarded(NET);
+    site.send(NET, &udp(NET, (FAR, 53), (FW_NET, 1000), b"!"))
+        .forwarded(LOC);
+    let mut padded = ask.clone();
+    padded.resize(60, 0);
+    let before = site.firewall.counters().interfaces[1].ingress.bytes;
+    let out = site.send(LOC, &padded).forwarded(NET);
+    assert_eq!(out.len(), ask.len());
+    let after = site.firewall.counters().interfaces[1].ingress.bytes;
+    assert_eq!(after - before, 60);
+}
+
+#[test]
 fn what_rules_look_at_takes_the_whole_way() {
     let mut watched = policy();
     let mut rule = rule(6, 80, Disposition::Accept, 60);
