@@ -144,7 +144,7 @@ pub struct Frame<'a> {
     /// Its first bytes: all of them, if there are at most [`Head::CAPACITY`].
     pub head: &'a mut Head,
     /// Length of the whole frame in bytes. [`Verdict::Forward`](crate::Verdict::Forward) may have
-    /// shortened it to what the IPv4 header says.
+    /// shortened it to what the IPv4 header says, or lengthened one that is all head.
     pub len: usize,
     /// The bytes beyond the head.
     pub tail: &'a dyn Tail,
@@ -164,6 +164,19 @@ impl Frame<'_> {
     pub(crate) fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
         self.head.truncate(len);
+    }
+
+    /// Puts bytes into a frame that is all head; false, and nothing changes, if there is no room.
+    pub(crate) fn insert<const N: usize>(&mut self, offset: usize, bytes: [u8; N]) -> bool {
+        let len = self.head.len;
+        if len != self.len || offset > len || len + N > Head::CAPACITY {
+            return false;
+        }
+        self.head.bytes.copy_within(offset..len, offset + N);
+        self.head.bytes[offset..offset + N].copy_from_slice(&bytes);
+        self.head.len += N;
+        self.len += N;
+        true
     }
 
     /// Copies `into.len()` bytes from `offset`, from the head as far as it goes.

@@ -17,6 +17,7 @@ mod judge;
 mod limit;
 mod log;
 pub mod moderation;
+mod mss;
 mod nat;
 mod neighbour;
 mod offload;

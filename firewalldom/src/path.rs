@@ -130,6 +130,9 @@ impl Firewall {
                 accepted.leaving
             }
         };
+        let mut packet = *packet;
+        self.clamp_mss(frame, &mut packet, way);
+        let packet = &packet;
         match egress {
             Some(egress) => {
                 if from.is_some() {

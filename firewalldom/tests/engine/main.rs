@@ -7,6 +7,7 @@ mod blob;
 mod filter;
 mod hostile;
 mod local;
+mod mss;
 mod nat;
 mod readme;
 mod reject;

@@ -506,7 +506,8 @@ impl Site {
         };
         match self.firewall.ingress(self.now, interface, &mut frame) {
             Verdict::Forward { egress } => {
-                let rest = &bytes[frame.tail_offset()..frame.len];
+                // One that grew is all head.
+                let rest = bytes.get(frame.tail_offset()..frame.len).unwrap_or(&[]);
                 Outcome::Forwarded(egress, [frame.head.bytes(), rest].concat())
             }
             verdict => Outcome::Other(verdict),
