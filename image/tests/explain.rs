@@ -1,0 +1,133 @@
+//! `explain`: the way of a packet through the example, and the words for what makes no sense.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn example() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/two-interfaces")
+}
+
+fn explain(arguments: &str) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_xen-image"))
+        .arg("explain")
+        .arg(example())
+        .args(arguments.split_whitespace())
+        .output()
+        .expect("xen-image runs")
+}
+
+fn answer(arguments: &str) -> String {
+    let output = explain(arguments);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).expect("text")
+}
+
+fn refusal(arguments: &str) -> (Option<i32>, String) {
+    let output = explain(arguments);
+    assert!(output.stdout.is_empty());
+    let said = String::from_utf8(output.stderr).expect("text");
+    (output.status.code(), said)
+}
+
+/// All of these stand in the answer, in this order.
+fn in_order(answer: &str, parts: &[&str]) {
+    let mut rest = answer;
+    for part in parts {
+        let at = rest
+            .find(part)
+            .unwrap_or_else(|| panic!("no `{part}` in its place:\n{answer}"));
+        rest = &rest[at + part.len()..];
+    }
+}
+
+#[test]
+fn a_connection_out_is_translated() {
+    let answer = answer("--in eth1 --from 10.0.3.9 --to 198.51.100.1 --proto tcp --dport 443");
+    in_order(
+        &answer,
+        &[
+            "10.0.3.9:40000 -> 198.51.100.1:443  tcp SYN",
+            "loc net ACCEPT",
+            "forwarded",
+            "eth0  192.0.2.2:40000 -> 198.51.100.1:443  tcp SYN",
+        ],
+    );
+    assert!(answer.contains("MASQUERADE"), "{answer}");
+}
+
+#[test]
+fn a_server_behind_dnat_is_reached() {
+    let answer = answer("--in eth0 --from 203.0.113.7 --proto tcp --dport 8080");
+    in_order(
+        &answer,
+        &[
+            "203.0.113.7:40000 -> 192.0.2.2:8080",
+            "DNAT net loc:10.0.3.9:80 tcp 8080",
+            "forwarded",
+            "eth1  203.0.113.7:40000 -> 10.0.3.9:80",
+        ],
+    );
+}
+
+#[test]
+fn who_is_rejected_is_told_and_it_is_logged() {
+    let answer = answer("--in eth1 --from 10.0.3.9 --to 198.51.100.1 --proto tcp --dport 25");
+    in_order(
+        &answer,
+        &[
+            "REJECT:info loc net tcp smtp",
+            "Shorewall:loc-net:REJECT:IN=eth1 OUT=eth0",
+            "rejected",
+            "eth1  198.51.100.1:25 -> 10.0.3.9:40000  tcp RST ACK",
+        ],
+    );
+}
+
+#[test]
+fn the_firewall_answers_a_ping_itself() {
+    let answer = answer("--in eth0 --from 203.0.113.7 --proto icmp");
+    in_order(
+        &answer,
+        &[
+            "203.0.113.7 -> 192.0.2.2  icmp echo request",
+            "taken by the firewall itself",
+            "192.0.2.2 -> 203.0.113.7  icmp echo reply",
+        ],
+    );
+}
+
+#[test]
+fn json_says_the_same() {
+    let answer = answer("--in eth0 --from 203.0.113.7 --proto udp --dport 9 --json");
+    let answer: serde_json::Value = serde_json::from_str(&answer).expect("JSON");
+    assert_eq!(answer["fate"], "dropped");
+    assert_eq!(answer["packet"]["destination_port"], 9);
+    assert_eq!(answer["sent"], serde_json::json!([]));
+    let by = answer["decided_by"].as_str().expect("a place");
+    assert!(by.starts_with("shorewall/policy:"), "{by}");
+}
+
+#[test]
+fn what_makes_no_sense_is_said() {
+    let (status, said) = refusal("--in eth7 --from 203.0.113.7 --proto icmp");
+    assert_eq!(status, Some(1));
+    assert!(
+        said.contains("no interface eth7: it has eth0, eth1"),
+        "{said}"
+    );
+
+    let (status, said) = refusal("--in eth0 --from 203.0.113.7 --proto tcp");
+    assert_eq!(status, Some(1));
+    assert!(said.contains("add --dport N"), "{said}");
+
+    let (status, said) = refusal("--in eth0 --from 203.0.113.7 --proto 47 --dport 3");
+    assert_eq!(status, Some(1));
+    assert!(said.contains("leave --dport out"), "{said}");
+
+    let (status, _) = refusal("--in eth0 --from somewhere --proto icmp");
+    assert_eq!(status, Some(2));
+}
