@@ -1,9 +1,11 @@
-//! Any file as the kernel that `xen-image` is to judge: an image or an error, and what comes out is
-//! taken again as it is.
+//! Any file as the kernel that `xen-image` is to judge: an image or an error, what comes out is
+//! taken again as it is, and what is told of it is told of any file.
 
 #![no_main]
 
 use image::elf;
+use image::loader::Machine;
+use image::verify::{Strictness, verify};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -14,4 +16,11 @@ fuzz_target!(|data: &[u8]| {
         }
         Err(error) => assert!(!error.to_string().is_empty()),
     }
+    let report = verify(data, &Machine::default());
+    for strictness in [Strictness::Lenient, Strictness::Strict] {
+        assert!(!report.text("file", strictness).is_empty());
+    }
+    // Whoever is strict lets nothing through that others refuse.
+    assert!(report.passes(Strictness::Lenient) || !report.passes(Strictness::Strict));
+    assert!(!image::inspect::inspect(data).to_string().is_empty());
 });
