@@ -9,7 +9,7 @@ use crate::address::{self, Hosts};
 use crate::columns::{Row, Schema, row, words};
 use crate::report::Finding;
 use crate::session::Session;
-use crate::source::{FileId, Word};
+use crate::source::Word;
 use crate::spread::source_alternatives;
 use crate::traffic::traffic;
 use crate::world::World;
@@ -37,7 +37,7 @@ pub(crate) fn read(session: &mut Session<'_>, world: &World) -> Vec<RawRule> {
     let mut rules = Vec::new();
     let mut format = "1".to_owned();
     let mut conditions = 0usize;
-    for line in physical_lines(session, file) {
+    for line in session.plain_lines(file) {
         let columns = words(&line);
         let Some(first) = columns.first() else {
             continue;
@@ -68,17 +68,6 @@ pub(crate) fn read(session: &mut Session<'_>, world: &World) -> Vec<RawRule> {
 struct Frame<'f> {
     format: &'f str,
     is_conditional: bool,
-}
-
-fn physical_lines(session: &Session<'_>, file: FileId) -> Vec<Word> {
-    let mut start = 0u32;
-    let mut lines = Vec::new();
-    for line in session.sources.text(file).split_inclusive('\n') {
-        let content = line.split('#').next().unwrap_or_default();
-        lines.push(Word::literal(file, content, start).trim());
-        start += line.len() as u32;
-    }
-    lines
 }
 
 fn warn_of_helper(session: &mut Session<'_>, action: &Word) {

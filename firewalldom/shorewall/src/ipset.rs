@@ -89,12 +89,8 @@ pub(crate) fn read(session: &mut Session<'_>) -> Ipsets {
     let Some(file) = session.open(&path) else {
         return Ipsets::default();
     };
-    let text = session.sources.text(file).to_owned();
-    let mut start = 0u32;
-    for line in text.split_inclusive('\n') {
-        let content = line.split('#').next().unwrap_or_default();
-        let mut columns = words(&Word::literal(file, content, start));
-        start += line.len() as u32;
+    for line in session.plain_lines(file) {
+        let mut columns = words(&line);
         // `-exist` and `-!` only say what an error is to the program.
         columns.retain(|word| !matches!(word.text(), "-exist" | "-!"));
         read_line(session, &columns, &mut drafts);

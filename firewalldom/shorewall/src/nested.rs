@@ -92,10 +92,12 @@ impl Assembly<'_> {
     /// A draft's rules but for `blrules`.
     fn own(&self, draft: &Draft) -> Vec<Arc<Rule>> {
         let mut own = draft.sections.clone();
-        // Where nothing else lets anything through, Shorewall does not ask for the limit.
-        let is_open = draft.chain.policy == Disposition::Accept;
+        // Where there are no rules and nothing is let through, Shorewall does not ask for the limit.
+        let has_rules = [&draft.blacklist, &draft.sections, &draft.new]
+            .iter()
+            .any(|rules| !rules.is_empty());
         if let Some(list) = draft.connection_limit
-            && (is_open || !draft.sections.is_empty() || !draft.new.is_empty())
+            && (has_rules || draft.chain.policy == Disposition::Accept)
         {
             own.push(Arc::new(Rule {
                 states: self.reaching_the_end,

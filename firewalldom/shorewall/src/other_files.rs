@@ -111,23 +111,17 @@ fn first_line(session: &mut Session<'_>, name: &str) -> Option<Word> {
         return None;
     }
     let file = session.open(&path)?;
-    let text = session.sources.text(file).to_owned();
-    let mut start = 0u32;
-    for line in text.split_inclusive('\n') {
-        let content = line.split('#').next().unwrap_or_default();
-        let trimmed = content.trim();
-        let is_frame = trimmed.is_empty()
-            || [
-                "?FORMAT", "?COMMENT", "?SECTION", "FORMAT", "SECTION", "COMMENT",
-            ]
-            .iter()
-            .any(|frame| trimmed.split_whitespace().next() == Some(frame));
-        if !is_frame {
-            return Some(Word::literal(file, content, start).trim());
-        }
-        start += line.len() as u32;
-    }
-    None
+    let is_frame = |line: &Word| {
+        let first = line.text().split_whitespace().next();
+        first.is_none_or(|first| {
+            let frame = first.trim_start_matches('?');
+            matches!(frame, "FORMAT" | "COMMENT" | "SECTION")
+        })
+    };
+    session
+        .plain_lines(file)
+        .into_iter()
+        .find(|line| !is_frame(line))
 }
 
 /// The columns of `routestopped`.

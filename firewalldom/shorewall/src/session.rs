@@ -109,6 +109,19 @@ impl<'a> Session<'a> {
         file
     }
 
+    /// The lines of a file without their comments, blanks around them taken away: for files that
+    /// are no rows of columns.
+    pub(crate) fn plain_lines(&self, file: FileId) -> Vec<Word> {
+        let mut start = 0u32;
+        let mut lines = Vec::new();
+        for line in self.sources.text(file).split_inclusive('\n') {
+            let content = line.split('#').next().unwrap_or_default();
+            lines.push(Word::literal(file, content, start).trim());
+            start += line.len() as u32;
+        }
+        lines
+    }
+
     /// A file that has been opened before.
     pub(crate) fn opened(&self, path: &Path) -> Option<FileId> {
         self.sources.find(&path.display().to_string())

@@ -140,11 +140,8 @@ pub(crate) fn read_actions(session: &mut Session<'_>) {
 
 /// `DEFAULTS a,b`: what stands for arguments that are not given.
 fn with_defaults(session: &Session<'_>, file: FileId, mut arguments: Vec<Word>) -> Vec<Word> {
-    let text = session.sources.text(file);
-    let mut start = 0u32;
-    for line in text.split_inclusive('\n') {
-        let mut words = words(&Word::literal(file, line, start)).into_iter();
-        start += line.len() as u32;
+    for line in session.plain_lines(file) {
+        let mut words = words(&line).into_iter();
         if words.next().is_none_or(|first| first.text() != "DEFAULTS") {
             continue;
         }

@@ -8,7 +8,12 @@ use firewalldom::policy::{
 use shorewall::Site;
 
 fn two_interfaces() -> Policy {
-    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../examples/two-interfaces");
+    example("two-interfaces")
+}
+
+fn example(name: &str) -> Policy {
+    let examples = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let directory = examples.join(name);
     let compiled = shorewall::compile(&Site::from_etc(directory)).unwrap();
     assert!(compiled.warnings.is_empty(), "{}", compiled.warnings);
     firewalldom::policy::check::check(&compiled.policy).unwrap();
@@ -89,4 +94,35 @@ fn two_interfaces_translates_addresses_both_ways() {
     };
     assert_eq!(masquerade.egress, InterfaceId(0));
     assert_eq!(masquerade.target, SourceTarget::Masquerade { ports: None });
+}
+
+#[test]
+fn three_interfaces_limits_lists_and_translates() {
+    let policy = example("three-interfaces");
+    let from_outside = chain(&policy, "net", "dmz");
+    // The limit of the policy comes first, and is one for all zones.
+    let Action::Call(limit) = from_outside.rules[0].action else {
+        panic!("{from_outside:?}");
+    };
+    let limit = &policy.rule_lists[usize::from(limit)];
+    assert_eq!(limit.log_chain.as_deref(), Some("@net-all"));
+    let [rate] = limit.rules[0].limits.rates.as_slice() else {
+        panic!("{limit:?}");
+    };
+    let rate = &policy.rates[usize::from(rate.rate)];
+    assert_eq!((rate.packets, rate.burst), (100, 200));
+    // Who is listed, but for the one that is exempt.
+    let listed = &policy.rule_lists[usize::from(from_outside.blacklist.unwrap())].rules;
+    assert_eq!(listed[0].action, Action::Return);
+    assert_eq!(listed[1].action, Action::Decide(Disposition::Drop));
+    let bad: Vec<_> = listed[1].matches.source.ranges.iter().collect();
+    assert_eq!(bad[1].first.to_string(), "203.0.113.64");
+    let ports =
+        |nat: &firewalldom::policy::DestinationNat| nat.matches.destination_port.ranges[0].first;
+    let translated: Vec<_> = policy.destination_nat.iter().map(ports).collect();
+    assert_eq!(translated, [80, 80, 25]);
+    let from_loc = &policy.destination_nat[1].matches.destination.ranges[0];
+    assert_eq!(from_loc.first.to_string(), "192.0.2.2");
+    let mail = &policy.destination_nat[2].limits.rates[0];
+    assert_eq!(policy.rates[usize::from(mail.rate)].name, "mail");
 }
