@@ -5,6 +5,7 @@ use crate::flow::{self, FlowCount};
 use crate::frame::{Checksum, ETHERNET, Frame, Head, OwnedFrame};
 use crate::host::{Host, PingResult};
 use crate::log::{LogLine, Logger};
+use crate::meter::Meters;
 use crate::neighbour;
 use crate::policy::{Disposition, InterfaceId, Origin, Policy};
 use crate::random::Key;
@@ -120,6 +121,7 @@ pub struct Firewall {
     pub(crate) neighbours: neighbour::Table,
     pub(crate) host: Host,
     pub(crate) logger: Logger,
+    pub(crate) meters: Meters,
     pub(crate) errors: reject::Limit,
     pub(crate) key: Key,
     pub(crate) hits: Vec<u64>,
@@ -166,6 +168,7 @@ impl Firewall {
             ),
             host: Host::new(now, site.any_address(), key.next()),
             logger: Logger::new(&settings.log_format, settings.log_limit),
+            meters: Meters::new(&site.policy, budget.flows),
             errors: reject::Limit::new(),
             hits: vec![0; site.origins.list.len()],
             counters: Counters {
@@ -469,6 +472,11 @@ impl Firewall {
             .zip(self.hits.iter().copied())
     }
 
+    /// Bytes that the rules take in memory, with their counters.
+    pub fn rule_bytes(&self) -> usize {
+        self.site.rule_bytes() + size_of_val(self.hits.as_slice())
+    }
+
     /// How many flows there are.
     pub fn flows(&self) -> FlowCount {
         self.flows.count
@@ -484,7 +492,7 @@ impl Firewall {
         &self.flows
     }
 
-    /// The policy it runs.
+    /// The policy it runs, without its rules and translations, which are tables now.
     pub fn policy(&self) -> &Policy {
         &self.site.policy
     }
@@ -492,6 +500,12 @@ impl Firewall {
     /// Lets established packets take the shortest way (as they do unless told otherwise), or not.
     pub fn set_shortcut(&mut self, shortcut: Shortcut) {
         self.takes_shortcut = shortcut == Shortcut::Taken && self.site.has_shortcut();
+    }
+
+    /// What time it is: at `now`, so long after 1970-01-01 UTC. Rules with TIME go by it; until it is
+    /// said, it is 1970.
+    pub fn set_wall_clock(&mut self, now: Instant, unix: Duration) {
+        self.meters.clock.set(now, unix.as_secs());
     }
 
     /// Sets the time-outs of flows from now on.

@@ -1,15 +1,19 @@
 //! Whether a packet may pass: the forwarding checks, the interfaces' options, the zones' chain.
 
 use crate::firewall::Firewall;
+use crate::flow;
 use crate::frame::{ETHERNET, Frame};
+use crate::log::{Logger, Subject};
+use crate::meter::Meters;
 use crate::nat;
 use crate::packet::{Cast, Packet, TCP, Tuple, UDP};
 use crate::path::{Tracked, Way, source_mac};
-use crate::policy::{Disposition, Exception, InterfaceId, Settings, States};
+use crate::policy::{Disposition, Exception, InterfaceId, Limits, RejectWith, Settings, States};
 use crate::reason::Reason;
 use crate::reject::{self, Answer, Error};
 use crate::route::Route;
-use crate::rule::{By, Facts, LogRequest, Ruling};
+use crate::rule::{By, Facts, Hooks, LogRequest, Ruling};
+use crate::site::Site;
 use crate::tcp;
 use crate::time::Instant;
 
@@ -51,7 +55,8 @@ impl Firewall {
         Ok(())
     }
 
-    /// The checks of the interfaces' options, then the chain of the two zones.
+    /// The checks of the interfaces' options and the chain of the two zones, in the order of
+    /// Shorewall's chains: `blrules`, sfilter, smurfs, DHCP, tcpflags, then the sections.
     pub(crate) fn judge(
         &mut self,
         now: Instant,
@@ -61,54 +66,85 @@ impl Firewall {
         way: Way,
     ) -> Result<(), Reason> {
         let state = tracked.state();
-        let ingress = way.from.map(|from| &self.site.ports[usize::from(from.0)]);
-        let hairpin = way.from.is_some()
-            && way.from == way.egress
-            && ingress.is_some_and(|port| !port.route_back);
-        if hairpin {
+        if state == States::ESTABLISHED && !self.site.judges_established {
+            self.check_options(now, frame, packet, state, way)?;
+            if let Tracked::Flow(handle, _) = tracked {
+                self.decision = Some((By::State, self.flows.decided(*handle), Disposition::Accept));
+            }
+            return Ok(());
+        }
+        let blacklisted = self.ask_chain(now, frame, packet, tracked, way, Part::Blacklist);
+        if let Some(ruling) = blacklisted {
+            return self.obey(now, frame, packet, tracked, way, ruling);
+        }
+        self.check_options(now, frame, packet, state, way)?;
+        match self.ask_chain(now, frame, packet, tracked, way, Part::Rules) {
+            Some(ruling) => self.obey(now, frame, packet, tracked, way, ruling),
+            None => Ok(()),
+        }
+    }
+
+    /// The interfaces' options: routeback, `nosmurfs`, `tcpflags`.
+    fn check_options(
+        &mut self,
+        now: Instant,
+        frame: &mut Frame<'_>,
+        packet: &Packet,
+        state: States,
+        way: Way,
+    ) -> Result<(), Reason> {
+        let Some(from) = way.from else {
+            return Ok(());
+        };
+        let port = &self.site.ports[usize::from(from.0)];
+        let (tcp_flags, no_smurfs) = (port.tcp_flags, port.no_smurfs);
+        if way.egress == Some(from) && !port.route_back {
             self.except(now, frame, packet, way, Check::Hairpin)?;
         }
-        let ingress = way.from.map(|from| &self.site.ports[usize::from(from.0)]);
-        let unsure = state == States::NEW || state == States::INVALID;
-        if unsure
+        let unsure = States::NEW.union(States::INVALID).union(States::UNTRACKED);
+        if no_smurfs
+            && unsure.contains(state)
             && packet.tuple.source != 0
-            && ingress.is_some_and(|port| port.no_smurfs)
             && self.site.routes.get(packet.tuple.source) == Route::Broadcast
         {
             self.except(now, frame, packet, way, Check::Smurf)?;
         }
-        if packet.tuple.protocol == TCP
-            && way
-                .from
-                .is_some_and(|from| self.site.ports[usize::from(from.0)].tcp_flags)
+        if tcp_flags
+            && packet.tuple.protocol == TCP
             && tcp::scanner(packet.tcp_flags, packet.tuple.source_port)
         {
             self.except(now, frame, packet, way, Check::TcpFlags)?;
         }
-        if let Tracked::Flow(handle, _) = tracked
-            && state == States::ESTABLISHED
-            && !self.site.judges_established
-        {
-            self.decision = Some((By::State, self.flows.decided(*handle), Disposition::Accept));
-            return Ok(());
-        }
-        let ruling = self.ask_chain(now, frame, packet, tracked, way);
-        self.decision = Some((ruling.by, ruling.origin, ruling.disposition));
-        if let (Tracked::Flow(handle, _), By::State) = (tracked, ruling.by) {
-            self.decision = Some((By::State, self.flows.decided(*handle), ruling.disposition));
-        }
+        Ok(())
+    }
+
+    /// Does what was ruled.
+    fn obey(
+        &mut self,
+        now: Instant,
+        frame: &mut Frame<'_>,
+        packet: &Packet,
+        tracked: &Tracked,
+        way: Way,
+        ruling: Ruling,
+    ) -> Result<(), Reason> {
+        let origin = match (tracked, ruling.by) {
+            (Tracked::Flow(handle, _), By::State) => self.flows.decided(*handle),
+            _ => ruling.origin,
+        };
+        self.decision = Some((ruling.by, origin, ruling.disposition));
         match ruling.disposition {
             Disposition::Accept => Ok(()),
             Disposition::Drop if ruling.by == By::State => Err(Reason::StateDisposition),
             Disposition::Drop => Err(Reason::Dropped),
             Disposition::Reject => {
-                self.reject(now, frame, packet, way);
+                self.reject(now, frame, packet, way, ruling.reject_with);
                 Err(Reason::Rejected)
             }
         }
     }
 
-    /// The chain from the source's zone to the destination's.
+    /// A part of the chain from the source's zone to the destination's; `None`: it says nothing.
     fn ask_chain(
         &mut self,
         now: Instant,
@@ -116,24 +152,26 @@ impl Firewall {
         packet: &Packet,
         tracked: &Tracked,
         way: Way,
-    ) -> Ruling {
+        part: Part,
+    ) -> Option<Ruling> {
         let Self {
             site,
             hits,
             logger,
             flows,
+            meters,
             ..
         } = self;
-        let tuple = Tuple {
-            source: packet.tuple.source,
-            source_port: packet.tuple.source_port,
-            ..way.leaving
-        };
+        let tuple = seen_by_rules(packet, way);
         let source = site.zone(way.from.map(|from| from.0), tuple.source);
         let destination = site.zone(way.egress.map(|egress| egress.0), tuple.destination);
         let chain = &site.chains[site.zones.chain(source, destination)];
-        if dhcp(site, packet, way) {
-            return chain.state_ruling(Disposition::Accept);
+        match part {
+            Part::Blacklist if !chain.has_blacklist() => return None,
+            Part::Rules if dhcp(site, packet, way) => {
+                return Some(chain.state_ruling(Disposition::Accept));
+            }
+            _ => {}
         }
         let original = match tracked {
             Tracked::Flow(handle, _) => flows.original_destination(*handle),
@@ -148,32 +186,26 @@ impl Firewall {
             mac: source_mac(way.from, frame),
             kind: way.route.kind(),
         };
-        let forwarded = way.from.is_some() && way.egress.is_some();
-        let subject = crate::log::Subject {
-            head: frame.head.bytes(),
-            packet,
-            tuple,
-            ttl: packet.ttl - u8::from(forwarded),
-            ingress: site.name(way.from.map(|from| from.0)),
-            egress: site.name(way.egress.map(|egress| egress.0)),
+        let mut hooks = Asked {
+            now,
+            meters,
+            flows,
+            logger,
+            hits,
+            subject: subject(site, frame, packet, way),
         };
-        let settings: &Settings = &site.policy.settings;
-        chain.judge(
-            &site.lists,
-            tracked.state(),
-            &facts,
-            settings,
-            |origin, request| {
-                hits[origin as usize] += 1;
-                if let Some(LogRequest { chain, log }) = request {
-                    logger.log(now, flows.spread(tuple.source, 0), chain, log, &subject);
-                }
-            },
-        )
+        let state = tracked.state();
+        match part {
+            Part::Blacklist => chain.blacklisted(&site.lists, state, &facts, &mut hooks),
+            Part::Rules => {
+                let settings = &site.policy.settings;
+                Some(chain.judge(&site.lists, state, &facts, settings, &mut hooks))
+            }
+        }
     }
 
     /// A check outside the rules caught a packet: what shorewall.conf says of it.
-    fn except(
+    pub(crate) fn except(
         &mut self,
         now: Instant,
         frame: &mut Frame<'_>,
@@ -184,34 +216,29 @@ impl Firewall {
         let (exception, chain, reason) = check.of(&self.site.policy.settings);
         let disposition = exception.disposition;
         if let Some(log) = &exception.log {
-            let forwarded = way.from.is_some() && way.egress.is_some();
-            let subject = crate::log::Subject {
-                head: frame.head.bytes(),
-                packet,
-                tuple: Tuple {
-                    source: packet.tuple.source,
-                    source_port: packet.tuple.source_port,
-                    ..way.leaving
-                },
-                ttl: packet.ttl - u8::from(forwarded),
-                ingress: self.site.name(way.from.map(|from| from.0)),
-                egress: self.site.name(way.egress.map(|egress| egress.0)),
-            };
             let hash = self.flows.spread(packet.tuple.source, 0);
+            let subject = subject(&self.site, frame, packet, way);
             self.logger.log(now, hash, chain, log, &subject);
         }
         match disposition {
             Disposition::Accept => Ok(()),
             Disposition::Drop => Err(reason),
             Disposition::Reject => {
-                self.reject(now, frame, packet, way);
+                self.reject(now, frame, packet, way, None);
                 Err(reason)
             }
         }
     }
 
-    /// REJECT: tells the sender.
-    fn reject(&mut self, now: Instant, frame: &mut Frame<'_>, packet: &Packet, way: Way) {
+    /// REJECT: tells the sender, as the protocol has it or as the rule says.
+    fn reject(
+        &mut self,
+        now: Instant,
+        frame: &mut Frame<'_>,
+        packet: &Packet,
+        way: Way,
+        with: Option<RejectWith>,
+    ) {
         let refuse = way.from.is_none()
             || packet.bad_checksum
             || packet.cast != Cast::Unicast
@@ -223,7 +250,11 @@ impl Firewall {
         if refuse {
             return;
         }
-        match reject::answer(packet) {
+        let answer = match with {
+            None => reject::answer(packet),
+            Some(with) => reject::answer_with(packet, with),
+        };
+        match answer {
             None => {}
             Some(Answer::Reset) => {
                 if let Some(bytes) = reject::reset(frame.head.bytes(), packet) {
@@ -241,12 +272,70 @@ impl Firewall {
     }
 }
 
+/// The parts of a chain, between which come the interfaces' options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// `blrules`.
+    Blacklist,
+    /// All else.
+    Rules,
+}
+
+/// What rules ask while they judge a packet, and what they leave behind.
+struct Asked<'a> {
+    now: Instant,
+    meters: &'a mut Meters,
+    flows: &'a mut flow::Table,
+    logger: &'a mut Logger,
+    hits: &'a mut [u64],
+    subject: Subject<'a>,
+}
+
+impl Hooks for Asked<'_> {
+    fn holds(&mut self, limits: &Limits, facts: &Facts<'_>) -> bool {
+        let arrived = facts.packet.tuple;
+        self.meters
+            .hold(limits, self.now, arrived, facts.tuple, self.flows)
+    }
+
+    fn hit(&mut self, origin: u32, request: Option<LogRequest<'_>>) {
+        self.hits[origin as usize] += 1;
+        if let Some(LogRequest { chain, log }) = request {
+            let hash = self.flows.spread(self.subject.tuple.source, 0);
+            self.logger.log(self.now, hash, chain, log, &self.subject);
+        }
+    }
+}
+
+/// Addresses and ports as rules see them: the source as it came, the destination after DNAT.
+fn seen_by_rules(packet: &Packet, way: Way) -> Tuple {
+    Tuple {
+        source: packet.tuple.source,
+        source_port: packet.tuple.source_port,
+        ..way.leaving
+    }
+}
+
+/// The packet as its log lines show it.
+fn subject<'a>(site: &'a Site, frame: &'a Frame<'_>, packet: &'a Packet, way: Way) -> Subject<'a> {
+    let forwarded = way.from.is_some() && way.egress.is_some();
+    Subject {
+        head: frame.head.bytes(),
+        packet,
+        tuple: seen_by_rules(packet, way),
+        ttl: packet.ttl - u8::from(forwarded),
+        ingress: site.name(way.from.map(|from| from.0)),
+        egress: site.name(way.egress.map(|egress| egress.0)),
+    }
+}
+
 /// The checks that shorewall.conf has a disposition for.
 #[derive(Clone, Copy, Debug)]
-enum Check {
+pub(crate) enum Check {
     Hairpin,
     Smurf,
     TcpFlags,
+    ReversePath,
 }
 
 impl Check {
@@ -256,12 +345,13 @@ impl Check {
             Self::Hairpin => (&settings.hairpin, "sfilter", Reason::Hairpin),
             Self::Smurf => (&settings.smurfs, "smurfs", Reason::Smurf),
             Self::TcpFlags => (&settings.tcp_flags, "logflags", Reason::TcpFlags),
+            Self::ReversePath => (&settings.rpfilter, "rplog", Reason::ReversePath),
         }
     }
 }
 
 /// `dhcp`: DHCP between an interface's link and the firewall itself.
-fn dhcp(site: &crate::site::Site, packet: &Packet, way: Way) -> bool {
+fn dhcp(site: &Site, packet: &Packet, way: Way) -> bool {
     let link = match (way.from, way.egress) {
         (Some(link), None) | (None, Some(link)) => link,
         _ => return false,

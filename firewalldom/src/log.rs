@@ -1,7 +1,7 @@
 //! Log lines as netfilter writes them, with Shorewall's prefix, within Shorewall's limit.
 
 use crate::checksum::{get16, get32};
-use crate::limit::LogLimiter;
+use crate::limit::{Bucket, Buckets, Limiter, Tokens};
 use crate::packet::{ICMP, Packet, TCP, Tuple, UDP, UDP_LITE};
 use crate::policy::{Log, LogLimit};
 use crate::time::Instant;
@@ -36,7 +36,7 @@ pub(crate) struct Subject<'a> {
 #[derive(Debug)]
 pub(crate) struct Logger {
     format: String,
-    limiter: Option<LogLimiter>,
+    limiter: Option<Limiter>,
     lines: VecDeque<LogLine>,
     pub(crate) suppressed: u64,
 }
@@ -44,11 +44,13 @@ pub(crate) struct Logger {
 impl Logger {
     /// Most lines that wait.
     const MAX_LINES: usize = 256;
+    /// Sources that have a limit of their own.
+    const SOURCES: usize = 1024;
 
     pub(crate) fn new(format: &str, limit: Option<LogLimit>) -> Self {
         Self {
             format: format.into(),
-            limiter: limit.map(LogLimiter::new),
+            limiter: limit.map(limiter),
             lines: VecDeque::new(),
             suppressed: 0,
         }
@@ -68,7 +70,7 @@ impl Logger {
             && self
                 .limiter
                 .as_mut()
-                .is_none_or(|limiter| limiter.allow(now, source, hash));
+                .is_none_or(|limiter| limiter.take(now, source, hash));
         if !allowed {
             self.suppressed += 1;
             return;
@@ -84,6 +86,16 @@ impl Logger {
 
     pub(crate) fn take(&mut self) -> Option<LogLine> {
         self.lines.pop_front()
+    }
+}
+
+fn limiter(limit: LogLimit) -> Limiter {
+    let period_ns = u64::from(limit.period_ms) * 1_000_000;
+    let tokens = Tokens::new(limit.rate, period_ns, limit.burst);
+    if limit.per_source {
+        Limiter::Each(Buckets::new(tokens, Logger::SOURCES))
+    } else {
+        Limiter::All(Bucket::new(tokens))
     }
 }
 

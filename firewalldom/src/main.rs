@@ -14,6 +14,7 @@ use firewalldom::command::{self, Editor};
 use firewalldom::policy::{Policy, blob, blob::Identity, place};
 use firewalldom::relay::Relay;
 use firewalldom::{Budget, Firewall, Link, PingOutcome, stat};
+use minios_rs::arch::pv::clock::wall_clock;
 use minios_rs::net::front::Breach;
 use minios_rs::net::{Config, Front};
 use minios_rs::task::TimedOut;
@@ -148,8 +149,9 @@ async fn start(domain: &Domain) -> Result<Work, String> {
         flows: flows_for(mm::usage().free * PAGE),
     };
     let now = firewalldom::time::Instant(domain.executor.now().0);
-    let firewall =
+    let mut firewall =
         Firewall::new(policy, &links, budget, seed, now).map_err(|error| error.to_string())?;
+    firewall.set_wall_clock(now, wall_clock());
     Ok(Work {
         relay: Relay::new(fronts, firewall),
         policy: blob::identity(bytes).unwrap_or_default(),

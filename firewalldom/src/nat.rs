@@ -5,7 +5,8 @@ use crate::flow;
 use crate::frame::Checksum;
 use crate::packet::{DCCP, ICMP, Inner, Packet, TCP, Tuple, UDP, UDP_LITE};
 use crate::policy::{
-    self, AddressRange, DestinationTarget, InterfaceId, Log, PortRange, SourceTarget, ZoneId,
+    self, AddressRange, DestinationTarget, InterfaceId, Limits, Log, PortRange, SourceTarget,
+    ZoneId,
 };
 use crate::rule::{Facts, Matcher, NamedSets, Origins, has_movable_ports, has_ports};
 use crate::time::Tick;
@@ -16,6 +17,7 @@ use alloc::vec::Vec;
 pub(crate) struct Destination {
     zone: ZoneId,
     matcher: Matcher,
+    limits: Limits,
     pub(crate) target: DestinationTarget,
     pub(crate) log: Option<Log>,
     pub(crate) origin: u32,
@@ -46,6 +48,7 @@ impl Rules {
         let destination = policy.destination_nat.iter().map(|nat| Destination {
             zone: nat.source_zone,
             matcher: Matcher::new(&nat.matches, named),
+            limits: nat.limits.clone(),
             target: nat.target.clone(),
             log: nat.log.clone(),
             origin: origins.number(nat.origin),
@@ -63,11 +66,16 @@ impl Rules {
         }
     }
 
-    /// The rule for the destination of a new flow from `zone`.
-    pub(crate) fn destination(&self, zone: ZoneId, facts: &Facts<'_>) -> Option<&Destination> {
+    /// The rule for the destination of a new flow from `zone`; `holds` says whether its limits do.
+    pub(crate) fn destination(
+        &self,
+        zone: ZoneId,
+        facts: &Facts<'_>,
+        mut holds: impl FnMut(&Limits) -> bool,
+    ) -> Option<&Destination> {
         self.destination
             .iter()
-            .find(|rule| rule.zone == zone && rule.matcher.holds(facts))
+            .find(|rule| rule.zone == zone && rule.matcher.holds(facts) && holds(&rule.limits))
     }
 
     /// The rule for the source of a new flow that leaves by `egress`.

@@ -5,7 +5,7 @@ use crate::flow::{Answered, Followed, Handle, Opening, Standing};
 use crate::frame::{ETHERNET, Frame};
 use crate::nat;
 use crate::packet::{ICMP, ICMP_REDIRECT, Inner, Packet, Tuple, icmp_asks, icmp_is_error};
-use crate::policy::{InterfaceId, States};
+use crate::policy::{InterfaceId, RawAction, States};
 use crate::reason::Reason;
 use crate::reject::Error;
 use crate::route::Route;
@@ -23,6 +23,8 @@ pub(crate) enum Tracked {
     Start(Opening),
     /// Nothing that could be.
     Invalid,
+    /// Exempt by a line of `conntrack`.
+    Untracked,
 }
 
 impl Tracked {
@@ -35,6 +37,7 @@ impl Tracked {
                 States::NEW
             }
             Self::Invalid => States::INVALID,
+            Self::Untracked => States::UNTRACKED,
             Self::Related(..) => States::RELATED,
         }
     }
@@ -73,7 +76,11 @@ impl Firewall {
     ) -> Result<Verdict, Reason> {
         let packet = Packet::parse(frame)?;
         let tick = Tick::of(now);
-        let tracked = self.track(tick, frame.head.bytes(), &packet);
+        let tracked = match self.raw(from, frame, &packet) {
+            None => self.track(tick, frame.head.bytes(), &packet),
+            Some(RawAction::Untrack) => Tracked::Untracked,
+            Some(RawAction::Drop) => return Err(Reason::Dropped),
+        };
         let verdict = self.pass(now, from, frame, &packet, &tracked);
         if let Tracked::Flow(handle, Standing::Last(_)) = tracked {
             self.flows.remove(handle);
@@ -90,6 +97,9 @@ impl Firewall {
         packet: &Packet,
         tracked: &Tracked,
     ) -> Result<Verdict, Reason> {
+        if let Some(from) = from {
+            self.check_reverse_path(now, frame, packet, tracked, from)?;
+        }
         let mut leaving = self.leaving(tracked, packet);
         if matches!(tracked, Tracked::Start(_)) {
             leaving = self.translate_destination(now, from, frame, packet);
@@ -208,7 +218,7 @@ impl Firewall {
                     ..packet.tuple
                 }
             }
-            Tracked::Start(_) | Tracked::Invalid => packet.tuple,
+            Tracked::Start(_) | Tracked::Invalid | Tracked::Untracked => packet.tuple,
         }
     }
 
@@ -235,6 +245,11 @@ impl Firewall {
             if source == packet.tuple.destination {
                 return Err(Reason::Land);
             }
+        }
+        if let Some(from) = from
+            && route != Route::Unreachable
+        {
+            self.site.filter_route(from, source)?;
         }
         match route {
             Route::Martian => Err(Reason::Martian),

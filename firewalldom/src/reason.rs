@@ -62,6 +62,8 @@ reasons! {
     BadOffload = "bad offload",
     /// The payload could not be read from the sender's pages.
     Unreadable = "unreadable payload",
+    /// No route leads back to the source by the interface it came in by (`routefilter`, `rpfilter`).
+    ReversePath = "reverse path",
     /// Broadcast or multicast as a source (`nosmurfs`).
     Smurf = "smurf",
     /// Impossible TCP flags (`tcpflags`).

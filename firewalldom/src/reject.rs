@@ -3,10 +3,11 @@
 
 use crate::checksum::{Sum, get16, get32, put16, put32};
 use crate::frame::{ETHERNET, Frame};
-use crate::limit::Bucket;
+use crate::limit::{Bucket, Tokens};
 use crate::packet::{
     Cast, ICMP, IGMP, Packet, TCP, UDP, flags, icmp_asks, icmp_is_error, tcp_numbers,
 };
+use crate::policy::RejectWith;
 use crate::reason::Reason;
 use crate::time::Instant;
 use alloc::vec;
@@ -17,8 +18,11 @@ use alloc::vec::Vec;
 pub(crate) enum Error {
     NetUnreachable,
     HostUnreachable,
+    ProtocolUnreachable,
     PortUnreachable,
+    NetProhibited,
     HostProhibited,
+    AdminProhibited,
     /// Next-hop MTU in bytes (RFC 1191).
     FragmentationNeeded(u16),
     TimeExceeded,
@@ -30,9 +34,12 @@ impl Error {
         match self {
             Self::NetUnreachable => (3, 0, 0),
             Self::HostUnreachable => (3, 1, 0),
+            Self::ProtocolUnreachable => (3, 2, 0),
             Self::PortUnreachable => (3, 3, 0),
             Self::FragmentationNeeded(mtu) => (3, 4, mtu),
+            Self::NetProhibited => (3, 9, 0),
             Self::HostProhibited => (3, 10, 0),
+            Self::AdminProhibited => (3, 13, 0),
             Self::TimeExceeded => (11, 0, 0),
         }
     }
@@ -49,7 +56,7 @@ pub(crate) struct Limit {
 
 impl Limit {
     pub(crate) fn new() -> Self {
-        let bucket = Bucket::new(1000, 1_000_000_000, 50);
+        let bucket = Bucket::new(Tokens::new(1000, 1_000_000_000, 50));
         Self {
             path_mtu: bucket,
             others: bucket,
@@ -81,6 +88,21 @@ pub(crate) const fn answer(packet: &Packet) -> Option<Answer> {
         ICMP => Answer::Error(Error::HostUnreachable),
         _ => Answer::Error(Error::HostProhibited),
     })
+}
+
+/// What a REJECT that says how sends; a reset only to TCP.
+pub(crate) const fn answer_with(packet: &Packet, with: RejectWith) -> Option<Answer> {
+    Some(Answer::Error(match with {
+        RejectWith::NetUnreachable => Error::NetUnreachable,
+        RejectWith::HostUnreachable => Error::HostUnreachable,
+        RejectWith::ProtocolUnreachable => Error::ProtocolUnreachable,
+        RejectWith::PortUnreachable => Error::PortUnreachable,
+        RejectWith::NetProhibited => Error::NetProhibited,
+        RejectWith::HostProhibited => Error::HostProhibited,
+        RejectWith::AdminProhibited => Error::AdminProhibited,
+        RejectWith::TcpReset if packet.tuple.protocol == TCP => return Some(Answer::Reset),
+        RejectWith::TcpReset => return None,
+    }))
 }
 
 /// Whether an ICMP error may be sent about a packet, broadcasts in its addresses apart.

@@ -1,11 +1,13 @@
 //! A policy ready for packets: every table built, nothing left to interpret.
 
 use crate::nat;
-use crate::policy::{Interface, Policy, States, ZoneId, check};
+use crate::policy::{Interface, Policy, RouteFilter, States, ZoneId, check};
+use crate::raw;
 use crate::route::{Route, Routes};
 use crate::rule::{self, Chain, List, Origins};
 use crate::zone::Zones;
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use smoltcp::wire::EthernetAddress;
 
 /// What the backend says of a vif.
@@ -46,6 +48,8 @@ pub(crate) struct Port {
     pub(crate) no_smurfs: bool,
     pub(crate) route_back: bool,
     pub(crate) dhcp: bool,
+    pub(crate) route_filter: RouteFilter,
+    pub(crate) rpfilter: bool,
 }
 
 impl Port {
@@ -64,6 +68,8 @@ impl Port {
             no_smurfs: interface.no_smurfs,
             route_back: interface.route_back,
             dhcp: interface.dhcp,
+            route_filter: interface.route_filter,
+            rpfilter: interface.rpfilter,
         })
     }
 }
@@ -77,13 +83,14 @@ pub(crate) struct Site {
     pub(crate) chains: Box<[Chain]>,
     pub(crate) lists: Box<[List]>,
     pub(crate) nat: nat::Rules,
+    pub(crate) raw: Box<[raw::Rule]>,
     pub(crate) origins: Origins,
     /// Whether any chain looks at packets of established flows.
     pub(crate) judges_established: bool,
 }
 
 impl Site {
-    pub(crate) fn new(policy: Policy, links: &[Link]) -> Result<Self, ConfigError> {
+    pub(crate) fn new(mut policy: Policy, links: &[Link]) -> Result<Self, ConfigError> {
         check::check(&policy)?;
         let wanted = policy.interfaces.len();
         if links.len() != wanted {
@@ -101,18 +108,29 @@ impl Site {
         let lists: Box<[List]> = policy
             .rule_lists
             .iter()
-            .map(|list| List::new(list, &named, &mut origins))
+            .map(|list| List::new(list.log_chain.clone(), &list.rules, &named, &mut origins))
             .collect();
         let chains: Box<[Chain]> = policy
             .chains
             .iter()
             .map(|chain| Chain::new(chain, &lists, &named, &mut origins))
             .collect();
+        let nat = nat::Rules::new(&policy, &named, &mut origins);
+        let raw = raw::rules(&policy, &named, &mut origins);
+        let (zones, routes) = (Zones::new(&policy), Routes::new(&policy));
+        origins.finish();
+        // All of it is in the tables now, and a long list of rules is most of a policy.
+        policy.chains = Vec::new();
+        policy.rule_lists = Vec::new();
+        policy.address_sets = Vec::new();
+        policy.destination_nat = Vec::new();
+        policy.source_nat = Vec::new();
         Ok(Self {
             ports,
-            zones: Zones::new(&policy),
-            routes: Routes::new(&policy),
-            nat: nat::Rules::new(&policy, &named, &mut origins),
+            zones,
+            routes,
+            nat,
+            raw,
             judges_established: chains
                 .iter()
                 .any(|chain| chain.looks_at(States::ESTABLISHED)),
@@ -125,7 +143,14 @@ impl Site {
 
     /// Whether rules leave packets of established flows alone.
     pub(crate) fn has_shortcut(&self) -> bool {
-        self.policy.settings.forwarding && !self.judges_established
+        self.policy.settings.forwarding && !self.judges_established && self.raw.is_empty()
+    }
+
+    /// Bytes of the rules' tables.
+    pub(crate) fn rule_bytes(&self) -> usize {
+        let chains: usize = self.chains.iter().map(Chain::bytes).sum();
+        let lists: usize = self.lists.iter().map(List::bytes).sum();
+        chains + lists + size_of_val(self.origins.list.as_slice())
     }
 
     /// The zone behind a side of a packet's way; `None`: the firewall itself.

@@ -32,7 +32,11 @@ impl Firewall {
             kind: self.site.routes.get(leaving.destination).kind(),
         };
         let zone = self.site.zone(from.map(|from| from.0), leaving.source);
-        let Some(rule) = self.site.nat.destination(zone, &facts) else {
+        let (meters, flows) = (&mut self.meters, &mut self.flows);
+        let rule = self.site.nat.destination(zone, &facts, |limits| {
+            meters.hold(limits, now, leaving, leaving, flows)
+        });
+        let Some(rule) = rule else {
             return leaving;
         };
         self.hits[rule.origin as usize] += 1;
@@ -95,7 +99,7 @@ impl Firewall {
                     leaving: reply.reversed(),
                 })
             }
-            Tracked::Related(..) | Tracked::Invalid => Ok(Accepted {
+            Tracked::Related(..) | Tracked::Invalid | Tracked::Untracked => Ok(Accepted {
                 flow: None,
                 leaving: way.leaving,
             }),

@@ -99,7 +99,10 @@ impl<F: Frame> Table<F> {
         let mut value = flags_and_domain.load(Ordering::Acquire);
         loop {
             let kind = value & u32::from(GTF_TYPE_MASK);
-            assert!(kind == u32::from(GTF_PERMIT_ACCESS), "a grant is ended once");
+            assert!(
+                kind == u32::from(GTF_PERMIT_ACCESS),
+                "a grant is ended once"
+            );
             if value & u32::from(GTF_READING | GTF_WRITING) != 0 {
                 return Err(GrantError::InUse);
             }

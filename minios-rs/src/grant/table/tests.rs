@@ -76,10 +76,7 @@ fn the_toolstacks_entries_are_never_given_out() {
     assert_eq!(table.wants(), Ok(Some(2)));
     table.add(Page::new());
     assert_eq!(table.wants(), Ok(None));
-    assert_eq!(
-        table.grant(PEER, 0, Access::ReadOnly),
-        Ok(GrantRef(512))
-    );
+    assert_eq!(table.grant(PEER, 0, Access::ReadOnly), Ok(GrantRef(512)));
     assert_eq!(table.in_use(), 505);
 }
 
@@ -145,9 +142,8 @@ fn no_grant_ends_under_a_peer_that_takes_it_at_the_same_moment() {
         let using = granted | u32::from(GTF_READING);
         let xen = std::thread::spawn(move || {
             let word = page.word(word);
-            let exchange = |from, to| {
-                word.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire)
-            };
+            let exchange =
+                |from, to| word.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire);
             while exchange(granted, using).is_ok() {
                 exchange(using, granted).expect("it does not end while it is used");
             }

@@ -1,0 +1,244 @@
+//! The chain of a pair of zones: which of its rules a packet meets, in Shorewall's order.
+
+use super::entry::Key;
+use super::list::List;
+use super::matcher::NamedSets;
+use super::{Facts, Origins};
+use crate::policy::{self, Action, Disposition, Limits, Log, RejectWith, States};
+use alloc::string::String;
+
+/// The rules and the policy of one or more zone pairs.
+#[derive(Clone, Debug)]
+pub(crate) struct Chain {
+    pub(crate) name: String,
+    blacklist: Option<u16>,
+    /// The name of the chain of `blrules` in log lines.
+    blacklist_name: String,
+    rules: List,
+    default_action: List,
+    policy: Disposition,
+    policy_log: Option<Log>,
+    policy_chain: Option<String>,
+    origin: u32,
+    /// States that some rule looks at; the others go straight to what follows the rules.
+    states: u8,
+}
+
+/// What decided about a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ruling {
+    pub(crate) disposition: Disposition,
+    /// Number of the origin of the rule or policy.
+    pub(crate) origin: u32,
+    pub(crate) by: By,
+    /// How a REJECT tells the sender; `None`: as the protocol has it.
+    pub(crate) reject_with: Option<RejectWith>,
+}
+
+/// The kind of thing that decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    Rule,
+    Policy,
+    /// The implicit ACCEPT of ESTABLISHED, or a disposition of shorewall.conf.
+    State,
+}
+
+/// A log line somebody asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LogRequest<'a> {
+    pub(crate) chain: &'a str,
+    pub(crate) log: &'a Log,
+}
+
+/// What judging needs and does besides looking at rules.
+pub(crate) trait Hooks {
+    /// Whether a rule that the packet matches holds by its limits, too.
+    fn holds(&mut self, limits: &Limits, facts: &Facts<'_>) -> bool;
+
+    /// A rule or policy was hit, and perhaps wants a log line.
+    fn hit(&mut self, origin: u32, request: Option<LogRequest<'_>>);
+}
+
+impl Chain {
+    pub(crate) fn new(
+        chain: &policy::Chain,
+        lists: &[List],
+        named: &NamedSets,
+        origins: &mut Origins,
+    ) -> Self {
+        let mut list = |rules: &[policy::Rule]| List::new(None, rules, named, origins);
+        let (rules, default_action) = (list(&chain.rules), list(&chain.default_action));
+        let blacklist = chain.blacklist.map(|list| &lists[usize::from(list)]);
+        Self {
+            name: chain.name.clone(),
+            blacklist: chain.blacklist,
+            blacklist_name: chain.name.clone() + "~",
+            states: rules.states | blacklist.map_or(0, |list| list.states),
+            rules,
+            default_action,
+            policy: chain.policy,
+            policy_log: chain.policy_log.clone(),
+            policy_chain: chain.policy_chain.clone(),
+            origin: origins.number(chain.origin),
+        }
+    }
+
+    /// Whether some rule looks at packets in this state.
+    pub(crate) const fn looks_at(&self, state: States) -> bool {
+        self.states & state.0 != 0
+    }
+
+    /// Whether `blrules` has something to say about the pair.
+    pub(crate) const fn has_blacklist(&self) -> bool {
+        self.blacklist.is_some()
+    }
+
+    /// Bytes of its tables on the heap.
+    pub(crate) fn bytes(&self) -> usize {
+        self.rules.bytes() + self.default_action.bytes()
+    }
+
+    /// What `blrules` says, before any other check; `None`: nothing.
+    pub(crate) fn blacklisted(
+        &self,
+        lists: &[List],
+        state: States,
+        facts: &Facts<'_>,
+        hooks: &mut impl Hooks,
+    ) -> Option<Ruling> {
+        let list = &lists[usize::from(self.blacklist?)];
+        match Walk::new(lists, state, facts).list(list, &self.blacklist_name, hooks) {
+            Walked::Decided(ruling) => Some(ruling),
+            _ => None,
+        }
+    }
+
+    /// Judges a packet: sections in Shorewall's order, then what shorewall.conf says of its state,
+    /// then default action and policy.
+    pub(crate) fn judge(
+        &self,
+        lists: &[List],
+        state: States,
+        facts: &Facts<'_>,
+        settings: &policy::Settings,
+        hooks: &mut impl Hooks,
+    ) -> Ruling {
+        let walk = Walk::new(lists, state, facts);
+        match walk.list(&self.rules, &self.name, hooks) {
+            Walked::Decided(ruling) => return ruling,
+            Walked::ToPolicy | Walked::Returned => {}
+            Walked::Through => {
+                let exception = match state {
+                    States::ESTABLISHED => return self.state_ruling(Disposition::Accept),
+                    States::RELATED => settings.related.as_ref(),
+                    States::INVALID => settings.invalid.as_ref(),
+                    States::UNTRACKED => settings.untracked.as_ref(),
+                    _ => None,
+                };
+                if let Some(exception) = exception {
+                    let request = exception.log.as_ref().map(|log| LogRequest {
+                        chain: &self.name,
+                        log,
+                    });
+                    hooks.hit(self.origin, request);
+                    return self.state_ruling(exception.disposition);
+                }
+            }
+        }
+        if let Walked::Decided(ruling) = walk.list(&self.default_action, &self.name, hooks) {
+            return ruling;
+        }
+        let chain = self.policy_chain.as_deref().unwrap_or(&self.name);
+        let request = self
+            .policy_log
+            .as_ref()
+            .map(|log| LogRequest { chain, log });
+        hooks.hit(self.origin, request);
+        Ruling {
+            disposition: self.policy,
+            origin: self.origin,
+            by: By::Policy,
+            reject_with: None,
+        }
+    }
+
+    /// A disposition that no rule gave.
+    pub(crate) const fn state_ruling(&self, disposition: Disposition) -> Ruling {
+        Ruling {
+            disposition,
+            origin: self.origin,
+            by: By::State,
+            reject_with: None,
+        }
+    }
+}
+
+/// A packet on its way through lists of rules.
+#[derive(Clone, Copy)]
+struct Walk<'a> {
+    lists: &'a [List],
+    state: States,
+    key: Key,
+    facts: &'a Facts<'a>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(lists: &'a [List], state: States, facts: &'a Facts<'a>) -> Self {
+        Self {
+            lists,
+            state,
+            key: Key::new(&facts.tuple, state),
+            facts,
+        }
+    }
+
+    /// Lists are called as deep as [`policy::check`] allows, no deeper.
+    fn list(&self, list: &List, chain: &str, hooks: &mut impl Hooks) -> Walked {
+        let chain = list.log_chain.as_deref().unwrap_or(chain);
+        if !list.looks_at(self.state) {
+            return Walked::Through;
+        }
+        let mut from = 0;
+        while let Some(number) = list.find(from, &self.key, self.facts) {
+            from = number + 1;
+            let rule = list.rule(number);
+            let extra = list.extra(rule);
+            if extra.is_some_and(|extra| !hooks.holds(&extra.limits, self.facts)) {
+                continue;
+            }
+            let log = extra.and_then(|extra| extra.log.as_ref());
+            hooks.hit(rule.origin, log.map(|log| LogRequest { chain, log }));
+            let (disposition, reject_with) = match rule.action {
+                Action::Continue => continue,
+                Action::Policy => return Walked::ToPolicy,
+                Action::Return => return Walked::Returned,
+                Action::Call(list) => {
+                    match self.list(&self.lists[usize::from(list)], chain, hooks) {
+                        Walked::Through | Walked::Returned => continue,
+                        end => return end,
+                    }
+                }
+                Action::Decide(disposition) => (disposition, None),
+                Action::Reject(with) => (Disposition::Reject, Some(with)),
+            };
+            return Walked::Decided(Ruling {
+                disposition,
+                origin: rule.origin,
+                by: By::Rule,
+                reject_with,
+            });
+        }
+        Walked::Through
+    }
+}
+
+/// How a walk through rules ended.
+enum Walked {
+    Decided(Ruling),
+    /// The rest of the chain's rules is to be skipped.
+    ToPolicy,
+    /// The rest of the list is to be skipped.
+    Returned,
+    Through,
+}

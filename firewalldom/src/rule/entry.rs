@@ -1,0 +1,313 @@
+//! Rules as boxes: a range of each of five header fields, which is all that most rules ask for.
+//!
+//! A rule becomes one box or a few. What a box cannot say (flags, sets, MAC addresses) is asked of
+//! the rule's `Matcher` once a packet lies in the box, so a box may be larger than
+//! its rule, but never smaller.
+
+use super::has_ports;
+use super::matcher::sorted;
+use crate::packet::{ICMP, TCP, Tuple};
+use crate::policy::{Addresses, Match, Ports, Protocol, Rule, States};
+use alloc::vec;
+use alloc::vec::Vec;
+
+/// Fields of a box, in the order of [`Key::fields`].
+pub(super) const FIELDS: usize = 5;
+
+/// A range of values, both ends inclusive.
+pub(super) type Range = (u32, u32);
+
+/// What a packet is to boxes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Key {
+    /// Source and destination address, source and destination port, protocol. Eight, so that three
+    /// bits are always an index.
+    pub(super) fields: [u32; 8],
+    state: u8,
+    has_ports: bool,
+}
+
+impl Key {
+    pub(crate) fn new(tuple: &Tuple, state: States) -> Self {
+        Self {
+            fields: [
+                tuple.source,
+                tuple.destination,
+                u32::from(tuple.source_port),
+                u32::from(tuple.destination_port),
+                u32::from(tuple.protocol),
+                0,
+                0,
+                0,
+            ],
+            state: state.0,
+            has_ports: has_ports(tuple.protocol),
+        }
+    }
+}
+
+/// A box: 32 bytes, two to a cache line. Each field's first value, and how many more there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    source: (u32, u32),
+    destination: (u32, u32),
+    source_port: (u16, u16),
+    destination_port: (u16, u16),
+    protocol: (u8, u8),
+    states: u8,
+    flags: u8,
+    /// Number of the rule in its list.
+    pub(super) rule: u32,
+}
+
+const _: () = assert!(size_of::<Entry>() == 32);
+
+impl Entry {
+    /// Only protocols with ports.
+    const PORTS: u8 = 1;
+    /// The rule's matcher has the last word.
+    const INEXACT: u8 = 2;
+
+    /// Whether the packet lies in the box.
+    pub(super) const fn holds(&self, key: &Key) -> bool {
+        let [
+            source,
+            destination,
+            source_port,
+            destination_port,
+            protocol,
+            ..,
+        ] = key.fields;
+        // One comparison a field: what lies before the first wraps to beyond the last.
+        destination.wrapping_sub(self.destination.0) <= self.destination.1
+            && source.wrapping_sub(self.source.0) <= self.source.1
+            && destination_port.wrapping_sub(self.destination_port.0 as u32)
+                <= self.destination_port.1 as u32
+            && source_port.wrapping_sub(self.source_port.0 as u32) <= self.source_port.1 as u32
+            && protocol.wrapping_sub(self.protocol.0 as u32) <= self.protocol.1 as u32
+            && self.states & key.state != 0
+            && (self.flags & Self::PORTS == 0 || key.has_ports)
+    }
+
+    /// Whether the box is all that the rule asks for.
+    pub(super) const fn is_exact(&self) -> bool {
+        self.flags & Self::INEXACT == 0
+    }
+
+    /// The range of a field.
+    pub(super) const fn range(&self, field: usize) -> Range {
+        let (first, more) = match field {
+            0 => self.source,
+            1 => self.destination,
+            2 => (self.source_port.0 as u32, self.source_port.1 as u32),
+            3 => (
+                self.destination_port.0 as u32,
+                self.destination_port.1 as u32,
+            ),
+            _ => (self.protocol.0 as u32, self.protocol.1 as u32),
+        };
+        (first, first + more)
+    }
+
+    /// A box of these ranges.
+    pub(super) const fn new(ranges: [Range; FIELDS], states: States, flags: u8, rule: u32) -> Self {
+        let [source, destination, source_port, destination_port, protocol] = ranges;
+        Self {
+            source: (source.0, source.1 - source.0),
+            destination: (destination.0, destination.1 - destination.0),
+            source_port: (source_port.0 as u16, (source_port.1 - source_port.0) as u16),
+            destination_port: (
+                destination_port.0 as u16,
+                (destination_port.1 - destination_port.0) as u16,
+            ),
+            protocol: (protocol.0 as u8, (protocol.1 - protocol.0) as u8),
+            states: states.0,
+            flags,
+            rule,
+        }
+    }
+}
+
+/// Most boxes of a rule; one that would need more gets a larger box.
+const MAX_BOXES: usize = 64;
+
+/// A field's ranges, and whether they are exact.
+struct Ranges {
+    list: Vec<Range>,
+    exact: bool,
+}
+
+impl Ranges {
+    fn any(last: u32) -> Self {
+        Self {
+            list: vec![(0, last)],
+            exact: true,
+        }
+    }
+
+    /// One range that holds all of them.
+    fn widen(&mut self) {
+        if let (Some(&(first, _)), Some(&(_, last))) = (self.list.first(), self.list.last()) {
+            self.list = vec![(first, last)];
+            self.exact = false;
+        }
+    }
+}
+
+/// Appends the boxes of a rule; `false`: they are not all that it asks for.
+pub(super) fn boxes(rule: &Rule, number: u32, into: &mut Vec<Entry>) -> bool {
+    let matches = &rule.matches;
+    let (protocols, icmp) = protocols(&matches.protocol);
+    let asks_ports =
+        !matches.destination_port.ranges.is_empty() || !matches.source_port.ranges.is_empty();
+    let mut fields = [
+        addresses(&matches.source),
+        addresses(&matches.destination),
+        ports(&matches.source_port),
+        match icmp {
+            // ICMP's type and code stand where others have the destination port.
+            Some(types) if !asks_ports => types,
+            _ => ports(&matches.destination_port),
+        },
+        protocols,
+    ];
+    while fields
+        .iter()
+        .map(|field| field.list.len())
+        .product::<usize>()
+        > MAX_BOXES
+    {
+        if let Some(largest) = fields.iter_mut().max_by_key(|field| field.list.len()) {
+            largest.widen();
+        }
+    }
+    let exact = fields.iter().all(|field| field.exact) && !asks_more(matches);
+    let [
+        sources,
+        destinations,
+        source_ports,
+        destination_ports,
+        protocols,
+    ] = fields;
+    let flags = u8::from(asks_ports) * Entry::PORTS + u8::from(!exact) * Entry::INEXACT;
+    for &source in &sources.list {
+        for &destination in &destinations.list {
+            for &source_port in &source_ports.list {
+                for &destination_port in &destination_ports.list {
+                    for &protocol in &protocols.list {
+                        let ranges = [source, destination, source_port, destination_port, protocol];
+                        into.push(Entry::new(ranges, rule.states, flags, number));
+                    }
+                }
+            }
+        }
+    }
+    exact
+}
+
+/// Whether the rule asks for what no box has.
+fn asks_more(matches: &Match) -> bool {
+    matches.original_destination != Addresses::default()
+        || !matches.original_port.ranges.is_empty()
+        || matches.ingress.is_some()
+        || matches.egress.is_some()
+        || !matches.source_mac.is_empty()
+        || matches.destination_kind != crate::policy::DestinationKind::Any
+        || matches.tcp_flags.is_some()
+}
+
+fn addresses(addresses: &Addresses) -> Ranges {
+    let mut ranges = Ranges {
+        list: sorted(&addresses.ranges).into(),
+        exact: addresses.sets.is_empty(),
+    };
+    if ranges.list.is_empty() {
+        ranges.list = vec![(0, u32::MAX)];
+    }
+    if !addresses.except.is_empty() {
+        ranges.list = without(&ranges.list, &sorted(&addresses.except), u32::MAX);
+    }
+    ranges
+}
+
+fn ports(ports: &Ports) -> Ranges {
+    const LAST: u32 = u16::MAX as u32;
+    if ports.ranges.is_empty() {
+        return Ranges::any(LAST);
+    }
+    let mut list: Vec<Range> = ports
+        .ranges
+        .iter()
+        .map(|range| (u32::from(range.first), u32::from(range.last)))
+        .collect();
+    list.sort_unstable();
+    if ports.negated {
+        list = without(&[(0, LAST)], &list, LAST);
+    }
+    Ranges { list, exact: true }
+}
+
+/// Protocol numbers; for ICMP also types and codes.
+fn protocols(protocol: &Protocol) -> (Ranges, Option<Ranges>) {
+    let one = |number: u8| (u32::from(number), u32::from(number));
+    let just = |number, exact| Ranges {
+        list: vec![one(number)],
+        exact,
+    };
+    match protocol {
+        Protocol::Any => (Ranges::any(255), None),
+        Protocol::OneOf(numbers) => {
+            let mut list: Vec<Range> = numbers.iter().map(|&number| one(number)).collect();
+            list.sort_unstable();
+            list.dedup();
+            (Ranges { list, exact: true }, None)
+        }
+        Protocol::NoneOf(numbers) => {
+            let mut not: Vec<Range> = numbers.iter().map(|&number| one(number)).collect();
+            not.sort_unstable();
+            let list = without(&[(0, 255)], &not, 255);
+            (Ranges { list, exact: true }, None)
+        }
+        Protocol::TcpSyn(_) => (just(TCP, false), None),
+        Protocol::Icmp(types) if types.is_empty() => (just(ICMP, true), None),
+        Protocol::Icmp(types) => {
+            let mut list: Vec<Range> = types
+                .iter()
+                .map(|wanted| {
+                    let first = u32::from(wanted.kind) << 8;
+                    match wanted.code {
+                        None => (first, first | 0xff),
+                        Some(code) => (first | u32::from(code), first | u32::from(code)),
+                    }
+                })
+                .collect();
+            list.sort_unstable();
+            (just(ICMP, true), Some(Ranges { list, exact: true }))
+        }
+    }
+}
+
+/// What of `ranges` is not in `holes`; both ascend, `last` is the largest value.
+fn without(ranges: &[Range], holes: &[Range], last: u32) -> Vec<Range> {
+    let mut left = Vec::new();
+    for &(mut first, end) in ranges {
+        let mut used_up = false;
+        for &(low, high) in holes {
+            if high < first || low > end {
+                continue;
+            }
+            if low > first {
+                left.push((first, low - 1));
+            }
+            if high >= end.min(last) {
+                used_up = true;
+                break;
+            }
+            first = high + 1;
+        }
+        if !used_up {
+            left.push((first, end));
+        }
+    }
+    left
+}

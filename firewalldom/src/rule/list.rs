@@ -1,0 +1,125 @@
+//! A list of rules, ready to be asked for the next one that a packet matches.
+
+use super::entry::{self, Entry, Key};
+use super::matcher::{Matcher, NamedSets};
+use super::tree::Tree;
+use super::{Facts, Origins};
+use crate::policy::{self, Action, Limits, Log, States};
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// Rules of a chain, or rules that chains share or call.
+#[derive(Clone, Debug)]
+pub(crate) struct List {
+    pub(super) log_chain: Option<String>,
+    tree: Tree,
+    rules: Box<[Rule]>,
+    extras: Box<[Extra]>,
+    /// States that some rule looks at.
+    pub(super) states: u8,
+}
+
+/// What a rule does: 12 bytes; what it looks at is in the tree.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rule {
+    pub(super) action: Action,
+    /// Number of its origin.
+    pub(super) origin: u32,
+    /// Index into [`List::extras`] plus one; 0: it has none.
+    extra: u32,
+}
+
+const _: () = assert!(size_of::<Rule>() == 12);
+
+/// What few rules have.
+#[derive(Clone, Debug)]
+pub(super) struct Extra {
+    /// All conditions, of a rule that is more than its boxes.
+    matcher: Option<Matcher>,
+    pub(super) log: Option<Log>,
+    pub(super) limits: Limits,
+}
+
+impl List {
+    pub(crate) fn new(
+        log_chain: Option<String>,
+        rules: &[policy::Rule],
+        named: &NamedSets,
+        origins: &mut Origins,
+    ) -> Self {
+        let mut boxes: Vec<Entry> = Vec::with_capacity(rules.len());
+        let mut compiled = Vec::with_capacity(rules.len());
+        let mut extras: Vec<Extra> = Vec::new();
+        let mut states = 0;
+        for (number, rule) in rules.iter().enumerate() {
+            states |= rule.states.0;
+            let exact = entry::boxes(rule, number as u32, &mut boxes);
+            let extra = if exact && rule.log.is_none() && rule.limits.is_empty() {
+                0
+            } else {
+                let extra = Extra {
+                    matcher: (!exact).then(|| Matcher::new(&rule.matches, named)),
+                    log: rule.log.clone(),
+                    limits: rule.limits.clone(),
+                };
+                // The rules of a long list are often logged alike.
+                let same = extras.last().is_some_and(|last| last.is_like(&extra));
+                if !same {
+                    extras.push(extra);
+                }
+                extras.len() as u32
+            };
+            compiled.push(Rule {
+                action: rule.action,
+                origin: origins.number(rule.origin),
+                extra,
+            });
+        }
+        Self {
+            log_chain,
+            tree: Tree::new(&boxes),
+            rules: compiled.into(),
+            extras: extras.into(),
+            states,
+        }
+    }
+
+    /// The number of the first rule from `from` on that the packet matches, limits apart.
+    pub(super) fn find(&self, from: u32, key: &Key, facts: &Facts<'_>) -> Option<u32> {
+        self.tree.find(from, key, |number| {
+            let extra = self.extra(&self.rules[number as usize]);
+            extra
+                .and_then(|extra| extra.matcher.as_ref())
+                .is_none_or(|matcher| matcher.holds(facts))
+        })
+    }
+
+    pub(super) fn rule(&self, number: u32) -> &Rule {
+        &self.rules[number as usize]
+    }
+
+    pub(super) fn extra(&self, rule: &Rule) -> Option<&Extra> {
+        self.extras.get((rule.extra as usize).wrapping_sub(1))
+    }
+
+    /// Whether some rule looks at packets in this state.
+    pub(super) const fn looks_at(&self, state: States) -> bool {
+        self.states & state.0 != 0
+    }
+
+    /// Bytes on the heap, but for what extras hold.
+    pub(crate) fn bytes(&self) -> usize {
+        self.tree.bytes() + size_of_val(&*self.rules) + size_of_val(&*self.extras)
+    }
+}
+
+impl Extra {
+    /// Whether one can stand for the other. Conditions are not compared.
+    fn is_like(&self, other: &Self) -> bool {
+        self.matcher.is_none()
+            && other.matcher.is_none()
+            && self.log == other.log
+            && self.limits == other.limits
+    }
+}

@@ -1,0 +1,169 @@
+//! Conditions asked one by one: what a rule is when it is more than a box, and what translation asks.
+
+use super::{Facts, has_ports};
+use crate::packet::{ICMP, Packet, TCP, flags};
+use crate::policy::{
+    self, Addresses, DestinationKind, IcmpType, InterfaceId, Match, Member, Ports, TcpFlags,
+};
+use alloc::boxed::Box;
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+
+#[derive(Clone, Debug)]
+struct AddressSet {
+    ranges: Box<[(u32, u32)]>,
+    except: Box<[(u32, u32)]>,
+    sets: Box<[(Rc<[(u32, u32)]>, Member)]>,
+}
+
+/// Named sets, each there once.
+pub(crate) type NamedSets = [Rc<[(u32, u32)]>];
+
+/// The policy's named sets, ready to be searched.
+pub(crate) fn named_sets(policy: &policy::Policy) -> Vec<Rc<[(u32, u32)]>> {
+    let sets = policy.address_sets.iter();
+    sets.map(|set| sorted(&set.ranges).into()).collect()
+}
+
+impl AddressSet {
+    fn new(addresses: &Addresses, named: &NamedSets) -> Option<Self> {
+        if *addresses == Addresses::default() {
+            return None;
+        }
+        Some(Self {
+            ranges: sorted(&addresses.ranges),
+            except: sorted(&addresses.except),
+            sets: addresses
+                .sets
+                .iter()
+                .map(|set| (named[usize::from(set.set)].clone(), set.member))
+                .collect(),
+        })
+    }
+
+    fn holds(&self, address: u32) -> bool {
+        (self.ranges.is_empty() || within(&self.ranges, address))
+            && !within(&self.except, address)
+            && self
+                .sets
+                .iter()
+                .all(|(set, member)| within(set, address) == (*member == Member::Yes))
+    }
+}
+
+/// Ascending and disjoint, whatever order and overlap the user wrote.
+pub(super) fn sorted(ranges: &[policy::AddressRange]) -> Box<[(u32, u32)]> {
+    let mut ranges: Vec<_> = ranges
+        .iter()
+        .map(|range| (range.first.to_bits(), range.last.to_bits()))
+        .collect();
+    ranges.sort_unstable();
+    let mut merged: Vec<(u32, u32)> = Vec::with_capacity(ranges.len());
+    for (first, last) in ranges {
+        match merged.last_mut() {
+            Some((_, end)) if first <= end.saturating_add(1) => *end = (*end).max(last),
+            _ => merged.push((first, last)),
+        }
+    }
+    merged.into()
+}
+
+fn within(ranges: &[(u32, u32)], address: u32) -> bool {
+    let after = ranges.partition_point(|&(first, _)| first <= address);
+    after > 0 && address <= ranges[after - 1].1
+}
+
+fn port_within(ports: &Ports, port: u16) -> bool {
+    let listed = ports
+        .ranges
+        .iter()
+        .any(|range| (range.first..=range.last).contains(&port));
+    listed != ports.negated
+}
+
+/// Conditions, with what is not asked left out.
+#[derive(Clone, Debug)]
+pub(crate) struct Matcher {
+    ingress: Option<InterfaceId>,
+    egress: Option<InterfaceId>,
+    protocol: policy::Protocol,
+    source: Option<AddressSet>,
+    destination: Option<AddressSet>,
+    original_destination: Option<AddressSet>,
+    source_port: Option<Ports>,
+    destination_port: Option<Ports>,
+    original_port: Option<Ports>,
+    source_mac: Box<[[u8; 6]]>,
+    kind: DestinationKind,
+    tcp_flags: Option<TcpFlags>,
+}
+
+impl Matcher {
+    pub(crate) fn new(matches: &Match, named: &NamedSets) -> Self {
+        let ports = |ports: &Ports| (!ports.ranges.is_empty()).then(|| ports.clone());
+        Self {
+            ingress: matches.ingress,
+            egress: matches.egress,
+            protocol: matches.protocol.clone(),
+            source: AddressSet::new(&matches.source, named),
+            destination: AddressSet::new(&matches.destination, named),
+            original_destination: AddressSet::new(&matches.original_destination, named),
+            source_port: ports(&matches.source_port),
+            destination_port: ports(&matches.destination_port),
+            original_port: ports(&matches.original_port),
+            source_mac: matches.source_mac.clone().into(),
+            kind: matches.destination_kind,
+            tcp_flags: matches.tcp_flags,
+        }
+    }
+
+    /// Whether every condition holds.
+    pub(crate) fn holds(&self, facts: &Facts<'_>) -> bool {
+        let tuple = &facts.tuple;
+        let address =
+            |set: &Option<AddressSet>, address| set.as_ref().is_none_or(|set| set.holds(address));
+        let port = |set: &Option<Ports>, port| {
+            set.as_ref()
+                .is_none_or(|set| has_ports(tuple.protocol) && port_within(set, port))
+        };
+        self.ingress
+            .is_none_or(|interface| facts.ingress == Some(interface))
+            && self
+                .egress
+                .is_none_or(|interface| facts.egress == Some(interface))
+            && protocol(&self.protocol, facts.packet)
+            && port(&self.destination_port, tuple.destination_port)
+            && port(&self.source_port, tuple.source_port)
+            && address(&self.source, tuple.source)
+            && address(&self.destination, tuple.destination)
+            && address(&self.original_destination, facts.original.0)
+            && port(&self.original_port, facts.original.1)
+            && (self.source_mac.is_empty()
+                || facts.mac.is_some_and(|mac| self.source_mac.contains(&mac)))
+            && (self.kind == DestinationKind::Any || self.kind == facts.kind)
+            && self.tcp_flags.is_none_or(|wanted| {
+                tuple.protocol == TCP && facts.packet.tcp_flags & wanted.mask == wanted.set
+            })
+    }
+}
+
+fn protocol(wanted: &policy::Protocol, packet: &Packet) -> bool {
+    let number = packet.tuple.protocol;
+    match wanted {
+        policy::Protocol::Any => true,
+        policy::Protocol::OneOf(numbers) => numbers.contains(&number),
+        policy::Protocol::NoneOf(numbers) => !numbers.contains(&number),
+        policy::Protocol::TcpSyn(wanted) => {
+            let opening = packet.tcp_flags & (flags::SYN | flags::ACK | flags::RST | flags::FIN)
+                == flags::SYN;
+            number == TCP && opening == *wanted
+        }
+        policy::Protocol::Icmp(types) => {
+            let (kind, code) = packet.icmp;
+            let one = |wanted: &IcmpType| {
+                wanted.kind == kind && wanted.code.is_none_or(|wanted| wanted == code)
+            };
+            number == ICMP && (types.is_empty() || types.iter().any(one))
+        }
+    }
+}

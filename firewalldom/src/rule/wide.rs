@@ -1,0 +1,114 @@
+//! Boxes that overlap too much for trees, found by bit vectors.
+//!
+//! The values of a field fall into intervals between which no box begins or ends; each interval has a
+//! bit for every box that holds it. A packet's first box is the first bit that its intervals of all
+//! fields have in common (Lakshman and Stiliadis, SIGCOMM 1998). Memory grows with the square of the
+//! number of boxes, so only few are kept this way.
+
+use super::entry::{Entry, FIELDS, Key};
+use alloc::boxed::Box;
+use alloc::vec;
+use alloc::vec::Vec;
+
+/// Boxes in the order of their rules.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Wide {
+    entries: Box<[Entry]>,
+    fields: [Field; FIELDS],
+    /// 64-bit words of an interval.
+    words: usize,
+}
+
+/// The intervals of a field.
+#[derive(Clone, Debug, Default)]
+struct Field {
+    /// The first value of each interval, ascending; the first is 0.
+    starts: Box<[u32]>,
+    /// `words` for each interval.
+    bits: Box<[u64]>,
+}
+
+impl Wide {
+    pub(super) fn new(entries: Vec<Entry>) -> Self {
+        let words = entries.len().div_ceil(64);
+        Self {
+            fields: core::array::from_fn(|field| Field::new(&entries, field, words)),
+            entries: entries.into(),
+            words,
+        }
+    }
+
+    /// The lowest rule from `from` on and below `best` that holds the packet, as
+    /// [`Tree::find`](super::tree::Tree::find).
+    pub(super) fn find(
+        &self,
+        from: u32,
+        best: u32,
+        key: &Key,
+        mut confirm: impl FnMut(u32) -> bool,
+    ) -> u32 {
+        if self.entries.first().is_none_or(|first| first.rule >= best) {
+            return best;
+        }
+        let rows: [&[u64]; FIELDS] =
+            core::array::from_fn(|field| self.fields[field].row(key.fields[field], self.words));
+        for word in 0..self.words {
+            let mut common = rows.iter().fold(u64::MAX, |common, row| common & row[word]);
+            while common != 0 {
+                let entry = &self.entries[word * 64 + common.trailing_zeros() as usize];
+                common &= common - 1;
+                if entry.rule >= best {
+                    return best;
+                }
+                if entry.rule >= from
+                    && entry.holds(key)
+                    && (entry.is_exact() || confirm(entry.rule))
+                {
+                    return entry.rule;
+                }
+            }
+        }
+        best
+    }
+
+    /// Bytes on the heap.
+    pub(super) fn bytes(&self) -> usize {
+        let fields = self.fields.iter();
+        size_of_val(&*self.entries)
+            + fields
+                .map(|field| size_of_val(&*field.starts) + size_of_val(&*field.bits))
+                .sum::<usize>()
+    }
+}
+
+impl Field {
+    fn new(entries: &[Entry], field: usize, words: usize) -> Self {
+        let mut starts = vec![0];
+        for entry in entries {
+            let (first, last) = entry.range(field);
+            starts.push(first);
+            starts.extend(last.checked_add(1));
+        }
+        starts.sort_unstable();
+        starts.dedup();
+        let mut bits = vec![0; starts.len() * words];
+        for (number, entry) in entries.iter().enumerate() {
+            let (first, last) = entry.range(field);
+            let begin = starts.partition_point(|&start| start < first);
+            let end = starts.partition_point(|&start| start <= last);
+            for interval in begin..end {
+                bits[interval * words + number / 64] |= 1 << (number % 64);
+            }
+        }
+        Self {
+            starts: starts.into(),
+            bits: bits.into(),
+        }
+    }
+
+    /// The bits of the interval that holds a value.
+    fn row(&self, value: u32, words: usize) -> &[u64] {
+        let after = self.starts.partition_point(|&start| start <= value);
+        &self.bits[after.saturating_sub(1) * words..][..words]
+    }
+}
