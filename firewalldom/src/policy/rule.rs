@@ -74,7 +74,7 @@ impl States {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
     /// The states the rule applies to: its section's, and for the section NEW also those that the
-    /// dispositions in [`Settings`] let go on (CONTINUE).
+    /// dispositions in [`Settings`](super::Settings) let go on (CONTINUE).
     pub states: States,
     /// What it looks at.
     pub matches: Match,

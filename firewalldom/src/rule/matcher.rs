@@ -13,14 +13,17 @@ use alloc::vec::Vec;
 struct AddressSet {
     ranges: Box<[(u32, u32)]>,
     except: Box<[(u32, u32)]>,
-    sets: Box<[(Rc<[(u32, u32)]>, Member)]>,
+    sets: Box<[(NamedSet, Member)]>,
 }
 
+/// A named set's ranges, ascending and disjoint.
+pub(crate) type NamedSet = Rc<[(u32, u32)]>;
+
 /// Named sets, each there once.
-pub(crate) type NamedSets = [Rc<[(u32, u32)]>];
+pub(crate) type NamedSets = [NamedSet];
 
 /// The policy's named sets, ready to be searched.
-pub(crate) fn named_sets(policy: &policy::Policy) -> Vec<Rc<[(u32, u32)]>> {
+pub(crate) fn named_sets(policy: &policy::Policy) -> Vec<NamedSet> {
     let sets = policy.address_sets.iter();
     sets.map(|set| sorted(&set.ranges).into()).collect()
 }

@@ -6,6 +6,7 @@ mod arp;
 mod blob;
 mod filter;
 mod hostile;
+mod limits;
 mod local;
 mod mss;
 mod nat;
