@@ -3,7 +3,8 @@
 //! `cargo run --release -p firewalldom --example new_flows [FLOWS [tcp|udp [nat|plain]]]`. Each flow
 //! is one packet that matches no flow: routed, judged, translated, entered and sent on. Then time
 //! passes, and the sweep forgets them all; then as many again come to a table that is full of flows
-//! nobody answered, each of which makes room for one.
+//! nobody answered, each of which makes room for one. Last, flows are opened by both sides, with four
+//! packets each, made on the way.
 
 mod site;
 
@@ -64,4 +65,12 @@ fn main() {
     let cost = begin(&mut firewall, now, second);
     println!("ns to replace one    {cost:>12}");
     assert_eq!(firewall.flows().evicted, u64::from(flows));
+
+    let mut firewall = site::firewall(nat, flows, now);
+    let started = std::time::Instant::now();
+    for number in 0..flows {
+        site::open(&mut firewall, transport, number, now);
+    }
+    let cost = started.elapsed().as_nanos() / u128::from(flows);
+    println!("ns to open one       {cost:>12}");
 }

@@ -2,6 +2,7 @@
 
 use crate::firewall::{Firewall, Verdict, own};
 use crate::flow::{Handle, Hop};
+use crate::fragment::cut_to;
 use crate::frame::{Checksum, ETHERNET, Frame, Head, OwnedFrame, write_ethernet};
 use crate::neighbour::Found;
 use crate::packet::{Packet, Tuple};
@@ -45,7 +46,7 @@ impl Firewall {
         let Next { egress, .. } = next;
         let Port { mac: own_mac, mtu } = self.port(egress);
         let (neighbour, found) = self.next_hop(now, next, flow);
-        let cut = frame.gso.is_none() && packet.total > mtu;
+        let cut = frame.gso.is_none() && (packet.total > mtu || self.assembled.is_some());
         if let (Found::Known(mac), false) = (found, cut) {
             write_ethernet(frame.head.bytes_mut(), own_mac, mac);
             return Ok(Verdict::Forward { egress });
@@ -58,13 +59,17 @@ impl Firewall {
             self.put(egress, own_mac, neighbour, found, whole);
             return Ok(Verdict::Parked);
         }
-        if !reject::may_fragment(&whole.bytes) {
+        if self.assembled.is_none() && !reject::may_fragment(&whole.bytes) {
             return Err(Reason::TooBig);
         }
         if whole.checksum == Checksum::Blank {
             reject::complete_checksum(&mut whole.bytes, packet.transport, packet.tuple.protocol);
         }
-        for bytes in reject::fragment(&whole.bytes, mtu) {
+        let pieces = match &self.assembled {
+            Some(geometry) => geometry.cut(&whole.bytes, mtu),
+            None => cut_to(&whole.bytes, mtu),
+        };
+        for bytes in pieces {
             let piece = OwnedFrame {
                 bytes,
                 checksum: Checksum::Validated,

@@ -2,6 +2,7 @@
 
 use crate::established::Shortcut;
 use crate::flow::{self, FlowCount};
+use crate::fragment::{Assembler, Geometry};
 use crate::frame::{Checksum, ETHERNET, Frame, Head, OwnedFrame};
 use crate::host::{Host, PingResult};
 use crate::log::{LogLine, Logger};
@@ -119,6 +120,9 @@ pub struct Firewall {
     pub(crate) site: Site,
     pub(crate) flows: flow::Table,
     pub(crate) neighbours: neighbour::Table,
+    pub(crate) fragments: Assembler,
+    /// How the packet came that is on its way, if in fragments.
+    pub(crate) assembled: Option<Geometry>,
     pub(crate) host: Host,
     pub(crate) logger: Logger,
     pub(crate) meters: Meters,
@@ -166,6 +170,8 @@ impl Firewall {
                     .iter()
                     .filter_map(|route| Some((route.interface, route.gateway?.to_bits()))),
             ),
+            fragments: Assembler::default(),
+            assembled: None,
             host: Host::new(now, site.any_address(), key.next()),
             logger: Logger::new(&settings.log_format, settings.log_limit),
             meters: Meters::new(&site.policy, budget.flows),
@@ -321,6 +327,9 @@ impl Firewall {
     /// Does what is due; when something will be due next. Work per call is bounded.
     pub fn poll(&mut self, now: Instant) -> Option<Instant> {
         self.flows.sweep(Tick::of(now), Self::SWEEP);
+        let drops = &mut self.counters.drops;
+        self.fragments
+            .expire(now, |lost| drops.add(lost.reason, lost.fragments));
         for (interface, owned) in self.neighbours.poll(now) {
             self.give_up(now, interface, &owned);
         }
@@ -329,7 +338,9 @@ impl Firewall {
         }
         self.send_asks();
         let sweep = (self.flows.count.now > 0).then(|| now + Duration::from_secs(1));
-        [sweep, self.neighbours.deadline(), self.host.poll(now)]
+        let incomplete = self.fragments.deadline();
+        let neighbours = self.neighbours.deadline();
+        [sweep, incomplete, neighbours, self.host.poll(now)]
             .into_iter()
             .flatten()
             .min()

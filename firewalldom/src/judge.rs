@@ -37,9 +37,11 @@ impl Firewall {
             return Err(Reason::TimeExceeded);
         }
         let mtu = self.site.ports[usize::from(egress.0)].mtu;
-        let size = match frame.gso {
-            None => packet.total,
-            Some(gso) => {
+        let size = match (&self.assembled, frame.gso) {
+            // It leaves in pieces no larger than it came in.
+            (Some(geometry), _) => geometry.largest,
+            (None, None) => packet.total,
+            (None, Some(gso)) => {
                 let tcp = usize::from(frame.head.bytes()[packet.transport + 12] >> 4) * 4;
                 ((packet.transport - ETHERNET + tcp) as u16).saturating_add(gso.size)
             }

@@ -116,34 +116,12 @@ impl Packet {
     /// Parses the IPv4 packet in `frame` and cuts the frame to the length the header gives.
     pub(crate) fn parse(frame: &mut Frame<'_>) -> Result<Self, Reason> {
         let cast = cast(&frame.head.bytes()[..6]);
-        let header = frame
-            .head
-            .bytes()
-            .get(ETHERNET..)
-            .ok_or(Reason::Truncated)?;
-        if header.len() < 20 {
-            return Err(Reason::BadHeader);
-        }
-        let ip = Ipv4Packet::new_unchecked(header);
-        let header_len = usize::from(ip.header_len());
-        let total = ip.total_len();
-        if ip.version() != 4
-            || header_len < 20
-            || header_len > header.len()
-            || usize::from(total) < header_len
-            || ETHERNET + usize::from(total) > frame.len
-        {
-            return Err(Reason::BadHeader);
-        }
-        if Sum::default().bytes(&header[..header_len]).fold() != 0xffff {
-            return Err(Reason::BadHeaderChecksum);
-        }
+        let header_len = check_header(frame)?;
+        let ip = Ipv4Packet::new_unchecked(&frame.head.bytes()[ETHERNET..]);
         if ip.more_frags() || ip.frag_offset() != 0 {
             return Err(Reason::Fragment);
         }
-        if header_len > 20 {
-            check_options(&header[20..header_len])?;
-        }
+        let total = ip.total_len();
         let mut packet = Self {
             cast,
             tuple: Tuple {
@@ -274,6 +252,36 @@ pub(crate) fn transport_is_sound(
     };
     let end = transport + usize::from(length);
     Ok(sum_frame(frame, sum, transport, end)?.fold() == 0xffff)
+}
+
+/// Checks the IPv4 header of a frame: its lengths, checksum and options. How many bytes it has.
+pub(crate) fn check_header(frame: &Frame<'_>) -> Result<usize, Reason> {
+    let header = frame
+        .head
+        .bytes()
+        .get(ETHERNET..)
+        .ok_or(Reason::Truncated)?;
+    if header.len() < 20 {
+        return Err(Reason::BadHeader);
+    }
+    let ip = Ipv4Packet::new_unchecked(header);
+    let header_len = usize::from(ip.header_len());
+    let total = ip.total_len();
+    if ip.version() != 4
+        || header_len < 20
+        || header_len > header.len()
+        || usize::from(total) < header_len
+        || ETHERNET + usize::from(total) > frame.len
+    {
+        return Err(Reason::BadHeader);
+    }
+    if Sum::default().bytes(&header[..header_len]).fold() != 0xffff {
+        return Err(Reason::BadHeaderChecksum);
+    }
+    if header_len > 20 {
+        check_options(&header[20..header_len])?;
+    }
+    Ok(header_len)
 }
 
 /// Adds the frame's bytes from `from` to `to` to a sum, wherever they lie.

@@ -2,9 +2,12 @@
 
 use crate::firewall::{Firewall, Verdict};
 use crate::flow::{Answered, Followed, Handle, Opening, Standing};
-use crate::frame::{ETHERNET, Frame};
+use crate::fragment::{Added, is_fragment};
+use crate::frame::{ETHERNET, Frame, Head};
 use crate::nat;
-use crate::packet::{ICMP, ICMP_REDIRECT, Inner, Packet, Tuple, icmp_asks, icmp_is_error};
+use crate::packet::{
+    ICMP, ICMP_REDIRECT, Inner, Packet, Tuple, check_header, icmp_asks, icmp_is_error,
+};
 use crate::policy::{InterfaceId, RawAction, States};
 use crate::reason::Reason;
 use crate::reject::Error;
@@ -69,6 +72,51 @@ impl Firewall {
 
     /// An IPv4 packet from a link, or (`None`) of the firewall's own.
     pub(crate) fn ipv4(
+        &mut self,
+        now: Instant,
+        from: Option<InterfaceId>,
+        frame: &mut Frame<'_>,
+    ) -> Result<Verdict, Reason> {
+        if from.is_some() {
+            check_header(frame)?;
+            if is_fragment(&frame.head.bytes()[ETHERNET..]) {
+                return self.assemble(now, from, frame);
+            }
+        }
+        self.packet(now, from, frame)
+    }
+
+    /// A fragment: its packet goes on when it is complete.
+    fn assemble(
+        &mut self,
+        now: Instant,
+        from: Option<InterfaceId>,
+        fragment: &Frame<'_>,
+    ) -> Result<Verdict, Reason> {
+        let drops = &mut self.counters.drops;
+        let added = self
+            .fragments
+            .add(now, fragment, |lost| drops.add(lost.reason, lost.fragments))?;
+        let Added::Complete(whole) = added else {
+            return Ok(Verdict::Parked);
+        };
+        let mut head = Head::new();
+        head.load(&whole.bytes);
+        let mut frame = Frame {
+            head: &mut head,
+            len: whole.bytes.len(),
+            tail: &whole.bytes.as_slice(),
+            checksum: whole.checksum,
+            gso: None,
+        };
+        self.assembled = Some(whole.geometry);
+        let verdict = self.packet(now, from, &mut frame);
+        self.assembled = None;
+        verdict
+    }
+
+    /// A whole packet.
+    fn packet(
         &mut self,
         now: Instant,
         from: Option<InterfaceId>,

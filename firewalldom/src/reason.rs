@@ -52,8 +52,18 @@ reasons! {
     OwnSource = "own source address",
     /// Source and destination are the same address.
     Land = "land",
-    /// A fragment.
-    Fragment = "fragment",
+    /// A fragment that is empty, ends elsewhere than another of its packet, or is one too many.
+    Fragment = "bad fragment",
+    /// A fragment that overlaps another of its packet.
+    FragmentOverlap = "overlapping fragment",
+    /// A fragment that says nothing new.
+    FragmentDuplicate = "duplicate fragment",
+    /// A fragment that ends beyond the longest packet.
+    FragmentTooLong = "fragments too long",
+    /// A fragment whose others did not come within 30 seconds.
+    FragmentTimeout = "fragments incomplete",
+    /// A fragment that made room for those of another packet.
+    FragmentsFull = "too many fragments",
     /// The TCP, UDP or ICMP header is cut short or contradicts the packet's length.
     BadTransport = "bad transport header",
     /// The checksum of the payload is wrong and the packet is for the firewall.
@@ -121,6 +131,10 @@ impl Default for Drops {
 impl Drops {
     pub(crate) fn count(&mut self, reason: Reason) {
         self.0[reason as usize] += 1;
+    }
+
+    pub(crate) fn add(&mut self, reason: Reason, frames: u64) {
+        self.0[reason as usize] += frames;
     }
 
     /// Frames dropped for `reason`.

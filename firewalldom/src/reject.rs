@@ -245,53 +245,6 @@ pub(crate) fn complete_checksum(bytes: &mut [u8], transport: usize, protocol: u8
     );
 }
 
-/// Cuts a packet that may be cut (RFC 791, 3.2) into frames of at most `mtu` bytes of IPv4 each.
-pub(crate) fn fragment(bytes: &[u8], mtu: u16) -> Vec<Vec<u8>> {
-    let header_len = usize::from(bytes[ETHERNET] & 0x0f) * 4;
-    let start = ETHERNET + header_len;
-    let room = usize::from(mtu).saturating_sub(header_len) & !7;
-    if room == 0 {
-        return Vec::new();
-    }
-    let payload = &bytes[start..];
-    let count = payload.len().div_ceil(room);
-    payload
-        .chunks(room)
-        .enumerate()
-        .map(|(number, chunk)| {
-            let mut fragment = bytes[..start].to_vec();
-            if number > 0 {
-                blank_uncopied_options(&mut fragment[ETHERNET + 20..]);
-            }
-            fragment.extend_from_slice(chunk);
-            let ip = &mut fragment[ETHERNET..start];
-            let more = if number + 1 < count { 0x2000 } else { 0 };
-            put16(ip, 2, (header_len + chunk.len()) as u16);
-            put16(ip, 6, more | (number * room / 8) as u16);
-            put16(ip, 10, 0);
-            let checksum = Sum::default().bytes(ip).finish();
-            put16(ip, 10, checksum);
-            fragment
-        })
-        .collect()
-}
-
-/// Options without the copied bit belong to the first fragment only.
-fn blank_uncopied_options(mut options: &mut [u8]) {
-    while let Some(&kind) = options.first() {
-        let length = match kind {
-            0 => return,
-            1 => 1,
-            _ => usize::from(options.get(1).copied().unwrap_or(0)).clamp(2, options.len().max(2)),
-        };
-        let length = length.min(options.len());
-        if kind & 0x80 == 0 {
-            options[..length].fill(1);
-        }
-        options = &mut options[length..];
-    }
-}
-
 /// Identification of a packet, which a fragment keeps.
 pub(crate) fn may_fragment(head: &[u8]) -> bool {
     get16(head, ETHERNET + 6) & 0x4000 == 0

@@ -246,8 +246,8 @@ fn headers_that_contradict_themselves_are_dropped_by_name() {
         frame[12..14].copy_from_slice(&[0x86, 0xdd]);
     });
     try_with(Reason::OtherHost, &|frame| frame[5] = 0x99);
-    try_with(Reason::Fragment, &|frame| {
-        frame[20] = 0x20;
+    try_with(Reason::FragmentTooLong, &|frame| {
+        frame[20..22].copy_from_slice(&[0x1f, 0xff]);
         fix_header(frame);
     });
     try_with(Reason::Broadcast, &|frame| frame[..6].fill(0xff));

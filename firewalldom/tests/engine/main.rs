@@ -5,6 +5,7 @@ mod support;
 mod arp;
 mod blob;
 mod filter;
+mod fragments;
 mod hostile;
 mod limits;
 mod local;

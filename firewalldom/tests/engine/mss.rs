@@ -129,7 +129,9 @@ fn an_interface_lowers_what_comes_in_or_goes_out_and_adds_nothing() {
 
 #[test]
 fn only_a_syn_is_touched_and_only_if_it_goes_on() {
-    let mut site = Site::new(clamped(ClampMss::PathMtu));
+    let mut narrow = clamped(ClampMss::PathMtu);
+    narrow.interfaces[0].mtu = Some(1000);
+    let mut site = Site::new(narrow);
     let plain = syn(ACK, &[2, 4, 5, 180], b"");
     assert_eq!(word(&site.send(LOC, &plain).forwarded(NET), 56), 1460);
     let with_data = syn(SYN, &[], b"early");
