@@ -57,6 +57,13 @@ pub(crate) fn assemble(
             if standing == Standing::Continues || (standing == Standing::Decides && leaves) {
                 policy[chains.index(pair)] = assembly.joined(pair);
             }
+            let chain = &mut policy[chains.index(pair)];
+            let is_implicit = source == destination
+                && chain.origin == NOWHERE
+                && chain.policy == Disposition::Accept;
+            if is_implicit && chain.rules.is_empty() && chain.blacklist.is_none() {
+                chain.rules.extend(accept_exceptions(settings));
+            }
         }
     }
     policy
@@ -287,6 +294,29 @@ impl Assembly<'_> {
 }
 
 const NOWHERE: Origin = Origin { file: 0, line: 0 };
+
+/// Within a zone without rules Shorewall lets everything through at once: what shorewall.conf says
+/// of states is never asked.
+fn accept_exceptions(settings: &Settings) -> Option<Rule> {
+    let states = [
+        (States::RELATED, settings.related.as_ref()),
+        (States::INVALID, settings.invalid.as_ref()),
+        (States::UNTRACKED, settings.untracked.as_ref()),
+    ]
+    .into_iter()
+    .filter(|(_, exception)| {
+        exception.is_some_and(|exception| exception.disposition != Disposition::Accept)
+    })
+    .fold(States(0), |all, (states, _)| all.union(states));
+    (states != States(0)).then(|| Rule {
+        states,
+        matches: Match::default(),
+        limits: Limits::default(),
+        action: Action::Decide(Disposition::Accept),
+        log: None,
+        origin: NOWHERE,
+    })
+}
 
 /// The states that any of these rules is about: of the others, none need be asked.
 fn union<'r>(rules: impl Iterator<Item = &'r Rule>) -> States {

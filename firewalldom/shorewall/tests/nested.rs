@@ -201,6 +201,24 @@ fn within_a_zone_of_one_interface_packets_go_back_only_to_hosts_with_routeback()
 }
 
 #[test]
+fn within_a_zone_without_rules_no_disposition_is_asked() {
+    let dispositions = (
+        "shorewall/shorewall.conf",
+        "INVALID_DISPOSITION=DROP\nRELATED_DISPOSITION=REJECT\n",
+    );
+    let policy = compile(&[dispositions]);
+    let within = &chain(&policy, "net", "net").rules;
+    assert_eq!(
+        (within[0].states, within[0].action),
+        (States::RELATED.union(States::INVALID), ACCEPT)
+    );
+    let policy = compile(&[dispositions, ("shorewall/rules", "ACCEPT net net tcp 1\n")]);
+    assert_eq!(ports(&policy, chain(&policy, "net", "net")), [(1, ACCEPT)]);
+    assert_eq!(chain(&policy, "net", "net").rules.len(), 1);
+    assert!(chain(&compile(&[]), "net", "net").rules.is_empty());
+}
+
+#[test]
 fn implicit_continue_holds_unless_a_line_names_both_zones() {
     let policy = compile(&[
         ("shorewall/shorewall.conf", "IMPLICIT_CONTINUE=Yes\n"),
