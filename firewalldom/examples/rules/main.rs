@@ -1,5 +1,5 @@
 //! What a new flow costs with so many rules: `cargo run --release --example rules [acl|fw|ipc]
-//! [--instructions] [--json]`.
+//! [--instructions] [--json]`, or `-- --blacklist`.
 //!
 //! Rules as ClassBench makes them, from 10 to 100,000, between two interfaces. Frames of new flows
 //! that only the last rule matches, and of others that none does, each of another flow and each with
@@ -274,6 +274,52 @@ fn site(seed: Seed, count: u32) -> Policy {
     policy(rules)
 }
 
+/// What a long `blrules` costs those who are not on it: 17,567 networks, each once.
+fn blacklist() {
+    let mut random = Random(5);
+    let plain = site(Seed::Acl, 10);
+    let mut listed = plain.clone();
+    let rules = (0..17_567).map(|number| {
+        let length = 20 + random.below(13);
+        let host_bits = u32::MAX.checked_shr(length).unwrap_or(0);
+        let first = classbench::address(&mut random, 65) & !host_bits;
+        let range = firewalldom::policy::AddressRange {
+            first: Ipv4Addr::from(first),
+            last: Ipv4Addr::from(first | host_bits),
+        };
+        let mut rule = last_rule(1_000_000 + number);
+        rule.matches = Match {
+            source: Addresses {
+                ranges: vec![range],
+                ..Addresses::default()
+            },
+            ..Match::default()
+        };
+        rule.action = Action::Decide(Disposition::Drop);
+        rule
+    });
+    listed.rule_lists = vec![firewalldom::policy::RuleList {
+        log_chain: None,
+        rules: rules.collect(),
+    }];
+    listed.chains[0].blacklist = Some(0);
+    let blob = blob::encode(&listed).expect("it is a policy");
+    let started = std::time::Instant::now();
+    let loaded = firewall(blob::decode(&blob).expect("it is its own bytes"));
+    let load_ms = started.elapsed().as_secs_f64() * 1e3;
+    let frames = frames(&listed, Meets::NoRule, FLOWS);
+    let (without, with) = (nanoseconds(&plain, &frames), nanoseconds(&listed, &frames));
+    println!(
+        "17567 blrules: load {load_ms:.1} ms, blob {} bytes, in memory {} bytes",
+        blob.len(),
+        loaded.rule_bytes()
+    );
+    println!(
+        "a new flow {without:.0} ns without, {with:.0} ns with: {:.1} % of the rate kept",
+        without / with * 100.0
+    );
+}
+
 fn name(seed: Seed) -> &'static str {
     match seed {
         Seed::Acl => "acl",
@@ -322,6 +368,10 @@ fn main() {
             "                       load     blob   in memory   {unit} a new flow, decided by"
         );
         println!("seed     rules           ms    bytes       bytes   the last rule   no rule");
+    }
+    if has("--blacklist") {
+        blacklist();
+        return;
     }
     for seed in seeds {
         for count in SIZES {
