@@ -1,7 +1,8 @@
 use super::*;
 use crate::abi::io::xs_wire::*;
+use crate::abi::xen::nr;
 use crate::fake::{Domain, Fault, Quirks, World};
-use crate::xen::{DomId, SharedPage};
+use crate::xen::{DomId, SharedPage, Xen};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -416,6 +417,32 @@ fn a_full_ring_is_read_and_one_byte_more_is_impossible() {
         client.pump();
         assert_eq!(client.dead(), dead);
     }
+}
+
+#[test]
+fn xenstored_gets_an_event_when_bytes_moved_and_only_then() {
+    let world = World::new();
+    let guest = world.domain(GUEST);
+    let client = world.connect_xenstore(&guest);
+    let events = || guest.hypercalls().of(nr::EVENT_CHANNEL_OP);
+    let before = events();
+    let mut read = Box::pin(client.read("a"));
+    assert!(poll(&mut read).is_pending());
+    client.pump();
+    assert_eq!(events(), before + 1, "a request is there");
+    client.pump();
+    assert_eq!(events(), before + 1, "nothing happened");
+    world.serve_xenstore();
+    client.pump();
+    assert_eq!(events(), before + 2, "there is room again");
+
+    let value = "x".repeat(3000);
+    let mut write = Box::pin(client.write("a", &value));
+    assert!(poll(&mut write).is_pending());
+    client.pump();
+    assert_eq!(events(), before + 3, "as much as the ring holds");
+    client.pump();
+    assert_eq!(events(), before + 3, "no room for the rest");
 }
 
 #[test]
