@@ -2,6 +2,7 @@
 
 use crate::Firewall;
 use crate::relay::Losses;
+use crate::sort::sort;
 use crate::time::Instant;
 use alloc::string::String;
 use core::fmt::{self, Write};
@@ -139,7 +140,7 @@ fn rules(firewall: &Firewall, out: &mut impl Write) -> fmt::Result {
             (file, origin.line, hits)
         })
         .collect();
-    lines.sort_unstable();
+    sort(&mut lines);
     for (file, line, hits) in lines {
         writeln!(out, "hits {file}:{line} {hits}")?;
     }

@@ -36,6 +36,7 @@ mod reverse_path;
 mod route;
 mod rule;
 mod site;
+mod sort;
 pub mod stat;
 mod tcp;
 pub mod time;

@@ -1,6 +1,7 @@
 //! Address ranges, looked up by binary search: prefixes that overlap are resolved when the table is
 //! built, so a look-up never sees more than one answer.
 
+use crate::sort::sort;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
@@ -21,7 +22,7 @@ impl<T: Copy + PartialEq> RangeTable<T> {
             events.push((u64::from(first), order, true));
             events.push((u64::from(last) + 1, order, false));
         }
-        events.sort_unstable();
+        sort(&mut events);
         let mut table = Self {
             starts: Vec::new(),
             values: Vec::new(),

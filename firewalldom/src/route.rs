@@ -2,6 +2,7 @@
 
 use crate::policy::{DestinationKind, InterfaceId, Policy};
 use crate::ranges::{RangeTable, prefix_bounds};
+use crate::sort::sort;
 use alloc::vec::Vec;
 
 /// What an address means to the firewall.
@@ -89,9 +90,14 @@ impl Routes {
             };
             prefixes.push((route.destination.length, route.metric, (first, last, via)));
         }
-        // Stable: among equals the first one written wins.
-        prefixes.sort_by_key(|&(length, metric, _)| (u8::MAX - length, metric));
-        ranges.extend(prefixes.into_iter().map(|(.., range)| range));
+        // Among equals the first one written wins.
+        let mut order: Vec<(u8, u32, usize)> = prefixes
+            .iter()
+            .enumerate()
+            .map(|(written, &(length, metric, _))| (u8::MAX - length, metric, written))
+            .collect();
+        sort(&mut order);
+        ranges.extend(order.iter().map(|&(.., written)| prefixes[written].2));
         Self {
             table: RangeTable::new(&ranges, Route::Unreachable),
             addresses,

@@ -3,6 +3,7 @@
 use crate::Firewall;
 use crate::policy::blob::Identity;
 use crate::relay::{Losses, Relay};
+use crate::sort::sort;
 use alloc::string::String;
 use alloc::vec::Vec;
 use minios_rs::stat::{Count, Detail, Interface, Report};
@@ -167,20 +168,24 @@ fn drops(firewall: &Firewall, losses: Losses) -> Vec<Count> {
 
 /// The [`RULES_MAX`] lines that decided most often, and how many others did.
 fn rules(firewall: &Firewall) -> (Vec<RuleHits>, u32) {
-    let mut rules: Vec<RuleHits> = firewall
+    let mut rules: Vec<(u64, u16, u32)> = firewall
         .hits()
         .filter(|(_, hits)| *hits > 0)
-        .map(|(origin, hits)| RuleHits {
-            file: origin.file,
-            line: origin.line,
-            hits,
-        })
+        .map(|(origin, hits)| (hits, origin.file, origin.line))
         .collect();
     let left_out = rules.len().saturating_sub(RULES_MAX);
     if left_out > 0 {
-        rules.sort_unstable_by_key(|rule| core::cmp::Reverse(rule.hits));
-        rules.truncate(RULES_MAX);
+        sort(&mut rules);
+        rules.drain(..left_out);
     }
-    rules.sort_unstable_by_key(|rule| (rule.file, rule.line));
+    let mut rules: Vec<(u16, u32, u64)> = rules
+        .into_iter()
+        .map(|(hits, file, line)| (file, line, hits))
+        .collect();
+    sort(&mut rules);
+    let rules = rules
+        .into_iter()
+        .map(|(file, line, hits)| RuleHits { file, line, hits })
+        .collect();
     (rules, left_out as u32)
 }

@@ -21,6 +21,7 @@ pub use crate::abi::io::xenbus::XenbusState;
 
 use crate::xen::{DomId, Errno, Xen};
 use crate::xenstore::{self, Client, Watch};
+use alloc::collections::BinaryHeap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -76,8 +77,8 @@ pub async fn devices<X: Xen>(xenstore: &Client<X>) -> Result<Vec<DeviceId>, xens
             });
         }
     }
-    devices.sort();
-    Ok(devices)
+    // A heap sort: kilobytes less in each image than `sort`, for what is a handful.
+    Ok(BinaryHeap::from(devices).into_sorted_vec())
 }
 
 async fn children<X: Xen>(

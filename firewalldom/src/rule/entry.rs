@@ -8,6 +8,7 @@ use super::has_ports;
 use super::matcher::sorted;
 use crate::packet::{ICMP, TCP, Tuple};
 use crate::policy::{Addresses, Match, Ports, Protocol, Rule, States};
+use crate::sort::sort;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -240,7 +241,7 @@ fn ports(ports: &Ports) -> Ranges {
         .iter()
         .map(|range| (u32::from(range.first), u32::from(range.last)))
         .collect();
-    list.sort_unstable();
+    sort(&mut list);
     if ports.negated {
         list = without(&[(0, LAST)], &list, LAST);
     }
@@ -258,13 +259,13 @@ fn protocols(protocol: &Protocol) -> (Ranges, Option<Ranges>) {
         Protocol::Any => (Ranges::any(255), None),
         Protocol::OneOf(numbers) => {
             let mut list: Vec<Range> = numbers.iter().map(|&number| one(number)).collect();
-            list.sort_unstable();
+            sort(&mut list);
             list.dedup();
             (Ranges { list, exact: true }, None)
         }
         Protocol::NoneOf(numbers) => {
             let mut not: Vec<Range> = numbers.iter().map(|&number| one(number)).collect();
-            not.sort_unstable();
+            sort(&mut not);
             let list = without(&[(0, 255)], &not, 255);
             (Ranges { list, exact: true }, None)
         }
@@ -281,7 +282,7 @@ fn protocols(protocol: &Protocol) -> (Ranges, Option<Ranges>) {
                     }
                 })
                 .collect();
-            list.sort_unstable();
+            sort(&mut list);
             (just(ICMP, true), Some(Ranges { list, exact: true }))
         }
     }

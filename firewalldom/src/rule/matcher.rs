@@ -5,6 +5,7 @@ use crate::packet::{ICMP, Packet, TCP, flags};
 use crate::policy::{
     self, Addresses, DestinationKind, IcmpType, InterfaceId, Match, Member, Ports, TcpFlags,
 };
+use crate::sort::sort;
 use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
@@ -60,7 +61,7 @@ pub(super) fn sorted(ranges: &[policy::AddressRange]) -> Box<[(u32, u32)]> {
         .iter()
         .map(|range| (range.first.to_bits(), range.last.to_bits()))
         .collect();
-    ranges.sort_unstable();
+    sort(&mut ranges);
     let mut merged: Vec<(u32, u32)> = Vec::with_capacity(ranges.len());
     for (first, last) in ranges {
         match merged.last_mut() {
