@@ -7,7 +7,6 @@
 use crate::frame::OwnedFrame;
 use crate::policy::InterfaceId;
 use crate::time::Instant;
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::time::Duration;
 use smoltcp::wire::EthernetAddress;
@@ -94,6 +93,33 @@ pub(crate) enum Found {
     Waiting,
 }
 
+/// Where the entry of an interface's address is: ascending, at most as long as the table of entries.
+#[derive(Debug, Default)]
+struct Index(Vec<((u8, u32), u16)>);
+
+impl Index {
+    fn find(&self, key: &(u8, u32)) -> Result<usize, usize> {
+        self.0.binary_search_by_key(key, |&(key, _)| key)
+    }
+
+    fn get(&self, key: &(u8, u32)) -> Option<&u16> {
+        self.find(key).ok().map(|at| &self.0[at].1)
+    }
+
+    fn insert(&mut self, key: (u8, u32), number: u16) {
+        match self.find(&key) {
+            Ok(at) => self.0[at].1 = number,
+            Err(at) => self.0.insert(at, (key, number)),
+        }
+    }
+
+    fn remove(&mut self, key: &(u8, u32)) {
+        if let Ok(at) = self.find(key) {
+            self.0.remove(at);
+        }
+    }
+}
+
 /// All neighbours.
 #[derive(Debug)]
 pub(crate) struct Table {
@@ -104,7 +130,7 @@ pub(crate) struct Table {
     gateways: usize,
     /// The interfaces' own stations.
     own: Vec<EthernetAddress>,
-    index: BTreeMap<(u8, u32), u16>,
+    index: Index,
     asks: Vec<Ask>,
     parked_bytes: usize,
     next: Option<Instant>,
@@ -142,7 +168,7 @@ impl Table {
             shortcuts: Vec::new(),
             gateways: 0,
             own,
-            index: BTreeMap::new(),
+            index: Index::default(),
             asks: Vec::new(),
             parked_bytes: 0,
             next: None,
@@ -151,7 +177,7 @@ impl Table {
         };
         for (interface, address) in gateways {
             if table.entries.len() < Self::MAX_GATEWAYS
-                && !table.index.contains_key(&(interface.0, address))
+                && table.index.get(&(interface.0, address)).is_none()
             {
                 table.push(interface, address);
             }

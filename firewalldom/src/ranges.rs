@@ -2,8 +2,10 @@
 //! built, so a look-up never sees more than one answer.
 
 use crate::sort::sort;
-use alloc::collections::BTreeSet;
+use alloc::collections::BinaryHeap;
+use alloc::vec;
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 
 /// From an address to a value: the first range, in the order they were given, that holds it.
 #[derive(Clone, Debug)]
@@ -28,13 +30,18 @@ impl<T: Copy + PartialEq> RangeTable<T> {
             values: Vec::new(),
         };
         table.push(0, otherwise);
-        let mut active = BTreeSet::new();
+        // Those that began, the first in precedence on top; one that ended leaves when it gets there.
+        let mut active = BinaryHeap::new();
+        let mut ended = vec![false; ranges.len()];
         let mut events = events.into_iter().peekable();
         while let Some((at, order, begins)) = events.next() {
             if begins {
-                active.insert(order);
+                active.push(Reverse(order));
             } else {
-                active.remove(&order);
+                ended[order] = true;
+            }
+            while active.peek().is_some_and(|&Reverse(order)| ended[order]) {
+                active.pop();
             }
             if events.peek().is_some_and(|&(next, ..)| next == at) {
                 continue;
@@ -42,7 +49,9 @@ impl<T: Copy + PartialEq> RangeTable<T> {
             if let Ok(at) = u32::try_from(at) {
                 table.push(
                     at,
-                    active.first().map_or(otherwise, |&order| ranges[order].2),
+                    active
+                        .peek()
+                        .map_or(otherwise, |&Reverse(order)| ranges[order].2),
                 );
             }
         }
