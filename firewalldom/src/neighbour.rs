@@ -113,6 +113,11 @@ impl Index {
         }
     }
 
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
     fn remove(&mut self, key: &(u8, u32)) {
         if let Ok(at) = self.find(key) {
             self.0.remove(at);
