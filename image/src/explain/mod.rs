@@ -17,7 +17,7 @@ use firewalldom::time::Instant;
 use firewalldom::{Budget, Checksum, Firewall, Frame, Head, Link, Verdict};
 use serde::Serialize;
 use smoltcp::wire::EthernetAddress;
-use thiserror::Error;
+use thiserror::Error as ThisError;
 
 pub use packet::{Packet, Seen, Transport, protocol_name};
 
@@ -35,7 +35,7 @@ pub struct Question {
 }
 
 /// Why there is no answer.
-#[derive(Debug, Error)]
+#[derive(Debug, ThisError)]
 pub enum Error {
     /// No such interface.
     #[error("the site has no interface {named}: it has {known}")]
