@@ -1,19 +1,20 @@
 //! Many configurations, much traffic: what differed, and what of that is meant.
 
+use crate::bugs::Bug;
 use crate::configuration::Configuration;
 use crate::describe;
 use crate::generate;
 use crate::linux::Host;
-use crate::pending::pending;
+use crate::pending::{PENDING, pending};
 use crate::shrink;
 use crate::step::Step;
 use crate::traffic::{Kind, Stations, sequence};
 use crate::trial::{Comparison, Started, Trial};
-use crate::wanted::{is_stricter, wanted};
-use anyhow::Result;
+use crate::wanted::{WANTED, Wanted, is_stricter, wanted};
+use anyhow::{Result, bail};
 use fastrand::Rng;
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 /// How much is tried.
 #[derive(Clone, Debug)]
@@ -64,6 +65,8 @@ pub struct Unexplained {
     pub decision: String,
     /// How many sequences of this configuration differed after this decision.
     pub count: usize,
+    /// The fault that was seeded.
+    pub bug: Option<Bug>,
 }
 
 /// What a sequence's differences are.
@@ -74,8 +77,8 @@ enum Finding {
     Unexplained,
 }
 
-/// Sets the differences of a run apart. What follows a wanted one may be its consequence, as long as
-/// the engine lets out nothing more than Linux.
+/// Sets the differences of a run apart. What follows a wanted or known one may be its consequence, as
+/// long as the engine lets out nothing more than Linux.
 fn judge(comparison: &Comparison) -> Finding {
     let (mut meant, mut faults) = (Vec::new(), Vec::new());
     for difference in &comparison.differences {
@@ -85,7 +88,7 @@ fn judge(comparison: &Comparison) -> Finding {
             meant.push(wanted.name);
         } else if let Some(pending) = pending(frame, difference) {
             faults.push(pending.name);
-        } else if meant.is_empty() || !is_stricter(difference) {
+        } else if (meant.is_empty() && faults.is_empty()) || !is_stricter(difference) {
             return Finding::Unexplained;
         }
     }
@@ -109,6 +112,85 @@ pub fn run(host: &Host, plan: &Plan, progress: &mut dyn FnMut(&Summary)) -> Resu
         progress(&summary);
     }
     Ok(summary)
+}
+
+/// Looks for a seeded fault with at most so many frames: the smallest sequence that shows it.
+///
+/// # Errors
+/// When the oracle fails, or one side refuses the configuration.
+pub fn find(
+    host: &Host,
+    configuration: &Configuration,
+    bug: Bug,
+    frames: usize,
+) -> Result<Option<Unexplained>> {
+    let policy = configuration.compile()?.policy;
+    let stations = Stations::of(configuration, &policy);
+    let mut trial = match Trial::start(host, configuration, policy, stations.neighbours())? {
+        Started::Running(trial) => trial,
+        Started::OnlyShorewallRefuses(words) => bail!("Shorewall refuses it: {words}"),
+    };
+    trial.seed(Some(bug));
+    let mut rng = Rng::with_seed(1);
+    let mut sent = 0;
+    while sent < frames {
+        let sequence = sequence(&mut rng, &stations, &Kind::ALL);
+        let comparison = trial.compare(&sequence.steps)?;
+        sent += comparison.frames.iter().flatten().count();
+        if judge(&comparison) == Finding::Unexplained {
+            let decision = decision(&trial, &sequence.steps, &comparison)?;
+            let (steps, text) = explain(&mut trial, sequence.kind, &sequence.steps)?;
+            return Ok(Some(Unexplained {
+                configuration: configuration.clone(),
+                steps,
+                text,
+                decision,
+                count: 1,
+                bug: Some(bug),
+            }));
+        }
+    }
+    Ok(None)
+}
+
+impl fmt::Display for Summary {
+    /// As a section of Markdown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{} configurations, {} frames into both, {} out of Linux.\n",
+            self.configurations, self.frames, self.outputs
+        )?;
+        let kinds = self.sequences.iter();
+        let kinds: Vec<_> = kinds
+            .map(|(kind, count)| format!("{count} {kind}"))
+            .collect();
+        writeln!(f, "Sequences: {}.\n", kinds.join(", "))?;
+        let refused = self.only_shorewall_refused.len();
+        writeln!(
+            f,
+            "Besides, {} configurations were refused by our compiler, and {refused} only by Shorewall.\n",
+            self.refused
+        )?;
+        writeln!(
+            f,
+            "| wanted difference | times | what | reason |\n|---|---|---|---|"
+        )?;
+        for wanted in WANTED {
+            let count = self.wanted.get(wanted.name).copied().unwrap_or(0);
+            let Wanted {
+                name, what, reason, ..
+            } = wanted;
+            writeln!(f, "| {name} | {count} | {what} | {reason} |")?;
+        }
+        writeln!(f, "\n| known fault | times | what |\n|---|---|---|")?;
+        for pending in PENDING {
+            let count = self.pending.get(pending.name).copied().unwrap_or(0);
+            writeln!(f, "| {} | {count} | {} |", pending.name, pending.what)?;
+        }
+        let unexplained: usize = self.unexplained.iter().map(|found| found.count).sum();
+        writeln!(f, "\nUnexplained differences: {unexplained}.")
+    }
 }
 
 impl Unexplained {
@@ -135,6 +217,7 @@ impl Unexplained {
             let started = Trial::start(host, smaller, compiled.policy, stations.neighbours())?;
             Ok(match started {
                 Started::Running(mut trial) => {
+                    trial.seed(self.bug);
                     judge(&trial.compare(&steps)?) == Finding::Unexplained
                 }
                 Started::OnlyShorewallRefuses(_) => false,
@@ -197,6 +280,7 @@ impl Summary {
                     match known.into_iter().find(|known| known.decision == decision) {
                         Some(known) => known.count += 1,
                         None => {
+                            // Shrinking takes time; what comes last is no more telling.
                             let (steps, text) =
                                 explain(&mut trial, sequence.kind, &sequence.steps)?;
                             self.unexplained.push(Unexplained {
@@ -205,6 +289,7 @@ impl Summary {
                                 text,
                                 decision,
                                 count: 1,
+                                bug: None,
                             });
                         }
                     }
@@ -216,7 +301,7 @@ impl Summary {
 }
 
 /// What the engine says decided about the first difference without an explanation.
-fn decision(trial: &Trial<'_>, steps: &[Step], comparison: &Comparison) -> Result<String> {
+fn decision(trial: &Trial, steps: &[Step], comparison: &Comparison) -> Result<String> {
     let decisions = trial.decisions(steps)?;
     let unexplained = comparison.differences.iter().find(|difference| {
         let frame = comparison.frames[difference.step].as_deref();
@@ -228,7 +313,7 @@ fn decision(trial: &Trial<'_>, steps: &[Step], comparison: &Comparison) -> Resul
 }
 
 /// The smallest part of the steps that still differs without an explanation, and that in words.
-fn explain(trial: &mut Trial<'_>, kind: Kind, steps: &[Step]) -> Result<(Vec<Step>, String)> {
+fn explain(trial: &mut Trial, kind: Kind, steps: &[Step]) -> Result<(Vec<Step>, String)> {
     let smallest = shrink::sequence(steps, |steps| {
         Ok(judge(&trial.compare(steps)?) == Finding::Unexplained)
     })?;

@@ -1,6 +1,6 @@
 //! A site's files, and the links that both sides are given for it.
 
-use crate::protocol::{LinkSetup, Neighbour, Setup};
+use crate::protocol::{Age, LinkSetup, Neighbour, Setup};
 use anyhow::{Context, Result};
 use firewalldom::policy::{InterfacePrefix, Policy};
 use shorewall::{Compiled, Report, Site};
@@ -15,6 +15,8 @@ use std::path::Path;
 pub struct Configuration {
     /// What each file holds, by its path.
     pub files: BTreeMap<String, Vec<u8>>,
+    /// For which Shorewall they were written.
+    pub age: Age,
 }
 
 impl Configuration {
@@ -32,7 +34,8 @@ impl Configuration {
                 files.insert(format!("shorewall/{name}"), fs::read(entry.path())?);
             }
         }
-        Ok(Self { files })
+        let age = Age::Current;
+        Ok(Self { files, age })
     }
 
     /// A folder laid out like `/etc`, or a Shorewall folder alone: then its interfaces are given
@@ -145,6 +148,7 @@ impl Configuration {
         });
         Setup {
             shorewall: shorewall.collect(),
+            age: self.age,
             links: links.collect(),
             routes: routes.collect(),
             neighbours: neighbours.iter().copied().collect(),

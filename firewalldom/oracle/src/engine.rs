@@ -1,12 +1,13 @@
 //! firewalldom's engine, given what Linux is given.
 
+use crate::bugs::{Bug, Change};
 use crate::configuration::{MTU, firewall_mac};
 use crate::protocol::Neighbour;
 use crate::step::{Output, Outputs, Step};
 use anyhow::{Context, Result};
 use firewalldom::policy::{InterfaceId, Policy};
 use firewalldom::time::Instant;
-use firewalldom::{Budget, Firewall, Frame, Head, Link, Verdict};
+use firewalldom::{Budget, Firewall, Frame, Head, Link, Timeouts, Verdict};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ pub struct Engine {
     now: Instant,
     /// What decided about each frame of the last run, for people.
     decisions: Vec<String>,
+    bug: Option<Bug>,
 }
 
 impl Engine {
@@ -30,6 +32,18 @@ impl Engine {
     /// # Errors
     /// When the engine refuses the policy.
     pub fn new(policy: Policy) -> Result<Self> {
+        Self::with_bug(policy, None)
+    }
+
+    /// An engine with a fault seeded.
+    ///
+    /// # Errors
+    /// When the engine refuses the policy.
+    pub fn with_bug(mut policy: Policy, bug: Option<Bug>) -> Result<Self> {
+        let change = bug.map(|bug| bug.change);
+        if let Some(Change::Policy(change)) = change {
+            change(&mut policy);
+        }
         let links: Vec<Link> = (0..policy.interfaces.len())
             .map(|link| Link {
                 mac: firewall_mac(link),
@@ -40,12 +54,18 @@ impl Engine {
         let budget = Budget { flows: FLOWS };
         let mut firewall = Firewall::new(policy, &links, budget, [7; 32], now)
             .context("the engine refuses the policy")?;
+        if let Some(Change::Timeouts(change)) = change {
+            let mut timeouts = Timeouts::default();
+            change(&mut timeouts);
+            firewall.set_timeouts(timeouts);
+        }
         // What it says on arrival, to a link where nobody listens yet.
         while firewall.take_output().is_some() {}
         Ok(Self {
             firewall,
             now,
             decisions: Vec::new(),
+            bug,
         })
     }
 
@@ -54,7 +74,12 @@ impl Engine {
         self.decisions.clear();
         let mut outputs = Outputs::with_capacity(steps.len());
         for step in steps {
-            let came = self.take(step, &outputs);
+            let mut came = self.take(step, &outputs);
+            match self.bug.map(|bug| bug.change) {
+                Some(Change::Output(change)) => came.iter_mut().for_each(change),
+                Some(Change::Lost(is_lost)) => came.retain(|output| !is_lost(output)),
+                _ => {}
+            }
             outputs.push(came);
         }
         outputs

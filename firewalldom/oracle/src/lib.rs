@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod bugs;
 pub mod campaign;
 mod choices;
 pub mod compare;

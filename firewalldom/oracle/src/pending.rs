@@ -16,7 +16,7 @@ pub struct Pending {
 }
 
 /// All of them.
-pub const PENDING: [Pending; 2] = [
+pub const PENDING: [Pending; 5] = [
     Pending {
         name: "answer to INVALID",
         what: "REJECT's answer to a packet of no connection meets the rules of OUTPUT on Linux, and \
@@ -27,6 +27,22 @@ pub const PENDING: [Pending; 2] = [
         name: "own reply's header",
         what: "DF, type of service and quoted identification of what the firewall itself says",
         applies: is_own_reply,
+    },
+    Pending {
+        name: "MSS",
+        what: "CLAMPMSS and mss= change the option of a SYN on Linux; the engine does not yet",
+        applies: is_clamped,
+    },
+    Pending {
+        name: "protocol unreachable",
+        what: "a protocol that the firewall itself does not speak is answered by Linux; the engine is \
+               silent",
+        applies: is_protocol_unreachable,
+    },
+    Pending {
+        name: "fragments",
+        what: "Linux puts fragments together before the rules see them; the engine drops them",
+        applies: is_fragment,
     },
 ];
 
@@ -69,4 +85,38 @@ fn is_own_reply(frame: &[u8], difference: &Difference) -> bool {
         && (linux.source(), linux.destination()) == (engine.source(), engine.destination())
         && linux.payload().first() == engine.payload().first()
         && linux.payload().len() == engine.payload().len()
+}
+
+/// One SYN by each, the same up to its options.
+fn is_clamped(_: &[u8], difference: &Difference) -> bool {
+    let ([linux], [engine]) = (&difference.linux[..], &difference.engine[..]) else {
+        return false;
+    };
+    let views = [&linux.bytes, &engine.bytes].map(|bytes| View::of_frame(bytes));
+    let [Some(linux), Some(engine)] = views else {
+        return false;
+    };
+    let (theirs, ours) = (linux.payload(), engine.payload());
+    linux.protocol() == 6
+        && theirs.len() >= ours.len()
+        && ours.len() >= 20
+        && theirs[13] & flag::SYN != 0
+        && theirs[..12] == ours[..12]
+        && (linux.source(), linux.destination()) == (engine.source(), engine.destination())
+}
+
+/// Type 3, code 2 by Linux, silence by the engine.
+fn is_protocol_unreachable(_: &[u8], difference: &Difference) -> bool {
+    let [answer] = &difference.linux[..] else {
+        return false;
+    };
+    let view = View::of_frame(&answer.bytes);
+    difference.engine.is_empty()
+        && view.is_some_and(|view| view.protocol() == 1 && view.payload().starts_with(&[3, 2]))
+}
+
+/// A fragment that the engine swallows.
+fn is_fragment(frame: &[u8], difference: &Difference) -> bool {
+    let view = View::of_frame(frame);
+    difference.engine.is_empty() && view.is_some_and(|view| view.fragment() & 0x3fff != 0)
 }

@@ -31,12 +31,24 @@ pub enum Request {
 pub struct Setup {
     /// Files of the Shorewall folder: names and contents.
     pub shorewall: Vec<(String, Vec<u8>)>,
+    /// Whether Shorewall's own `update` is to see them first: they were written for an older one.
+    pub age: Age,
     /// In the order of the policy's interfaces.
     pub links: Vec<LinkSetup>,
     /// As `ip route add` takes them.
     pub routes: Vec<String>,
     /// Whose hardware address is known from the start.
     pub neighbours: Vec<Neighbour>,
+}
+
+/// For which Shorewall a configuration was written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Age {
+    /// This one.
+    #[default]
+    Current,
+    /// An older one.
+    Older,
 }
 
 /// A link between the firewall and those on it.

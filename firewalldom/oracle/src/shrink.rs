@@ -187,6 +187,7 @@ mod tests {
             files: files
                 .map(|(name, text)| (name.to_owned(), text.into()))
                 .into(),
+            ..Configuration::default()
         };
         let smallest = super::configuration(&configuration, |smaller| {
             Ok(smaller.text("shorewall/rules").contains("DROP loc net udp")

@@ -1,27 +1,28 @@
 //! One site on both sides, and sequences that are tried on it.
 
+use crate::bugs::Bug;
 use crate::compare::{Difference, differences};
 use crate::configuration::Configuration;
 use crate::engine::Engine;
 use crate::linux::{Host, Linux, Loaded};
-use crate::packet::View;
+use crate::packet::{ETHERNET, View, fix_header};
 use crate::protocol::Neighbour;
 use crate::step::Step;
-use anyhow::{Result, bail};
+use anyhow::Result;
 use firewalldom::policy::Policy;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// How long a frame's output is waited for before it counts as missing.
 const PATIENCE: Duration = Duration::from_millis(3);
 
 /// A site that both sides run.
-pub struct Trial<'a> {
-    host: &'a Host,
-    configuration: Configuration,
+pub struct Trial {
     policy: Policy,
-    neighbours: BTreeSet<Neighbour>,
     linux: Linux,
+    bug: Option<Bug>,
+    /// The identification that a fragmented packet was given last.
+    next_ident: u16,
 }
 
 /// What came of giving a site to both.
@@ -29,9 +30,9 @@ pub struct Trial<'a> {
     clippy::large_enum_variant,
     reason = "there is one at a time, and it is taken apart at once"
 )]
-pub enum Started<'a> {
+pub enum Started {
     /// Both run it.
-    Running(Trial<'a>),
+    Running(Trial),
     /// Shorewall refuses what our compiler took, in these words.
     OnlyShorewallRefuses(String),
 }
@@ -47,30 +48,34 @@ pub struct Comparison {
     pub differences: Vec<Difference>,
 }
 
-impl<'a> Trial<'a> {
+impl Trial {
     /// Gives a site to both sides. `neighbours` must hold every station on a link that the
     /// sequences will name.
     ///
     /// # Errors
     /// When the oracle fails; a refused site is a result.
     pub fn start(
-        host: &'a Host,
+        host: &Host,
         configuration: &Configuration,
         policy: Policy,
         neighbours: &BTreeSet<Neighbour>,
-    ) -> Result<Started<'a>> {
+    ) -> Result<Started> {
         let mut linux = Linux::start(host)?;
         let setup = configuration.setup(&policy, neighbours);
         Ok(match linux.load(setup)? {
             Loaded::Refused(words) => Started::OnlyShorewallRefuses(words),
             Loaded::Running => Started::Running(Self {
-                host,
-                configuration: configuration.clone(),
                 policy,
-                neighbours: neighbours.clone(),
                 linux,
+                bug: None,
+                next_ident: 0,
             }),
         })
+    }
+
+    /// Seeds a fault into the engine, or none.
+    pub fn seed(&mut self, bug: Option<Bug>) {
+        self.bug = bug;
     }
 
     /// Linux, for a look inside.
@@ -90,15 +95,16 @@ impl<'a> Trial<'a> {
     /// # Errors
     /// When the oracle fails.
     pub fn compare(&mut self, steps: &[Step]) -> Result<Comparison> {
-        let engine = Engine::new(self.policy.clone())?.run(steps);
-        let mut linux = self.linux.run(steps, Duration::ZERO)?;
-        let mut found = differences(steps, &linux, &engine, &self.policy);
+        let mut steps = steps.to_vec();
+        self.renumber(&mut steps);
+        let engine = Engine::with_bug(self.policy.clone(), self.bug)?.run(&steps);
+        let mut linux = self.linux.run(&steps, Duration::ZERO)?;
+        let mut found = differences(&steps, &linux, &engine, &self.policy);
         if !found.is_empty() {
-            if remembers(steps) {
-                self.restart()?;
-            }
-            linux = self.linux.run(steps, PATIENCE)?;
-            found = differences(steps, &linux, &engine, &self.policy);
+            self.renumber(&mut steps);
+            let engine = Engine::with_bug(self.policy.clone(), self.bug)?.run(&steps);
+            linux = self.linux.run(&steps, PATIENCE)?;
+            found = differences(&steps, &linux, &engine, &self.policy);
         }
         let frames = steps.iter().enumerate();
         let frames = frames.map(|(number, step)| step.frame(&linux[..number]));
@@ -114,28 +120,29 @@ impl<'a> Trial<'a> {
     /// # Errors
     /// When the engine refuses the policy.
     pub fn decisions(&self, steps: &[Step]) -> Result<Vec<String>> {
-        let mut engine = Engine::new(self.policy.clone())?;
+        let mut engine = Engine::with_bug(self.policy.clone(), self.bug)?;
         engine.run(steps);
         Ok(engine.decisions().to_vec())
     }
 
-    /// Linux from its beginning.
-    fn restart(&mut self) -> Result<()> {
-        self.linux = Linux::start(self.host)?;
-        let setup = self.configuration.setup(&self.policy, &self.neighbours);
-        match self.linux.load(setup)? {
-            Loaded::Running => Ok(()),
-            Loaded::Refused(words) => bail!("Shorewall refuses what it took before: {words}"),
+    /// Gives fragments identifications that this Linux has not seen: it keeps those of incomplete
+    /// packets, and would put them together with another run's.
+    fn renumber(&mut self, steps: &mut [Step]) {
+        let mut numbers = BTreeMap::new();
+        for step in steps {
+            let Step::Send { bytes, .. } = step else {
+                continue;
+            };
+            let Some(view) = View::of_frame(bytes).filter(|view| view.fragment() & 0x3fff != 0)
+            else {
+                continue;
+            };
+            let ident = *numbers.entry(view.ident()).or_insert_with(|| {
+                self.next_ident = self.next_ident.wrapping_add(1);
+                self.next_ident
+            });
+            bytes[ETHERNET + 4..ETHERNET + 6].copy_from_slice(&ident.to_be_bytes());
+            fix_header(bytes);
         }
     }
-}
-
-/// Whether Linux keeps something of these steps beyond its connections: fragments that wait.
-fn remembers(steps: &[Step]) -> bool {
-    steps.iter().any(|step| match step {
-        Step::Send { bytes, .. } => {
-            View::of_frame(bytes).is_some_and(|view| view.fragment() & 0x3fff != 0)
-        }
-        _ => false,
-    })
 }

@@ -17,7 +17,7 @@ pub struct Wanted {
 }
 
 /// All of them. At most twelve.
-pub const WANTED: [Wanted; 3] = [
+pub const WANTED: [Wanted; 5] = [
     Wanted {
         name: "land",
         what: "a packet whose source is its destination: Linux judges it and may answer; it is dropped",
@@ -38,6 +38,20 @@ pub const WANTED: [Wanted; 3] = [
                dropped",
         reason: "RFC 7126, 4.5 and 4.6: they tell outsiders the way through a network",
         applies: has_options,
+    },
+    Wanted {
+        name: "this network",
+        what: "0.0.0.0/8 as source or destination: Linux forwards and answers it like any other; it is \
+               dropped",
+        reason: "RFC 1122, 3.2.1.3 and RFC 6890: not forwardable, and never a destination",
+        applies: is_this_network,
+    },
+    Wanted {
+        name: "contradictory lengths",
+        what: "a TCP, UDP or ICMP header that is cut or says another length than the packet has: Linux \
+               lets the rules decide about it as INVALID; it is dropped",
+        reason: "RFC 6274, 4.1.1: no host makes use of it; what parses it next may be less careful",
+        applies: has_bad_lengths,
     },
 ];
 
@@ -68,6 +82,27 @@ fn is_land(frame: &[u8]) -> bool {
 
 fn has_options(frame: &[u8]) -> bool {
     View::of_frame(frame).is_some_and(|view| view.bytes.len() - view.payload().len() > 20)
+}
+
+fn is_this_network(frame: &[u8]) -> bool {
+    let zero = |address: std::net::Ipv4Addr| address.octets()[0] == 0;
+    View::of_frame(frame).is_some_and(|view| zero(view.source()) || zero(view.destination()))
+}
+
+fn has_bad_lengths(frame: &[u8]) -> bool {
+    let Some(view) = View::of_frame(frame) else {
+        return false;
+    };
+    let header = view.bytes.len() - view.payload().len();
+    let total = usize::from(u16::from_be_bytes([view.bytes[2], view.bytes[3]]));
+    let length = total.min(view.bytes.len()).saturating_sub(header);
+    let payload = &view.payload()[..length.min(view.payload().len())];
+    match view.protocol() {
+        1 => length < 8,
+        6 => length < 20 || usize::from(payload[12] >> 4) * 4 > length || payload[12] >> 4 < 5,
+        17 => length < 8 || usize::from(u16::from_be_bytes([payload[4], payload[5]])) != length,
+        _ => false,
+    }
 }
 
 #[cfg(test)]

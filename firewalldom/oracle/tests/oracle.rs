@@ -3,12 +3,14 @@
 
 use fastrand::Rng;
 use libtest_mimic::{Arguments, Failed, Trial};
-use oracle::campaign::Summary;
+use oracle::bugs::{BUGS, Bug};
+use oracle::campaign::{self, Plan, Summary};
 use oracle::configuration::Configuration;
 use oracle::linux::Host;
+use oracle::protocol::Age;
 use oracle::traffic::Kind;
-use qemu_tests::{lab_is_required, to_stderr};
-use std::path::Path;
+use qemu_tests::{Tier, lab_is_required, to_stderr};
+use std::path::{Path, PathBuf};
 
 /// Traffic about which nothing is known to differ yet.
 const KINDS: [Kind; 9] = [
@@ -65,15 +67,171 @@ fn sample_agrees(host: &Host, name: &str) -> Result<(), Failed> {
     explained(&summary)
 }
 
-fn trials(host: &Host) -> Vec<Trial> {
-    SAMPLES
+/// Generated configurations of one seed.
+fn generated_agree(host: &Host, seed: u64, tier: Tier) -> Result<(), Failed> {
+    let (configurations, frames) = match tier {
+        Tier::Short => (25, 25_000),
+        Tier::Full => (500, 500_000),
+    };
+    let plan = Plan {
+        seed,
+        configurations,
+        frames,
+        kinds: Kind::ALL.to_vec(),
+    };
+    let summary = campaign::run(host, &plan, &mut |_| ())?;
+    eprintln!("{summary}");
+    explained(&Summary {
+        // What ours takes and Shorewall does not is no traffic that differs.
+        only_shorewall_refused: Vec::new(),
+        ..summary
+    })
+}
+
+/// A site in which each seeded fault shows.
+const SITE: [(&str, &str); 9] = [
+    ("shorewall/zones", "fw firewall\nnet ipv4\nloc ipv4\n"),
+    (
+        "shorewall/interfaces",
+        "?FORMAT 2\nnet eth0 tcpflags,nosmurfs\nloc eth1 tcpflags,nosmurfs,routeback\n",
+    ),
+    (
+        "shorewall/policy",
+        "loc net ACCEPT\n$FW all ACCEPT\nnet all DROP\nall all REJECT\n",
+    ),
+    (
+        "shorewall/rules",
+        "ACCEPT net $FW tcp 22\n\
+         ACCEPT net $FW icmp 8\n\
+         ACCEPT loc $FW udp - 68\n\
+         ACCEPT loc $FW udp !53\n\
+         ACCEPT loc $FW tcp 53:80\n\
+         REJECT loc net tcp 20:25\n\
+         DROP loc net 47\n\
+         DROP loc:10.0.3.2-10.0.3.6!10.0.3.5 net tcp 443\n\
+         DNAT net loc:10.0.3.80:80 tcp 8080\n",
+    ),
+    ("shorewall/snat", "MASQUERADE 10.0.3.0/24 eth0\n"),
+    ("shorewall/conntrack", "?FORMAT 3\n"),
+    ("shorewall/params", ""),
+    (
+        "shorewall/shorewall.conf",
+        "STARTUP_ENABLED=Yes\nIP_FORWARDING=On\nLOGFORMAT=\"%s %s \"\nLOGFILE=/var/log/messages\n\
+         AUTOHELPERS=No\n",
+    ),
+    ("network/interfaces", NETWORK),
+];
+
+fn site() -> Configuration {
+    let files = SITE.map(|(path, text)| (path.to_owned(), text.into()));
+    let mut configuration = Configuration {
+        files: files.into(),
+        ..Configuration::default()
+    };
+    // eth2 is nobody's here.
+    let network = NETWORK.split("auto eth2").next().unwrap_or_default();
+    let path = "network/interfaces".to_owned();
+    configuration.files.insert(path, network.into());
+    configuration
+}
+
+/// The seeded fault is found, and said in a few steps; in the full tier also in a few lines.
+fn bug_is_found(host: &Host, bug: Bug, tier: Tier) -> Result<(), Failed> {
+    let Some(mut found) = campaign::find(host, &site(), bug, 40_000)? else {
+        return Err("the oracle does not see it".into());
+    };
+    if found.steps.len() > 4 {
+        return Err(format!("{} steps:\n{}", found.steps.len(), found.text).into());
+    }
+    if tier == Tier::Full {
+        found.shrink(host)?;
+        let files = found.configuration.files.keys();
+        let lines: usize = files
+            .map(|path| found.configuration.text(path).lines().count())
+            .sum();
+        if lines > 20 {
+            return Err(format!("{lines} lines:\n{}", found.configuration).into());
+        }
+    }
+    Ok(())
+}
+
+fn site_agrees(host: &Host) -> Result<(), Failed> {
+    let mut summary = Summary::default();
+    summary.try_site(host, &site(), &mut Rng::with_seed(1), 4000, &Kind::ALL)?;
+    explained(&summary)
+}
+
+/// A configuration of somebody's: agrees with Shorewall, or both refuse it, or ours does with a reason.
+fn folder_agrees(host: &Host, folder: &Path) -> Result<(), Failed> {
+    let configuration = Configuration::of_folder(folder)?;
+    let mut summary = Summary::default();
+    summary.try_site(
+        host,
+        &Configuration {
+            age: Age::Older,
+            ..configuration
+        },
+        &mut Rng::with_seed(1),
+        2000,
+        &Kind::ALL,
+    )?;
+    explained(&summary)
+}
+
+fn folders(corpus: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(corpus)
+        .unwrap_or_else(|error| panic!("XEN_CORPUS={}: {error}", corpus.display()));
+    let mut folders: Vec<PathBuf> = entries
+        .map(|entry| entry.expect("a readable folder").path())
+        .filter(|path| path.join("zones").is_file() || path.join("shorewall/zones").is_file())
+        .collect();
+    folders.sort();
+    assert!(!folders.is_empty(), "{} holds none", corpus.display());
+    folders
+}
+
+fn corpus(host: &Host) -> Vec<Trial> {
+    let Some(corpus) = std::env::var_os("XEN_CORPUS").map(PathBuf::from) else {
+        let reason = "XEN_CORPUS names no folder of configurations";
+        return vec![Trial::test(reason, || Ok(())).with_ignored_flag(true)];
+    };
+    folders(&corpus)
         .into_iter()
-        .map(|name| {
+        .map(|folder| {
             let host = host.clone();
-            let title = format!("Shorewall's sample {name} agrees");
-            Trial::test(title, move || sample_agrees(&host, name))
+            let title = format!("{} agrees", folder.display());
+            Trial::test(title, move || folder_agrees(&host, &folder))
         })
         .collect()
+}
+
+fn trials(host: &Host) -> Vec<Trial> {
+    let tier = Tier::current();
+    let mut trials = corpus(host);
+    for seed in [1, 2] {
+        let host = host.clone();
+        let title = format!("generated configurations agree, seed {seed}");
+        trials.push(Trial::test(title, move || {
+            generated_agree(&host, seed, tier)
+        }));
+    }
+    for name in SAMPLES {
+        let host = host.clone();
+        let title = format!("Shorewall's sample {name} agrees");
+        trials.push(Trial::test(title, move || sample_agrees(&host, name)));
+    }
+    let other = host.clone();
+    trials.push(Trial::test(
+        "the site of the seeded faults agrees without them",
+        move || site_agrees(&other),
+    ));
+    for bug in BUGS {
+        let host = host.clone();
+        let title = format!("seeded: {}", bug.name);
+        trials.push(Trial::test(title, move || bug_is_found(&host, bug, tier)));
+    }
+    trials
 }
 
 fn main() {

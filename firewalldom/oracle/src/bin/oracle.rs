@@ -95,6 +95,10 @@ fn main() -> Result<()> {
 /// Prints a difference in the smallest configuration that shows it.
 fn show(host: &Host, found: &Unexplained) {
     println!("{} x {}", found.count, found.text);
+    if std::env::var_os("ORACLE_WHOLE").is_some() {
+        println!("{}", found.configuration);
+        return;
+    }
     let mut smallest = found.clone();
     match smallest.shrink(host) {
         Ok(()) => println!("{}", smallest.configuration),
@@ -106,21 +110,5 @@ fn report(summary: &Summary) {
     for words in &summary.only_shorewall_refused {
         println!("only Shorewall refuses: {words}");
     }
-    println!(
-        "{} configurations ({} refused by ours, {} only by Shorewall), {} frames, {} came out\n\
-         {:?}\nwanted {:?}, known faults {:?}, unexplained {}",
-        summary.configurations,
-        summary.refused,
-        summary.only_shorewall_refused.len(),
-        summary.frames,
-        summary.outputs,
-        summary.sequences,
-        summary.wanted,
-        summary.pending,
-        summary
-            .unexplained
-            .iter()
-            .map(|found| found.count)
-            .sum::<usize>()
-    );
+    println!("{summary}");
 }

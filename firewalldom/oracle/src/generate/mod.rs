@@ -132,6 +132,7 @@ pub fn configuration(rng: &mut Rng) -> Generated {
             files: files
                 .map(|(name, text)| (name.to_owned(), text.into_bytes()))
                 .collect(),
+            ..Configuration::default()
         },
         used: author.used,
     }

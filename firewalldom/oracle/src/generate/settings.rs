@@ -62,10 +62,7 @@ pub(super) fn write(author: &mut Author<'_>) {
             "UNTRACKED_DISPOSITION",
             author.choose(&["CONTINUE", "DROP"]),
         );
-        set(
-            "TCP_FLAGS_DISPOSITION",
-            author.choose(&["DROP", "REJECT", "ACCEPT"]),
-        );
+        set("TCP_FLAGS_DISPOSITION", author.choose(&["DROP", "REJECT"]));
         set("SFILTER_DISPOSITION", author.choose(&["DROP", "REJECT"]));
     }
     author.line("shorewall/shorewall.conf", &text);

@@ -2,7 +2,7 @@
 
 use super::root::command;
 use super::wire::{Wire, within};
-use crate::protocol::{Neighbour, Setup};
+use crate::protocol::{Age, Neighbour, Setup};
 use anyhow::{Context, Result, bail, ensure};
 use std::fmt::Write as _;
 use std::fs;
@@ -88,7 +88,7 @@ pub(super) fn load(setup: &Setup) -> Result<Loaded> {
     }
     ip(&up)?;
     add_neighbours(&wires, &setup.neighbours)?;
-    match start(&setup.shorewall)? {
+    match start(&setup.shorewall, setup.age)? {
         Some(words) => Ok(Loaded::Refused(words)),
         None => Ok(Loaded::Running(wires)),
     }
@@ -111,12 +111,18 @@ pub(super) fn add_neighbours(wires: &[Wire], neighbours: &[Neighbour]) -> Result
 }
 
 /// Compiles and starts a configuration; Shorewall's own words if it refuses.
-fn start(files: &[(String, Vec<u8>)]) -> Result<Option<String>> {
+fn start(files: &[(String, Vec<u8>)], age: Age) -> Result<Option<String>> {
     let site = Path::new("/work/site");
     for (name, bytes) in files {
         let file = site.join(name);
         fs::create_dir_all(file.parent().unwrap_or(site))?;
         fs::write(&file, bytes).with_context(|| name.clone())?;
+    }
+    if age == Age::Older {
+        // What it cannot bring up to date, compiling will say.
+        command("/sbin/shorewall")
+            .args(["update", "/work/site"])
+            .output()?;
     }
     let compile = ["compile", "/work/site", "/work/firewall"];
     for (program, arguments) in [

@@ -16,8 +16,9 @@ pub(super) fn probes(script: &mut Script<'_>) {
     }
 }
 
-/// IGMP, IPIP, GRE, ESP, AH, OSPF, SCTP, UDP-Lite, and a number nobody has.
-const PROTOCOLS: [u8; 10] = [2, 4, 47, 50, 51, 89, 132, 136, 33, 200];
+/// IGMP, IPIP, GRE, ESP, AH, OSPF, SCTP, and a number nobody has. (DCCP and UDP-Lite are tracked by
+/// their ports in Debian's kernels and no longer in new ones.)
+const PROTOCOLS: [u8; 8] = [2, 4, 47, 50, 51, 89, 132, 200];
 
 fn other(script: &mut Script<'_>, way: Way) {
     let protocol = script.choose(&PROTOCOLS);
