@@ -9,7 +9,7 @@ use crate::pending::{PENDING, pending};
 use crate::shrink;
 use crate::step::Step;
 use crate::traffic::{Kind, Stations, sequence};
-use crate::trial::{Comparison, Started, Trial};
+use crate::trial::{Comparison, Haste, Started, Trial};
 use crate::wanted::{WANTED, Wanted, is_stricter, wanted};
 use anyhow::{Result, bail};
 use fastrand::Rng;
@@ -28,6 +28,9 @@ pub struct Plan {
     /// Kinds of traffic.
     pub kinds: Vec<Kind>,
 }
+
+/// Shrinking takes time; what comes after this many is seldom more telling.
+const MOST_SHRUNK: usize = 20;
 
 /// What came of it.
 #[derive(Clone, Debug, Default)]
@@ -98,6 +101,16 @@ fn judge(comparison: &Comparison) -> Finding {
     }
 }
 
+/// Takes the steps on both sides. Where something comes out that nobody can explain, Linux is asked
+/// again, and waited for: what remains is a difference.
+fn compare(trial: &mut Trial, steps: &[Step]) -> Result<Comparison> {
+    let comparison = trial.compare(steps, Haste::Hasty)?;
+    match judge(&comparison) {
+        Finding::Unexplained => trial.compare(steps, Haste::Patient),
+        _ => Ok(comparison),
+    }
+}
+
 /// Runs generated configurations.
 ///
 /// # Errors
@@ -135,9 +148,10 @@ pub fn find(
     let mut sent = 0;
     while sent < frames {
         let sequence = sequence(&mut rng, &stations, &Kind::ALL);
-        let comparison = trial.compare(&sequence.steps)?;
+        let comparison = compare(&mut trial, &sequence.steps)?;
         sent += comparison.frames.iter().flatten().count();
-        if judge(&comparison) == Finding::Unexplained {
+        // What differs without the fault as well does not show it.
+        if judge(&comparison) == Finding::Unexplained && agrees(&mut trial, bug, &sequence.steps)? {
             let decision = decision(&trial, &sequence.steps, &comparison)?;
             let (steps, text) = explain(&mut trial, sequence.kind, &sequence.steps)?;
             return Ok(Some(Unexplained {
@@ -151,6 +165,14 @@ pub fn find(
         }
     }
     Ok(None)
+}
+
+/// Whether both sides agree about the steps once the fault is out, which is then put back.
+fn agrees(trial: &mut Trial, bug: Bug, steps: &[Step]) -> Result<bool> {
+    trial.seed(None);
+    let comparison = compare(trial, steps)?;
+    trial.seed(Some(bug));
+    Ok(judge(&comparison) != Finding::Unexplained)
 }
 
 impl fmt::Display for Summary {
@@ -218,7 +240,7 @@ impl Unexplained {
             Ok(match started {
                 Started::Running(mut trial) => {
                     trial.seed(self.bug);
-                    judge(&trial.compare(&steps)?) == Finding::Unexplained
+                    judge(&compare(&mut trial, &steps)?) == Finding::Unexplained
                 }
                 Started::OnlyShorewallRefuses(_) => false,
             })
@@ -260,7 +282,7 @@ impl Summary {
         let before = self.unexplained.len();
         while self.frames < enough {
             let sequence = sequence(rng, &stations, kinds);
-            let comparison = trial.compare(&sequence.steps)?;
+            let comparison = compare(&mut trial, &sequence.steps)?;
             *self.sequences.entry(sequence.kind).or_default() += 1;
             self.frames += comparison.frames.iter().flatten().count();
             self.outputs += comparison.outputs;
@@ -280,9 +302,10 @@ impl Summary {
                     match known.into_iter().find(|known| known.decision == decision) {
                         Some(known) => known.count += 1,
                         None => {
-                            // Shrinking takes time; what comes last is no more telling.
-                            let (steps, text) =
-                                explain(&mut trial, sequence.kind, &sequence.steps)?;
+                            let (steps, text) = match self.unexplained.len() < MOST_SHRUNK {
+                                true => explain(&mut trial, sequence.kind, &sequence.steps)?,
+                                false => (sequence.steps, "not shrunk\n".to_owned()),
+                            };
                             self.unexplained.push(Unexplained {
                                 configuration: configuration.clone(),
                                 steps,
@@ -315,9 +338,14 @@ fn decision(trial: &Trial, steps: &[Step], comparison: &Comparison) -> Result<St
 /// The smallest part of the steps that still differs without an explanation, and that in words.
 fn explain(trial: &mut Trial, kind: Kind, steps: &[Step]) -> Result<(Vec<Step>, String)> {
     let smallest = shrink::sequence(steps, |steps| {
-        Ok(judge(&trial.compare(steps)?) == Finding::Unexplained)
+        let differs = judge(&compare(trial, steps)?) == Finding::Unexplained;
+        Ok(differs
+            && match trial.bug() {
+                Some(bug) => agrees(trial, bug, steps)?,
+                None => true,
+            })
     })?;
-    let comparison = trial.compare(&smallest)?;
+    let comparison = compare(trial, &smallest)?;
     let decisions = trial.decisions(&smallest)?;
     let mut text = format!("{kind}\n");
     for (number, step) in smallest.iter().enumerate() {

@@ -2,6 +2,7 @@
 //! a range. A choice is learned when a flow first shows it, and holds from then on.
 
 use crate::packet::{ETHERNET, View, checksum};
+use crate::protocol::Neighbour;
 use firewalldom::policy::{DestinationTarget, Policy, SourceTarget};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -20,7 +21,8 @@ pub(crate) struct Choices {
     /// Ports of one range stand for each other: RFC 4787's classes, and those that rules name.
     ports: Vec<(u16, u16)>,
     addresses: Vec<(Ipv4Addr, Ipv4Addr)>,
-    learned: BTreeMap<End, End>,
+    /// By what Linux chose, and the end that it speaks to.
+    learned: BTreeMap<(End, End), End>,
 }
 
 /// Below 512, below 1024 and above: a port is exchanged for one of its own class.
@@ -84,19 +86,20 @@ impl Choices {
         else {
             return false;
         };
+        let views = [theirs, ours, linux_sent, engine_sent];
         let mut learned = false;
         for side in [Side::Source, Side::Destination] {
-            let ends = [theirs, ours, linux_sent, engine_sent].map(|view| end(&view, side));
+            let ends = views.map(|view| end(&view, side));
             if let [Some(theirs), Some(ours), Some(linux_sent), Some(engine_sent)] = ends
                 && theirs != ours
                 && self.may_choose(theirs, ours)
                 // What was kept was no choice.
                 && differs_where_chosen(theirs, ours, linux_sent)
                 && differs_where_chosen(ours, theirs, engine_sent)
-                && !self.learned.contains_key(&theirs)
-                && !self.learned.values().any(|other| *other == ours)
+                && let Some(other) = end(&views[0], side.other())
+                && !self.learned.contains_key(&(theirs, other))
             {
-                self.learned.insert(theirs, ours);
+                self.learned.insert((theirs, other), ours);
                 learned = true;
             }
         }
@@ -139,8 +142,14 @@ impl Choices {
         };
         let payload = at + view.bytes.len() - view.payload().len();
         for side in [Side::Source, Side::Destination] {
-            let ours = end(&view, side).and_then(|theirs| self.learned.get(&theirs));
+            let ends = end(&view, side).zip(end(&view, side.other()));
+            let ours = ends.and_then(|ends| self.learned.get(&ends));
             if let (Some(ours), Some(place)) = (ours, place(&view, side)) {
+                // Handed to another station: its hardware address follows.
+                let station = mac(view.destination());
+                if side == Side::Destination && frame[..6] == station {
+                    frame[..6].copy_from_slice(&mac(ours.address));
+                }
                 let address = at + side.address();
                 frame[address..address + 4].copy_from_slice(&ours.address.octets());
                 let port = payload + place;
@@ -161,6 +170,13 @@ enum Side {
 }
 
 impl Side {
+    fn other(self) -> Self {
+        match self {
+            Self::Source => Self::Destination,
+            Self::Destination => Self::Source,
+        }
+    }
+
     /// Where its address is in the IPv4 header.
     fn address(self) -> usize {
         match self {
@@ -170,19 +186,22 @@ impl Side {
     }
 }
 
+fn mac(address: Ipv4Addr) -> [u8; 6] {
+    Neighbour { link: 0, address }.mac()
+}
+
 /// Whether `chosen` differs from what was sent wherever it differs from what the other side chose.
 fn differs_where_chosen(chosen: End, other: End, sent: End) -> bool {
     (chosen.port == other.port || chosen.port != sent.port)
         && (chosen.address == other.address || chosen.address != sent.address)
 }
 
-/// Where in the payload the port is, or the identifier that stands for one: a query's is its
-/// source's, an answer's its destination's.
+/// Where in the payload the port is, or the identifier that stands for one at both ends.
 fn place(view: &View<'_>, side: Side) -> Option<usize> {
     let payload = view.payload();
     match (view.protocol(), side) {
         (1, _) if payload.len() >= 6 && view.fragment() & 0x1fff == 0 => match (payload[0], side) {
-            (8 | 13 | 17, Side::Source) | (0 | 14 | 18, Side::Destination) => Some(4),
+            (8 | 13 | 17 | 0 | 14 | 18, _) => Some(4),
             _ => None,
         },
         (_, Side::Source) => view.ports().map(|_| 0),

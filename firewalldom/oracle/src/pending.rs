@@ -16,7 +16,7 @@ pub struct Pending {
 }
 
 /// All of them.
-pub const PENDING: [Pending; 5] = [
+pub const PENDING: [Pending; 6] = [
     Pending {
         name: "answer to INVALID",
         what: "REJECT's answer to a packet of no connection meets the rules of OUTPUT on Linux, and \
@@ -43,6 +43,12 @@ pub const PENDING: [Pending; 5] = [
         name: "fragments",
         what: "Linux puts fragments together before the rules see them; the engine drops them",
         applies: is_fragment,
+    },
+    Pending {
+        name: "SCTP",
+        what: "Linux reads an association's chunks, and takes what is no INIT as INVALID: it is not \
+               translated; to the engine any first packet is new",
+        applies: is_sctp,
     },
 ];
 
@@ -119,4 +125,8 @@ fn is_protocol_unreachable(_: &[u8], difference: &Difference) -> bool {
 fn is_fragment(frame: &[u8], difference: &Difference) -> bool {
     let view = View::of_frame(frame);
     difference.engine.is_empty() && view.is_some_and(|view| view.fragment() & 0x3fff != 0)
+}
+
+fn is_sctp(frame: &[u8], _: &Difference) -> bool {
+    View::of_frame(frame).is_some_and(|view| view.protocol() == 132)
 }

@@ -25,6 +25,15 @@ pub struct Trial {
     next_ident: u16,
 }
 
+/// Whether late output of Linux is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Haste {
+    /// What is there when a frame was handed over counts: all there is, unless the machine is busy.
+    Hasty,
+    /// For a while, after each frame.
+    Patient,
+}
+
 /// What came of giving a site to both.
 #[expect(
     clippy::large_enum_variant,
@@ -78,6 +87,12 @@ impl Trial {
         self.bug = bug;
     }
 
+    /// The fault that is seeded.
+    #[must_use]
+    pub fn bug(&self) -> Option<Bug> {
+        self.bug
+    }
+
     /// Linux, for a look inside.
     pub fn linux(&mut self) -> &mut Linux {
         &mut self.linux
@@ -89,23 +104,20 @@ impl Trial {
         &self.policy
     }
 
-    /// Takes the steps on both sides. Where something else came out, Linux is asked again, and waited
-    /// for: what remains is a difference.
+    /// Takes the steps on both sides.
     ///
     /// # Errors
     /// When the oracle fails.
-    pub fn compare(&mut self, steps: &[Step]) -> Result<Comparison> {
+    pub fn compare(&mut self, steps: &[Step], haste: Haste) -> Result<Comparison> {
         let mut steps = steps.to_vec();
         self.renumber(&mut steps);
         let engine = Engine::with_bug(self.policy.clone(), self.bug)?.run(&steps);
-        let mut linux = self.linux.run(&steps, Duration::ZERO)?;
-        let mut found = differences(&steps, &linux, &engine, &self.policy);
-        if !found.is_empty() {
-            self.renumber(&mut steps);
-            let engine = Engine::with_bug(self.policy.clone(), self.bug)?.run(&steps);
-            linux = self.linux.run(&steps, PATIENCE)?;
-            found = differences(&steps, &linux, &engine, &self.policy);
-        }
+        let settle = match haste {
+            Haste::Hasty => Duration::ZERO,
+            Haste::Patient => PATIENCE,
+        };
+        let linux = self.linux.run(&steps, settle)?;
+        let found = differences(&steps, &linux, &engine, &self.policy);
         let frames = steps.iter().enumerate();
         let frames = frames.map(|(number, step)| step.frame(&linux[..number]));
         Ok(Comparison {

@@ -241,7 +241,6 @@ fn interface_options(author: &mut Author<'_>) -> Vec<String> {
         ("nosmurfs", "interfaces: nosmurfs", 2),
         ("routeback", "interfaces: routeback", 5),
         ("dhcp", "interfaces: dhcp", 4),
-        ("routefilter", "interfaces: routefilter", 6),
         ("logmartians", "interfaces: logmartians", 4),
     ] {
         if author.one_in(n) {

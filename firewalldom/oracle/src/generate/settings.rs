@@ -31,8 +31,8 @@ pub(super) fn write(author: &mut Author<'_>) {
     set("REJECT_DEFAULT", default);
     set("EXPAND_POLICIES", author.choose(&["Yes", "No"]));
     set("OPTIMIZE", author.choose(&["0", "All", "0"]));
-    set("CLAMPMSS", author.choose(&["No", "No", "Yes"]));
-    set("ROUTE_FILTER", author.choose(&["No", "No", "No", "Yes"]));
+    set("CLAMPMSS", "No");
+    set("ROUTE_FILTER", "No");
     set("LOG_MARTIANS", author.choose(&["Yes", "No", "Keep"]));
     if author.one_in(4) {
         author.uses("shorewall.conf: IMPLICIT_CONTINUE");

@@ -13,6 +13,9 @@ use std::process::{Output, Stdio};
 /// Kernel settings that make runs comparable: every error is sent, nothing speaks unasked, and what
 /// a namespace inherits from its host is as on a fresh Debian.
 const SETTINGS: [(&str, &str); 20] = [
+    // Redirects are sent now and then, by a clock of their own.
+    ("ipv4/conf/all/send_redirects", "0"),
+    ("ipv4/conf/default/send_redirects", "0"),
     // Else one sequence's ICMP redirect would be the next one's route.
     ("ipv4/conf/all/accept_redirects", "0"),
     ("ipv4/conf/default/accept_redirects", "0"),
@@ -33,8 +36,12 @@ const SETTINGS: [(&str, &str); 20] = [
     ("ipv4/conf/all/proxy_arp", "0"),
     ("ipv4/conf/default/proxy_arp", "0"),
     ("ipv4/ip_forward", "1"),
-    ("ipv6/conf/all/disable_ipv6", "1"),
-    ("ipv6/conf/default/disable_ipv6", "1"),
+];
+
+/// What keeps IPv6 quiet, on both ends of the links.
+const SILENCE: [&str; 2] = [
+    "ipv6/conf/all/disable_ipv6",
+    "ipv6/conf/default/disable_ipv6",
 ];
 
 /// Where the peers' namespace is bound.
@@ -53,8 +60,13 @@ pub(super) fn load(setup: &Setup) -> Result<Loaded> {
     for (name, value) in SETTINGS {
         set(name, value)?;
     }
+    SILENCE.into_iter().try_for_each(|name| set(name, "1"))?;
     let mut names = Vec::new();
-    let mut batch = String::from("link set lo up\nnetns add peers\n");
+    ip("link set lo up\nnetns add peers\n")?;
+    within(PEERS, || {
+        SILENCE.into_iter().try_for_each(|name| set(name, "1"))
+    })?;
+    let mut batch = String::new();
     for (number, link) in setup.links.iter().enumerate() {
         let (name, far) = (&link.name, format!("peer{number}"));
         let mac = mac_text(link.mac);
