@@ -16,7 +16,7 @@ pub struct Pending {
 }
 
 /// All of them.
-pub const PENDING: [Pending; 6] = [
+pub const PENDING: [Pending; 7] = [
     Pending {
         name: "answer to INVALID",
         what: "REJECT's answer to a packet of no connection meets the rules of OUTPUT on Linux, and \
@@ -27,6 +27,12 @@ pub const PENDING: [Pending; 6] = [
         name: "own reply's header",
         what: "DF, type of service and quoted identification of what the firewall itself says",
         applies: is_own_reply,
+    },
+    Pending {
+        name: "own reset",
+        what: "the reset for a segment without ACK acknowledges it on Linux (RFC 9293, 3.10.7.1); the \
+               engine's does not",
+        applies: is_own_reset,
     },
     Pending {
         name: "MSS",
@@ -91,6 +97,24 @@ fn is_own_reply(frame: &[u8], difference: &Difference) -> bool {
         && (linux.source(), linux.destination()) == (engine.source(), engine.destination())
         && linux.payload().first() == engine.payload().first()
         && linux.payload().len() == engine.payload().len()
+}
+
+/// One reset by each from the same port, for a segment that acknowledged nothing.
+fn is_own_reset(frame: &[u8], difference: &Difference) -> bool {
+    let ([linux], [engine]) = (&difference.linux[..], &difference.engine[..]) else {
+        return false;
+    };
+    let views = [frame, &linux.bytes, &engine.bytes].map(View::of_frame);
+    let [Some(sent), Some(linux), Some(engine)] = views else {
+        return false;
+    };
+    let flags = |view: &View<'_>| view.payload().get(13).copied().unwrap_or(0);
+    [&sent, &linux, &engine].map(View::protocol) == [6; 3]
+        && flags(&sent) & flag::ACK == 0
+        && flags(&linux) == flag::RST | flag::ACK
+        && flags(&engine) == flag::RST
+        && linux.destination() == sent.source()
+        && linux.payload()[..4] == engine.payload()[..4]
 }
 
 /// One SYN by each, the same up to its options.

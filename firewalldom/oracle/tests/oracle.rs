@@ -163,18 +163,6 @@ fn bug_is_found(host: &Host, bug: Bug, tier: Tier) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Without fragments: the comparison does not know yet which step's identification a packet has that
-/// was put together.
-fn site_agrees(host: &Host) -> Result<(), Failed> {
-    let mut summary = Summary::default();
-    let kinds: Vec<Kind> = Kind::ALL
-        .into_iter()
-        .filter(|kind| *kind != Kind::Fragments)
-        .collect();
-    summary.try_site(host, &site(), &mut Rng::with_seed(1), 4000, &kinds)?;
-    explained(&summary)
-}
-
 /// A configuration of somebody's: agrees with Shorewall, or both refuse it, or ours does with a reason.
 fn folder_agrees(host: &Host, folder: &Path) -> Result<(), Failed> {
     let configuration = Configuration::of_folder(folder)?;
@@ -238,11 +226,6 @@ fn trials(host: &Host) -> Vec<Trial> {
         let title = format!("Shorewall's sample {name} agrees");
         trials.push(Trial::test(title, move || sample_agrees(&host, name)));
     }
-    let other = host.clone();
-    trials.push(Trial::test(
-        "the site of the seeded faults agrees without them",
-        move || site_agrees(&other),
-    ));
     for bug in BUGS {
         let host = host.clone();
         let title = format!("seeded: {}", bug.name);
