@@ -281,10 +281,15 @@ fn a_transaction_happens_whole_or_not_at_all() {
                     "not visible before the end"
                 );
                 assert_eq!(transaction.read_number::<u32>("data/a").await?, 1);
+                transaction.mkdir("data/folder").await?;
+                transaction.write("data/gone", "1").await?;
+                transaction.rm("data/gone").await?;
+                assert_eq!(transaction.directory("data").await?, ["a", "folder"]);
                 Ok(7)
             })
             .await;
         assert_eq!(outcome, Ok(7));
+        assert_eq!(client.directory("data").await.unwrap(), ["a", "folder"]);
         assert_eq!(client.read_text("data/a").await.unwrap(), "1");
         let failed: Result<(), Error> = client
             .transaction(async |transaction| {
@@ -416,6 +421,15 @@ fn a_full_ring_is_read_and_one_byte_more_is_impossible() {
             .store(start + 1024 + more, Ordering::Relaxed);
         client.pump();
         assert_eq!(client.dead(), dead);
+    }
+}
+
+#[test]
+fn a_message_may_have_4096_bytes_of_payload_and_no_more() {
+    for (len, wanted) in [(4096, Ok(4096)), (4097, Err(Error::Protocol))] {
+        let mut assembler = wire::Assembler::default();
+        assembler.feed(&message(XS_READ, 1, len, &[]));
+        assert_eq!(assembler.wanted(), wanted);
     }
 }
 
