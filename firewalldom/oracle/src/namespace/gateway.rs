@@ -44,6 +44,10 @@ const SILENCE: [&str; 2] = [
     "ipv6/conf/default/disable_ipv6",
 ];
 
+/// In the namespace's own root: the configuration, and the script that Shorewall makes of it.
+const SITE: &str = "/trial/site";
+const SCRIPT: &str = "/trial/firewall";
+
 /// Where the peers' namespace is bound.
 const PEERS: &str = "/run/netns/peers";
 
@@ -124,7 +128,7 @@ pub(super) fn add_neighbours(wires: &[Wire], neighbours: &[Neighbour]) -> Result
 
 /// Compiles and starts a configuration; Shorewall's own words if it refuses.
 fn start(files: &[(String, Vec<u8>)], age: Age) -> Result<Option<String>> {
-    let site = Path::new("/work/site");
+    let site = Path::new(SITE);
     for (name, bytes) in files {
         let file = site.join(name);
         fs::create_dir_all(file.parent().unwrap_or(site))?;
@@ -132,14 +136,12 @@ fn start(files: &[(String, Vec<u8>)], age: Age) -> Result<Option<String>> {
     }
     if age == Age::Older {
         // What it cannot bring up to date, compiling will say.
-        command("/sbin/shorewall")
-            .args(["update", "/work/site"])
-            .output()?;
+        command("/sbin/shorewall").args(["update", SITE]).output()?;
     }
-    let compile = ["compile", "/work/site", "/work/firewall"];
+    let compile = ["compile", SITE, SCRIPT];
     for (program, arguments) in [
         ("/sbin/shorewall", &compile[..]),
-        ("/bin/sh", &["/work/firewall", "start"]),
+        ("/bin/sh", &[SCRIPT, "start"]),
     ] {
         let output = command(program).args(arguments).output()?;
         if !output.status.success() {

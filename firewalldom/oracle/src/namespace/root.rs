@@ -25,7 +25,7 @@ const EMPTY: [&str; 10] = [
     "tmp",
     "var/lib/shorewall",
     "var/log",
-    "work",
+    "trial",
 ];
 
 const DEVICES: [&str; 2] = ["dev/null", "dev/urandom"];
