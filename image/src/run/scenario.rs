@@ -84,9 +84,10 @@ impl<'m> Scenario<'m> {
             .machine
             .run(&Command::bash(script).limit(START_LIMIT))?;
         if !output.status.is_success() {
+            let state = self.state_of(name, namespace);
             let console = self.machine.guest_console(name).unwrap_or_default();
             bail!(
-                "{name} forwarded nothing (in dom0: {})\n{}{}its console:\n{console}",
+                "{name} forwarded nothing (in dom0: {})\n{}{}{state}its console:\n{console}",
                 output.status,
                 output.text(),
                 output.errors()
@@ -109,6 +110,17 @@ impl<'m> Scenario<'m> {
             xl_create: times.xl_create,
             first_packet: times.first_packet,
         })
+    }
+
+    /// What dom0 and the domain itself can tell of a domain that does not forward: the pings so far,
+    /// the devices' states, what came through which interface, and the host's neighbours.
+    fn state_of(&self, name: &str, namespace: &str) -> String {
+        let script = state_script(name, namespace);
+        let command = Command::bash(script).limit(Duration::from_secs(30));
+        match self.machine.run(&command) {
+            Ok(output) => output.text(),
+            Err(error) => format!("dom0 does not answer: {error:#}\n"),
+        }
     }
 
     /// Makes every host ask anew for the firewall's hardware address (another domain may be in its
@@ -270,9 +282,37 @@ ping=$!
 begin=$EPOCHREALTIME
 xl create '{config}' '{ADDED}' >&2 || {{ status=$?; kill $ping; exit $status; }}
 end=$EPOCHREALTIME
+echo \"xl create ended after $begin at $end\" >&2
 until first=$(grep -m 1 'bytes from' $replies); do sleep 0.1; done
 kill -INT $ping
 echo \"$begin $end $first\"
+"
+    )
+}
+
+/// Never fails: prints what there is to print.
+fn state_script(name: &str, namespace: &str) -> String {
+    format!(
+        "\
+exec 2>&1
+echo '--- pings'; tail -n 3 /tmp/first-{name}
+echo '--- xl list'; xl list
+id=$(xl domid '{name}')
+echo '--- devices'
+for key in state event-channel event-channel-tx hotplug-status; do
+    for vif in $(xenstore-list \"/local/domain/$id/device/vif\"); do
+        for path in \"/local/domain/$id/device/vif/$vif/$key\" \"/local/domain/0/backend/vif/$id/$vif/$key\"; do
+            value=$(xenstore-read \"$path\" 2>/dev/null) && echo \"$path = $value\"
+        done
+    done
+done
+echo '--- links'; ip -s link; bridge fdb show
+echo '--- neighbours'; ip -n '{namespace}' neigh
+echo '--- the domain itself'
+for command in interfaces drops hypercalls flows; do echo $command; done >\"$(xenstore-read \"/local/domain/$id/console/tty\")\"
+sleep 2
+xl debug-keys e
+xl dmesg | tail -n 60
 "
     )
 }

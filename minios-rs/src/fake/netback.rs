@@ -180,14 +180,20 @@ impl Netback {
             self.domain
                 .map(self.front, GrantRef(key(name)), Access::ReadWrite)
         };
-        Connected {
+        let mut connected = Connected {
             tx: BackRing::new(map("tx-ring-ref").expect("the ring is granted")),
             rx: BackRing::new(map("rx-ring-ref").expect("the ring is granted")),
             port: self
                 .domain
                 .bind_port(self.front, Port(key("event-channel")))
                 .expect("the port is ours"),
-        }
+        };
+        // Linux' netback may lose its interrupt for good if there is work before it has one.
+        assert!(
+            connected.tx.pop().is_err() && connected.rx.pop().is_err(),
+            "the rings are empty until the backend is connected"
+        );
+        connected
     }
 
     /// Lets go of the rings and the port.

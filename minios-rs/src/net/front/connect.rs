@@ -217,8 +217,6 @@ async fn prepare<X: Xen>(
 
 /// Gives the backend the rings and waits until it has taken them.
 async fn announce<X: Xen>(device: &mut Device<X>, front: &mut Front<X>) -> Result<(), Error> {
-    // The buffers are in the ring before the backend looks at it.
-    let _ = front.receiver.publish();
     let port = front.port().map_or(0, |port| port.0).to_string();
     let keys = [
         ("tx-ring-ref", &*front.transmitter.reference().to_string()),
@@ -233,7 +231,10 @@ async fn announce<X: Xen>(device: &mut Device<X>, front: &mut Front<X>) -> Resul
     ];
     device.publish(&keys, XenbusState::CONNECTED).await?;
     device.wait_for(&[XenbusState::CONNECTED]).await?;
-    // It may have asked for an event before it was there to get one.
+    // Not before: binding the port sends the backend an event, and if Linux' netback finds requests
+    // then, its thread may acknowledge the event before it knows which interrupt it was. That stays
+    // masked for good, and nothing that is sent is ever taken.
+    let _ = front.receiver.publish();
     if let Some(port) = &front.port {
         port.notify()?;
     }
