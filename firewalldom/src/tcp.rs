@@ -185,6 +185,47 @@ mod tests {
     use Direction::{Original, Reply};
 
     #[test]
+    fn scanners_are_known_by_every_combination_of_flags() {
+        // The rules of Shorewall's chain tcpflags: of these flags, exactly those.
+        let rules: [(u8, u8); 6] = [
+            (0x3f, FIN | URG | PSH),
+            (0x3f, 0),
+            (SYN | RST, SYN | RST),
+            (FIN | RST, FIN | RST),
+            (SYN | FIN, SYN | FIN),
+            (ACK | PSH | FIN, PSH | FIN),
+        ];
+        for flags in 0..=u8::MAX {
+            let is_odd = rules
+                .iter()
+                .any(|(looked_at, set)| flags & looked_at == *set);
+            assert_eq!(scanner(flags, 1), is_odd, "{flags:#x}");
+            let opens = flags & (FIN | SYN | RST | ACK) == SYN;
+            assert_eq!(scanner(flags, 0), is_odd || opens, "{flags:#x}, port 0");
+        }
+    }
+
+    #[test]
+    fn only_nine_combinations_of_flags_are_plausible() {
+        let real: [&[u8]; 9] = [
+            &[SYN],
+            &[SYN, ACK],
+            &[SYN, URG],
+            &[RST],
+            &[RST, ACK],
+            &[FIN, ACK],
+            &[FIN, ACK, URG],
+            &[ACK],
+            &[ACK, URG],
+        ];
+        let real = real.map(|flags| flags.iter().sum::<u8>());
+        for flags in 0..=u8::MAX {
+            let of_state = flags & (FIN | SYN | RST | ACK | URG);
+            assert_eq!(plausible(flags), real.contains(&of_state), "{flags:#x}");
+        }
+    }
+
+    #[test]
     fn a_connection_opens_and_closes() {
         let mut state = State::None;
         for (direction, segment, expected) in [

@@ -412,6 +412,54 @@ fn a_frame_that_stands_for_many_is_as_large_as_its_pieces() {
 }
 
 #[test]
+fn an_answered_connection_takes_no_odd_offload_either() {
+    let mut site = Site::new(policy());
+    let [client, far] = [(CLIENT, 1), (FAR, 2)];
+    site.send(LOC, &tcp_with(LOC, client, far, SYN, (1, 0), b""))
+        .forwarded(NET);
+    let answer = tcp_with(NET, far, (FW_NET, 1), SYN | ACK, (9, 2), b"");
+    site.send(NET, &answer).forwarded(LOC);
+    let sent = tcp_with(LOC, client, far, ACK, (2, 10), &[1; 4000]);
+    for (kind, size, goes) in [
+        (GsoKind::TcpV4, 1448, true),
+        (GsoKind::TcpV4, 0, false),
+        (GsoKind::TcpV6, 1448, false),
+    ] {
+        let outcome = site.send_with(LOC, &sent, Checksum::Blank, Some(Gso { kind, size }));
+        match goes {
+            true => drop(outcome.forwarded(NET)),
+            false => outcome.dropped(Reason::BadOffload),
+        }
+    }
+    let [client, far] = [(CLIENT, 3), (FAR, 4)];
+    site.send(LOC, &udp(LOC, client, far, b"?")).forwarded(NET);
+    site.send(NET, &udp(NET, far, (FW_NET, 3), b"!"))
+        .forwarded(LOC);
+    let gso = Some(Gso {
+        kind: GsoKind::TcpV4,
+        size: 1448,
+    });
+    site.send_with(
+        LOC,
+        &udp(LOC, client, far, &[1; 1000]),
+        Checksum::Blank,
+        gso,
+    )
+    .dropped(Reason::BadOffload);
+}
+
+#[test]
+fn a_frame_of_a_header_alone_is_told_by_its_type() {
+    let mut site = Site::new(policy());
+    let whole = udp(LOC, (CLIENT, 1), (FAR, 2), b"");
+    let header = |kind: u16| [&whole[..12], &kind.to_be_bytes()].concat();
+    site.send(LOC, &header(0x86dd)).dropped(Reason::Ipv6);
+    site.send(LOC, &header(0x8100)).dropped(Reason::NotIp);
+    site.send(LOC, &header(0x86dd)[..13])
+        .dropped(Reason::Truncated);
+}
+
+#[test]
 fn nothing_is_forwarded_when_forwarding_is_off() {
     let mut policy = policy();
     policy.settings.forwarding = false;

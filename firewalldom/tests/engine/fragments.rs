@@ -1,7 +1,7 @@
 //! Fragments: put together, judged as one, taken apart again; and those that fit no packet.
 
 use crate::support::*;
-use firewalldom::{Reason, Verdict};
+use firewalldom::{Checksum, Gso, GsoKind, Reason, Verdict};
 use proptest::prelude::*;
 
 /// A fragment of a whole frame: `len` bytes of its payload from `offset`.
@@ -227,6 +227,58 @@ fn a_flood_of_fragments_holds_a_bounded_amount_and_the_newest_packet_still_gets_
         held(site.send(LOC, piece));
     }
     assert_eq!(sent(&mut site).len(), 3);
+}
+
+#[test]
+fn what_went_on_no_longer_counts_as_held() {
+    let (whole, pieces) = datagram();
+    let numbered = |piece: &[u8], ident: u16| {
+        let mut piece = piece.to_vec();
+        piece[18..20].copy_from_slice(&ident.to_be_bytes());
+        fix_header(&mut piece);
+        piece
+    };
+    let mut site = Site::new(policy());
+    held(site.send(LOC, &numbered(&fragment(&whole, 1480, 1480), 1)));
+    // More than is ever held, but never at a time.
+    for ident in 2..302 {
+        for piece in &pieces {
+            held(site.send(LOC, &numbered(piece, ident)));
+        }
+        assert_eq!(sent(&mut site).len(), 3);
+    }
+    held(site.send(LOC, &numbered(&pieces[0], 1)));
+    held(site.send(LOC, &numbered(&pieces[2], 1)));
+    assert_eq!(sent(&mut site).len(), 3);
+}
+
+#[test]
+fn a_piece_that_ends_where_the_last_one_did_is_only_a_duplicate() {
+    // The packet ends at a multiple of eight, and its end comes again as if more followed.
+    let (whole, pieces) = datagram();
+    let mut again = fragment(&whole, 2960, 40);
+    again[20] |= 0x20;
+    fix_header(&mut again);
+    let mut site = Site::new(policy());
+    held(site.send(LOC, &pieces[2]));
+    site.send(LOC, &again).dropped(Reason::FragmentDuplicate);
+    held(site.send(LOC, &pieces[0]));
+    held(site.send(LOC, &pieces[1]));
+    assert_eq!(sent(&mut site).len(), 3);
+}
+
+#[test]
+fn a_fragment_has_no_offload() {
+    let (_, pieces) = datagram();
+    let gso = Some(Gso {
+        kind: GsoKind::TcpV4,
+        size: 1000,
+    });
+    for (checksum, gso) in [(Checksum::Blank, None), (Checksum::Unknown, gso)] {
+        let mut site = Site::new(policy());
+        site.send_with(LOC, &pieces[0], checksum, gso)
+            .dropped(Reason::BadOffload);
+    }
 }
 
 #[test]

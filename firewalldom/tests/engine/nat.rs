@@ -48,6 +48,27 @@ fn tcp_match() -> Match {
 }
 
 #[test]
+fn only_what_a_rule_names_is_translated() {
+    let mut policy = with_server();
+    // Whatever was translated would come through.
+    let open = rule(6, 80, Disposition::Accept, 51);
+    policy.chains[NET_LOC].rules.push(open);
+    let mut site = Site::new(policy);
+    let seen = |outcome: Outcome| destination_of(&outcome.forwarded(LOC));
+    let asked = tcp(NET, (FAR, 4000), (FW_NET, 8080), SYN);
+    assert_eq!(seen(site.send(NET, &asked)), SERVER);
+    for (interface, frame) in [
+        (NET, tcp(NET, (FAR, 4001), (FW_NET, 8081), SYN)),
+        (NET, udp(NET, (FAR, 4002), (FW_NET, 8080), b"")),
+        // The rule is for another zone.
+        (LOC, tcp(LOC, (CLIENT, 4003), (FW_NET, 8080), SYN)),
+    ] {
+        let outcome = site.send(interface, &frame);
+        assert!(matches!(outcome, Outcome::Other(_)), "{outcome:?}");
+    }
+}
+
+#[test]
 fn masquerade_keeps_a_free_port_and_finds_another_for_the_next() {
     let mut site = Site::new(policy());
     let first = site
