@@ -99,6 +99,21 @@ fn a_narrower_link_gets_smaller_pieces() {
 }
 
 #[test]
+fn no_piece_is_empty() {
+    // 3,000 bytes are three times what an MTU of 1,020 carries.
+    let mut narrow = policy();
+    narrow.interfaces[0].mtu = Some(1020);
+    let (whole, pieces) = datagram();
+    let mut site = Site::new(narrow);
+    for piece in &pieces {
+        held(site.send(LOC, piece));
+    }
+    let out = sent(&mut site);
+    assert_eq!(out.len(), 3);
+    assert_eq!(assembled(&out)[8..], whole[42..]);
+}
+
+#[test]
 fn what_must_not_be_cut_keeps_its_size_or_is_refused() {
     let (_, pieces) = datagram();
     let kept = pieces.map(|mut piece| {
