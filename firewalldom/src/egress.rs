@@ -6,7 +6,7 @@ use crate::fragment::cut_to;
 use crate::frame::{Checksum, ETHERNET, Frame, Head, OwnedFrame, write_ethernet};
 use crate::neighbour::Found;
 use crate::packet::{Packet, Tuple};
-use crate::path::Next;
+use crate::path::{Next, Occasion};
 use crate::policy::InterfaceId;
 use crate::reason::Reason;
 use crate::reject::{self, Error};
@@ -136,6 +136,7 @@ impl Firewall {
         now: Instant,
         frame: &Frame<'_>,
         packet: &Packet,
+        occasion: Occasion,
         error: Error,
     ) {
         let Tuple {
@@ -162,32 +163,15 @@ impl Firewall {
         let Some(own) = own else { return };
         let ident = self.key.next() as u16;
         match reject::error(frame, own, ident, error) {
-            Ok(bytes) => self.emit(now, bytes),
+            Ok(bytes) => self.emit(now, &bytes, occasion),
             Err(reason) => self.counters.drops.count(reason),
         }
     }
 
-    /// Sends a reset or an error, which is related to what it answers and needs no rule.
-    pub(crate) fn emit(&mut self, now: Instant, bytes: alloc::vec::Vec<u8>) {
-        let destination = crate::checksum::get32(&bytes, ETHERNET + 16);
-        let Route::Via { egress, .. } = self.site.routes.get(destination) else {
-            return;
-        };
-        let Port { mac, .. } = self.port(egress);
-        let (neighbour, found) = self.next_hop(
-            now,
-            Next {
-                egress,
-                address: destination,
-            },
-            None,
-        );
-        let frame = OwnedFrame {
-            bytes,
-            checksum: Checksum::Validated,
-            gso: None,
-        };
-        self.put(egress, mac, neighbour, found, frame);
+    /// Sends a reset or an error.
+    pub(crate) fn emit(&mut self, now: Instant, bytes: &[u8], occasion: Occasion) {
+        // Why it did not leave is counted.
+        let _ = self.send_own(now, bytes, occasion);
     }
 
     /// A parked frame's next hop never answered: its sender gets to know.
@@ -214,7 +198,7 @@ impl Firewall {
         };
         let source = packet.tuple.source;
         if !self.site.is_own(source) {
-            self.report(now, &frame, &packet, Error::HostUnreachable);
+            self.report(now, &frame, &packet, Occasion::Own, Error::HostUnreachable);
             return;
         }
         // Its source was translated: the error finds the way back through the flow.
@@ -226,7 +210,7 @@ impl Firewall {
         }
         let ident = self.key.next() as u16;
         if let Ok(error) = reject::error(&frame, own, ident, Error::HostUnreachable) {
-            self.send_error_back(now, &error);
+            self.emit(now, &error, Occasion::Own);
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::host::{Host, PingResult};
 use crate::log::{LogLine, Logger};
 use crate::meter::Meters;
 use crate::neighbour;
+use crate::path::Occasion;
 use crate::policy::{Disposition, InterfaceId, Origin, Policy};
 use crate::random::Key;
 use crate::reason::{Drops, Reason};
@@ -267,12 +268,19 @@ impl Firewall {
                 continue;
             }
             // Why it did not leave is counted.
-            let _ = self.send_local(now, &bytes);
+            let _ = self.send_own(now, &bytes, Occasion::Own);
         }
     }
 
     /// Judges and sends a packet of the firewall's own, behind room for an Ethernet header.
-    fn send_local(&mut self, now: Instant, bytes: &[u8]) -> Result<(), Reason> {
+    pub(crate) fn send_own(
+        &mut self,
+        now: Instant,
+        bytes: &[u8],
+        occasion: Occasion,
+    ) -> Result<(), Reason> {
+        // What is known of the frame under way is not true of this one.
+        let (assembled, decision) = (self.assembled.take(), self.decision.take());
         let mut head = Head::new();
         head.load(bytes);
         let mut frame = Frame {
@@ -282,7 +290,11 @@ impl Firewall {
             checksum: Checksum::Validated,
             gso: None,
         };
-        let result = self.ipv4(now, None, &mut frame);
+        let result = match occasion {
+            Occasion::Answer => self.answer(now, &mut frame),
+            Occasion::Own => self.ipv4(now, None, &mut frame),
+        };
+        (self.assembled, self.decision) = (assembled, decision);
         match result {
             Ok(Verdict::Forward { egress }) => {
                 let owned = own(&frame)?;
@@ -295,12 +307,6 @@ impl Firewall {
                 Err(reason)
             }
         }
-    }
-
-    /// Sends an ICMP error to where the flow it is about came from.
-    pub(crate) fn send_error_back(&mut self, now: Instant, bytes: &[u8]) {
-        // Why it did not leave is counted.
-        let _ = self.send_local(now, bytes);
     }
 
     /// A frame that the engine made or kept, to be sent out of this interface.
@@ -419,7 +425,7 @@ impl Firewall {
             _ => None,
         };
         let request = source.and_then(|source| self.host.ping(now, source, target));
-        let sent = request.is_some_and(|bytes| self.send_local(now, &bytes).is_ok());
+        let sent = request.is_some_and(|bytes| self.send_own(now, &bytes, Occasion::Own).is_ok());
         if !sent {
             self.host.refuse_ping(target);
         }

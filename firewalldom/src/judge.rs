@@ -24,6 +24,7 @@ impl Firewall {
         now: Instant,
         frame: &Frame<'_>,
         packet: &Packet,
+        tracked: &Tracked,
         egress: InterfaceId,
     ) -> Result<(), Reason> {
         if !self.site.policy.settings.forwarding {
@@ -33,7 +34,7 @@ impl Firewall {
             return Err(Reason::Broadcast);
         }
         if packet.ttl <= 1 {
-            self.report(now, frame, packet, Error::TimeExceeded);
+            self.report(now, frame, packet, tracked.occasion(), Error::TimeExceeded);
             return Err(Reason::TimeExceeded);
         }
         let mtu = self.site.ports[usize::from(egress.0)].mtu;
@@ -51,7 +52,8 @@ impl Firewall {
         }
         let whole = frame.gso.is_some() || !reject::may_fragment(frame.head.bytes());
         if whole {
-            self.report(now, frame, packet, Error::FragmentationNeeded(mtu));
+            let error = Error::FragmentationNeeded(mtu);
+            self.report(now, frame, packet, tracked.occasion(), error);
             return Err(Reason::TooBig);
         }
         Ok(())
@@ -69,7 +71,7 @@ impl Firewall {
     ) -> Result<(), Reason> {
         let state = tracked.state();
         if state == States::ESTABLISHED && !self.site.judges_established {
-            self.check_options(now, frame, packet, state, way)?;
+            self.check_options(now, frame, packet, tracked, way)?;
             if let Tracked::Flow(handle, _) = tracked {
                 self.decision = Some((By::State, self.flows.decided(*handle), Disposition::Accept));
             }
@@ -79,7 +81,9 @@ impl Firewall {
         if let Some(ruling) = blacklisted {
             return self.obey(now, frame, packet, tracked, way, ruling);
         }
-        self.check_options(now, frame, packet, state, way)?;
+        if self.check_options(now, frame, packet, tracked, way)? == Checked::Accepted {
+            return Ok(());
+        }
         match self.ask_chain(now, frame, packet, tracked, way, Part::Rules) {
             Some(ruling) => self.obey(now, frame, packet, tracked, way, ruling),
             None => Ok(()),
@@ -92,16 +96,17 @@ impl Firewall {
         now: Instant,
         frame: &mut Frame<'_>,
         packet: &Packet,
-        state: States,
+        tracked: &Tracked,
         way: Way,
-    ) -> Result<(), Reason> {
+    ) -> Result<Checked, Reason> {
         let Some(from) = way.from else {
-            return Ok(());
+            return Ok(Checked::Passed);
         };
+        let state = tracked.state();
         let port = &self.site.ports[usize::from(from.0)];
         let (tcp_flags, no_smurfs) = (port.tcp_flags, port.no_smurfs);
         if way.egress == Some(from) && !port.route_back {
-            self.except(now, frame, packet, way, Check::Hairpin)?;
+            self.except(now, frame, packet, tracked, way, Check::Hairpin)?;
         }
         let unsure = States::NEW.union(States::INVALID).union(States::UNTRACKED);
         if no_smurfs
@@ -109,15 +114,15 @@ impl Firewall {
             && packet.tuple.source != 0
             && self.site.routes.get(packet.tuple.source) == Route::Broadcast
         {
-            self.except(now, frame, packet, way, Check::Smurf)?;
+            self.except(now, frame, packet, tracked, way, Check::Smurf)?;
         }
         if tcp_flags
             && packet.tuple.protocol == TCP
             && tcp::scanner(packet.tcp_flags, packet.tuple.source_port)
         {
-            self.except(now, frame, packet, way, Check::TcpFlags)?;
+            return self.except(now, frame, packet, tracked, way, Check::TcpFlags);
         }
-        Ok(())
+        Ok(Checked::Passed)
     }
 
     /// Does what was ruled.
@@ -140,7 +145,7 @@ impl Firewall {
             Disposition::Drop if ruling.by == By::State => Err(Reason::StateDisposition),
             Disposition::Drop => Err(Reason::Dropped),
             Disposition::Reject => {
-                self.reject(now, frame, packet, way, ruling.reject_with);
+                self.reject(now, frame, packet, tracked, way, ruling.reject_with);
                 Err(Reason::Rejected)
             }
         }
@@ -212,9 +217,10 @@ impl Firewall {
         now: Instant,
         frame: &mut Frame<'_>,
         packet: &Packet,
+        tracked: &Tracked,
         way: Way,
         check: Check,
-    ) -> Result<(), Reason> {
+    ) -> Result<Checked, Reason> {
         let (exception, chain, reason) = check.of(&self.site.policy.settings);
         let disposition = exception.disposition;
         if let Some(log) = &exception.log {
@@ -223,10 +229,10 @@ impl Firewall {
             self.logger.log(now, hash, chain, log, &subject);
         }
         match disposition {
-            Disposition::Accept => Ok(()),
+            Disposition::Accept => Ok(Checked::Accepted),
             Disposition::Drop => Err(reason),
             Disposition::Reject => {
-                self.reject(now, frame, packet, way, None);
+                self.reject(now, frame, packet, tracked, way, check.reject_with());
                 Err(reason)
             }
         }
@@ -238,6 +244,7 @@ impl Firewall {
         now: Instant,
         frame: &mut Frame<'_>,
         packet: &Packet,
+        tracked: &Tracked,
         way: Way,
         with: Option<RejectWith>,
     ) {
@@ -260,7 +267,7 @@ impl Firewall {
             None => {}
             Some(Answer::Reset) => {
                 if let Some(bytes) = reject::reset(frame.head.bytes(), packet) {
-                    self.emit(now, bytes);
+                    self.emit(now, &bytes, tracked.occasion());
                 }
             }
             Some(Answer::Error(error)) => {
@@ -268,10 +275,19 @@ impl Firewall {
                 if way.egress.is_some() {
                     nat::decrement_ttl(frame.head.bytes_mut());
                 }
-                self.report(now, frame, packet, error);
+                self.report(now, frame, packet, tracked.occasion(), error);
             }
         }
     }
+}
+
+/// What came of the interfaces' options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Checked {
+    /// Nothing: the rules decide.
+    Passed,
+    /// One of them let the packet pass, whatever the rules say.
+    Accepted,
 }
 
 /// The parts of a chain, between which come the interfaces' options.
@@ -341,6 +357,15 @@ pub(crate) enum Check {
 }
 
 impl Check {
+    /// How a REJECT tells the sender. Shorewall's chain `tcpflags` has iptables' own REJECT in it, the
+    /// others jump to its chain `reject`.
+    const fn reject_with(self) -> Option<RejectWith> {
+        match self {
+            Self::TcpFlags => Some(RejectWith::PortUnreachable),
+            _ => None,
+        }
+    }
+
     /// The setting, Shorewall's name of the chain, and the reason to count.
     const fn of(self, settings: &Settings) -> (&Exception, &'static str, Reason) {
         match self {

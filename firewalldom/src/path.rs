@@ -28,6 +28,17 @@ pub(crate) enum Tracked {
     Invalid,
     /// Exempt by a line of `conntrack`.
     Untracked,
+    /// The firewall's answer to a packet that conntrack knows: related to it, whatever it is.
+    Answer,
+}
+
+/// Why the firewall says something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Occasion {
+    /// A packet that conntrack knows is answered: so the answer is known, too.
+    Answer,
+    /// Any other; conntrack sees it for the first time.
+    Own,
 }
 
 impl Tracked {
@@ -41,7 +52,15 @@ impl Tracked {
             }
             Self::Invalid => States::INVALID,
             Self::Untracked => States::UNTRACKED,
-            Self::Related(..) => States::RELATED,
+            Self::Related(..) | Self::Answer => States::RELATED,
+        }
+    }
+
+    /// What an answer to the packet is, as netfilter's `nf_ct_attach` has it.
+    pub(crate) const fn occasion(&self) -> Occasion {
+        match self {
+            Self::Invalid | Self::Untracked => Occasion::Own,
+            _ => Occasion::Answer,
         }
     }
 }
@@ -84,6 +103,16 @@ impl Firewall {
             }
         }
         self.packet(now, from, frame)
+    }
+
+    /// The firewall's own answer to a packet that conntrack knows.
+    pub(crate) fn answer(
+        &mut self,
+        now: Instant,
+        frame: &mut Frame<'_>,
+    ) -> Result<Verdict, Reason> {
+        let packet = Packet::parse(frame)?;
+        self.pass(now, None, frame, &packet, &Tracked::Answer)
     }
 
     /// A fragment: its packet goes on when it is complete.
@@ -156,13 +185,19 @@ impl Firewall {
         let egress = match route {
             Route::Via { egress, .. } => Some(egress),
             Route::Unreachable => {
-                self.report(now, frame, packet, Error::NetUnreachable);
+                self.report(
+                    now,
+                    frame,
+                    packet,
+                    tracked.occasion(),
+                    Error::NetUnreachable,
+                );
                 return Err(Reason::NoRoute);
             }
             _ => None,
         };
         if let (Some(_), Some(egress)) = (from, egress) {
-            self.may_forward(now, frame, packet, egress)?;
+            self.may_forward(now, frame, packet, tracked, egress)?;
         }
         let way = Way {
             from,
@@ -266,7 +301,9 @@ impl Firewall {
                     ..packet.tuple
                 }
             }
-            Tracked::Start(_) | Tracked::Invalid | Tracked::Untracked => packet.tuple,
+            Tracked::Start(_) | Tracked::Invalid | Tracked::Untracked | Tracked::Answer => {
+                packet.tuple
+            }
         }
     }
 

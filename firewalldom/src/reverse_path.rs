@@ -70,6 +70,7 @@ impl Firewall {
             route: self.site.routes.get(tuple.destination),
             leaving: tuple,
         };
-        self.except(now, frame, packet, way, Check::ReversePath)
+        self.except(now, frame, packet, tracked, way, Check::ReversePath)?;
+        Ok(())
     }
 }

@@ -99,10 +99,12 @@ impl Firewall {
                     leaving: reply.reversed(),
                 })
             }
-            Tracked::Related(..) | Tracked::Invalid | Tracked::Untracked => Ok(Accepted {
-                flow: None,
-                leaving: way.leaving,
-            }),
+            Tracked::Related(..) | Tracked::Invalid | Tracked::Untracked | Tracked::Answer => {
+                Ok(Accepted {
+                    flow: None,
+                    leaving: way.leaving,
+                })
+            }
         }
     }
 

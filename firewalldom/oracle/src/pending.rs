@@ -16,13 +16,7 @@ pub struct Pending {
 }
 
 /// All of them.
-pub const PENDING: [Pending; 7] = [
-    Pending {
-        name: "answer to INVALID",
-        what: "REJECT's answer to a packet of no connection meets the rules of OUTPUT on Linux, and \
-               often ends there; the engine sends it",
-        applies: is_answer,
-    },
+pub const PENDING: [Pending; 6] = [
     Pending {
         name: "own reply's header",
         what: "DF, type of service and quoted identification of what the firewall itself says",
@@ -64,22 +58,6 @@ pub fn pending(frame: &[u8], difference: &Difference) -> Option<&'static Pending
     PENDING
         .iter()
         .find(|pending| (pending.applies)(frame, difference))
-}
-
-/// One reset or ICMP error by the engine, and silence by Linux.
-fn is_answer(_: &[u8], difference: &Difference) -> bool {
-    let [answer] = &difference.engine[..] else {
-        return false;
-    };
-    let Some(view) = View::of_frame(&answer.bytes) else {
-        return false;
-    };
-    let is_reset = view.protocol() == 6
-        && view
-            .payload()
-            .get(13)
-            .is_some_and(|flags| flags & flag::RST != 0);
-    difference.linux.is_empty() && (is_reset || view.quoted().is_some())
 }
 
 /// One packet by each, from the firewall to whoever sent the frame, and of the same ICMP type.

@@ -185,8 +185,7 @@ impl Connection {
             self.annotated.set(Annotated::CHALLENGE, false);
             self.agreed[other] = self.annotated.agreed();
             self.sides[direction as usize] = Default::default();
-            self.agreed[direction as usize] = Agreed::default();
-            self.course.set(Course::LIBERAL, false);
+            self.agreed[direction as usize].forget();
             self.course.set(Course::CLOSING, false);
             return Case::Window(State::SynReceived);
         }
@@ -219,7 +218,7 @@ impl Connection {
             // The ends may use the ports again already: nothing that is known here needs to hold.
             return Reset::Answer;
         }
-        let open = before == State::Established;
+        let open = before == State::Established && progress == Progress::Assured;
         let other = direction.other() as usize;
         if self.agreed[other].has(Agreed::ACKNOWLEDGES) && !self.course.is_last(Kind::Syn) {
             let expected = self.sides[other].acknowledged;
@@ -243,7 +242,11 @@ impl Connection {
             Progress::Answered => self.course.is_last(Kind::Ack) || self.course.is_last(Kind::Syn),
             Progress::Assured => self.course.is_last(Kind::Syn),
         };
-        if answers && segment.acknowledgement == self.last.end() {
+        let answers_challenge = before == State::SynSent
+            && self.course.is_last(Kind::Ack)
+            && self.course.is_last_of(Direction::Reply as usize)
+            && segment.sequence == self.last.acknowledgement;
+        if answers && segment.acknowledgement == self.last.end() || answers_challenge {
             Reset::Answer
         } else {
             Reset::Judge

@@ -28,14 +28,15 @@ impl Last {
     }
 }
 
-/// What one side agreed to, and how far it is: bits 0 to 3 the shift count of its windows.
+/// What one side agreed to, and how far it is: bits 0 to 3 the shift count of its windows plus one, 0
+/// if its SYN had no window scale option.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Agreed(pub(super) u8);
 
 impl Agreed {
     const SCALE: u8 = 0x0f;
-    /// Its SYN had a window scale option.
-    pub(super) const SCALES: u8 = 0x10;
+    /// Picked up in the middle: its windows are not known well enough to refuse anything.
+    pub(super) const LIBERAL: u8 = 0x10;
     /// Its SYN permitted selective acknowledgements.
     pub(super) const SACK: u8 = 0x20;
     /// It sent data that was not acknowledged yet.
@@ -44,17 +45,32 @@ impl Agreed {
     pub(super) const ACKNOWLEDGES: u8 = 0x80;
 
     pub(super) fn offered(offer: Offer) -> Self {
-        let mut agreed = Self(offer.scale.map_or(0, |scale| Self::SCALES | scale));
+        let mut agreed = Self(offer.scale.map_or(0, |scale| scale + 1));
         agreed.set(Self::SACK, offer.sack);
         agreed
     }
 
     pub(super) const fn scale(self) -> u32 {
-        (self.0 & Self::SCALE) as u32
+        (self.0 & Self::SCALE).saturating_sub(1) as u32
     }
 
+    pub(super) const fn offers_scale(self) -> bool {
+        self.0 & Self::SCALE != 0
+    }
+
+    /// Its windows are not scaled, whatever it offered.
     pub(super) fn forget_scale(&mut self) {
-        self.0 &= !Self::SCALE;
+        self.0 = self.0 & !Self::SCALE | u8::from(self.offers_scale());
+    }
+
+    /// Nothing is known any more, but that nothing was from the start.
+    pub(super) fn forget(&mut self) {
+        self.0 &= Self::LIBERAL;
+    }
+
+    /// A SYN of its with options says all of it anew.
+    pub(super) fn renew(&mut self, offer: Offer) {
+        self.0 = self.0 & Self::LIBERAL | Self::offered(offer).0;
     }
 
     pub(super) const fn has(self, flag: u8) -> bool {
@@ -105,8 +121,6 @@ impl Course {
     const REPLY_BIT: u32 = 3;
     const REPEATED: u8 = 0x30;
     const ONE_REPEATED: u8 = 0x10;
-    /// Began before the firewall did: windows are not known well enough to refuse anything.
-    pub(super) const LIBERAL: u8 = 0x40;
     /// A FIN was seen while it was open.
     pub(super) const CLOSING: u8 = 0x80;
 

@@ -75,6 +75,11 @@ impl<'a> Segment<'a> {
         self.sequence.wrapping_add(self.length as u32)
     }
 
+    /// Whether there are any, if only padding.
+    pub(crate) const fn has_options(&self) -> bool {
+        !self.options.is_empty()
+    }
+
     /// What a SYN offers. A malformed option ends the list.
     pub(crate) fn offer(&self) -> Offer {
         let mut offer = Offer::default();

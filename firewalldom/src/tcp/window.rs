@@ -106,8 +106,7 @@ impl Connection {
             connection.agreed[0] = Agreed::offered(segment.offer());
         } else {
             side.limit = side.end.wrapping_add(side.window);
-            connection.agreed = [Agreed(Agreed::SACK); 2];
-            connection.course.set(Course::LIBERAL, true);
+            connection.agreed = [Agreed(Agreed::SACK | Agreed::LIBERAL); 2];
         }
         connection
     }
@@ -152,7 +151,7 @@ impl Connection {
             numbers.end = numbers.sequence;
         }
         if let Some(misfit) = self.misfit(direction, &numbers) {
-            return if self.course.has(Course::LIBERAL) {
+            return if self.agreed[from].has(Agreed::LIBERAL) {
                 Fit::Within
             } else {
                 misfit
@@ -175,8 +174,10 @@ impl Connection {
         side.end = end;
         side.limit = end;
         side.window = u32::from(segment.window).max(1);
-        self.agreed[direction as usize] = Agreed::offered(segment.offer());
-        let both_scale = self.agreed.iter().all(|side| side.has(Agreed::SCALES));
+        if segment.has_options() {
+            self.agreed[direction as usize].renew(segment.offer());
+        }
+        let both_scale = self.agreed.iter().all(|side| side.offers_scale());
         if direction == Direction::Reply && !both_scale {
             // RFC 7323, 2.2: windows are scaled only if both sides offer it.
             self.agreed.iter_mut().for_each(Agreed::forget_scale);

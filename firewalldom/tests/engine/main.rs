@@ -2,6 +2,7 @@
 
 mod support;
 
+mod answers;
 mod arp;
 mod blob;
 mod filter;

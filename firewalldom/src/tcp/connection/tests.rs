@@ -443,3 +443,56 @@ fn two_ends_outside_the_window_one_from_each_side_shorten_the_memory() {
     assert_eq!(tracked.take(Original, far(Original)), Fate::Invalid);
     assert_eq!(tracked.take(Reply, far(Reply)), Fate::InvalidAtTheEnd);
 }
+
+#[test]
+fn after_a_connection_that_was_picked_up_only_its_server_stays_liberal_in_the_next() {
+    let timeouts = Timeouts::default();
+    let (connection, state, _) =
+        Connection::open(&Segment::bare(ACK, CLIENT, SERVER), &timeouts).unwrap();
+    let mut tracked = Tracked {
+        connection,
+        state,
+        progress: Progress::Unanswered,
+        timeouts,
+    };
+    let again = CLIENT.wrapping_add(1 << 20);
+    let syn = Segment::bare(SYN, again, 0);
+    assert_eq!(tracked.take(Original, syn), Fate::Passes);
+    let answer = Segment::bare(SYN | ACK, SERVER, again.wrapping_add(1));
+    assert!(matches!(tracked.take(Reply, answer), Fate::Follows { .. }));
+    let far = 1 << 24;
+    let beyond = Segment::bare(ACK, SERVER + far, again.wrapping_add(1));
+    assert!(matches!(tracked.take(Reply, beyond), Fate::Follows { .. }));
+    let beyond = Segment::bare(ACK, again.wrapping_add(far), SERVER + 1);
+    assert_eq!(tracked.take(Original, beyond), Fate::Invalid);
+}
+
+#[test]
+fn a_syn_without_options_offers_what_the_one_before_it_did() {
+    let scaled = [3, 3, 7, 0];
+    let syn = Segment::bare(SYN, CLIENT, 0);
+    let mut tracked = Tracked::begun(&syn.with_options(&scaled));
+    tracked.take(Original, Segment::bare(SYN, CLIENT.wrapping_add(10), 0));
+    let end = CLIENT.wrapping_add(11);
+    tracked.take(
+        Reply,
+        Segment::bare(SYN | ACK, SERVER, end).with_options(&scaled),
+    );
+    tracked.take(Original, Segment::bare(ACK, end, SERVER + 1).offering(100));
+    // 100 << 7 is more than the 1000 that the window would be unscaled.
+    let far = Segment::bare(ACK, SERVER + 1 + 12_000, end);
+    assert!(matches!(tracked.take(Reply, far), Fate::Follows { .. }));
+}
+
+#[test]
+fn a_reset_that_follows_a_challenge_ends_the_attempt() {
+    let mut tracked = Tracked::begun(&Segment::bare(SYN, CLIENT, 0));
+    let challenge = Segment::bare(ACK, SERVER, CLIENT.wrapping_sub(5000));
+    assert_eq!(tracked.take(Reply, challenge), Fate::Passes);
+    let reset = Segment::bare(RST, CLIENT.wrapping_sub(5000), 0);
+    assert!(matches!(
+        tracked.take(Original, reset),
+        Fate::Follows { .. }
+    ));
+    assert_eq!(tracked.state, State::Close);
+}
