@@ -148,7 +148,9 @@ impl Ranges {
 
     /// One range that holds all of them.
     fn widen(&mut self) {
-        if let (Some(&(first, _)), Some(&(_, last))) = (self.list.first(), self.list.last()) {
+        // They ascend by where they begin; the one that ends last may be any of them.
+        let last = self.list.iter().map(|range| range.1).max();
+        if let (Some(&(first, _)), Some(last)) = (self.list.first(), last) {
             self.list = vec![(first, last)];
             self.exact = false;
         }

@@ -214,3 +214,53 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_rule_of_too_many_boxes_holds_whichever_of_its_overlapping_ranges_ends_last() {
+    let range = |first, last| PortRange { first, last };
+    let ports = Ports {
+        ranges: [range(0, 0), range(0, 1000), range(1, 1), range(2, 2)].into(),
+        negated: false,
+    };
+    let rule = Rule {
+        states: States::NEW,
+        matches: Match {
+            source_port: ports.clone(),
+            destination_port: ports,
+            protocol: Protocol::OneOf([6, 17, 33, 132, 136].into()),
+            ..Match::default()
+        },
+        limits: Limits::default(),
+        action: Action::Decide(Disposition::Drop),
+        log: None,
+        origin: Origin::default(),
+    };
+    let list = List::new(None, &[rule], &[], &mut Origins::default());
+    let tuple = Tuple {
+        source_port: 900,
+        destination_port: 1000,
+        protocol: UDP,
+        ..Tuple::default()
+    };
+    let packet = Packet {
+        cast: Cast::Unicast,
+        tuple,
+        total: 40,
+        transport: 34,
+        ttl: 64,
+        tcp_flags: 0,
+        icmp: (0, 0),
+        bad_checksum: false,
+    };
+    let facts = Facts {
+        packet: &packet,
+        tuple,
+        original: (0, 1000),
+        ingress: None,
+        egress: None,
+        mac: None,
+        kind: DestinationKind::Any,
+    };
+    let key = Key::new(&tuple, States::NEW);
+    assert_eq!(list.find(0, &key, &facts), Some(0));
+}
