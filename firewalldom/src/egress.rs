@@ -3,7 +3,7 @@
 use crate::firewall::{Firewall, Verdict, own};
 use crate::flow::{Handle, Hop};
 use crate::fragment::cut_to;
-use crate::frame::{Checksum, ETHERNET, Frame, Head, OwnedFrame, write_ethernet};
+use crate::frame::{Checksum, Frame, Head, OwnedFrame, write_ethernet};
 use crate::neighbour::Found;
 use crate::packet::{Packet, Tuple};
 use crate::path::{Next, Occasion};
@@ -15,25 +15,6 @@ use crate::time::Instant;
 use smoltcp::wire::EthernetAddress;
 
 impl Firewall {
-    /// For the firewall itself.
-    pub(crate) fn deliver(
-        &mut self,
-        now: Instant,
-        frame: &Frame<'_>,
-        packet: &Packet,
-        route: Route,
-    ) -> Result<Verdict, Reason> {
-        if packet.bad_checksum {
-            return Err(Reason::BadChecksum);
-        }
-        if route != Route::Local || !crate::host::speaks(packet.tuple.protocol) {
-            return Err(Reason::NotSpoken);
-        }
-        self.host.receive(now, frame.copy_from(ETHERNET)?);
-        self.counters.local += 1;
-        Ok(Verdict::Local)
-    }
-
     /// Out to the next hop, or to wait for it.
     pub(crate) fn send(
         &mut self,
@@ -130,12 +111,14 @@ impl Firewall {
         (neighbour, found)
     }
 
-    /// Sends an ICMP error about a packet from a link, if there may be one.
+    /// Sends an ICMP error about a packet from a link, if there may be one. `leaving` is how the packet
+    /// would have gone on.
     pub(crate) fn report(
         &mut self,
         now: Instant,
         frame: &Frame<'_>,
         packet: &Packet,
+        leaving: Tuple,
         occasion: Occasion,
         error: Error,
     ) {
@@ -155,7 +138,8 @@ impl Firewall {
             return;
         }
         let next = if gateway == 0 { source } else { gateway };
-        let own = if self.site.is_own(destination) {
+        // Where the destination was translated, the error is translated back.
+        let own = if self.site.is_own(destination) || leaving.destination != destination {
             Some(destination)
         } else {
             self.site.routes.source(egress, next)
@@ -198,7 +182,8 @@ impl Firewall {
         };
         let source = packet.tuple.source;
         if !self.site.is_own(source) {
-            self.report(now, &frame, &packet, Occasion::Own, Error::HostUnreachable);
+            let (leaving, error) = (packet.tuple, Error::HostUnreachable);
+            self.report(now, &frame, &packet, leaving, Occasion::Own, error);
             return;
         }
         // Its source was translated: the error finds the way back through the flow.

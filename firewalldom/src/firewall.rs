@@ -12,7 +12,7 @@ use crate::path::Occasion;
 use crate::policy::{Disposition, InterfaceId, Origin, Policy};
 use crate::random::Key;
 use crate::reason::{Drops, Reason};
-use crate::reject::{self, Error};
+use crate::reject;
 use crate::rule::By;
 use crate::site::{ConfigError, Link, Site};
 use crate::time::{Instant, Tick};
@@ -173,9 +173,9 @@ impl Firewall {
             ),
             fragments: Assembler::default(),
             assembled: None,
-            host: Host::new(now, site.any_address(), key.next()),
+            host: Host::new(key.next()),
             logger: Logger::new(&settings.log_format, settings.log_limit),
-            meters: Meters::new(&site.policy, budget.flows),
+            meters: Meters::new(&site.policy, budget.flows, now),
             errors: reject::Limit::new(),
             hits: vec![0; site.origins.list.len()],
             counters: Counters {
@@ -241,10 +241,7 @@ impl Firewall {
                     .count(frame.len);
                 Verdict::Forward { egress }
             }
-            Ok(verdict) => {
-                self.answer_locals(now);
-                verdict
-            }
+            Ok(verdict) => verdict,
             Err(reason) => self.refuse(reason),
         }
     }
@@ -259,17 +256,6 @@ impl Firewall {
         self.counters.drops.count(reason);
         self.checked = Some(reason);
         Verdict::Drop(reason)
-    }
-
-    /// Sends what smoltcp had to say.
-    fn answer_locals(&mut self, now: Instant) {
-        while let Some(bytes) = self.host.take_sent() {
-            if reject::is_error(&bytes) && !self.errors.allows(now, Error::PortUnreachable) {
-                continue;
-            }
-            // Why it did not leave is counted.
-            let _ = self.send_own(now, &bytes, Occasion::Own);
-        }
     }
 
     /// Judges and sends a packet of the firewall's own, behind room for an Ethernet header.

@@ -1,22 +1,32 @@
-//! What is addressed to the firewall itself: smoltcp answers pings, refuses ports nobody listens on,
-//! and the console's own pings go out.
+//! What is addressed to the firewall itself: it answers pings and questions for the time, says that
+//! nobody listens on any of its ports, and the console's own pings go out.
 //!
-//! smoltcp sees a packet only after the zone's rules accepted it, and what it says goes through the
-//! firewall's own rules like any other output.
+//! A packet comes here only after the zone's rules accepted it, and what the firewall says to it goes
+//! through the firewall's own rules like any other output. No port is open: there is no state to keep
+//! but that of the console's pings.
 
-use crate::checksum::{Sum, get16, get32, put16};
-use crate::frame::ETHERNET;
-use crate::packet::{ICMP, TCP, UDP};
-use crate::reject::{Header, write_ip};
+use crate::checksum::{Sum, get16, put16, put32};
+use crate::firewall::{Firewall, Verdict};
+use crate::frame::{ETHERNET, Frame};
+use crate::packet::{Cast, ICMP, IGMP, Packet, TCP, UDP};
+use crate::path::Occasion;
+use crate::reason::Reason;
+use crate::reject::{self, Error, Header, write_ip};
+use crate::route::Route;
 use crate::time::Instant;
 use alloc::collections::VecDeque;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
 use core::time::Duration;
-use smoltcp::iface::{Config, Interface, SocketSet};
-use smoltcp::phy::{Checksum, Device, DeviceCapabilities, Medium, RxToken, TxToken};
-use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
+
+const ECHO_REPLY: u8 = 0;
+const ECHO: u8 = 8;
+const TIMESTAMP: u8 = 13;
+const TIMESTAMP_REPLY: u8 = 14;
+
+/// Bits of the type of service that say nothing of congestion (RFC 3168).
+const WITHOUT_ECN: u8 = 0xfc;
 
 /// What came of a ping from the console.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,64 +51,6 @@ pub enum PingOutcome {
     Refused,
 }
 
-/// A packet handed between the engine and smoltcp, without Ethernet header.
-#[derive(Debug, Default)]
-struct Wire {
-    received: Option<Vec<u8>>,
-    sent: VecDeque<Vec<u8>>,
-}
-
-impl Wire {
-    /// Most packets that smoltcp may say in answer to one.
-    const MAX_SENT: usize = 8;
-    const MTU: usize = 1500;
-}
-
-struct Received(Vec<u8>);
-
-impl RxToken for Received {
-    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
-        f(&self.0)
-    }
-}
-
-struct Sent<'a>(&'a mut VecDeque<Vec<u8>>);
-
-impl TxToken for Sent<'_> {
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        let mut packet = vec![0; len];
-        let result = f(&mut packet);
-        self.0.push_back(packet);
-        result
-    }
-}
-
-impl Device for Wire {
-    type RxToken<'a> = Received;
-    type TxToken<'a> = Sent<'a>;
-
-    fn receive(&mut self, _: smoltcp::time::Instant) -> Option<(Received, Sent<'_>)> {
-        if self.sent.len() >= Self::MAX_SENT {
-            return None;
-        }
-        Some((Received(self.received.take()?), Sent(&mut self.sent)))
-    }
-
-    fn transmit(&mut self, _: smoltcp::time::Instant) -> Option<Sent<'_>> {
-        (self.sent.len() < Self::MAX_SENT).then_some(Sent(&mut self.sent))
-    }
-
-    fn capabilities(&self) -> DeviceCapabilities {
-        let mut capabilities = DeviceCapabilities::default();
-        capabilities.medium = Medium::Ip;
-        capabilities.max_transmission_unit = Self::MTU;
-        // The engine verified what came in, or it was vouched for and the field is blank.
-        capabilities.checksum.tcp = Checksum::Tx;
-        capabilities.checksum.udp = Checksum::Tx;
-        capabilities
-    }
-}
-
 #[derive(Clone, Copy, Debug)]
 struct Ping {
     address: u32,
@@ -106,14 +58,103 @@ struct Ping {
     sent: Instant,
 }
 
-/// The firewall as a host.
+/// The pings of the firewall as a host.
 pub(crate) struct Host {
-    interface: Option<Interface>,
-    sockets: SocketSet<'static>,
-    wire: Wire,
     pings: Vec<Ping>,
     results: VecDeque<PingResult>,
     next_ident: u16,
+}
+
+impl Firewall {
+    /// For the firewall itself. `packet` has the addresses and ports that it was translated to.
+    pub(crate) fn deliver(
+        &mut self,
+        now: Instant,
+        frame: &Frame<'_>,
+        packet: &Packet,
+        route: Route,
+    ) -> Result<Verdict, Reason> {
+        if packet.bad_checksum {
+            return Err(Reason::BadChecksum);
+        }
+        // To many: whoever has an answer to that, it is not the firewall.
+        if route != Route::Local {
+            return Err(Reason::NotSpoken);
+        }
+        let head = frame.head.bytes();
+        let answer = match packet.tuple.protocol {
+            ICMP => self.answer_icmp(now, frame, packet)?,
+            IGMP => return Err(Reason::NotSpoken),
+            TCP if packet.cast == Cast::Unicast => {
+                let tos = head[ETHERNET + 1] & WITHOUT_ECN;
+                reject::reset(head, packet, tos)
+            }
+            TCP => None,
+            UDP => {
+                let (leaving, error) = (packet.tuple, Error::PortUnreachable);
+                self.report(now, frame, packet, leaving, Occasion::Own, error);
+                None
+            }
+            _ => {
+                let (leaving, error) = (packet.tuple, Error::ProtocolUnreachable);
+                self.report(now, frame, packet, leaving, Occasion::Own, error);
+                return Err(Reason::NotSpoken);
+            }
+        };
+        if let Some(bytes) = answer {
+            self.emit(now, &bytes, Occasion::Own);
+        }
+        self.counters.local += 1;
+        Ok(Verdict::Local)
+    }
+
+    /// What the firewall says to an ICMP message: of those that ask, to echo (RFC 1122, 3.2.2.6) and
+    /// timestamp (3.2.2.8).
+    fn answer_icmp(
+        &mut self,
+        now: Instant,
+        frame: &Frame<'_>,
+        packet: &Packet,
+    ) -> Result<Option<Vec<u8>>, Reason> {
+        const TIMESTAMP_LEN: usize = 20;
+        let head = frame.head.bytes();
+        let icmp = head.get(packet.transport..).unwrap_or_default();
+        let whole = usize::from(packet.payload_len());
+        let length = match packet.icmp.0 {
+            ECHO_REPLY if icmp.len() >= 8 => {
+                self.host.hear(now, packet.tuple.source, get16(icmp, 4));
+                return Ok(None);
+            }
+            ECHO => whole,
+            // The time of whoever asks has to be there.
+            TIMESTAMP if whole >= 12 => TIMESTAMP_LEN,
+            _ => return Ok(None),
+        };
+        let mut bytes = vec![0; ETHERNET + 20 + length];
+        let header = Header {
+            tos: head[ETHERNET + 1],
+            ident: (self.key.next() as u16).max(1),
+            protocol: ICMP,
+            source: packet.tuple.destination,
+            destination: packet.tuple.source,
+        };
+        write_ip(&mut bytes, header);
+        let answer = &mut bytes[ETHERNET + 20..];
+        frame.read(packet.transport, &mut answer[..length.min(whole)])?;
+        if packet.icmp.0 == TIMESTAMP {
+            answer[0] = TIMESTAMP_REPLY;
+            answer[1] = 0;
+            let time = self.meters.clock.timestamp(now);
+            put32(answer, 12, time);
+            put32(answer, 16, time);
+        } else {
+            answer[0] = ECHO_REPLY;
+        }
+        put16(answer, 2, 0);
+        let checksum = Sum::default().bytes(answer).finish();
+        put16(answer, 2, checksum);
+        Ok(Some(bytes))
+    }
 }
 
 impl Host {
@@ -121,67 +162,20 @@ impl Host {
     const MAX_PINGS: usize = 16;
     const PATIENCE: Duration = Duration::from_secs(5);
 
-    /// A host with any of the firewall's addresses as its own; without one it is deaf.
-    pub(crate) fn new(now: Instant, address: Option<u32>, seed: u64) -> Self {
-        let mut wire = Wire::default();
-        let interface = address.map(|address| {
-            let mut config = Config::new(HardwareAddress::Ip);
-            config.random_seed = seed;
-            let mut interface = Interface::new(config, &mut wire, smoltcp_time(now));
-            let address = Ipv4Addr::from_bits(address);
-            // One address of its own; any other that the engine delivers is one of the firewall's.
-            interface.update_ip_addrs(|addresses| {
-                let _ = addresses.push(IpCidr::new(IpAddress::Ipv4(address), 32));
-            });
-            interface.set_any_ip(true);
-            let _ = interface.routes_mut().add_default_ipv4_route(address);
-            interface
-        });
+    /// `seed` decides what identifies the first ping.
+    pub(crate) fn new(seed: u64) -> Self {
         Self {
-            interface,
-            sockets: SocketSet::new(Vec::new()),
-            wire,
             pings: Vec::new(),
             results: VecDeque::new(),
             next_ident: seed as u16,
         }
     }
 
-    /// Takes an accepted packet (without Ethernet header); what the firewall says to it can be had
-    /// from [`Host::take_sent`].
-    pub(crate) fn receive(&mut self, now: Instant, packet: Vec<u8>) {
-        if self.answers_ping(now, &packet) {
-            return;
-        }
-        self.wire.received = Some(packet);
-        if let Some(interface) = &mut self.interface {
-            interface.poll(smoltcp_time(now), &mut self.wire, &mut self.sockets);
-        }
-        self.wire.received = None;
-    }
-
-    /// A packet the firewall wants to send, behind room for an Ethernet header.
-    pub(crate) fn take_sent(&mut self) -> Option<Vec<u8>> {
-        let packet = self.wire.sent.pop_front()?;
-        let mut frame = vec![0; ETHERNET];
-        frame.extend_from_slice(&packet);
-        Some(frame)
-    }
-
-    fn answers_ping(&mut self, now: Instant, packet: &[u8]) -> bool {
-        if packet.len() < 20 || packet[9] != ICMP {
-            return false;
-        }
-        let icmp = packet
-            .get(usize::from(packet[0] & 0x0f) * 4..)
-            .unwrap_or_default();
-        if icmp.len() < 8 || icmp[0] != 0 {
-            return false;
-        }
-        let (source, ident) = (get32(packet, 12), get16(icmp, 4));
+    /// An answer to a ping, perhaps to one of ours.
+    fn hear(&mut self, now: Instant, source: u32, ident: u16) {
         let asked = |ping: &Ping| ping.address == source && ping.ident == ident;
         let Some(position) = self.pings.iter().position(asked) else {
-            return false;
+            return;
         };
         let ping = self.pings.swap_remove(position);
         self.report(
@@ -190,7 +184,6 @@ impl Host {
                 after: now.since(ping.sent),
             },
         );
-        true
     }
 
     fn report(&mut self, address: u32, outcome: PingOutcome) {
@@ -228,7 +221,7 @@ impl Host {
             },
         );
         let icmp = &mut bytes[ETHERNET + 20..];
-        icmp[0] = 8;
+        icmp[0] = ECHO;
         put16(icmp, 4, ident);
         put16(icmp, 6, 1);
         let checksum = Sum::default().bytes(icmp).finish();
@@ -261,13 +254,4 @@ impl Host {
             .map(|ping| ping.sent + Self::PATIENCE)
             .min()
     }
-}
-
-/// Whether smoltcp has anything to say to this protocol.
-pub(crate) const fn speaks(protocol: u8) -> bool {
-    matches!(protocol, ICMP | TCP | UDP)
-}
-
-fn smoltcp_time(now: Instant) -> smoltcp::time::Instant {
-    smoltcp::time::Instant::from_micros((now.0 / 1000) as i64)
 }

@@ -25,8 +25,10 @@ impl Firewall {
         frame: &Frame<'_>,
         packet: &Packet,
         tracked: &Tracked,
+        leaving: Tuple,
         egress: InterfaceId,
     ) -> Result<(), Reason> {
+        let occasion = tracked.occasion();
         if !self.site.policy.settings.forwarding {
             return Err(Reason::ForwardingOff);
         }
@@ -34,7 +36,7 @@ impl Firewall {
             return Err(Reason::Broadcast);
         }
         if packet.ttl <= 1 {
-            self.report(now, frame, packet, tracked.occasion(), Error::TimeExceeded);
+            self.report(now, frame, packet, leaving, occasion, Error::TimeExceeded);
             return Err(Reason::TimeExceeded);
         }
         let mtu = self.site.ports[usize::from(egress.0)].mtu;
@@ -53,7 +55,7 @@ impl Firewall {
         let whole = frame.gso.is_some() || !reject::may_fragment(frame.head.bytes());
         if whole {
             let error = Error::FragmentationNeeded(mtu);
-            self.report(now, frame, packet, tracked.occasion(), error);
+            self.report(now, frame, packet, leaving, occasion, error);
             return Err(Reason::TooBig);
         }
         Ok(())
@@ -266,7 +268,7 @@ impl Firewall {
         match answer {
             None => {}
             Some(Answer::Reset) => {
-                if let Some(bytes) = reject::reset(frame.head.bytes(), packet) {
+                if let Some(bytes) = reject::reset(frame.head.bytes(), packet, 0) {
                     self.emit(now, &bytes, tracked.occasion());
                 }
             }
@@ -275,7 +277,8 @@ impl Firewall {
                 if way.egress.is_some() {
                     nat::decrement_ttl(frame.head.bytes_mut());
                 }
-                self.report(now, frame, packet, tracked.occasion(), error);
+                let occasion = tracked.occasion();
+                self.report(now, frame, packet, way.leaving, occasion, error);
             }
         }
     }

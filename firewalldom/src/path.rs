@@ -185,19 +185,14 @@ impl Firewall {
         let egress = match route {
             Route::Via { egress, .. } => Some(egress),
             Route::Unreachable => {
-                self.report(
-                    now,
-                    frame,
-                    packet,
-                    tracked.occasion(),
-                    Error::NetUnreachable,
-                );
+                let (occasion, error) = (tracked.occasion(), Error::NetUnreachable);
+                self.report(now, frame, packet, leaving, occasion, error);
                 return Err(Reason::NoRoute);
             }
             _ => None,
         };
         if let (Some(_), Some(egress)) = (from, egress) {
-            self.may_forward(now, frame, packet, tracked, egress)?;
+            self.may_forward(now, frame, packet, tracked, leaving, egress)?;
         }
         let way = Way {
             from,
@@ -225,6 +220,9 @@ impl Firewall {
         };
         let mut packet = *packet;
         self.clamp_mss(frame, &mut packet, way);
+        if egress.is_none() {
+            packet.tuple = new;
+        }
         let packet = &packet;
         match egress {
             Some(egress) => {

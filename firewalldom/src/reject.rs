@@ -143,7 +143,7 @@ pub(crate) struct Header {
 
 /// The reset that answers a segment (RFC 9293, 3.10.7.1), as a frame without Ethernet addresses;
 /// `None` for a reset.
-pub(crate) fn reset(head: &[u8], packet: &Packet) -> Option<Vec<u8>> {
+pub(crate) fn reset(head: &[u8], packet: &Packet, tos: u8) -> Option<Vec<u8>> {
     if packet.tcp_flags & flags::RST != 0 {
         return None;
     }
@@ -153,7 +153,7 @@ pub(crate) fn reset(head: &[u8], packet: &Packet) -> Option<Vec<u8>> {
     write_ip(
         &mut bytes,
         Header {
-            tos: 0,
+            tos,
             ident: 0,
             protocol: TCP,
             source: tuple.source,
@@ -219,11 +219,6 @@ pub(crate) fn error(
     let checksum = Sum::default().bytes(icmp).finish();
     put16(icmp, 2, checksum);
     Ok(bytes)
-}
-
-/// Whether a frame of the firewall's own is an ICMP error; its header has no options.
-pub(crate) fn is_error(bytes: &[u8]) -> bool {
-    bytes[ETHERNET + 9] == ICMP && icmp_is_error(bytes[ETHERNET + 20])
 }
 
 /// Fills in a checksum that was left blank, for a frame that is kept or cut up.

@@ -167,16 +167,6 @@ impl Site {
         })
     }
 
-    /// The first address of the first interface that has one.
-    pub(crate) fn any_address(&self) -> Option<u32> {
-        let mut all = self
-            .policy
-            .interfaces
-            .iter()
-            .flat_map(|interface| &interface.addresses);
-        all.next().map(|assigned| assigned.address.to_bits())
-    }
-
     /// Whether an address is one of the firewall's own.
     pub(crate) fn is_own(&self, address: u32) -> bool {
         self.routes.get(address) == Route::Local

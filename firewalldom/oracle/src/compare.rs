@@ -1,4 +1,5 @@
-//! What came out of both, side by side: byte for byte, but for what Linux chooses at random.
+//! What came out of both, side by side: byte for byte, but for what Linux chooses at random and what
+//! time it is.
 
 use crate::choices::Choices;
 use crate::describe;
@@ -84,7 +85,19 @@ fn canonical(outputs: &[Output]) -> Vec<Output> {
     kept
 }
 
-/// Whether two frames are the same but for the identification that each side gives packets of its own
+/// Type of ICMP's answer to a question for the time.
+const TIMESTAMP_REPLY: u8 = 14;
+
+/// Takes out of a timestamp reply what time it is, and the checksum.
+fn forget_time(message: &mut [u8]) {
+    for range in [2..4, 12..20] {
+        if let Some(bytes) = message.get_mut(range) {
+            bytes.fill(0);
+        }
+    }
+}
+
+/// Whether two frames are the same but for the time and the identification that each side gives packets of its own
 /// making: one that was forwarded has that of what was sent.
 fn agree(linux: &Output, engine: &Output, sent: &[Option<Vec<u8>>; 2]) -> bool {
     let own = |output: &Output, sent: &Option<Vec<u8>>| {
@@ -95,6 +108,9 @@ fn agree(linux: &Output, engine: &Output, sent: &[Option<Vec<u8>>; 2]) -> bool {
             let mut bytes = output.bytes.clone();
             bytes[ETHERNET + 4..ETHERNET + 6].fill(0);
             bytes[ETHERNET + 10..ETHERNET + 12].fill(0);
+            if view.protocol() == 1 && view.payload().first() == Some(&TIMESTAMP_REPLY) {
+                forget_time(&mut bytes[ETHERNET + 20..]);
+            }
             bytes
         })
     };

@@ -16,28 +16,11 @@ pub struct Pending {
 }
 
 /// All of them.
-pub const PENDING: [Pending; 6] = [
-    Pending {
-        name: "own reply's header",
-        what: "DF, type of service and quoted identification of what the firewall itself says",
-        applies: is_own_reply,
-    },
-    Pending {
-        name: "own reset",
-        what: "the reset for a segment without ACK acknowledges it on Linux (RFC 9293, 3.10.7.1); the \
-               engine's does not",
-        applies: is_own_reset,
-    },
+pub const PENDING: [Pending; 3] = [
     Pending {
         name: "MSS",
         what: "CLAMPMSS and mss= change the option of a SYN on Linux; the engine does not yet",
         applies: is_clamped,
-    },
-    Pending {
-        name: "protocol unreachable",
-        what: "a protocol that the firewall itself does not speak is answered by Linux; the engine is \
-               silent",
-        applies: is_protocol_unreachable,
     },
     Pending {
         name: "fragments",
@@ -60,41 +43,6 @@ pub fn pending(frame: &[u8], difference: &Difference) -> Option<&'static Pending
         .find(|pending| (pending.applies)(frame, difference))
 }
 
-/// One packet by each, from the firewall to whoever sent the frame, and of the same ICMP type.
-fn is_own_reply(frame: &[u8], difference: &Difference) -> bool {
-    let ([linux], [engine]) = (&difference.linux[..], &difference.engine[..]) else {
-        return false;
-    };
-    let views = [frame, &linux.bytes, &engine.bytes].map(View::of_frame);
-    let [Some(sent), Some(linux), Some(engine)] = views else {
-        return false;
-    };
-    linux.protocol() == 1
-        && engine.protocol() == 1
-        && linux.destination() == sent.source()
-        && (linux.source(), linux.destination()) == (engine.source(), engine.destination())
-        && linux.payload().first() == engine.payload().first()
-        && linux.payload().len() == engine.payload().len()
-}
-
-/// One reset by each from the same port, for a segment that acknowledged nothing.
-fn is_own_reset(frame: &[u8], difference: &Difference) -> bool {
-    let ([linux], [engine]) = (&difference.linux[..], &difference.engine[..]) else {
-        return false;
-    };
-    let views = [frame, &linux.bytes, &engine.bytes].map(View::of_frame);
-    let [Some(sent), Some(linux), Some(engine)] = views else {
-        return false;
-    };
-    let flags = |view: &View<'_>| view.payload().get(13).copied().unwrap_or(0);
-    [&sent, &linux, &engine].map(View::protocol) == [6; 3]
-        && flags(&sent) & flag::ACK == 0
-        && flags(&linux) == flag::RST | flag::ACK
-        && flags(&engine) == flag::RST
-        && linux.destination() == sent.source()
-        && linux.payload()[..4] == engine.payload()[..4]
-}
-
 /// One SYN by each, the same up to its options.
 fn is_clamped(_: &[u8], difference: &Difference) -> bool {
     let ([linux], [engine]) = (&difference.linux[..], &difference.engine[..]) else {
@@ -111,16 +59,6 @@ fn is_clamped(_: &[u8], difference: &Difference) -> bool {
         && theirs[13] & flag::SYN != 0
         && theirs[..12] == ours[..12]
         && (linux.source(), linux.destination()) == (engine.source(), engine.destination())
-}
-
-/// Type 3, code 2 by Linux, silence by the engine.
-fn is_protocol_unreachable(_: &[u8], difference: &Difference) -> bool {
-    let [answer] = &difference.linux[..] else {
-        return false;
-    };
-    let view = View::of_frame(&answer.bytes);
-    difference.engine.is_empty()
-        && view.is_some_and(|view| view.protocol() == 1 && view.payload().starts_with(&[3, 2]))
 }
 
 /// A fragment that the engine swallows.

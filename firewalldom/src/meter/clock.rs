@@ -16,17 +16,28 @@ pub(crate) struct WallClock {
 const DAY: i64 = 86_400;
 
 impl WallClock {
-    pub(crate) fn new(policy: &Policy) -> Self {
+    /// `now` is 1970 until somebody says better.
+    pub(crate) fn new(policy: &Policy, now: Instant) -> Self {
         Self {
             windows: policy.times.as_slice().into(),
             offsets: policy.settings.utc_offsets.as_slice().into(),
-            set: (0, Instant(0)),
+            set: (0, now),
         }
     }
 
     /// At `now` it is `unix` seconds after 1970, UTC.
     pub(crate) fn set(&mut self, now: Instant, unix: u64) {
         self.set = (unix, now);
+    }
+
+    /// Milliseconds since midnight UTC, as an ICMP timestamp has it; with its highest bit set, from
+    /// another moment, as long as nobody said what time it is (RFC 792).
+    pub(crate) fn timestamp(&self, now: Instant) -> u32 {
+        const NOT_OF_DAY: u32 = 1 << 31;
+        const DAY_MS: u128 = DAY as u128 * 1000;
+        let (unix, moment) = self.set;
+        let ms = u128::from(unix) * 1000 + now.since(moment).as_millis();
+        (ms % DAY_MS) as u32 | if unix == 0 { NOT_OF_DAY } else { 0 }
     }
 
     /// Whether `now` is in a window of the policy.
@@ -164,7 +175,7 @@ mod tests {
             offset(SATURDAY, 5400),
             offset(SATURDAY + 60, 0)
         ];
-        let mut clock = WallClock::new(&policy);
+        let mut clock = WallClock::new(&policy, Instant(0));
         let now = Instant(5_000_000_000);
         clock.set(now, SATURDAY as u64);
         assert!(clock.is_within(0, now));

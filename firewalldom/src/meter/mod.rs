@@ -32,7 +32,7 @@ impl Meters {
     const FEWEST: usize = 64;
 
     /// The limits of `policy`, for at most `flows` flows.
-    pub(crate) fn new(policy: &Policy, flows: usize) -> Self {
+    pub(crate) fn new(policy: &Policy, flows: usize, now: Instant) -> Self {
         let keyed = policy
             .rates
             .iter()
@@ -48,7 +48,7 @@ impl Meters {
                 .map(|limit| Connections::new(*limit, flows))
                 .collect(),
             recent: (0..policy.recent_lists).map(|_| Recent::new()).collect(),
-            clock: WallClock::new(policy),
+            clock: WallClock::new(policy, now),
         }
     }
 

@@ -3,7 +3,11 @@
 
 use crate::support::*;
 use firewalldom::Reason;
-use firewalldom::policy::{Disposition, Exception, Policy, RawAction, RawRule};
+use firewalldom::policy::{
+    AddressRange, DestinationNat, DestinationTarget, Disposition, Exception, Policy, RawAction,
+    RawRule,
+};
+use std::net::Ipv4Addr;
 
 /// Index of the chain from the firewall to loc in [`policy`].
 const FW_LOC_CHAIN: usize = 2;
@@ -135,5 +139,33 @@ fn what_must_not_go_back_where_it_came_from_is_rejected_by_its_protocol() {
         if answer.0 == 1 {
             assert_eq!((sent[34], sent[35]), (answer.1, answer.2));
         }
+    }
+}
+
+#[test]
+fn an_error_about_a_translated_packet_comes_from_where_that_was_sent() {
+    let mut policy = policy();
+    policy.chains[NET_LOC].policy = Disposition::Reject;
+    policy.destination_nat = vec![DestinationNat {
+        source_zone: NET_ZONE,
+        matches: Default::default(),
+        limits: Default::default(),
+        target: DestinationTarget::Server {
+            addresses: AddressRange {
+                first: SERVER,
+                last: SERVER,
+            },
+            ports: None,
+        },
+        log: None,
+        origin: line(60),
+    }];
+    let mut site = Site::new(policy);
+    let elsewhere = Ipv4Addr::new(192, 0, 2, 127);
+    for to in [FW_NET, elsewhere] {
+        site.send(NET, &udp(NET, (FAR, 4000), (to, 53), b""))
+            .dropped(Reason::Rejected);
+        let error = site.output(NET);
+        assert_eq!((error[34], error[35], source_of(&error)), (3, 3, to));
     }
 }
