@@ -306,6 +306,13 @@ for key in state event-channel event-channel-tx hotplug-status; do
         done
     done
 done
+for vif in /sys/bus/xen-backend/devices/vif-$id-*; do
+    grep -s '' $vif/xenbus/* $vif/statistics/* /dev/null
+done
+grep vif /proc/interrupts
+mount -t debugfs debugfs /sys/kernel/debug 2>/dev/null
+grep -s '' /sys/kernel/debug/xen-netback/vif$id.*/io_ring* /dev/null
+dmesg | tail -n 5
 echo '--- links'; ip -s link; bridge fdb show
 echo '--- neighbours'; ip -n '{namespace}' neigh
 echo '--- the domain itself'

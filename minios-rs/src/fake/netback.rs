@@ -176,24 +176,23 @@ impl Netback {
                 .expect("the frontend has published a number")
         };
         assert_eq!(key("request-rx-copy"), 1);
+        let watched = format!("{}/feature-rx-notify", self.theirs);
+        assert!(
+            self.domain.world().node(&watched).is_none(),
+            "Linux' netback may lose its interrupt if it watches for stalls"
+        );
         let map = |name: &str| {
             self.domain
                 .map(self.front, GrantRef(key(name)), Access::ReadWrite)
         };
-        let mut connected = Connected {
+        Connected {
             tx: BackRing::new(map("tx-ring-ref").expect("the ring is granted")),
             rx: BackRing::new(map("rx-ring-ref").expect("the ring is granted")),
             port: self
                 .domain
                 .bind_port(self.front, Port(key("event-channel")))
                 .expect("the port is ours"),
-        };
-        // Linux' netback may lose its interrupt for good if there is work before it has one.
-        assert!(
-            connected.tx.pop().is_err() && connected.rx.pop().is_err(),
-            "the rings are empty until the backend is connected"
-        );
-        connected
+        }
     }
 
     /// Lets go of the rings and the port.

@@ -217,13 +217,19 @@ async fn prepare<X: Xen>(
 
 /// Gives the backend the rings and waits until it has taken them.
 async fn announce<X: Xen>(device: &mut Device<X>, front: &mut Front<X>) -> Result<(), Error> {
+    // The buffers are in the ring before the backend looks at it.
+    let _ = front.receiver.publish();
     let port = front.port().map_or(0, |port| port.0).to_string();
+    // No feature-rx-notify, though it is kept: with it, Linux' netback watches for stalls, and takes the
+    // event that binding the port brings for buffers that came. It leaves the acknowledgement to a
+    // thread, which may be quicker than the one that stores the interrupt's number, and then is lost:
+    // the event stays masked, and nothing that is sent is ever taken. Without, frames that find no
+    // buffer wait there for 30 ms, not for 10 s.
     let keys = [
         ("tx-ring-ref", &*front.transmitter.reference().to_string()),
         ("rx-ring-ref", &*front.receiver.reference().to_string()),
         ("event-channel", &*port),
         ("request-rx-copy", "1"),
-        ("feature-rx-notify", "1"),
         ("feature-sg", "1"),
         ("feature-gso-tcpv4", "1"),
         ("feature-gso-tcpv6", "1"),
@@ -231,10 +237,7 @@ async fn announce<X: Xen>(device: &mut Device<X>, front: &mut Front<X>) -> Resul
     ];
     device.publish(&keys, XenbusState::CONNECTED).await?;
     device.wait_for(&[XenbusState::CONNECTED]).await?;
-    // Not before: binding the port sends the backend an event, and if Linux' netback finds requests
-    // then, its thread may acknowledge the event before it knows which interrupt it was. That stays
-    // masked for good, and nothing that is sent is ever taken.
-    let _ = front.receiver.publish();
+    // It may have asked for an event before it was there to get one.
     if let Some(port) = &front.port {
         port.notify()?;
     }
