@@ -101,22 +101,55 @@ impl Difference {
     }
 }
 
-/// Whether an IPv4 header without options sums up as it must.
-#[inline(always)]
-pub(crate) fn is_header_sound(header: &[u8; 20]) -> bool {
-    // In any byte order: what sums to all ones does so in each (RFC 1071, 2.B).
-    let word = |at: usize| {
-        u64::from(u32::from_ne_bytes([
-            header[at],
-            header[at + 1],
-            header[at + 2],
-            header[at + 3],
-        ]))
-    };
-    let sum = word(0) + word(4) + word(8) + word(12) + word(16);
-    let sum = (sum as u32 >> 16) + (sum & 0xffff) as u32 + (sum >> 32) as u32;
-    // Not 0, as the first word is not: all ones, once the carries are in.
-    (sum & 0xffff) + (sum >> 16) == 0xffff
+/// What changed among words as they are in memory: what sums to a checksum does so in any order of
+/// bytes (RFC 1071, 2.B), so none is swapped on the shortest way. Below 2^35.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Native(u64);
+
+impl Native {
+    /// Eight bytes that became others.
+    #[inline(always)]
+    pub(crate) const fn change(old: u64, new: u64) -> Self {
+        let (sum, carry) = new.overflowing_add(!old);
+        let sum = sum + carry as u64;
+        Self((sum >> 32) + (sum & 0xffff_ffff))
+    }
+
+    /// Four more that became others.
+    #[inline(always)]
+    pub(crate) const fn and_change(self, old: u32, new: u32) -> Self {
+        Self(self.0 + !old as u64 + new as u64)
+    }
+
+    /// A word that became less by this.
+    #[inline(always)]
+    pub(crate) const fn and_less(self, by: u16) -> Self {
+        Self(self.0 + !by as u64)
+    }
+
+    /// The sum that `sum`, over the words before they changed, becomes.
+    #[inline(always)]
+    pub(crate) const fn apply_to_sum(self, sum: u16) -> u16 {
+        let sum = self.0 + sum as u64;
+        // 36 bits to 21; then the halves meet in the upper one, with the carry of the lower.
+        let sum = ((sum >> 16) + (sum & 0xffff)) as u32;
+        (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
+    }
+
+    /// A finished checksum over the changed words.
+    #[inline(always)]
+    pub(crate) const fn apply(self, checksum: u16) -> u16 {
+        !self.apply_to_sum(!checksum)
+    }
+
+    /// Whether an IPv4 header without options sums up as it must.
+    #[inline(always)]
+    pub(crate) const fn is_sound(first: u64, second: u64, third: u32) -> bool {
+        let (sum, carry) = first.overflowing_add(second);
+        let (sum, carry) = (sum + carry as u64).overflowing_add(third as u64);
+        // All ones, which is 0 in this arithmetic; never all zeros, as no header is.
+        (sum + carry as u64).is_multiple_of(u16::MAX as u64)
+    }
 }
 
 /// The 16-bit word at `offset`.

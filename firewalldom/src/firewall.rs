@@ -1,6 +1,6 @@
 //! The engine as its owner sees it: frames in, verdicts and frames out, time as a parameter.
 
-use crate::established::Shortcut;
+use crate::established::{Gate, Shortcut};
 use crate::flow::{self, FlowCount};
 use crate::fragment::{Assembler, Geometry};
 use crate::frame::{Checksum, ETHERNET, Frame, Head, OwnedFrame};
@@ -14,7 +14,7 @@ use crate::random::Key;
 use crate::reason::{Drops, Reason};
 use crate::reject;
 use crate::rule::By;
-use crate::site::{ConfigError, Link, Site};
+use crate::site::{ConfigError, Link, Port, Site};
 use crate::time::{Instant, Tick};
 use crate::timeout::Timeouts;
 use alloc::collections::VecDeque;
@@ -132,10 +132,11 @@ pub struct Firewall {
     pub(crate) hits: Vec<u64>,
     pub(crate) counters: Counters,
     pub(crate) decision: Option<(By, u32, Disposition)>,
-    /// Packets with nothing special about them need not take the whole way.
-    pub(crate) takes_shortcut: bool,
+    /// For each interface, if packets with nothing special about them need not take the whole way.
+    pub(crate) gates: Vec<Gate>,
     pub(crate) shortcuts_taken: u64,
-    checked: Option<Reason>,
+    /// The check outside the rules that decided about the last frame.
+    pub(crate) checked: Option<Reason>,
     output: VecDeque<(InterfaceId, OwnedFrame)>,
     output_bytes: usize,
 }
@@ -165,7 +166,7 @@ impl Firewall {
         let mut firewall = Self {
             flows: flow::Table::new(budget.flows, key.clone()),
             neighbours: neighbour::Table::new(
-                site.ports.iter().map(|port| port.mac).collect(),
+                site.ports.iter().map(Port::station).collect(),
                 site.policy
                     .routes
                     .iter()
@@ -183,7 +184,7 @@ impl Firewall {
                 ..Counters::default()
             },
             key,
-            takes_shortcut: site.has_shortcut(),
+            gates: site.gates(),
             shortcuts_taken: 0,
             site,
             decision: None,
@@ -228,7 +229,7 @@ impl Firewall {
         frame: &mut Frame<'_>,
     ) -> Verdict {
         self.decision = None;
-        self.forget_check();
+        self.checked = None;
         match self.counters.interfaces.get_mut(usize::from(interface.0)) {
             Some(traffic) => traffic.ingress.count(frame.len),
             None => return self.refuse(Reason::OtherHost),
@@ -244,12 +245,6 @@ impl Firewall {
             Ok(verdict) => verdict,
             Err(reason) => self.refuse(reason),
         }
-    }
-
-    /// No check outside the rules decided about this frame.
-    #[inline(always)]
-    pub(crate) fn forget_check(&mut self) {
-        self.checked = None;
     }
 
     fn refuse(&mut self, reason: Reason) -> Verdict {
@@ -502,7 +497,10 @@ impl Firewall {
 
     /// Lets established packets take the shortest way (as they do unless told otherwise), or not.
     pub fn set_shortcut(&mut self, shortcut: Shortcut) {
-        self.takes_shortcut = shortcut == Shortcut::Taken && self.site.has_shortcut();
+        self.gates = match shortcut {
+            Shortcut::Taken => self.site.gates(),
+            Shortcut::Avoided => Vec::new(),
+        };
     }
 
     /// What time it is: at `now`, so long after 1970-01-01 UTC. Rules with TIME go by it; until it is

@@ -9,7 +9,8 @@ mod entry;
 mod established;
 mod follow;
 
-pub(crate) use entry::Hop;
+pub(crate) use entry::{Ends, Hop};
+use established::Lifetimes;
 pub(crate) use established::Selective;
 
 use crate::packet::{GRE, ICMP, Tuple, UDP, UDP_LITE};
@@ -19,7 +20,7 @@ use crate::time::{Deadline, Tick};
 use crate::timeout::Timeouts;
 use alloc::vec;
 use alloc::vec::Vec;
-use entry::{ASSURED, Ends, Flow, LIVE, REPLIED};
+use entry::{ASSURED, Flow, LIVE, REPLIED};
 use follow::{Course, Misfit, STREAM_AFTER, follow_datagram, follow_segment};
 
 /// Which way a packet of a flow goes.
@@ -72,6 +73,9 @@ const SLOTS_PER_FLOW: usize = 3;
 
 /// Bytes of the table for each flow: itself, and its part of the index.
 pub(crate) const BYTES_PER_FLOW: usize = size_of::<Flow>() + SLOTS_PER_FLOW * size_of::<u32>();
+
+/// Most slots looked at; with two thirds of them used, chains of a keyed hash stay far below.
+const MAX_PROBES: usize = 1024;
 
 /// No next free flow.
 const END: u32 = u32::MAX;
@@ -130,25 +134,89 @@ pub struct FlowCount {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Full;
 
-/// All flows.
-pub(crate) struct Table {
+/// Flows, and where they are.
+struct Lookup {
     flows: Vec<Flow>,
     index: Vec<u32>,
-    /// Low bits of a slot: handle + 1. The others: tag.
-    handle_bits: u32,
+    /// Low bits of a slot: those of the hash. The others: handle + 1.
+    tag_bits: u32,
+    tag_mask: u32,
     key: Key,
+}
+
+/// All flows.
+pub(crate) struct Table {
+    lookup: Lookup,
     free: u32,
     sweep: usize,
     /// In ticks.
     timeouts: Timeouts,
+    lifetimes: Lifetimes,
     pub(crate) count: FlowCount,
+}
+
+impl Lookup {
+    /// Where the search for a hash begins: its upper bits say.
+    #[inline(always)]
+    fn home(&self, hash: u32) -> usize {
+        ((u64::from(hash) * self.index.len() as u64) >> 32) as usize
+    }
+
+    #[inline(always)]
+    fn hash(&self, ends: Ends, protocol: u8) -> u32 {
+        self.key.hash(ends.words(protocol))
+    }
+
+    /// The hash of the tuple that packets in this direction arrive with.
+    fn hash_of(&self, handle: Handle) -> u32 {
+        let flow = &self.flows[handle.flow()];
+        self.hash(flow.ends[handle.side()], flow.protocol())
+    }
+
+    const fn slot(&self, handle: Handle, hash: u32) -> u32 {
+        (handle.0 + 1) << self.tag_bits | hash & self.tag_mask
+    }
+
+    #[inline(always)]
+    const fn handle_in(&self, slot: u32) -> Handle {
+        Handle((slot >> self.tag_bits).wrapping_sub(1))
+    }
+
+    /// Whether packets of a flow's direction arrive so; not, if there is no such flow, as where a slot
+    /// is free.
+    #[inline(always)]
+    fn arrives_as(&self, handle: Handle, ends: Ends, protocol: u8) -> bool {
+        let flow = self.flows.get(handle.flow());
+        flow.is_some_and(|flow| flow.ends[handle.side()] == ends && flow.protocol() == protocol)
+    }
+
+    /// The slot of the flow whose packets of one direction arrive as `ends`, and its handle.
+    fn probe(&self, ends: Ends, protocol: u8) -> Option<(usize, Handle)> {
+        let hash = self.hash(ends, protocol);
+        let mut at = self.home(hash);
+        for _ in 0..MAX_PROBES {
+            let slot = *self.index.get(at)?;
+            if (slot ^ hash) & self.tag_mask == 0 {
+                let handle = self.handle_in(slot);
+                if self.arrives_as(handle, ends, protocol) {
+                    return Some((at, handle));
+                }
+            }
+            if slot == 0 {
+                return None;
+            }
+            at += 1;
+            if at == self.index.len() {
+                at = 0;
+            }
+        }
+        None
+    }
 }
 
 impl Table {
     /// Flows looked at when one has to go.
     const EVICTION_WINDOW: usize = 64;
-    /// Most slots looked at; with two thirds of them used, chains of a keyed hash stay far below.
-    const MAX_PROBES: usize = 1024;
 
     /// A table for `capacity` flows (1 to 2^27), all memory taken now.
     pub(crate) fn new(capacity: usize, key: Key) -> Self {
@@ -161,15 +229,21 @@ impl Table {
                 number as u32 + 1
             });
         }
+        let timeouts = Timeouts::default().in_ticks();
+        let tag_bits = (capacity as u32 * 2).leading_zeros();
         Self {
-            flows,
-            // A third of it always stays free, so that every search ends.
-            index: vec![0; capacity * SLOTS_PER_FLOW],
-            handle_bits: usize::BITS - (capacity * 2).leading_zeros(),
-            key,
+            lookup: Lookup {
+                flows,
+                // A third of it always stays free, so that every search ends.
+                index: vec![0; capacity * SLOTS_PER_FLOW],
+                tag_bits,
+                tag_mask: (1 << tag_bits) - 1,
+                key,
+            },
             free: 0,
             sweep: 0,
-            timeouts: Timeouts::default().in_ticks(),
+            lifetimes: Lifetimes::of(&timeouts),
+            timeouts,
             count: FlowCount {
                 capacity,
                 ..FlowCount::default()
@@ -180,68 +254,28 @@ impl Table {
     /// Sets the time-outs of packets from now on.
     pub(crate) fn set_timeouts(&mut self, timeouts: Timeouts) {
         self.timeouts = timeouts.in_ticks();
+        self.lifetimes = Lifetimes::of(&self.timeouts);
     }
 
     /// The live flow that `tuple` belongs to.
     pub(crate) fn find(&mut self, now: Tick, tuple: Tuple) -> Option<Handle> {
-        let (_, handle) = self.probe(tuple)?;
-        if self.flows[handle.flow()].deadline().is_reached(now) {
+        let (_, handle) = self.lookup.probe(Ends::of(tuple), tuple.protocol)?;
+        if self.lookup.flows[handle.flow()].deadline().is_reached(now) {
             self.remove(handle);
             return None;
         }
         Some(handle)
     }
 
-    #[inline(always)]
-    fn home(&self, hash: u64) -> usize {
-        ((u64::from(hash as u32) * self.index.len() as u64) >> 32) as usize
-    }
-
-    fn slot(&self, handle: Handle, hash: u64) -> u32 {
-        (handle.0 + 1) | ((hash >> 32) as u32) << self.handle_bits
-    }
-
-    #[inline(always)]
-    fn handle_in(&self, slot: u32) -> Handle {
-        Handle((slot & ((1 << self.handle_bits) - 1)) - 1)
-    }
-
-    #[inline(always)]
-    fn probe(&self, tuple: Tuple) -> Option<(usize, Handle)> {
-        let hash = self.key.hash(tuple);
-        let tag = (hash >> 32) as u32;
-        let mut at = self.home(hash);
-        for _ in 0..Self::MAX_PROBES {
-            let slot = *self.index.get(at)?;
-            if slot == 0 {
-                return None;
-            }
-            // The bits of the tag that a slot has room for.
-            if (slot >> self.handle_bits ^ tag) << self.handle_bits == 0 {
-                let handle = self.handle_in(slot);
-                let flow = self.flows.get(handle.flow())?;
-                if flow.ends[handle.side()] == Ends::of(tuple) && flow.protocol() == tuple.protocol
-                {
-                    return Some((at, handle));
-                }
-            }
-            at += 1;
-            if at == self.index.len() {
-                at = 0;
-            }
-        }
-        None
-    }
-
     /// The tuple of packets that arrive in this direction.
     pub(crate) fn tuple(&self, handle: Handle) -> Tuple {
-        let flow = &self.flows[handle.flow()];
+        let flow = &self.lookup.flows[handle.flow()];
         flow.ends[handle.direction() as usize].tuple(flow.protocol())
     }
 
     /// The tuple that packets of this direction leave with.
     pub(crate) fn translated(&self, handle: Handle) -> Tuple {
-        let flow = &self.flows[handle.flow()];
+        let flow = &self.lookup.flows[handle.flow()];
         flow.ends[handle.direction().other() as usize]
             .tuple(flow.protocol())
             .reversed()
@@ -249,17 +283,17 @@ impl Table {
 
     /// Where the flow was first sent to, before DNAT: address and port.
     pub(crate) fn original_destination(&self, handle: Handle) -> (u32, u16) {
-        let ends = self.flows[handle.flow()].ends[0];
-        (ends.destination, ends.destination_port)
+        let tuple = self.lookup.flows[handle.flow()].ends[0].tuple(0);
+        (tuple.destination, tuple.destination_port)
     }
 
     pub(crate) fn set_hop(&mut self, handle: Handle, hop: Hop) {
-        self.flows[handle.flow()].hops[handle.direction() as usize] = hop;
+        self.lookup.flows[handle.flow()].hops[handle.direction() as usize] = hop;
     }
 
     /// Index of the origin that let the flow in.
     pub(crate) fn decided(&self, handle: Handle) -> u32 {
-        self.flows[handle.flow()].decided()
+        self.lookup.flows[handle.flow()].decided()
     }
 
     /// Takes a packet of a flow: state, time-out, assurance. `segment` is what it carries, if TCP.
@@ -269,7 +303,7 @@ impl Table {
         handle: Handle,
         segment: Option<&Segment<'_>>,
     ) -> Followed {
-        let flow = &mut self.flows[handle.flow()];
+        let flow = &mut self.lookup.flows[handle.flow()];
         let answered = flow.is(REPLIED) || handle.direction() == Direction::Reply;
         let mut standing = if answered {
             Standing::Established
@@ -343,7 +377,7 @@ impl Table {
             self.evict(now)?;
         }
         let number = self.free;
-        let flow = &mut self.flows[number as usize];
+        let flow = &mut self.lookup.flows[number as usize];
         self.free = flow.next_free();
         *flow = Flow::new(
             [Ends::of(original), Ends::of(reply)],
@@ -370,14 +404,14 @@ impl Table {
     }
 
     fn link(&mut self, handle: Handle) -> bool {
-        let hash = self.key.hash(self.tuple(handle));
-        let mut at = self.home(hash);
-        for _ in 0..Self::MAX_PROBES {
-            if self.index[at] == 0 {
-                self.index[at] = self.slot(handle, hash);
+        let hash = self.lookup.hash_of(handle);
+        let mut at = self.lookup.home(hash);
+        for _ in 0..MAX_PROBES {
+            if self.lookup.index[at] == 0 {
+                self.lookup.index[at] = self.lookup.slot(handle, hash);
                 return true;
             }
-            at = if at + 1 == self.index.len() {
+            at = if at + 1 == self.lookup.index.len() {
                 0
             } else {
                 at + 1
@@ -387,10 +421,12 @@ impl Table {
     }
 
     fn unlink(&mut self, handle: Handle) {
-        let Some((mut hole, _)) = self.probe(self.tuple(handle)) else {
+        let flow = &self.lookup.flows[handle.flow()];
+        let found = self.lookup.probe(flow.ends[handle.side()], flow.protocol());
+        let Some((mut hole, _)) = found else {
             return;
         };
-        let len = self.index.len();
+        let len = self.lookup.index.len();
         let distance = |from: usize, to: usize| {
             if to >= from {
                 to - from
@@ -401,21 +437,23 @@ impl Table {
         let mut at = hole;
         loop {
             at = if at + 1 == len { 0 } else { at + 1 };
-            let slot = self.index[at];
+            let slot = self.lookup.index[at];
             if slot == 0 || at == hole {
                 break;
             }
-            let home = self.home(self.key.hash(self.tuple(self.handle_in(slot))));
+            let home = self
+                .lookup
+                .home(self.lookup.hash_of(self.lookup.handle_in(slot)));
             if distance(home, at) >= distance(hole, at) {
-                self.index[hole] = slot;
+                self.lookup.index[hole] = slot;
                 hole = at;
             }
         }
-        self.index[hole] = 0;
+        self.lookup.index[hole] = 0;
     }
 
     fn release(&mut self, number: u32) {
-        let flow = &mut self.flows[number as usize];
+        let flow = &mut self.lookup.flows[number as usize];
         *flow = Flow::FREE;
         flow.set_next_free(self.free);
         self.free = number;
@@ -433,12 +471,12 @@ impl Table {
     /// Makes room: an expired flow, else the one of a random few that never saw an answer or has
     /// least time left, but never an assured one.
     fn evict(&mut self, now: Tick) -> Result<(), Full> {
-        let len = self.flows.len();
-        let start = self.key.next_below(len as u64) as usize;
+        let len = self.lookup.flows.len();
+        let start = self.lookup.key.next_below(len as u64) as usize;
         let mut victim: Option<(u8, i32, usize)> = None;
         for step in 0..Self::EVICTION_WINDOW.min(len) {
             let number = (start + step) % len;
-            let flow = &self.flows[number];
+            let flow = &self.lookup.flows[number];
             let left = flow.deadline().left(now);
             if left > 0 && flow.is(ASSURED) {
                 continue;
@@ -461,14 +499,14 @@ impl Table {
 
     /// Looks at the next `flows` flows and forgets those that expired.
     pub(crate) fn sweep(&mut self, now: Tick, flows: usize) {
-        for _ in 0..flows.min(self.flows.len()) {
+        for _ in 0..flows.min(self.lookup.flows.len()) {
             let number = self.sweep;
-            self.sweep = if number + 1 == self.flows.len() {
+            self.sweep = if number + 1 == self.lookup.flows.len() {
                 0
             } else {
                 number + 1
             };
-            let flow = &self.flows[number];
+            let flow = &self.lookup.flows[number];
             if flow.is(LIVE) && flow.deadline().is_reached(now) {
                 self.remove(Handle::new(number as u32, Direction::Original));
             }
@@ -477,22 +515,20 @@ impl Table {
 
     /// A number below `bound`, of the table's own random sequence.
     pub(crate) fn random_below(&mut self, bound: u64) -> u64 {
-        self.key.next_below(bound)
+        self.lookup.key.next_below(bound)
     }
 
-    /// A hash of two addresses: the same flow peers get the same answer.
+    /// A hash of two addresses, good in its upper and in its lower half: the same peers always get
+    /// the same.
     pub(crate) fn spread(&self, source: u32, destination: u32) -> u64 {
-        self.key.hash(Tuple {
-            source,
-            destination,
-            ..Tuple::default()
-        })
+        let hash = u64::from(self.lookup.key.hash([source, destination, 0, 0]));
+        hash << 32 | hash
     }
 }
 
 impl core::fmt::Debug for Table {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let live = self.flows.iter().filter(|flow| flow.is(LIVE));
+        let live = self.lookup.flows.iter().filter(|flow| flow.is(LIVE));
         f.debug_list().entries(live).finish()
     }
 }

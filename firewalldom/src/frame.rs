@@ -46,6 +46,31 @@ impl Head {
         &self.bytes[..self.len]
     }
 
+    /// The first `N` bytes, if it holds at least `least`; whatever is behind those it holds means
+    /// nothing.
+    #[inline(always)]
+    pub(crate) fn first<const N: usize>(&self, least: usize) -> Option<&[u8; N]> {
+        if self.len < least {
+            return None;
+        }
+        self.bytes.first_chunk()
+    }
+
+    /// The first `N` bytes, whether it holds them or not.
+    #[inline(always)]
+    pub(crate) fn first_mut<const N: usize>(&mut self) -> &mut [u8; N] {
+        const { assert!(N <= Self::CAPACITY) };
+        self.bytes
+            .first_chunk_mut()
+            .unwrap_or_else(|| unreachable!())
+    }
+
+    /// Bytes that it holds.
+    #[inline(always)]
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
     #[inline(always)]
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.bytes[..self.len]
@@ -164,6 +189,14 @@ impl Frame<'_> {
     pub(crate) fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
         self.head.truncate(len);
+    }
+
+    /// The same, where there hardly ever is any.
+    #[inline(always)]
+    pub(crate) fn trim(&mut self, len: usize) {
+        if len != self.len {
+            self.truncate(len);
+        }
     }
 
     /// Puts bytes into a frame that is all head; false, and nothing changes, if there is no room.

@@ -13,6 +13,7 @@ mod firewall;
 mod flow;
 mod fragment;
 mod frame;
+mod headers;
 mod host;
 mod judge;
 mod limit;

@@ -26,11 +26,38 @@ impl Handle {
 pub(crate) struct Shortcut {
     /// Destination and source of the Ethernet header.
     pub(crate) stations: [u8; 12],
-    /// The address that packets must have to be sent here; a gateway takes any.
+    /// The address that packets must have to be sent here, as it is in memory.
     address: u32,
+    /// The bits of it that count: none of a gateway's.
+    mask: u32,
     /// Until when the neighbour is trusted without asking; 0: it is not.
     until: Instant,
-    pub(crate) interface: InterfaceId,
+    /// Of the interface.
+    pub(crate) mtu: u16,
+    pub(crate) interface: u16,
+}
+
+const _: () = assert!(size_of::<Shortcut>() == 32);
+
+impl Shortcut {
+    /// Whether packets for `address`, as it is in memory, go this way.
+    #[inline(always)]
+    pub(crate) const fn leads_to(&self, address: u32) -> bool {
+        (self.address ^ address) & self.mask == 0
+    }
+
+    /// Whether the neighbour need not be asked now.
+    #[inline(always)]
+    pub(crate) const fn is_fresh(&self, now: Instant) -> bool {
+        now.0 < self.until.0
+    }
+}
+
+/// An interface of the firewall's as its neighbours see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Station {
+    pub(crate) mac: EthernetAddress,
+    pub(crate) mtu: u16,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,7 +161,7 @@ pub(crate) struct Table {
     /// Entries that are gateways'.
     gateways: usize,
     /// The interfaces' own stations.
-    own: Vec<EthernetAddress>,
+    own: Vec<Station>,
     index: Index,
     asks: Vec<Ask>,
     parked_bytes: usize,
@@ -165,7 +192,7 @@ impl Table {
 
     /// No neighbours yet. `own` are the interfaces' stations, `gateways` the routes' next hops.
     pub(crate) fn new(
-        own: Vec<EthernetAddress>,
+        own: Vec<Station>,
         gateways: impl Iterator<Item = (InterfaceId, u32)>,
     ) -> Self {
         let mut table = Self {
@@ -188,6 +215,7 @@ impl Table {
             }
         }
         table.gateways = table.entries.len();
+        (0..table.gateways).for_each(|number| table.refresh(number));
         table
     }
 
@@ -196,9 +224,11 @@ impl Table {
         self.entries.push(Entry::new(interface, address));
         self.shortcuts.push(Shortcut {
             stations: [0; 12],
-            address,
+            address: u32::from_ne_bytes(address.to_be_bytes()),
+            mask: u32::MAX,
             until: Instant(0),
-            interface,
+            mtu: 0,
+            interface: u16::from(interface.0),
         });
         self.index.insert((interface.0, address), number as u16);
         number
@@ -209,33 +239,28 @@ impl Table {
         let entry = &self.entries[number];
         let mut stations = [0; 12];
         stations[..6].copy_from_slice(&entry.mac.0);
+        let mut mtu = 0;
         if let Some(own) = self.own.get(usize::from(entry.interface.0)) {
-            stations[6..].copy_from_slice(&own.0);
+            stations[6..].copy_from_slice(&own.mac.0);
+            mtu = own.mtu;
         }
         self.shortcuts[number] = Shortcut {
             stations,
-            address: entry.address,
+            address: u32::from_ne_bytes(entry.address.to_be_bytes()),
+            mask: if number < self.gateways { 0 } else { u32::MAX },
             until: match entry.state {
                 State::Reachable if entry.is_routed => entry.deadline,
                 _ => Instant(0),
             },
-            interface: entry.interface,
+            mtu,
+            interface: u16::from(entry.interface.0),
         };
     }
 
-    /// The way to `address` that a flow remembers, if it still leads there and may be used now.
+    /// The way that a flow remembers, which may be another neighbour's by now.
     #[inline(always)]
-    pub(crate) fn shortcut(&self, now: Instant, number: usize, address: u32) -> Option<&Shortcut> {
-        let shortcut = self.shortcuts.get(number)?;
-        let leads_there = shortcut.address == address || number < self.gateways;
-        (leads_there && now.0 < shortcut.until.0).then_some(shortcut)
-    }
-
-    /// The interface that the way to `address` leaves by, if a flow remembers it right.
-    #[inline(always)]
-    pub(crate) fn leads(&self, number: usize, address: u32) -> Option<InterfaceId> {
-        let shortcut = self.shortcuts.get(number)?;
-        (shortcut.address == address || number < self.gateways).then_some(shortcut.interface)
+    pub(crate) fn shortcut(&self, number: usize) -> Option<&Shortcut> {
+        self.shortcuts.get(number)
     }
 
     /// The link-layer address of an entry, if it has one.

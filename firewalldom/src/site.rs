@@ -1,6 +1,8 @@
 //! A policy ready for packets: every table built, nothing left to interpret.
 
+use crate::established::Gate;
 use crate::nat;
+use crate::neighbour::Station;
 use crate::policy::{Interface, Policy, RouteFilter, States, ZoneId, check};
 use crate::raw;
 use crate::route::{Route, Routes};
@@ -72,6 +74,14 @@ impl Port {
             rpfilter: interface.rpfilter,
         })
     }
+
+    /// As its neighbours see it.
+    pub(crate) const fn station(&self) -> Station {
+        Station {
+            mac: self.mac,
+            mtu: self.mtu,
+        }
+    }
 }
 
 /// A policy and its links, compiled.
@@ -141,9 +151,21 @@ impl Site {
         })
     }
 
-    /// Whether rules leave packets of established flows alone.
-    pub(crate) fn has_shortcut(&self) -> bool {
-        self.policy.settings.forwarding && !self.judges_established && self.raw.is_empty()
+    /// What established packets need to take the shortest way, for each interface; none if rules do
+    /// not leave them alone.
+    pub(crate) fn gates(&self) -> Vec<Gate> {
+        let rules_pass_them = self.policy.settings.forwarding && !self.judges_established;
+        if !rules_pass_them || !self.raw.is_empty() {
+            return Vec::new();
+        }
+        self.ports.iter().map(Gate::new).collect()
+    }
+
+    /// Whether packets may leave by the interface that they came by.
+    #[cold]
+    pub(crate) fn routes_back(&self, number: u16) -> bool {
+        let port = self.ports.get(usize::from(number));
+        port.is_some_and(|port| port.route_back)
     }
 
     /// Bytes of the rules' tables.

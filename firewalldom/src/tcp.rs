@@ -8,7 +8,7 @@ mod window;
 
 pub(crate) use connection::{Fate, Progress};
 pub(crate) use segment::{Offer, Segment};
-pub(crate) use window::{Connection, Plain};
+pub(crate) use window::{Connection, Outstanding, Plain};
 
 use crate::flow::Direction;
 use crate::packet::flags::{ACK, FIN, PSH, RST, SYN, URG};

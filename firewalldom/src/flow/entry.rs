@@ -4,48 +4,86 @@ use crate::packet::Tuple;
 use crate::tcp::{self, Connection};
 use crate::time::{Deadline, Tick};
 
-/// Addresses and ports of packets in one direction, as they arrive.
+/// Addresses and ports of packets in one direction, as they arrive, byte for byte: source and
+/// destination of each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Ends {
-    pub(super) source: u32,
-    pub(super) destination: u32,
-    pub(super) source_port: u16,
-    pub(super) destination_port: u16,
+pub(crate) struct Ends {
+    addresses: [u8; 8],
+    ports: [u8; 4],
 }
 
 impl Ends {
+    /// As they stand in an IPv4 header and behind it.
     #[inline(always)]
-    pub(super) const fn of(tuple: Tuple) -> Self {
-        let Tuple {
-            source,
-            destination,
-            source_port,
-            destination_port,
-            ..
-        } = tuple;
+    pub(crate) const fn new(addresses: [u8; 8], ports: [u8; 4]) -> Self {
+        Self { addresses, ports }
+    }
+
+    pub(super) fn of(tuple: Tuple) -> Self {
+        let pair = |source: u32, destination: u32| u64::from(source) << 32 | u64::from(destination);
+        let ports = u32::from(tuple.source_port) << 16 | u32::from(tuple.destination_port);
         Self {
-            source,
-            destination,
-            source_port,
-            destination_port,
+            addresses: pair(tuple.source, tuple.destination).to_be_bytes(),
+            ports: ports.to_be_bytes(),
         }
     }
 
-    #[inline(always)]
-    pub(super) const fn tuple(self, protocol: u8) -> Tuple {
-        let Self {
-            source,
-            destination,
-            source_port,
-            destination_port,
-        } = self;
+    pub(crate) const fn tuple(self, protocol: u8) -> Tuple {
+        let addresses = u64::from_be_bytes(self.addresses);
+        let ports = u32::from_be_bytes(self.ports);
         Tuple {
-            source,
-            destination,
-            source_port,
-            destination_port,
+            source: (addresses >> 32) as u32,
+            destination: addresses as u32,
+            source_port: (ports >> 16) as u16,
+            destination_port: ports as u16,
             protocol,
         }
+    }
+
+    /// Both addresses as one word, for sums and comparisons: as they are in memory.
+    #[inline(always)]
+    pub(crate) const fn addresses(self) -> u64 {
+        u64::from_ne_bytes(self.addresses)
+    }
+
+    /// Both ports as one word, as they are in memory.
+    #[inline(always)]
+    pub(crate) const fn ports(self) -> u32 {
+        u32::from_ne_bytes(self.ports)
+    }
+
+    /// The source's address, as it is in memory.
+    #[inline(always)]
+    pub(crate) const fn source(self) -> u32 {
+        let [a, b, c, d, ..] = self.addresses;
+        u32::from_ne_bytes([a, b, c, d])
+    }
+
+    /// The destination's address, as it is in memory.
+    #[inline(always)]
+    pub(crate) const fn destination(self) -> u32 {
+        let [.., a, b, c, d] = self.addresses;
+        u32::from_ne_bytes([a, b, c, d])
+    }
+
+    /// Those of an answer, but to ICMP.
+    #[inline(always)]
+    pub(crate) const fn reversed(self) -> Self {
+        Self {
+            addresses: self.addresses().rotate_left(32).to_ne_bytes(),
+            ports: self.ports().rotate_left(16).to_ne_bytes(),
+        }
+    }
+
+    /// What a keyed hash takes.
+    #[inline(always)]
+    pub(super) const fn words(self, protocol: u8) -> [u32; 4] {
+        [
+            self.source(),
+            self.destination(),
+            self.ports(),
+            protocol as u32,
+        ]
     }
 }
 
@@ -95,12 +133,7 @@ pub(super) const ORIGIN_MAX: u32 = (1 << 21) - 1;
 
 impl Flow {
     pub(super) const FREE: Self = Self {
-        ends: [Ends {
-            source: 0,
-            destination: 0,
-            source_port: 0,
-            destination_port: 0,
-        }; 2],
+        ends: [Ends::new([0; 8], [0; 4]); 2],
         tcp: Connection::NONE,
         hops: [Hop::UNKNOWN; 2],
         expires: 0,
@@ -154,6 +187,12 @@ impl Flow {
     #[inline(always)]
     pub(super) const fn is_established(&self) -> bool {
         self.expires >> Deadline::BITS == tcp::State::Established as u32
+    }
+
+    /// A connection that is established is so until then.
+    #[inline(always)]
+    pub(super) fn stay_established(&mut self, deadline: Deadline) {
+        self.expires = (tcp::State::Established as u32) << Deadline::BITS | deadline.bits();
     }
 
     pub(super) fn set_state(&mut self, state: tcp::State) {

@@ -1,17 +1,17 @@
 //! The shortest way through the table: a packet of a flow that has seen both directions.
 
-use super::entry::{ASSURED, Ends, Flow, REPLIED};
-use super::follow::follow_udp;
-use super::{Hop, Table};
-use crate::packet::Tuple;
-use crate::tcp::Plain;
+use super::entry::{ASSURED, Flow, REPLIED};
+use super::follow::{Udp, follow_udp};
+use super::{Ends, Handle, Hop, Lookup, Table};
+use crate::frame::Frame;
+use crate::headers::{self, Headers, Station, at};
+use crate::tcp::{Outstanding, Plain};
 use crate::time::{Deadline, Tick};
 use crate::timeout::Timeouts;
 
 /// The flow of an established packet.
 pub(crate) struct Established<'a> {
     flow: &'a mut Flow,
-    timeouts: &'a Timeouts,
     /// Whether it goes in the reply direction, as an index.
     side: usize,
 }
@@ -23,40 +23,73 @@ pub(crate) enum Selective {
     Perhaps,
 }
 
-impl Table {
-    /// The flow of an established packet that arrives as `tuple`, which is TCP's or UDP's.
-    #[inline(always)]
-    pub(crate) fn established(&mut self, now: Tick, tuple: Tuple) -> Option<Established<'_>> {
-        let (_, handle) = self.probe(tuple)?;
-        let flow = self.flows.get_mut(handle.flow())?;
-        if !flow.is(REPLIED) || flow.deadline().is_reached(now) {
-            return None;
+impl Lookup {
+    /// Slots where nearly every flow is found.
+    const NEAR: usize = 8;
+
+    /// The flow of an established packet of TCP or UDP that is nothing but usual.
+    // Apart, for its own use of registers.
+    #[inline(never)]
+    fn established(&mut self, station: Station, frame: &Frame<'_>) -> Option<Established<'_>> {
+        let head = headers::of(frame, station)?;
+        let (ends, protocol) = (headers::ends(head), head[at::PROTOCOL]);
+        let hash = self.hash(ends, protocol);
+        let Some(near) = self.index.get(self.home(hash)..)?.first_chunk() else {
+            return self.search(head);
+        };
+        let near: &[u32; Self::NEAR] = near;
+        for slot in near {
+            if (slot ^ hash) & self.tag_mask == 0 {
+                let handle = self.handle_in(*slot);
+                if !self.arrives_as(handle, ends, protocol) {
+                    return self.search(head);
+                }
+                return self.replied(handle);
+            }
+            if *slot == 0 {
+                return None;
+            }
         }
-        Some(Established {
+        self.search(head)
+    }
+
+    /// The same, searched for among all.
+    #[cold]
+    #[inline(never)]
+    fn search(&mut self, head: &Headers) -> Option<Established<'_>> {
+        let (_, handle) = self.probe(headers::ends(head), head[at::PROTOCOL])?;
+        self.replied(handle)
+    }
+
+    #[inline(always)]
+    fn replied(&mut self, handle: Handle) -> Option<Established<'_>> {
+        let flow = self.flows.get_mut(handle.flow())?;
+        flow.is(REPLIED).then_some(Established {
             flow,
-            timeouts: &self.timeouts,
             side: handle.side(),
         })
     }
 }
 
-impl Established<'_> {
+impl Table {
+    /// The flow of an established packet of TCP or UDP for `station` that is nothing but usual, and
+    /// what its time-out may be.
     #[inline(always)]
-    const fn far_side(&self) -> Ends {
-        self.flow.ends[(self.side ^ 1) & 1]
+    pub(crate) fn established(
+        &mut self,
+        station: Station,
+        frame: &Frame<'_>,
+    ) -> Option<(Established<'_>, &Lifetimes)> {
+        let flow = self.lookup.established(station, frame)?;
+        Some((flow, &self.lifetimes))
     }
+}
 
-    /// Addresses and ports that it leaves with.
+impl Established<'_> {
+    /// As its packets of the other direction arrive.
     #[inline(always)]
-    pub(crate) const fn leaving(&self) -> Tuple {
-        let ends = self.far_side();
-        Tuple {
-            source: ends.destination,
-            destination: ends.source,
-            source_port: ends.destination_port,
-            destination_port: ends.source_port,
-            protocol: self.flow.protocol(),
-        }
+    pub(crate) const fn far(&self) -> &Ends {
+        &self.flow.ends[(self.side ^ 1) & 1]
     }
 
     #[inline(always)]
@@ -76,30 +109,87 @@ impl Established<'_> {
         self.flow.decided()
     }
 
+    /// Whether the selective acknowledgements of segments in its direction count.
+    #[inline(always)]
+    pub(crate) const fn takes_sack(&self) -> bool {
+        self.flow.tcp.takes_sack(self.side)
+    }
+
     /// Follows a segment if there is nothing special about it; if there is, `None`, and nothing has
     /// changed.
     #[inline(always)]
     pub(crate) fn acknowledge(
         &mut self,
         now: Tick,
-        plain: Plain,
-        selective: Selective,
+        plain: Plain<'_>,
+        lifetimes: &Lifetimes,
     ) -> Option<()> {
+        // Twice the code, for fields at fixed places.
+        if self.side == 0 {
+            acknowledge::<0>(self.flow, now, plain, lifetimes)
+        } else {
+            acknowledge::<1>(self.flow, now, plain, lifetimes)
+        }
+    }
+
+    /// Follows a datagram of UDP, unless its flow is over.
+    #[inline(always)]
+    pub(crate) fn follow_datagram(&mut self, now: Tick, lifetimes: &Lifetimes) -> Option<()> {
         let flow = &mut *self.flow;
-        let counts = selective == Selective::Perhaps && flow.tcp.takes_sack(self.side);
-        if !flow.is_established() || counts {
+        if flow.deadline().is_reached(now) {
             return None;
         }
-        let lifetime = flow.tcp.acknowledge(self.side, plain, self.timeouts)?;
-        flow.mark(ASSURED);
+        let lifetime = match follow_udp(flow, now) {
+            Udp::Stream => lifetimes.udp_stream,
+            Udp::Other => lifetimes.udp,
+        };
         flow.expire_at(Deadline::at(now.after(lifetime)));
         Some(())
     }
+}
 
-    /// Follows a datagram of UDP.
-    #[inline(always)]
-    pub(crate) fn follow_datagram(&mut self, now: Tick) {
-        let lifetime = follow_udp(self.flow, now, self.timeouts);
-        self.flow.expire_at(Deadline::at(now.after(lifetime)));
+#[inline(never)]
+fn acknowledge<const SIDE: usize>(
+    flow: &mut Flow,
+    now: Tick,
+    plain: Plain<'_>,
+    lifetimes: &Lifetimes,
+) -> Option<()> {
+    if !flow.is_established() || flow.deadline().is_reached(now) {
+        return None;
+    }
+    let lifetime = match flow.tcp.acknowledge::<SIDE>(plain)? {
+        Outstanding::Nothing => lifetimes.established,
+        Outstanding::Data => lifetimes.unacknowledged,
+    };
+    flow.mark(ASSURED);
+    flow.stay_established(Deadline::at(now.after(lifetime)));
+    Some(())
+}
+
+/// Time-outs of established flows in ticks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lifetimes {
+    established: u32,
+    /// Of TCP with data that was not acknowledged yet.
+    unacknowledged: u32,
+    udp: u32,
+    udp_stream: u32,
+}
+
+impl Lifetimes {
+    /// `timeouts` are in ticks.
+    pub(super) const fn of(timeouts: &Timeouts) -> Self {
+        let (established, unacknowledged) = (timeouts.established, timeouts.unacknowledged);
+        Self {
+            established,
+            unacknowledged: if unacknowledged < established {
+                unacknowledged
+            } else {
+                established
+            },
+            udp: timeouts.udp,
+            udp_stream: timeouts.udp_stream,
+        }
     }
 }

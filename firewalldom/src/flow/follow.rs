@@ -76,14 +76,22 @@ pub(super) fn follow_segment(
     Ok(Course::Goes)
 }
 
-/// A datagram; how many ticks it is remembered.
+/// What a datagram says of its flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Udp {
+    /// Both sides have talked for a while.
+    Stream,
+    Other,
+}
+
+/// A datagram.
 #[inline(always)]
-pub(super) fn follow_udp(flow: &mut Flow, now: Tick, timeouts: &Timeouts) -> u32 {
+pub(super) fn follow_udp(flow: &mut Flow, now: Tick) -> Udp {
     if flow.is(REPLIED) && now.is_after(flow.stream_from()) {
         flow.mark(ASSURED);
-        timeouts.udp_stream
+        Udp::Stream
     } else {
-        timeouts.udp
+        Udp::Other
     }
 }
 
@@ -91,7 +99,10 @@ pub(super) fn follow_udp(flow: &mut Flow, now: Tick, timeouts: &Timeouts) -> u32
 pub(super) fn follow_datagram(flow: &mut Flow, now: Tick, timeouts: &Timeouts) {
     let replied = flow.is(REPLIED);
     let lifetime = match flow.protocol() {
-        UDP | UDP_LITE => follow_udp(flow, now, timeouts),
+        UDP | UDP_LITE => match follow_udp(flow, now) {
+            Udp::Stream => timeouts.udp_stream,
+            Udp::Other => timeouts.udp,
+        },
         ICMP => timeouts.icmp,
         GRE if replied => {
             flow.mark(ASSURED);

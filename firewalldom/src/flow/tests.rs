@@ -81,7 +81,7 @@ proptest! {
             }
         }
         prop_assert_eq!(table.count.now, model.len());
-        let used = table.index.iter().filter(|&&slot| slot != 0).count();
+        let used = table.lookup.index.iter().filter(|&&slot| slot != 0).count();
         prop_assert_eq!(used, 2 * model.len());
     }
 }
@@ -90,7 +90,7 @@ proptest! {
 fn a_flow_takes_at_most_96_bytes_and_what_the_budget_says() {
     const { assert!(BYTES_PER_FLOW <= 96) };
     let table = Table::new(1000, Key::new(&[1; 32]));
-    let bytes = size_of_val(&table.flows[..]) + size_of_val(&table.index[..]);
+    let bytes = size_of_val(&table.lookup.flows[..]) + size_of_val(&table.lookup.index[..]);
     assert_eq!(bytes, 1000 * BYTES_PER_FLOW);
 }
 

@@ -5,6 +5,10 @@ use alloc::vec;
 const NET: InterfaceId = InterfaceId(0);
 const LOC: InterfaceId = InterfaceId(1);
 const MAC: EthernetAddress = EthernetAddress([2, 0, 0, 0, 0, 1]);
+const STATION: Station = Station {
+    mac: MAC,
+    mtu: 1500,
+};
 const NOW: Instant = Instant(1_000_000_000_000);
 
 fn frame() -> OwnedFrame {
@@ -16,12 +20,16 @@ fn frame() -> OwnedFrame {
 }
 
 fn empty() -> Table {
-    Table::new(vec![MAC; 2], [].into_iter())
+    Table::new(vec![STATION; 2], [].into_iter())
 }
 
 /// What a flow that was sent this way, to `address`, finds there now.
 fn mac(table: &Table, now: Instant, way: Handle, address: u32) -> Option<EthernetAddress> {
-    let shortcut = table.shortcut(now, usize::from(way.number()), address)?;
+    let shortcut = table.shortcut(usize::from(way.number()))?;
+    let leads = shortcut.leads_to(u32::from_ne_bytes(address.to_be_bytes()));
+    if !leads || !shortcut.is_fresh(now) {
+        return None;
+    }
     shortcut
         .stations
         .first_chunk()
@@ -145,7 +153,7 @@ fn no_more_waits_for_all_neighbours_than_there_is_room_for() {
 
 #[test]
 fn a_gateway_keeps_its_entry_whoever_comes_and_is_asked_for_again_when_it_is_gone() {
-    let mut table = Table::new(vec![MAC; 2], [(NET, 1), (NET, 2), (NET, 1)].into_iter());
+    let mut table = Table::new(vec![STATION; 2], [(NET, 1), (NET, 2), (NET, 1)].into_iter());
     assert_eq!(table.gateways, 2);
     // Nobody asked for it yet.
     assert_eq!(table.update(NOW, NET, 1, MAC), []);

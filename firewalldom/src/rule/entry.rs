@@ -5,10 +5,9 @@
 //! its rule, but never smaller.
 
 use super::has_ports;
-use super::matcher::sorted;
+use super::matcher::{disjoint, sorted};
 use crate::packet::{ICMP, TCP, Tuple};
 use crate::policy::{Addresses, Match, Ports, Protocol, Rule, States};
-use crate::sort::sort;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -238,12 +237,9 @@ fn ports(ports: &Ports) -> Ranges {
     if ports.ranges.is_empty() {
         return Ranges::any(LAST);
     }
-    let mut list: Vec<Range> = ports
-        .ranges
-        .iter()
-        .map(|range| (u32::from(range.first), u32::from(range.last)))
-        .collect();
-    sort(&mut list);
+    let ranges = ports.ranges.iter();
+    let ranges = ranges.map(|range| (u32::from(range.first), u32::from(range.last)));
+    let mut list = disjoint(ranges.collect());
     if ports.negated {
         list = without(&[(0, LAST)], &list, LAST);
     }
@@ -260,31 +256,25 @@ fn protocols(protocol: &Protocol) -> (Ranges, Option<Ranges>) {
     match protocol {
         Protocol::Any => (Ranges::any(255), None),
         Protocol::OneOf(numbers) => {
-            let mut list: Vec<Range> = numbers.iter().map(|&number| one(number)).collect();
-            sort(&mut list);
-            list.dedup();
+            let list = disjoint(numbers.iter().map(|&number| one(number)).collect());
             (Ranges { list, exact: true }, None)
         }
         Protocol::NoneOf(numbers) => {
-            let mut not: Vec<Range> = numbers.iter().map(|&number| one(number)).collect();
-            sort(&mut not);
+            let not = disjoint(numbers.iter().map(|&number| one(number)).collect());
             let list = without(&[(0, 255)], &not, 255);
             (Ranges { list, exact: true }, None)
         }
         Protocol::TcpSyn(_) => (just(TCP, false), None),
         Protocol::Icmp(types) if types.is_empty() => (just(ICMP, true), None),
         Protocol::Icmp(types) => {
-            let mut list: Vec<Range> = types
-                .iter()
-                .map(|wanted| {
-                    let first = u32::from(wanted.kind) << 8;
-                    match wanted.code {
-                        None => (first, first | 0xff),
-                        Some(code) => (first | u32::from(code), first | u32::from(code)),
-                    }
-                })
-                .collect();
-            sort(&mut list);
+            let ranges = types.iter().map(|wanted| {
+                let first = u32::from(wanted.kind) << 8;
+                match wanted.code {
+                    None => (first, first | 0xff),
+                    Some(code) => (first | u32::from(code), first | u32::from(code)),
+                }
+            });
+            let list = disjoint(ranges.collect());
             (just(ICMP, true), Some(Ranges { list, exact: true }))
         }
     }

@@ -57,19 +57,23 @@ impl AddressSet {
 
 /// Ascending and disjoint, whatever order and overlap the user wrote.
 pub(super) fn sorted(ranges: &[policy::AddressRange]) -> Box<[(u32, u32)]> {
-    let mut ranges: Vec<_> = ranges
+    let ranges = ranges
         .iter()
-        .map(|range| (range.first.to_bits(), range.last.to_bits()))
-        .collect();
+        .map(|range| (range.first.to_bits(), range.last.to_bits()));
+    disjoint(ranges.collect()).into()
+}
+
+/// The same ranges, ascending and disjoint.
+pub(super) fn disjoint(mut ranges: Vec<(u32, u32)>) -> Vec<(u32, u32)> {
     sort(&mut ranges);
-    let mut merged: Vec<(u32, u32)> = Vec::with_capacity(ranges.len());
-    for (first, last) in ranges {
-        match merged.last_mut() {
-            Some((_, end)) if first <= end.saturating_add(1) => *end = (*end).max(last),
-            _ => merged.push((first, last)),
+    ranges.dedup_by(|next, before| {
+        let meets = next.0 <= before.1.saturating_add(1);
+        if meets {
+            before.1 = before.1.max(next.1);
         }
-    }
-    merged.into()
+        meets
+    });
+    ranges
 }
 
 fn within(ranges: &[(u32, u32)], address: u32) -> bool {

@@ -181,7 +181,7 @@ impl Connection {
             let side = &mut self.sides[other];
             side.end = end;
             side.limit = end;
-            side.window = u32::from(self.last.window).max(1);
+            side.window = u32::from(self.last.window()).max(1);
             self.annotated.set(Annotated::CHALLENGE, false);
             self.agreed[other] = self.annotated.agreed();
             self.sides[direction as usize] = Default::default();
@@ -190,7 +190,7 @@ impl Connection {
             return Case::Window(State::SynReceived);
         }
         self.course.note(kind, direction as usize);
-        self.last = Last::of(segment, self.last.acknowledgement);
+        self.last = Last::of(segment, self.last.acknowledgement());
         if kind == Kind::Syn && direction == Direction::Original {
             self.annotated = Annotated::ignored(segment.offer());
             let closing = state == State::LastAck;
@@ -198,7 +198,7 @@ impl Connection {
         }
         if state == State::SynSent && kind == Kind::Ack && direction == Direction::Reply {
             // Perhaps the challenge to a SYN: a reset may follow that fits it.
-            self.last.acknowledgement = segment.acknowledgement;
+            self.last.set_acknowledgement(segment.acknowledgement);
         }
         Case::Done(Fate::Passes)
     }
@@ -245,7 +245,7 @@ impl Connection {
         let answers_challenge = before == State::SynSent
             && self.course.is_last(Kind::Ack)
             && self.course.is_last_of(Direction::Reply as usize)
-            && segment.sequence == self.last.acknowledgement;
+            && segment.sequence == self.last.acknowledgement();
         if answers && segment.acknowledgement == self.last.end() || answers_challenge {
             Reset::Answer
         } else {

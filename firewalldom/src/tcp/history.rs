@@ -2,29 +2,64 @@
 
 use super::{Kind, Offer, Segment};
 
-/// The segment that a direction's next one is compared with.
+/// The segment that a direction's next one is compared with. Two words, for a comparison of two.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Last {
-    pub(super) sequence: u32,
-    pub(super) acknowledgement: u32,
-    /// Sequence numbers it took.
-    pub(super) length: u16,
-    /// Not scaled.
-    pub(super) window: u16,
+    /// Acknowledgement and sequence number.
+    numbers: [u32; 2],
+    /// Sequence numbers it took, and its window, not scaled.
+    extent: [u16; 2],
 }
 
 impl Last {
-    pub(super) const fn end(&self) -> u32 {
-        self.sequence.wrapping_add(self.length as u32)
+    pub(super) const NONE: Self = Self {
+        numbers: [0; 2],
+        extent: [0; 2],
+    };
+
+    #[inline(always)]
+    pub(super) const fn new(sequence: u32, acknowledgement: u32, length: u16, window: u16) -> Self {
+        Self {
+            numbers: [acknowledgement, sequence],
+            extent: [length, window],
+        }
     }
 
     pub(super) const fn of(segment: &Segment<'_>, acknowledgement: u32) -> Self {
-        Self {
-            sequence: segment.sequence,
+        Self::new(
+            segment.sequence,
             acknowledgement,
-            length: segment.length,
-            window: segment.window,
-        }
+            segment.length,
+            segment.window,
+        )
+    }
+
+    #[inline(always)]
+    pub(super) const fn sequence(&self) -> u32 {
+        self.numbers[1]
+    }
+
+    #[inline(always)]
+    pub(super) const fn acknowledgement(&self) -> u32 {
+        self.numbers[0]
+    }
+
+    #[inline(always)]
+    pub(super) const fn window(&self) -> u16 {
+        self.extent[1]
+    }
+
+    pub(super) const fn set_sequence(&mut self, sequence: u32) {
+        self.numbers[1] = sequence;
+    }
+
+    pub(super) const fn set_acknowledgement(&mut self, acknowledgement: u32) {
+        self.numbers[0] = acknowledgement;
+    }
+
+    #[inline(always)]
+    pub(super) const fn end(&self) -> u32 {
+        self.sequence().wrapping_add(self.extent[0] as u32)
     }
 }
 
@@ -148,23 +183,22 @@ impl Course {
         self.0 & Self::KIND == kind as u8
     }
 
-    #[inline(always)]
     pub(super) const fn note(&mut self, kind: Kind, side: usize) {
         let others = self.0 & !(Self::KIND | 1 << Self::REPLY_BIT);
         self.0 = others | kind as u8 | (side as u8) << Self::REPLY_BIT;
     }
 
-    #[inline(always)]
+    #[cold]
     pub(super) fn repeat(&mut self) {
         if !self.is_given_up() {
             self.0 += Self::ONE_REPEATED;
         }
     }
 
-    /// Not repeated: another segment of this side.
+    /// Not repeated: another segment of this side, an acknowledgement.
     #[inline(always)]
     pub(super) const fn go_on(&mut self, side: usize) {
-        let others = self.0 & !(Self::REPEATED | 1 << Self::REPLY_BIT);
-        self.0 = others | (side as u8) << Self::REPLY_BIT;
+        let others = self.0 & Self::CLOSING;
+        self.0 = others | Kind::Ack as u8 | (side as u8) << Self::REPLY_BIT;
     }
 }

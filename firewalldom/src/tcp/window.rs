@@ -20,6 +20,10 @@ use crate::timeout::Timeouts;
 /// How far back an acknowledgement may reach, whatever the window: 64 KiB and a segment.
 const ACKNOWLEDGED_BACK_MIN: u32 = 66_000;
 
+/// The largest window there is, in bytes; what a sender may add to it by ignoring it ends there, well
+/// before sequence numbers come around.
+const WINDOW_MAX: u32 = 1 << 30;
+
 /// One side of a connection, as a sender. All are sequence numbers but the window, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Side {
@@ -54,6 +58,13 @@ pub(super) enum Fit {
     Beyond,
 }
 
+/// What waits for its acknowledgement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outstanding {
+    Nothing,
+    Data,
+}
+
 /// The numbers a segment is judged by, once what it leaves open was filled in.
 #[derive(Clone, Copy, Debug)]
 struct Numbers {
@@ -75,12 +86,7 @@ impl Connection {
             window: 0,
             acknowledged: 0,
         }; 2],
-        last: Last {
-            sequence: 0,
-            acknowledgement: 0,
-            length: 0,
-            window: 0,
-        },
+        last: Last::NONE,
         agreed: [Agreed(0); 2],
         annotated: Annotated::NONE,
         course: Course::NONE,
@@ -88,11 +94,11 @@ impl Connection {
 
     /// A word for whoever has no connection to keep here.
     pub(crate) const fn spare(&self) -> u32 {
-        self.last.sequence
+        self.last.sequence()
     }
 
     pub(crate) fn set_spare(&mut self, word: u32) {
-        self.last.sequence = word;
+        self.last.set_sequence(word);
     }
 
     /// What the first segment of a flow tells: a SYN all there is to know, any other very little.
@@ -246,43 +252,40 @@ impl Connection {
     #[inline(always)]
     fn learn(&mut self, side: usize, numbers: &Numbers, acknowledges: bool) {
         let (from, to) = (side & 1, side & 1 ^ 1);
-        let (first, second) = self.sides.split_at_mut(1);
-        let (sender, receiver) = match from {
-            0 => (&mut first[0], &mut second[0]),
-            _ => (&mut second[0], &mut first[0]),
-        };
-        let agreed = &mut self.agreed;
+        let (sender, receiver) = (self.sides[from], self.sides[to]);
         let selective = numbers.highest.wrapping_sub(numbers.acknowledgement);
-        sender.window = sender.window.max(numbers.window.wrapping_add(selective));
+        let window = numbers.window.wrapping_add(selective);
+        if window > sender.window {
+            self.sides[from].window = window.min(WINDOW_MAX);
+        }
         if after(numbers.end, sender.end) {
-            sender.end = numbers.end;
-            agreed[from].0 |= Agreed::UNACKNOWLEDGED;
+            self.sides[from].end = numbers.end;
+            self.agreed[from].0 |= Agreed::UNACKNOWLEDGED;
         }
         if acknowledges {
-            let first_time = !agreed[from].has(Agreed::ACKNOWLEDGES);
+            let first_time = !self.agreed[from].has(Agreed::ACKNOWLEDGES);
             if first_time || after(numbers.acknowledgement, sender.acknowledged) {
-                sender.acknowledged = numbers.acknowledgement;
-                agreed[from].0 |= Agreed::ACKNOWLEDGES;
+                self.sides[from].acknowledged = numbers.acknowledgement;
+                self.agreed[from].0 |= Agreed::ACKNOWLEDGES;
             }
         }
         if receiver.window != 0 && after(numbers.end, sender.limit) {
             let excess = numbers.end.wrapping_sub(sender.limit);
-            receiver.window = receiver.window.wrapping_add(excess);
+            self.sides[to].window = receiver.window.wrapping_add(excess).min(WINDOW_MAX);
         }
         let limit = numbers.highest.wrapping_add(numbers.window);
         if after(limit, receiver.limit.wrapping_sub(1)) {
             // A closed window still lets a probe of one octet in.
-            receiver.limit = limit.wrapping_add(u32::from(numbers.window == 0));
+            self.sides[to].limit = limit.wrapping_add(u32::from(numbers.window == 0));
         }
         if numbers.acknowledgement == receiver.end {
-            agreed[to].0 &= !Agreed::UNACKNOWLEDGED;
+            self.agreed[to].0 &= !Agreed::UNACKNOWLEDGED;
         }
     }
 
     /// Counts segments that only repeat the one before.
-    #[inline(always)]
     fn compare(&mut self, side: usize, next: Last) {
-        if self.course.is_last_of(side) && self.last == next {
+        if self.last == next && self.course.is_last_of(side) {
             self.course.repeat();
         } else {
             self.last = next;
@@ -291,17 +294,16 @@ impl Connection {
     }
 
     /// Tenths of a second that a connection in `state` is remembered after a segment of `kind`.
-    #[inline(always)]
     pub(super) fn lifetime(&self, state: State, kind: Kind, timeouts: &Timeouts) -> u32 {
         let usual = timeouts.tcp(state);
-        let unacknowledged = (self.agreed[0].0 | self.agreed[1].0) & Agreed::UNACKNOWLEDGED != 0;
+        let unacknowledged = self.is_unacknowledged();
         if self.course.is_given_up() && usual > timeouts.max_retrans {
             timeouts.max_retrans
         } else if matches!(kind, Kind::Reset) {
             timeouts.close
         } else if unacknowledged && usual > timeouts.unacknowledged {
             timeouts.unacknowledged
-        } else if self.last.window == 0 && usual > timeouts.max_retrans {
+        } else if self.last.window() == 0 && usual > timeouts.max_retrans {
             timeouts.max_retrans
         } else {
             usual
@@ -309,48 +311,59 @@ impl Connection {
     }
 
     /// A plain acknowledgement of an established connection, with data or without, as nearly all
-    /// segments are: the lifetime it gives. `None`, and nothing has changed, if there is more to it:
-    /// then [`Connection::fit`] tells.
+    /// segments are: what it leaves unacknowledged. `None`, and nothing has changed, if there is more
+    /// to it: then [`Connection::fit`] tells.
     #[inline(always)]
-    pub(crate) fn acknowledge(
+    pub(crate) fn acknowledge<const SIDE: usize>(
         &mut self,
-        side: usize,
-        plain: Plain,
-        timeouts: &Timeouts,
-    ) -> Option<u32> {
-        let (from, to) = (side & 1, side & 1 ^ 1);
-        let end = plain.sequence.wrapping_add(u32::from(plain.length));
-        let [sender, receiver] = [&self.sides[from], &self.sides[to]];
-        let back = receiver
-            .end
-            .wrapping_sub(sender.window.max(ACKNOWLEDGED_BACK_MIN));
-        let lowest = sender.end.wrapping_sub(receiver.window);
-        let fits = sender.window != 0
-            && receiver.window != 0
-            && !after(plain.sequence, sender.limit)
-            && !after(lowest, end)
-            && !after(plain.acknowledgement, receiver.end)
-            && !after(back, plain.acknowledgement);
-        if !fits {
+        plain: Plain<'_>,
+    ) -> Option<Outstanding> {
+        let (from, to) = const { (SIDE & 1, SIDE & 1 ^ 1) };
+        let next = plain.last();
+        let end = next.end();
+        let (sender, receiver) = (&self.sides[from], &self.sides[to]);
+        let agreed = self.agreed[from];
+        // Of one that closes its window, is the first to acknowledge anything, or only repeats the
+        // one before it, more is to be said.
+        if sender.window == 0
+            || receiver.window == 0
+            || next.window() == 0
+            || !agreed.has(Agreed::ACKNOWLEDGES)
+            || self.last == next && self.course.is_last_of(SIDE)
+        {
             return None;
         }
+        let unacknowledged = receiver.end.wrapping_sub(next.acknowledgement());
+        let beyond_lowest = end.wrapping_sub(sender.end).wrapping_add(receiver.window);
+        // No window reaches half around the circle: an acknowledgement of what was never sent is
+        // further back than any.
+        if unacknowledged > sender.window.max(ACKNOWLEDGED_BACK_MIN)
+            || after(next.sequence(), sender.limit)
+            || (beyond_lowest as i32) < 0
+        {
+            return None;
+        }
+        self.last = next;
+        self.course.go_on(SIDE);
         let numbers = Numbers {
-            sequence: plain.sequence,
+            sequence: next.sequence(),
             end,
-            acknowledgement: plain.acknowledgement,
-            highest: plain.acknowledgement,
-            window: u32::from(plain.window) << self.agreed[from].scale(),
+            acknowledgement: next.acknowledgement(),
+            highest: next.acknowledgement(),
+            window: u32::from(next.window()) << agreed.scale(),
         };
-        self.learn(side, &numbers, true);
-        let next = Last {
-            sequence: plain.sequence,
-            acknowledgement: plain.acknowledgement,
-            length: plain.length,
-            window: plain.window,
-        };
-        self.compare(side, next);
-        self.course.note(Kind::Ack, side);
-        Some(self.lifetime(State::Established, Kind::Ack, timeouts))
+        self.learn(SIDE, &numbers, true);
+        Some(if self.is_unacknowledged() {
+            Outstanding::Data
+        } else {
+            Outstanding::Nothing
+        })
+    }
+
+    /// Whether data of either side waits for its acknowledgement.
+    #[inline(always)]
+    const fn is_unacknowledged(&self) -> bool {
+        (self.agreed[0].0 | self.agreed[1].0) & Agreed::UNACKNOWLEDGED != 0
     }
 
     /// Whether the selective acknowledgements of segments in this direction count.
@@ -360,13 +373,24 @@ impl Connection {
     }
 }
 
-/// The numbers of a segment that has no flag but ACK and PSH.
+/// A segment that has no flag but ACK and PSH.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Plain {
-    pub(crate) sequence: u32,
-    pub(crate) acknowledgement: u32,
+pub(crate) struct Plain<'a> {
+    pub(crate) header: &'a [u8; 20],
     /// Bytes of payload.
     pub(crate) length: u16,
-    /// Not scaled.
-    pub(crate) window: u16,
+}
+
+impl Plain<'_> {
+    #[inline(always)]
+    fn last(self) -> Last {
+        let [_, _, _, _, s0, s1, s2, s3, a0, a1, a2, a3, _, _, w0, w1, ..] = *self.header;
+        let numbers = u64::from_be_bytes([s0, s1, s2, s3, a0, a1, a2, a3]);
+        Last::new(
+            (numbers >> 32) as u32,
+            numbers as u32,
+            self.length,
+            u16::from_be_bytes([w0, w1]),
+        )
+    }
 }

@@ -285,14 +285,27 @@ fn packets_the_short_way(mut policy: Policy, also: impl FnOnce(&mut Site)) -> u6
 fn what_there_is_nothing_special_about_takes_the_shortest_way() {
     let client = (CLIENT, 4000);
     let count = packets_the_short_way(policy(), |site| {
-        for n in 0..10 {
+        for n in 0..20 {
             let sent = tcp_with(LOC, client, (FAR, 80), ACK, (1001 + n * 4, 5001), b"data");
-            site.send(LOC, &sent).forwarded(NET);
-            site.send_with(LOC, &sent, Checksum::Validated, None)
-                .forwarded(NET);
+            let checksum = match n % 2 {
+                0 => Checksum::Unknown,
+                _ => Checksum::Validated,
+            };
+            site.send_with(LOC, &sent, checksum, None).forwarded(NET);
         }
     });
     assert_eq!(count, 20);
+}
+
+#[test]
+fn a_segment_that_only_repeats_the_one_before_takes_the_whole_way() {
+    let count = packets_the_short_way(policy(), |site| {
+        let sent = tcp_with(LOC, (CLIENT, 4000), (FAR, 80), ACK, (1001, 5001), b"data");
+        for _ in 0..3 {
+            site.send(LOC, &sent).forwarded(NET);
+        }
+    });
+    assert_eq!(count, 1);
 }
 
 #[test]
