@@ -79,14 +79,15 @@ impl Firewall {
             }
             return Ok(());
         }
-        let blacklisted = self.ask_chain(now, frame, packet, tracked, way, Part::Blacklist);
+        let pair = self.pair(packet, way);
+        let blacklisted = self.ask_chain(now, frame, packet, tracked, (way, pair), Part::Blacklist);
         if let Some(ruling) = blacklisted {
             return self.obey(now, frame, packet, tracked, way, ruling);
         }
         if self.check_options(now, frame, packet, tracked, way)? == Checked::Accepted {
             return Ok(());
         }
-        match self.ask_chain(now, frame, packet, tracked, way, Part::Rules) {
+        match self.ask_chain(now, frame, packet, tracked, (way, pair), Part::Rules) {
             Some(ruling) => self.obey(now, frame, packet, tracked, way, ruling),
             None => Ok(()),
         }
@@ -153,14 +154,23 @@ impl Firewall {
         }
     }
 
-    /// A part of the chain from the source's zone to the destination's; `None`: it says nothing.
+    /// Index of the chain from the source's zone to the destination's.
+    fn pair(&self, packet: &Packet, way: Way) -> usize {
+        let site = &self.site;
+        let tuple = seen_by_rules(packet, way);
+        let source = site.zone(way.from.map(|from| from.0), tuple.source);
+        let destination = site.zone(way.egress.map(|egress| egress.0), tuple.destination);
+        site.zones.chain(source, destination)
+    }
+
+    /// A part of the chain of a pair of zones; `None`: it says nothing.
     fn ask_chain(
         &mut self,
         now: Instant,
         frame: &Frame<'_>,
         packet: &Packet,
         tracked: &Tracked,
-        way: Way,
+        (way, pair): (Way, usize),
         part: Part,
     ) -> Option<Ruling> {
         let Self {
@@ -171,10 +181,7 @@ impl Firewall {
             meters,
             ..
         } = self;
-        let tuple = seen_by_rules(packet, way);
-        let source = site.zone(way.from.map(|from| from.0), tuple.source);
-        let destination = site.zone(way.egress.map(|egress| egress.0), tuple.destination);
-        let chain = &site.chains[site.zones.chain(source, destination)];
+        let chain = &site.chains[pair];
         match part {
             Part::Blacklist if !chain.has_blacklist() => return None,
             Part::Rules if dhcp(site, packet, way) => {
@@ -188,7 +195,7 @@ impl Firewall {
         };
         let facts = Facts {
             packet,
-            tuple,
+            tuple: seen_by_rules(packet, way),
             original,
             ingress: way.from,
             egress: way.egress,
@@ -201,7 +208,7 @@ impl Firewall {
             flows,
             logger,
             hits,
-            subject: subject(site, frame, packet, way),
+            subject: &|| subject(site, frame, packet, way),
         };
         let state = tracked.state();
         match part {
@@ -309,7 +316,8 @@ struct Asked<'a> {
     flows: &'a mut flow::Table,
     logger: &'a mut Logger,
     hits: &'a mut [u64],
-    subject: Subject<'a>,
+    /// Only asked for what is logged.
+    subject: &'a dyn Fn() -> Subject<'a>,
 }
 
 impl Hooks for Asked<'_> {
@@ -322,8 +330,9 @@ impl Hooks for Asked<'_> {
     fn hit(&mut self, origin: u32, request: Option<LogRequest<'_>>) {
         self.hits[origin as usize] += 1;
         if let Some(LogRequest { chain, log }) = request {
-            let hash = self.flows.spread(self.subject.tuple.source, 0);
-            self.logger.log(self.now, hash, chain, log, &self.subject);
+            let subject = (self.subject)();
+            let hash = self.flows.spread(subject.tuple.source, 0);
+            self.logger.log(self.now, hash, chain, log, &subject);
         }
     }
 }

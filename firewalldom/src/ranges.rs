@@ -55,6 +55,8 @@ impl<T: Copy + PartialEq> RangeTable<T> {
                 );
             }
         }
+        table.starts.shrink_to_fit();
+        table.values.shrink_to_fit();
         table
     }
 
@@ -71,8 +73,30 @@ impl<T: Copy + PartialEq> RangeTable<T> {
 
     /// The value at `address`.
     pub(crate) fn get(&self, address: u32) -> T {
+        self.values[self.position(address)]
+    }
+
+    /// Which stretch holds `address`.
+    pub(crate) fn position(&self, address: u32) -> usize {
         let after = self.starts.partition_point(|&start| start <= address);
-        self.values[after.saturating_sub(1)]
+        after.saturating_sub(1)
+    }
+
+    /// The value at `address`, which lies in one of these stretches, both ends inclusive.
+    pub(crate) fn get_within(&self, low: usize, high: usize, address: u32) -> T {
+        let behind = self.starts.get(low + 1..=high).unwrap_or_default();
+        let more = behind.partition_point(|&start| start <= address);
+        self.values[low + more]
+    }
+
+    /// How many stretches there are.
+    pub(crate) const fn len(&self) -> usize {
+        self.starts.len()
+    }
+
+    /// Bytes on the heap.
+    pub(crate) const fn bytes(&self) -> usize {
+        size_of_val(self.starts.as_slice()) + size_of_val(self.values.as_slice())
     }
 }
 

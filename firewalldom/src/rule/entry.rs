@@ -109,6 +109,24 @@ impl Entry {
         (first, first + more)
     }
 
+    /// The same box, wherever the packet lies in this field.
+    pub(super) fn with_all_of(&self, field: usize) -> Self {
+        let mut wide = *self;
+        match field {
+            0 => wide.source = (0, u32::MAX),
+            1 => wide.destination = (0, u32::MAX),
+            2 => wide.source_port = (0, u16::MAX),
+            3 => wide.destination_port = (0, u16::MAX),
+            _ => wide.protocol = (0, u8::MAX),
+        }
+        wide
+    }
+
+    /// Whether both hold the same packets.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        Self { rule: 0, ..*self } == Self { rule: 0, ..*other }
+    }
+
     /// A box of these ranges.
     pub(super) const fn new(ranges: [Range; FIELDS], states: States, flags: u8, rule: u32) -> Self {
         let [source, destination, source_port, destination_port, protocol] = ranges;

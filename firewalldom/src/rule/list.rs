@@ -1,6 +1,7 @@
 //! A list of rules, ready to be asked for the next one that a packet matches.
 
 use super::entry::{self, Entry, Key};
+use super::interval::Intervals;
 use super::matcher::{Matcher, NamedSets};
 use super::tree::Tree;
 use super::{Facts, Origins};
@@ -13,11 +14,38 @@ use alloc::vec::Vec;
 #[derive(Clone, Debug)]
 pub(crate) struct List {
     pub(super) log_chain: Option<String>,
-    tree: Tree,
+    index: Index,
     rules: Box<[Rule]>,
     extras: Box<[Extra]>,
     /// States that some rule looks at.
     pub(super) states: u8,
+}
+
+/// Where rules are found.
+#[derive(Clone, Debug)]
+enum Index {
+    Tree(Tree),
+    Intervals(Intervals),
+}
+
+impl Index {
+    /// `boxes` of `rules`, in their order.
+    fn new(boxes: &[Entry], rules: &[policy::Rule]) -> Self {
+        let exact = boxes.iter().all(Entry::is_exact);
+        let intervals = (exact && rules.iter().all(has_last_word))
+            .then(|| Intervals::new(boxes))
+            .flatten();
+        intervals.map_or_else(|| Self::Tree(Tree::new(boxes)), Self::Intervals)
+    }
+}
+
+/// Whether no rule behind one that matches is looked at.
+fn has_last_word(rule: &policy::Rule) -> bool {
+    let ends = match rule.action {
+        Action::Continue | Action::Call(_) => false,
+        Action::Policy | Action::Return | Action::Decide(_) | Action::Reject(_) => true,
+    };
+    ends && rule.limits.is_empty()
 }
 
 /// What a rule does: 12 bytes; what it looks at is in the tree.
@@ -78,7 +106,7 @@ impl List {
         }
         Self {
             log_chain,
-            tree: Tree::new(&boxes),
+            index: Index::new(&boxes, rules),
             rules: compiled.into(),
             extras: extras.into(),
             states,
@@ -87,7 +115,12 @@ impl List {
 
     /// The number of the first rule from `from` on that the packet matches, limits apart.
     pub(super) fn find(&self, from: u32, key: &Key, facts: &Facts<'_>) -> Option<u32> {
-        self.tree.find(from, key, |number| {
+        let tree = match &self.index {
+            Index::Tree(tree) => tree,
+            // No rule behind the first is looked for.
+            Index::Intervals(intervals) => return intervals.find(key).filter(|rule| *rule >= from),
+        };
+        tree.find(from, key, |number| {
             let extra = self.extra(&self.rules[number as usize]);
             extra
                 .and_then(|extra| extra.matcher.as_ref())
@@ -110,7 +143,11 @@ impl List {
 
     /// Bytes on the heap, but for what extras hold.
     pub(crate) fn bytes(&self) -> usize {
-        self.tree.bytes() + size_of_val(&*self.rules) + size_of_val(&*self.extras)
+        let index = match &self.index {
+            Index::Tree(tree) => tree.bytes(),
+            Index::Intervals(intervals) => intervals.bytes(),
+        };
+        index + size_of_val(&*self.rules) + size_of_val(&*self.extras)
     }
 }
 

@@ -1,11 +1,12 @@
 //! Chains of rules, compiled when the policy is loaded: tables that find the first rule that a packet
 //! matches, whatever their number, and the walk from rule to rule that Shorewall's order asks for.
 //!
-//! `entry`, `tree` and `wide` are how rules are found, `matcher` what boxes cannot say, `list` a list of
+//! `entry`, `tree`, `wide` and `interval` are how rules are found, `matcher` what boxes cannot say, `list` a list of
 //! rules ready to be asked, `chain` the order in which they are.
 
 mod chain;
 mod entry;
+mod interval;
 mod list;
 mod matcher;
 mod origin;

@@ -120,7 +120,8 @@ fn rules() -> impl Strategy<Value = Vec<Rule>> {
         states: States(states),
         matches,
         limits: Limits::default(),
-        action: Action::Decide(Disposition::Accept),
+        // Else nobody would ask for the rules behind it.
+        action: Action::Continue,
         log: None,
         origin: Origin::default(),
     });
