@@ -5,6 +5,7 @@
 //! of an established flow reads one slot and one flow. Removal shifts later slots back: there are no
 //! tombstones, and a table that was flooded is as fast afterwards as before.
 
+mod association;
 mod entry;
 mod established;
 mod follow;

@@ -74,7 +74,7 @@ impl Firewall {
         packet: &Packet,
         route: Route,
     ) -> Result<Verdict, Reason> {
-        if packet.bad_checksum {
+        if packet.is_damaged() {
             return Err(Reason::BadChecksum);
         }
         // To many: whoever has an answer to that, it is not the firewall.

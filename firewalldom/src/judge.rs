@@ -258,7 +258,7 @@ impl Firewall {
         with: Option<RejectWith>,
     ) {
         let refuse = way.from.is_none()
-            || packet.bad_checksum
+            || packet.is_damaged()
             || packet.cast != Cast::Unicast
             || matches!(
                 way.route,

@@ -1,14 +1,16 @@
 //! Address translation: which flows, to what, and on which port; and the rewriting of headers.
 
 use crate::checksum::{Difference, get16, put16, put32};
+use crate::crc32c;
 use crate::flow;
 use crate::frame::Checksum;
-use crate::packet::{DCCP, ICMP, Inner, Packet, TCP, Tuple, UDP, UDP_LITE};
+use crate::packet::{DCCP, ICMP, Inner, Packet, SCTP, TCP, Tuple, UDP, UDP_LITE};
 use crate::policy::{
     self, AddressRange, DestinationTarget, InterfaceId, Limits, Log, PortRange, SourceTarget,
     ZoneId,
 };
-use crate::rule::{Facts, Matcher, NamedSets, Origins, has_movable_ports, has_ports};
+use crate::rule::{Facts, Matcher, NamedSets, Origins, has_ports};
+use crate::sctp;
 use crate::time::Tick;
 use alloc::vec::Vec;
 
@@ -139,7 +141,7 @@ pub(crate) fn unique_reply(
 ) -> Result<Tuple, Exhausted> {
     let port = leaving.source_port;
     let within = ports.is_none_or(|range| (range.first..=range.last).contains(&port));
-    let movable = has_movable_ports(leaving.protocol) || leaving.protocol == ICMP;
+    let movable = has_ports(leaving.protocol) || leaving.protocol == ICMP;
     if within || !movable {
         let reply = leaving.reversed();
         if table.find(now, reply).is_none() {
@@ -190,6 +192,10 @@ pub(crate) fn rewrite(head: &mut [u8], packet: &Packet, new: Tuple, checksum: Ch
     rewrite_addresses(head, crate::frame::ETHERNET, new, addresses);
     let transport = &mut head[packet.transport..];
     let ports = rewrite_ports(transport, old, new);
+    if old.protocol == SCTP {
+        let length = usize::from(packet.payload_len());
+        return update_crc(transport, old, new, length);
+    }
     let Some(field) = checksum_field(old.protocol) else {
         return;
     };
@@ -212,6 +218,20 @@ pub(crate) fn rewrite(head: &mut [u8], packet: &Packet, new: Tuple, checksum: Ch
             );
         }
     }
+}
+
+/// SCTP's checksum covers the ports, and nothing outside the packet.
+fn update_crc(transport: &mut [u8], old: Tuple, new: Tuple, length: usize) {
+    let ports =
+        |tuple: Tuple| u32::from(tuple.source_port) << 16 | u32::from(tuple.destination_port);
+    let Some(field) = transport
+        .get_mut(sctp::CHECKSUM..)
+        .and_then(<[u8]>::first_chunk_mut)
+    else {
+        return;
+    };
+    let changed = crc32c::difference((ports(old) ^ ports(new)).to_be_bytes(), length);
+    *field = (u32::from_le_bytes(*field) ^ changed).to_le_bytes();
 }
 
 /// Offset of the checksum in a transport header, if it covers what NAT changes.

@@ -1,6 +1,7 @@
 //! An IPv4 packet's headers, parsed once: every check here is on the private copy in the head.
 
 use crate::checksum::{Sum, get16, get32};
+use crate::crc32c;
 use crate::frame::{Checksum, ETHERNET, Frame};
 use crate::reason::Reason;
 use smoltcp::wire::{IpProtocol, Ipv4Packet, TcpPacket};
@@ -143,6 +144,12 @@ impl Packet {
         Ok(packet)
     }
 
+    /// Whether the checksum is wrong and a host would have looked at it: of those that the firewall
+    /// refuses it does not know SCTP's.
+    pub(crate) const fn is_damaged(&self) -> bool {
+        self.bad_checksum && self.tuple.protocol != SCTP
+    }
+
     /// Bytes of the transport header and what follows.
     pub(crate) fn payload_len(&self) -> u16 {
         self.total - (self.transport - ETHERNET) as u16
@@ -248,6 +255,15 @@ pub(crate) fn transport_is_sound(
             (pseudo_header(announced), announced)
         }
         ICMP => (Sum::default(), length),
+        SCTP => {
+            // What is shorter than its header has no checksum to be wrong: it has no chunks either.
+            let Some(field) = frame.head.bytes().get(transport + 8..transport + 12) else {
+                return Ok(true);
+            };
+            let end = transport + usize::from(length);
+            let wanted = crc32c::of_frame(frame, transport, transport + 8, end)?;
+            return Ok(field == wanted.as_slice());
+        }
         _ => return Ok(true),
     };
     let end = transport + usize::from(length);

@@ -6,12 +6,13 @@ use crate::fragment::{Added, is_fragment};
 use crate::frame::{ETHERNET, Frame, Head};
 use crate::nat;
 use crate::packet::{
-    ICMP, ICMP_REDIRECT, Inner, Packet, Tuple, check_header, icmp_asks, icmp_is_error,
+    ICMP, ICMP_REDIRECT, Inner, Packet, SCTP, Tuple, check_header, icmp_asks, icmp_is_error,
 };
 use crate::policy::{InterfaceId, RawAction, States};
 use crate::reason::Reason;
 use crate::reject::Error;
 use crate::route::Route;
+use crate::sctp::Chunks;
 use crate::tcp::Segment;
 use crate::time::{Instant, Tick};
 
@@ -154,7 +155,7 @@ impl Firewall {
         let packet = Packet::parse(frame)?;
         let tick = Tick::of(now);
         let tracked = match self.raw(from, frame, &packet) {
-            None => self.track(tick, frame.head.bytes(), &packet),
+            None => self.track(tick, frame, &packet),
             Some(RawAction::Untrack) => Tracked::Untracked,
             Some(RawAction::Drop) => return Err(Reason::Dropped),
         };
@@ -245,9 +246,14 @@ impl Firewall {
     }
 
     /// Which flow a packet belongs to.
-    fn track(&mut self, tick: Tick, head: &[u8], packet: &Packet) -> Tracked {
+    fn track(&mut self, tick: Tick, frame: &Frame<'_>, packet: &Packet) -> Tracked {
+        let head = frame.head.bytes();
         if packet.bad_checksum {
             return Tracked::Invalid;
+        }
+        if packet.tuple.protocol == SCTP {
+            let tracked = self.track_association(tick, frame, packet);
+            return tracked.unwrap_or(Tracked::Invalid);
         }
         let (kind, _) = packet.icmp;
         if packet.tuple.protocol == ICMP && icmp_is_error(kind) {
@@ -266,6 +272,23 @@ impl Firewall {
         }
         let opening = self.flows.opening(packet.tuple.protocol, segment.as_ref());
         opening.map_or(Tracked::Invalid, Tracked::Start)
+    }
+
+    /// The same of a packet of SCTP.
+    fn track_association(
+        &mut self,
+        tick: Tick,
+        frame: &Frame<'_>,
+        packet: &Packet,
+    ) -> Option<Tracked> {
+        let chunks = Chunks::of(frame, packet)?;
+        let Some(handle) = self.flows.find(tick, packet.tuple) else {
+            return self.flows.opening_of(&chunks).map(Tracked::Start);
+        };
+        match self.flows.follow_association(tick, handle, &chunks) {
+            Followed::Belongs(standing) => Some(Tracked::Flow(handle, standing)),
+            Followed::Invalid | Followed::Reopens => None,
+        }
     }
 
     /// The flow that an ICMP error is about.

@@ -39,6 +39,44 @@ pub struct Timeouts {
     pub gre_stream: u32,
     /// Every other protocol.
     pub generic: u32,
+    /// SCTP.
+    pub sctp: SctpTimeouts,
+}
+
+/// Time-outs of SCTP in seconds, by the state of the association.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SctpTimeouts {
+    /// An INIT without an answer, or over.
+    pub closed: u32,
+    /// An INIT that was answered.
+    pub cookie_wait: u32,
+    /// The cookie was sent back.
+    pub cookie_echoed: u32,
+    /// Open.
+    pub established: u32,
+    /// Who began it shuts it down.
+    pub shutdown_sent: u32,
+    /// The other side does.
+    pub shutdown_received: u32,
+    /// And that was acknowledged.
+    pub shutdown_ack_sent: u32,
+    /// Of another path of an association, a heartbeat was seen.
+    pub heartbeat_sent: u32,
+}
+
+impl Default for SctpTimeouts {
+    fn default() -> Self {
+        Self {
+            closed: 10,
+            cookie_wait: 3,
+            cookie_echoed: 3,
+            established: 210,
+            shutdown_sent: 3,
+            shutdown_received: 3,
+            shutdown_ack_sent: 3,
+            heartbeat_sent: 30,
+        }
+    }
 }
 
 impl Default for Timeouts {
@@ -60,6 +98,7 @@ impl Default for Timeouts {
             gre: 30,
             gre_stream: 180,
             generic: 600,
+            sctp: SctpTimeouts::default(),
         }
     }
 }
@@ -85,6 +124,16 @@ impl Timeouts {
             gre: ticks(self.gre),
             gre_stream: ticks(self.gre_stream),
             generic: ticks(self.generic),
+            sctp: SctpTimeouts {
+                closed: ticks(self.sctp.closed),
+                cookie_wait: ticks(self.sctp.cookie_wait),
+                cookie_echoed: ticks(self.sctp.cookie_echoed),
+                established: ticks(self.sctp.established),
+                shutdown_sent: ticks(self.sctp.shutdown_sent),
+                shutdown_received: ticks(self.sctp.shutdown_received),
+                shutdown_ack_sent: ticks(self.sctp.shutdown_ack_sent),
+                heartbeat_sent: ticks(self.sctp.heartbeat_sent),
+            },
         }
     }
 

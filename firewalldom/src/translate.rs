@@ -9,7 +9,7 @@ use crate::path::{Accepted, Tracked, Way, source_mac};
 use crate::policy::{DestinationTarget, InterfaceId, PortRange};
 use crate::reason::Reason;
 use crate::route::Route;
-use crate::rule::{Facts, has_movable_ports};
+use crate::rule::{Facts, has_ports};
 use crate::time::{Instant, Tick};
 
 impl Firewall {
@@ -41,7 +41,7 @@ impl Firewall {
         };
         self.hits[rule.origin as usize] += 1;
         // An ICMP query's type and code stand where others have a destination port.
-        let movable = has_movable_ports(leaving.protocol);
+        let movable = has_ports(leaving.protocol);
         match &rule.target {
             DestinationTarget::Exempt => {}
             DestinationTarget::Redirect { port } => {

@@ -16,7 +16,7 @@ pub struct Pending {
 }
 
 /// All of them.
-pub const PENDING: [Pending; 3] = [
+pub const PENDING: [Pending; 2] = [
     Pending {
         name: "MSS",
         what: "CLAMPMSS and mss= change the option of a SYN on Linux; the engine does not yet",
@@ -26,12 +26,6 @@ pub const PENDING: [Pending; 3] = [
         name: "fragments",
         what: "Linux puts fragments together before the rules see them; the engine drops them",
         applies: is_fragment,
-    },
-    Pending {
-        name: "SCTP",
-        what: "Linux reads an association's chunks, and takes what is no INIT as INVALID: it is not \
-               translated; to the engine any first packet is new",
-        applies: is_sctp,
     },
 ];
 
@@ -65,8 +59,4 @@ fn is_clamped(_: &[u8], difference: &Difference) -> bool {
 fn is_fragment(frame: &[u8], difference: &Difference) -> bool {
     let view = View::of_frame(frame);
     difference.engine.is_empty() && view.is_some_and(|view| view.fragment() & 0x3fff != 0)
-}
-
-fn is_sctp(frame: &[u8], _: &Difference) -> bool {
-    View::of_frame(frame).is_some_and(|view| view.protocol() == 132)
 }

@@ -42,8 +42,3 @@ pub(crate) struct Facts<'a> {
 pub(crate) const fn has_ports(protocol: u8) -> bool {
     matches!(protocol, TCP | UDP | UDP_LITE | SCTP | DCCP)
 }
-
-/// Whether NAT can change those ports: SCTP's checksum is over the whole packet, and not by difference.
-pub(crate) const fn has_movable_ports(protocol: u8) -> bool {
-    has_ports(protocol) && protocol != SCTP
-}

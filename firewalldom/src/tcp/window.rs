@@ -101,6 +101,17 @@ impl Connection {
         self.last.set_sequence(word);
     }
 
+    /// Two words of each side's and one more, for what is no connection of TCP's.
+    pub(crate) fn keep(&mut self, of_sides: [u32; 2], word: u32) {
+        [self.sides[0].end, self.sides[1].end] = of_sides;
+        self.set_spare(word);
+    }
+
+    /// What [`Connection::keep`] kept.
+    pub(crate) const fn kept(&self) -> ([u32; 2], u32) {
+        ([self.sides[0].end, self.sides[1].end], self.spare())
+    }
+
     /// What the first segment of a flow tells: a SYN all there is to know, any other very little.
     pub(super) fn begin(segment: &Segment<'_>) -> Self {
         let mut connection = Self::default();

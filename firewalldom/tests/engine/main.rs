@@ -14,5 +14,6 @@ mod mss;
 mod nat;
 mod readme;
 mod reject;
+mod sctp;
 mod shortcut;
 mod tracking;
