@@ -251,8 +251,9 @@ pub(crate) fn transport_is_sound(
             if get16(head, transport + 6) == 0 {
                 return Ok(true);
             }
-            let announced = get16(head, transport + 4);
-            (pseudo_header(announced), announced)
+            // Over all there is, whatever its own length says: as netfilter sums it, so that what is
+            // longer than it claims is INVALID.
+            (pseudo_header(length), length)
         }
         ICMP => (Sum::default(), length),
         SCTP => {

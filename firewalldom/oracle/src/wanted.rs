@@ -17,7 +17,7 @@ pub struct Wanted {
 }
 
 /// All of them. At most twelve.
-pub const WANTED: [Wanted; 5] = [
+pub const WANTED: [Wanted; 6] = [
     Wanted {
         name: "land",
         what: "a packet whose source is its destination: Linux judges it and may answer; it is dropped",
@@ -53,6 +53,13 @@ pub const WANTED: [Wanted; 5] = [
         reason: "RFC 6274, 4.1.1: no host makes use of it; what parses it next may be less careful",
         applies: has_bad_lengths,
     },
+    Wanted {
+        name: "broadcast source",
+        what: "a source that is a broadcast address: Linux answers it where it came by another link, or \
+               without nosmurfs; it gets no answer",
+        reason: "RFC 1122, 3.2.2 and RFC 9293, MUST-63: what is sent to many is multiplied",
+        applies: is_from_broadcast,
+    },
 ];
 
 /// The wanted difference that this one is, if it is one: given the frame that went in.
@@ -82,6 +89,11 @@ fn is_land(frame: &[u8]) -> bool {
 
 fn has_options(frame: &[u8]) -> bool {
     View::of_frame(frame).is_some_and(|view| view.bytes.len() - view.payload().len() > 20)
+}
+
+/// Whether the source may be a broadcast address: of networks of 64 hosts or more, it ends in ones.
+fn is_from_broadcast(frame: &[u8]) -> bool {
+    View::of_frame(frame).is_some_and(|view| view.source().octets()[3] & 0x3f == 0x3f)
 }
 
 fn is_this_network(frame: &[u8]) -> bool {

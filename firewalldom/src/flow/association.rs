@@ -29,7 +29,7 @@ impl Table {
         handle: Handle,
         chunks: &Chunks,
     ) -> Followed {
-        let flow = &mut self.flows[handle.flow()];
+        let flow = &mut self.lookup.flows[handle.flow()];
         let direction = handle.direction();
         let before = State::from_number(flow.state() as u8);
         let (mut association, mut state) = (kept(flow), before);

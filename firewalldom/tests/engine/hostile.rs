@@ -279,3 +279,18 @@ fn frames_and_lines_that_nobody_takes_are_bounded_in_number_and_in_bytes() {
     site.send(LOC, &large);
     assert_eq!(site.outputs().len(), 2);
 }
+
+#[test]
+fn a_datagram_longer_than_it_says_is_invalid() {
+    let mut datagram = udp(LOC, (CLIENT, 4000), (FAR, 53), b"question and more");
+    datagram[38..40].copy_from_slice(&16u16.to_be_bytes());
+    // Its checksum is right for the 16 bytes that it says.
+    datagram[40..42].fill(0);
+    let pseudo = [&datagram[26..34], &[0, 17, 0, 16]].concat();
+    let sum = checksum(&[&pseudo, &datagram[34..50]]);
+    datagram[40..42].copy_from_slice(&sum.to_be_bytes());
+    let mut site = Site::new(policy());
+    let out = site.send(LOC, &datagram).forwarded(NET);
+    assert_eq!(source_of(&out), CLIENT, "not translated");
+    assert_eq!(site.firewall.flows().now, 0);
+}
