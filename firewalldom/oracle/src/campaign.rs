@@ -1,6 +1,7 @@
 //! Many configurations, much traffic: what differed, and what of that is meant.
 
 use crate::bugs::Bug;
+use crate::class::Class;
 use crate::configuration::Configuration;
 use crate::describe;
 use crate::generate;
@@ -30,7 +31,7 @@ pub struct Plan {
 }
 
 /// Shrinking takes time; what comes after this many is seldom more telling.
-const MOST_SHRUNK: usize = 20;
+const MOST_SHRUNK: usize = 60;
 
 /// What came of it.
 #[derive(Clone, Debug, Default)]
@@ -39,8 +40,8 @@ pub struct Summary {
     pub configurations: usize,
     /// Configurations that Shorewall refused and ours did not.
     pub only_shorewall_refused: Vec<String>,
-    /// Configurations that ours refused.
-    pub refused: usize,
+    /// Configurations that ours refused, in its words.
+    pub refusals: Vec<String>,
     /// Sequences, by kind.
     pub sequences: BTreeMap<Kind, usize>,
     /// Frames that were sent into both.
@@ -51,7 +52,7 @@ pub struct Summary {
     pub wanted: BTreeMap<&'static str, usize>,
     /// Known faults, by name.
     pub pending: BTreeMap<&'static str, usize>,
-    /// Everything else, one for each decision of a configuration that differed.
+    /// Everything else, one of each class.
     pub unexplained: Vec<Unexplained>,
 }
 
@@ -64,9 +65,9 @@ pub struct Unexplained {
     pub steps: Vec<Step>,
     /// The same in words, with what came out.
     pub text: String,
-    /// What decided in the engine.
-    pub decision: String,
-    /// How many sequences of this configuration differed after this decision.
+    /// What it shares with others.
+    pub class: Class,
+    /// How many sequences differed like this, in all configurations.
     pub count: usize,
     /// The fault that was seeded.
     pub bug: Option<Bug>,
@@ -77,14 +78,15 @@ pub struct Unexplained {
 enum Finding {
     None,
     Explained(Vec<&'static str>, Vec<&'static str>),
-    Unexplained,
+    /// The number of the first difference that nobody wants or knows.
+    Unexplained(usize),
 }
 
 /// Sets the differences of a run apart. What follows a wanted or known one may be its consequence, as
 /// long as the engine lets out nothing more than Linux.
 fn judge(comparison: &Comparison) -> Finding {
     let (mut meant, mut faults) = (Vec::new(), Vec::new());
-    for difference in &comparison.differences {
+    for (number, difference) in comparison.differences.iter().enumerate() {
         let frame = comparison.frames[difference.step].as_deref();
         let frame = frame.unwrap_or_default();
         if let Some(wanted) = wanted(frame, difference) {
@@ -92,7 +94,7 @@ fn judge(comparison: &Comparison) -> Finding {
         } else if let Some(pending) = pending(frame, difference) {
             faults.push(pending.name);
         } else if (meant.is_empty() && faults.is_empty()) || !is_stricter(difference) {
-            return Finding::Unexplained;
+            return Finding::Unexplained(number);
         }
     }
     match meant.is_empty() && faults.is_empty() {
@@ -101,12 +103,16 @@ fn judge(comparison: &Comparison) -> Finding {
     }
 }
 
+fn is_unexplained(comparison: &Comparison) -> bool {
+    matches!(judge(comparison), Finding::Unexplained(_))
+}
+
 /// Takes the steps on both sides. Where something comes out that nobody can explain, Linux is asked
 /// again, and waited for: what remains is a difference.
 fn compare(trial: &mut Trial, steps: &[Step]) -> Result<Comparison> {
     let comparison = trial.compare(steps, Haste::Hasty)?;
     match judge(&comparison) {
-        Finding::Unexplained => trial.compare(steps, Haste::Patient),
+        Finding::Unexplained(_) => trial.compare(steps, Haste::Patient),
         _ => Ok(comparison),
     }
 }
@@ -125,6 +131,19 @@ pub fn run(host: &Host, plan: &Plan, progress: &mut dyn FnMut(&Summary)) -> Resu
         progress(&summary);
     }
     Ok(summary)
+}
+
+/// What a shell prints on Linux with this configuration.
+///
+/// # Errors
+/// When the oracle or the command fails, or one side refuses the configuration.
+pub fn shell(host: &Host, configuration: &Configuration, command: &str) -> Result<String> {
+    let policy = configuration.compile()?.policy;
+    let stations = Stations::of(configuration, &policy);
+    match Trial::start(host, configuration, policy, stations.neighbours())? {
+        Started::Running(mut trial) => trial.linux().shell(command),
+        Started::OnlyShorewallRefuses(words) => bail!("Shorewall refuses it: {words}"),
+    }
 }
 
 /// Looks for a seeded fault with at most so many frames: the smallest sequence that shows it.
@@ -151,14 +170,16 @@ pub fn find(
         let comparison = compare(&mut trial, &sequence.steps)?;
         sent += comparison.frames.iter().flatten().count();
         // What differs without the fault as well does not show it.
-        if judge(&comparison) == Finding::Unexplained && agrees(&mut trial, bug, &sequence.steps)? {
-            let decision = decision(&trial, &sequence.steps, &comparison)?;
+        if let Finding::Unexplained(number) = judge(&comparison)
+            && agrees(&mut trial, bug, &sequence.steps)?
+        {
+            let class = class(&trial, &sequence.steps, &comparison, number)?;
             let (steps, text) = explain(&mut trial, sequence.kind, &sequence.steps)?;
             return Ok(Some(Unexplained {
                 configuration: configuration.clone(),
                 steps,
                 text,
-                decision,
+                class,
                 count: 1,
                 bug: Some(bug),
             }));
@@ -172,7 +193,7 @@ fn agrees(trial: &mut Trial, bug: Bug, steps: &[Step]) -> Result<bool> {
     trial.seed(None);
     let comparison = compare(trial, steps)?;
     trial.seed(Some(bug));
-    Ok(judge(&comparison) != Finding::Unexplained)
+    Ok(!is_unexplained(&comparison))
 }
 
 impl fmt::Display for Summary {
@@ -192,7 +213,7 @@ impl fmt::Display for Summary {
         writeln!(
             f,
             "Besides, {} configurations were refused by our compiler, and {refused} only by Shorewall.\n",
-            self.refused
+            self.refusals.len()
         )?;
         writeln!(
             f,
@@ -240,7 +261,7 @@ impl Unexplained {
             Ok(match started {
                 Started::Running(mut trial) => {
                     trial.seed(self.bug);
-                    judge(&compare(&mut trial, &steps)?) == Finding::Unexplained
+                    is_unexplained(&compare(&mut trial, &steps)?)
                 }
                 Started::OnlyShorewallRefuses(_) => false,
             })
@@ -262,9 +283,12 @@ impl Summary {
         frames: usize,
         kinds: &[Kind],
     ) -> Result<()> {
-        let Ok(compiled) = configuration.compile() else {
-            self.refused += 1;
-            return Ok(());
+        let compiled = match configuration.compile() {
+            Ok(compiled) => compiled,
+            Err(report) => {
+                self.refusals.push(report.to_string());
+                return Ok(());
+            }
         };
         let policy = compiled.policy;
         let stations = Stations::of(configuration, &policy);
@@ -279,7 +303,6 @@ impl Summary {
         };
         self.configurations += 1;
         let enough = self.frames + frames;
-        let before = self.unexplained.len();
         while self.frames < enough {
             let sequence = sequence(rng, &stations, kinds);
             let comparison = compare(&mut trial, &sequence.steps)?;
@@ -296,10 +319,10 @@ impl Summary {
                         *self.pending.entry(name).or_default() += 1;
                     }
                 }
-                Finding::Unexplained => {
-                    let decision = decision(&trial, &sequence.steps, &comparison)?;
-                    let known = self.unexplained[before..].iter_mut();
-                    match known.into_iter().find(|known| known.decision == decision) {
+                Finding::Unexplained(number) => {
+                    let class = class(&trial, &sequence.steps, &comparison, number)?;
+                    let mut known = self.unexplained.iter_mut();
+                    match known.find(|known| known.class == class) {
                         Some(known) => known.count += 1,
                         None => {
                             let (steps, text) = match self.unexplained.len() < MOST_SHRUNK {
@@ -310,7 +333,7 @@ impl Summary {
                                 configuration: configuration.clone(),
                                 steps,
                                 text,
-                                decision,
+                                class,
                                 count: 1,
                                 bug: None,
                             });
@@ -323,22 +346,22 @@ impl Summary {
     }
 }
 
-/// What the engine says decided about the first difference without an explanation.
-fn decision(trial: &Trial, steps: &[Step], comparison: &Comparison) -> Result<String> {
+/// That of one of a run's differences.
+fn class(trial: &Trial, steps: &[Step], comparison: &Comparison, number: usize) -> Result<Class> {
+    let found = &comparison.differences[number];
+    let frame = comparison.frames[found.step].as_deref();
     let decisions = trial.decisions(steps)?;
-    let unexplained = comparison.differences.iter().find(|difference| {
-        let frame = comparison.frames[difference.step].as_deref();
-        let frame = frame.unwrap_or_default();
-        wanted(frame, difference).is_none() && pending(frame, difference).is_none()
-    });
-    let step = unexplained.map(|difference| difference.step);
-    Ok(step.map(|step| decisions[step].clone()).unwrap_or_default())
+    Ok(Class::of(
+        frame.unwrap_or_default(),
+        found,
+        &decisions[found.step],
+    ))
 }
 
 /// The smallest part of the steps that still differs without an explanation, and that in words.
 fn explain(trial: &mut Trial, kind: Kind, steps: &[Step]) -> Result<(Vec<Step>, String)> {
     let smallest = shrink::sequence(steps, |steps| {
-        let differs = judge(&compare(trial, steps)?) == Finding::Unexplained;
+        let differs = is_unexplained(&compare(trial, steps)?);
         Ok(differs
             && match trial.bug() {
                 Some(bug) => agrees(trial, bug, steps)?,

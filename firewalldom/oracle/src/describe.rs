@@ -116,7 +116,8 @@ fn word(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
-fn flags(flags: u8) -> String {
+/// Names of TCP's flags.
+pub(crate) fn flags(flags: u8) -> String {
     let names = [
         (flag::SYN, "SYN"),
         (flag::ACK, "ACK"),

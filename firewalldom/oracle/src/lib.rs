@@ -3,6 +3,7 @@
 pub mod bugs;
 pub mod campaign;
 mod choices;
+pub mod class;
 pub mod compare;
 pub mod configuration;
 pub mod describe;

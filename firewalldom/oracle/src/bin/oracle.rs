@@ -7,16 +7,28 @@ use oracle::campaign::{self, Plan, Summary, Unexplained};
 use oracle::configuration::Configuration;
 use oracle::linux::Host;
 use oracle::traffic::Kind;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 const USAGE: &str = "\
-usage: oracle [--seed N] [--configurations N] [--frames N] [--kinds KIND,KIND…] [--show N] [FOLDER…]
+usage: oracle [OPTION…] [FOLDER…]
 Without a FOLDER, configurations are generated. Each FOLDER is laid out like /etc, or is a Shorewall
-folder, whose interfaces are given addresses.";
+folder, whose interfaces are given addresses.
+  --seed N            where chance begins
+  --configurations N  how many are generated
+  --frames N          how many are sent, over all configurations, or into each FOLDER
+  --kinds KIND,KIND…  of traffic
+  --show N            differences of so many classes are printed
+  --shrink N          and of the first so many, the smallest configuration that differs; this takes long
+  --save DIR          and of each, its configuration is written to a folder in there
+  --shell COMMAND     what it prints in each FOLDER's namespace on Linux";
 
 struct Options {
     plan: Plan,
     show: usize,
+    shrink: usize,
+    save: Option<PathBuf>,
+    shell: Option<String>,
     folders: Vec<PathBuf>,
 }
 
@@ -29,6 +41,9 @@ fn options() -> Result<Options> {
             kinds: Kind::ALL.to_vec(),
         },
         show: 20,
+        shrink: 0,
+        save: None,
+        shell: None,
         folders: Vec::new(),
     };
     let mut arguments = std::env::args().skip(1);
@@ -44,6 +59,9 @@ fn options() -> Result<Options> {
             "--configurations" => plan.configurations = value.parse()?,
             "--frames" => plan.frames = value.parse()?,
             "--show" => options.show = value.parse()?,
+            "--shrink" => options.shrink = value.parse()?,
+            "--save" => options.save = Some(value.into()),
+            "--shell" => options.shell = Some(value),
             "--kinds" => {
                 let kinds: Result<_, String> = value.split(',').map(str::parse).collect();
                 plan.kinds = kinds.map_err(anyhow::Error::msg)?;
@@ -58,12 +76,12 @@ fn main() -> Result<()> {
     let options = options()?;
     let program = std::env::current_exe()?.with_file_name("oracle-namespace");
     let host = Host::prepare(&program, &qemu_tests::to_stderr())?;
-    let mut shown = 0;
     if options.folders.is_empty() {
+        let mut shown = 0;
         let summary = campaign::run(&host, &options.plan, &mut |summary: &Summary| {
-            for found in summary.unexplained.iter().skip(shown).take(options.show) {
+            for number in shown..summary.unexplained.len() {
                 println!("-- configuration {}", summary.configurations);
-                show(&host, found);
+                show(&host, &options, &summary.unexplained[number], number);
             }
             shown = summary.unexplained.len();
         })?;
@@ -72,43 +90,62 @@ fn main() -> Result<()> {
     for folder in &options.folders {
         println!("== {}", folder.display());
         let configuration = Configuration::of_folder(folder)?;
-        if let Err(errors) = configuration.compile() {
-            println!("{errors}");
+        if let Some(command) = &options.shell {
+            println!("{}", campaign::shell(&host, &configuration, command)?);
         }
         let mut summary = Summary::default();
         let mut rng = Rng::with_seed(options.plan.seed);
-        summary.try_site(
-            &host,
-            &configuration,
-            &mut rng,
-            options.plan.frames,
-            &options.plan.kinds,
-        )?;
-        for found in summary.unexplained.iter().take(options.show) {
-            show(&host, found);
+        let Plan { frames, kinds, .. } = &options.plan;
+        summary.try_site(&host, &configuration, &mut rng, *frames, kinds)?;
+        for (number, found) in summary.unexplained.iter().enumerate() {
+            show(&host, &options, found, number);
         }
         report(&summary);
     }
     Ok(())
 }
 
-/// Prints a difference in the smallest configuration that shows it.
-fn show(host: &Host, found: &Unexplained) {
-    println!("{} x {}", found.count, found.text);
-    if std::env::var_os("ORACLE_WHOLE").is_some() {
-        println!("{}", found.configuration);
-        return;
+/// Prints a difference.
+fn show(host: &Host, options: &Options, found: &Unexplained, number: usize) {
+    if number < options.show {
+        println!("{number}: {}\n{}", found.class, found.text);
     }
-    let mut smallest = found.clone();
-    match smallest.shrink(host) {
-        Ok(()) => println!("{}", smallest.configuration),
-        Err(error) => println!("not shrunk: {error:#}\n{}", found.configuration),
+    if number < options.shrink {
+        let mut smallest = found.clone();
+        match smallest.shrink(host) {
+            Ok(()) => println!("{}", smallest.configuration),
+            Err(error) => println!("not shrunk: {error:#}"),
+        }
+    }
+    if let Some(folder) = &options.save
+        && let Err(error) = save(&folder.join(number.to_string()), found)
+    {
+        println!("not saved: {error:#}");
     }
 }
 
+fn save(folder: &Path, found: &Unexplained) -> Result<()> {
+    for (name, bytes) in &found.configuration.files {
+        let file = folder.join(name);
+        fs::create_dir_all(file.parent().unwrap_or(folder))?;
+        fs::write(file, bytes)?;
+    }
+    let text = format!("{}\n{}", found.class, found.text);
+    fs::write(folder.join("difference"), text)?;
+    Ok(())
+}
+
 fn report(summary: &Summary) {
+    for words in &summary.refusals {
+        println!("ours refuses: {words}");
+    }
     for words in &summary.only_shorewall_refused {
         println!("only Shorewall refuses: {words}");
+    }
+    let mut classes: Vec<_> = summary.unexplained.iter().collect();
+    classes.sort_by_key(|found| &found.class);
+    for found in classes {
+        println!("{} x {}", found.count, found.class);
     }
     println!("{summary}");
 }
