@@ -264,7 +264,8 @@ impl Firewall {
                 way.route,
                 Route::Broadcast | Route::AllHosts | Route::Multicast
             )
-            || self.site.routes.get(packet.tuple.source) == Route::Broadcast;
+            || self.site.routes.get(packet.tuple.source) == Route::Broadcast
+            || !reject::is_vouched_for(frame, packet);
         if refuse {
             return;
         }

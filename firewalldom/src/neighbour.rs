@@ -180,8 +180,8 @@ impl Table {
     const MAX_ENTRIES: usize = 1024;
     /// Most gateways that keep their entries.
     const MAX_GATEWAYS: usize = 1024;
-    /// Most frames that wait for one neighbour.
-    const MAX_PARKED: usize = 3;
+    /// Most frames that wait for one neighbour: all the fragments of one packet.
+    const MAX_PARKED: usize = 64;
     /// Most bytes that wait for all neighbours.
     const MAX_PARKED_BYTES: usize = 256 * 1024;
     /// Most requests that wait to be sent.

@@ -5,7 +5,7 @@ use crate::checksum::{Sum, get16, get32, put16, put32};
 use crate::frame::{ETHERNET, Frame};
 use crate::limit::{Bucket, Tokens};
 use crate::packet::{
-    Cast, ICMP, IGMP, Packet, TCP, UDP, flags, icmp_asks, icmp_is_error, tcp_numbers,
+    Cast, ICMP, IGMP, Packet, TCP, UDP, flags, icmp_asks, icmp_is_error, sum_frame, tcp_numbers,
 };
 use crate::policy::RejectWith;
 use crate::reason::Reason;
@@ -68,6 +68,24 @@ impl Limit {
         match error {
             Error::FragmentationNeeded(_) => self.path_mtu.take(now),
             _ => self.others.take(now),
+        }
+    }
+}
+
+/// Whether a packet's own checksum says that it came as it was sent: the condition on which netfilter
+/// rejects anything. Protocols that it does not know it takes to have the Internet checksum over all
+/// they carry, but for those of which it knows better.
+pub(crate) fn is_vouched_for(frame: &Frame<'_>, packet: &Packet) -> bool {
+    /// GRE, ESP, AH, DCCP, SCTP and UDP-Lite: other checksums, or none.
+    const OTHERWISE: [u8; 6] = [47, 50, 51, 33, 132, 136];
+    match packet.tuple.protocol {
+        // Read with the packet.
+        TCP | UDP | ICMP => true,
+        protocol if OTHERWISE.contains(&protocol) => true,
+        _ => {
+            let end = packet.transport + usize::from(packet.payload_len());
+            sum_frame(frame, Sum::default(), packet.transport, end)
+                .is_ok_and(|sum| sum.fold() == 0xffff)
         }
     }
 }

@@ -8,10 +8,11 @@ use firewalldom::policy::{
 };
 
 use crate::level;
-use crate::policies::{self, Line, Verdict};
+use crate::policies::{self, Ending, Line, Verdict};
 use crate::report::Finding;
 use crate::session::Session;
 use crate::settings::Configuration;
+use crate::source::Word;
 use crate::world::World;
 
 /// The chains while their rules are read, and which pair of zones uses which.
@@ -22,6 +23,8 @@ pub(crate) struct Chains {
     standings: Vec<Standing>,
     /// Rules of all drafts, those that they share counted for each.
     entries: usize,
+    /// OPTIMIZE: Shorewall makes no chain where there is nothing but a policy ACCEPT.
+    pub(crate) optimizes_policies: bool,
 }
 
 /// A chain while its rules are read. Rules that are the same for many pairs of zones are shared.
@@ -37,6 +40,8 @@ pub(crate) struct Draft {
     pub(crate) connection_limit: Option<u16>,
     /// Of the section NEW.
     pub(crate) new: Vec<Arc<Rule>>,
+    /// Whether its policy is in a chain that it shares with others.
+    pub(crate) shares_policy: bool,
 }
 
 /// Where in a chain a rule belongs.
@@ -54,6 +59,8 @@ pub(crate) enum Standing {
     Decides,
     /// The policy CONTINUE: the zones around decide.
     Continues,
+    /// A policy that Shorewall forgets: after its states are decided, as after CONTINUE.
+    Forgotten,
     /// The policy NONE: no rules can be added.
     Unused,
 }
@@ -69,7 +76,14 @@ impl Draft {
             sections: Vec::new(),
             connection_limit,
             new: Vec::new(),
+            shares_policy: false,
         }
+    }
+
+    /// Whether the files have rules for it.
+    pub(crate) fn has_rules(&self) -> bool {
+        let lists = [&self.blacklist, &self.sections, &self.new];
+        lists.iter().any(|rules| !rules.is_empty())
     }
 }
 
@@ -114,7 +128,15 @@ impl Chains {
                         Decider::Line(line) => line.limit_list(session, world, pair, &separator),
                         Decider::Around | Decider::Nobody => None,
                     };
-                    drafts.push(Draft::new(chain, limit));
+                    let mut draft = Draft::new(chain, limit);
+                    draft.shares_policy = matches!(
+                        decider,
+                        Decider::Line(Line {
+                            ending: Ending::Shared(_),
+                            ..
+                        })
+                    );
+                    drafts.push(draft);
                     pairs[cell] = (drafts.len() - 1) as u16;
                 }
             }
@@ -125,6 +147,7 @@ impl Chains {
             side,
             standings,
             entries: 0,
+            optimizes_policies: optimizes_policies(configuration),
         }
     }
 
@@ -136,6 +159,11 @@ impl Chains {
     /// The chain of a pair.
     pub(crate) fn index(&self, (source, destination): (ZoneId, ZoneId)) -> usize {
         usize::from(self.pairs[self.cell(source, destination)])
+    }
+
+    /// Whether any pair of zones has the policy NONE.
+    pub(crate) fn has_unused(&self) -> bool {
+        self.standings.contains(&Standing::Unused)
     }
 
     /// Whether a pair of zones has the policy NONE.
@@ -164,17 +192,30 @@ impl Chains {
         true
     }
 
-    /// The policy `all all` for what goes back by an interface to these addresses of a zone.
+    /// Whether there are `blrules`. Then Shorewall has the checks of the interfaces' options in the
+    /// chains of the zones, behind those rules; else they come first, whatever the zones.
+    pub(crate) fn has_blacklist(&self) -> bool {
+        self.drafts.iter().any(|draft| !draft.blacklist.is_empty())
+    }
+
+    /// The policy `all all` for what goes back by an interface to these addresses of a zone, before
+    /// or after the checks of the interface's options.
     pub(crate) fn forwarded_back(
         &mut self,
         zone: ZoneId,
         interface: InterfaceId,
         addresses: &Addresses,
+        stage: Stage,
         origin: Origin,
     ) {
         let forward = &self.drafts[0].chain;
+        let states = match (stage, forward.policy) {
+            // The engine's check for hairpins is about established flows, too.
+            (Stage::Blacklist, Disposition::Accept) => States::ALL,
+            _ => States(States::ALL.0 & !States::ESTABLISHED.0),
+        };
         let rule = Rule {
-            states: States(States::ALL.0 & !States::ESTABLISHED.0),
+            states,
             matches: Match {
                 ingress: Some(interface),
                 egress: Some(interface),
@@ -187,7 +228,13 @@ impl Chains {
             origin,
         };
         let index = self.index((zone, zone));
-        self.drafts[index].sections.insert(0, Arc::new(rule));
+        let draft = &mut self.drafts[index];
+        let rules = match stage {
+            Stage::Blacklist => &mut draft.blacklist,
+            Stage::Sections => &mut draft.sections,
+            Stage::New => &mut draft.new,
+        };
+        rules.insert(0, Arc::new(rule));
     }
 
     fn cell(&self, source: ZoneId, destination: ZoneId) -> usize {
@@ -202,6 +249,12 @@ pub(crate) fn hook((source, destination): (ZoneId, ZoneId)) -> u16 {
         (ZoneId::FIREWALL, _) => 2,
         _ => 0,
     }
+}
+
+/// Whether OPTIMIZE, a sum of powers of two or All, has the 2 in it.
+fn optimizes_policies(configuration: &Configuration) -> bool {
+    let value = configuration.get("OPTIMIZE").map_or("", Word::text);
+    value.eq_ignore_ascii_case("all") || value.parse().is_ok_and(|value: u8| value & 2 != 0)
 }
 
 /// What stands between the zones in the name of a chain.
@@ -231,10 +284,11 @@ enum Decider<'l> {
 impl Decider<'_> {
     fn standing(&self) -> Standing {
         match self {
-            Self::Line(line) => match line.verdict {
-                Verdict::None => Standing::Unused,
-                Verdict::Continue => Standing::Continues,
-                Verdict::Decide(_) => Standing::Decides,
+            Self::Line(line) => match (line.verdict, &line.ending) {
+                (Verdict::None, _) => Standing::Unused,
+                (Verdict::Continue, _) => Standing::Continues,
+                (Verdict::Decide(_), Ending::Forgotten(_)) => Standing::Forgotten,
+                (Verdict::Decide(_), _) => Standing::Decides,
             },
             Self::Around => Standing::Continues,
             Self::Nobody => Standing::Decides,
@@ -290,7 +344,10 @@ fn pair_chain(
                 line.log.clone(),
                 line.default_action.clone(),
                 line.origin,
-                line.shared.clone().filter(|shared| *shared != name),
+                line.ending
+                    .shared()
+                    .filter(|shared| *shared != name)
+                    .map(str::to_owned),
             )),
             Verdict::Continue => Some(chain(
                 fallback.policy,

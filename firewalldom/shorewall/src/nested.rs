@@ -53,21 +53,33 @@ pub(crate) fn assemble(
             let pair = (ZoneId(source as u16), ZoneId(destination as u16));
             let draft = &chains.drafts[chains.index(pair)];
             let leaves = draft.sections.iter().chain(&draft.new).any(returns);
-            let standing = chains.standing(pair);
-            if standing == Standing::Continues || (standing == Standing::Decides && leaves) {
+            let goes_on = match chains.standing(pair) {
+                Standing::Continues | Standing::Forgotten => true,
+                Standing::Decides => leaves,
+                Standing::Unused => false,
+            };
+            if goes_on {
                 policy[chains.index(pair)] = assembly.joined(pair);
+            } else if assembly.is_bare(pair) {
+                let rule = assembly.stateless(&draft.chain);
+                policy[chains.index(pair)].rules.push(rule);
             }
-            let chain = &mut policy[chains.index(pair)];
-            let is_implicit = source == destination
-                && chain.origin == NOWHERE
-                && chain.policy == Disposition::Accept;
-            if is_implicit && chain.rules.is_empty() && chain.blacklist.is_none() {
+            if assembly.is_target(pair) {
+                let chain = &mut policy[chains.index(pair)];
                 chain.rules.extend(accept_exceptions(settings));
             }
         }
     }
+    for hook in 0..HOOKS {
+        let (rules, blacklist) = assembly.stateless_hook(hook);
+        policy[hook].rules.extend(rules);
+        policy[hook].blacklist = blacklist;
+    }
     policy
 }
+
+/// The chains FORWARD, INPUT and OUTPUT come first.
+const HOOKS: usize = 3;
 
 fn returns(rule: &Arc<Rule>) -> bool {
     rule.action == Action::Return
@@ -136,6 +148,96 @@ impl Assembly<'_> {
         list
     }
 
+    /// Whether nothing is asked about a pair but the policy in a chain that others share: Shorewall
+    /// makes no chain of its own for a pair without rules, unless it must hold the checks of the
+    /// interfaces' options.
+    fn is_bare(&self, pair: Pair) -> bool {
+        let draft = &self.chains.drafts[self.chains.index(pair)];
+        let has_options = self.chains.has_blacklist() && pair.0 != ZoneId::FIREWALL;
+        pair.0 != pair.1
+            && self.chains.standing(pair) == Standing::Decides
+            && draft.shares_policy
+            && !draft.has_rules()
+            && !has_options
+    }
+
+    /// Whether a pair has no chain at all, but is let through at once: within a zone without rules,
+    /// and, if OPTIMIZE says so, wherever there is nothing but a policy ACCEPT.
+    fn is_target(&self, pair: Pair) -> bool {
+        let draft = &self.chains.drafts[self.chains.index(pair)];
+        let has_options = self.chains.has_blacklist() && pair.0 != ZoneId::FIREWALL;
+        let Chain {
+            policy,
+            policy_log,
+            default_action,
+            origin,
+            ..
+        } = &draft.chain;
+        let is_implicit = pair.0 == pair.1 && *origin == NOWHERE;
+        let is_optimized = pair.0 != pair.1
+            && self.chains.optimizes_policies
+            && policy_log.is_none()
+            && default_action.is_empty()
+            && draft.connection_limit.is_none();
+        self.chains.standing(pair) == Standing::Decides
+            && *policy == Disposition::Accept
+            && (is_implicit || is_optimized)
+            && !draft.has_rules()
+            && !has_options
+    }
+
+    /// The default action and the policy for packets of any state: where no chain looks at states.
+    fn stateless(&mut self, chain: &Chain) -> Rule {
+        let settles_nothing = chain.policy == Disposition::Accept && chain.default_action.is_empty();
+        let states = match settles_nothing {
+            // As when nobody had looked; and established flows have a way of their own.
+            true => States(States::ALL.0 & !States::NEW.0 & !States::ESTABLISHED.0),
+            false => States(States::ALL.0 & !States::NEW.0),
+        };
+        self.policy_for(chain, states)
+    }
+
+    /// The same for what belongs to no zone, and where there are `blrules`, ahead of the checks of
+    /// the interfaces' options, which are only in the chains of zones then.
+    fn stateless_hook(&mut self, hook: usize) -> (Option<Rule>, Option<u16>) {
+        let chains = self.chains;
+        let chain = &chains.drafts[hook].chain;
+        // A pair of zones may have flows whose answers it has no chain for.
+        let is_strict = chain.policy != Disposition::Accept;
+        let established = match is_strict && chains.has_unused() {
+            true => States::ESTABLISHED,
+            false => States(0),
+        };
+        if chains.has_blacklist() {
+            let others = States(States::ALL.0 & !States::ESTABLISHED.0);
+            let rule = self.policy_for(chain, established.union(others));
+            return (None, Some(self.list(Some(&chain.name), &[Arc::new(rule)])));
+        }
+        let settings = self.settings;
+        let settled = [
+            (States::RELATED, settings.related.as_ref()),
+            (States::INVALID, settings.invalid.as_ref()),
+            (States::UNTRACKED, settings.untracked.as_ref()),
+        ]
+        .into_iter()
+        .filter(|(_, exception)| {
+            exception.is_some_and(|exception| is_strict || exception.disposition != chain.policy)
+        })
+        .fold(established, |all, (states, _)| all.union(states));
+        let rule = (settled != States(0)).then(|| self.policy_for(chain, settled));
+        (rule, None)
+    }
+
+    /// The default action and the policy of a chain for packets of these states.
+    fn policy_for(&mut self, chain: &Chain, states: States) -> Rule {
+        let rules = self.policy_as_rules(chain, states);
+        let list = self.tables.push_list(RuleList {
+            log_chain: Some(chain.name.clone()),
+            rules,
+        });
+        call(list, states, chain.origin)
+    }
+
     /// The list of a draft's `blrules`, if it has any. One that logs does so by its own name.
     fn blacklist(&mut self, draft: &Draft) -> Option<u16> {
         if draft.blacklist.is_empty() {
@@ -175,11 +277,12 @@ impl Assembly<'_> {
         };
         let own = self.own(draft);
         let decides = chains.standing(pair) == Standing::Decides;
+        let forgets = chains.standing(pair) == Standing::Forgotten;
         if !own.is_empty() || decides {
             let mut rules = copied(&own);
             if decides {
                 // What comes to the end meets the policy; only what leaves goes on.
-                rules.extend(self.policy_as_rules(&draft.chain));
+                rules.extend(self.policy_as_rules(&draft.chain, self.reaching_the_end));
             }
             let states = union(rules.iter());
             let list = self.tables.push_list(RuleList {
@@ -188,7 +291,8 @@ impl Assembly<'_> {
             });
             chain.rules.push(call(list, states, chain.origin));
         }
-        let mut is_first = own.is_empty() && !decides;
+        let mut is_first = own.is_empty() && !decides && !forgets;
+        let mut is_decided = false;
         let mut policy = &chains.drafts[usize::from(crate::chains::hook(pair))].chain;
         for around in self.around(pair) {
             let standing = chains.standing(around);
@@ -202,6 +306,9 @@ impl Assembly<'_> {
                 theirs.push(Arc::new(call(list, states, next.chain.origin)));
             }
             theirs.extend(self.own(next));
+            if self.is_bare(around) {
+                theirs.push(Arc::new(self.stateless(&next.chain)));
+            }
             if !theirs.is_empty() {
                 if !is_first {
                     chain.rules.extend(self.decided_states(&theirs));
@@ -212,10 +319,18 @@ impl Assembly<'_> {
                     .rules
                     .push(call(list, union_of(&theirs), next.chain.origin));
             }
-            if standing == Standing::Decides {
-                policy = &next.chain;
-                break;
+            match standing {
+                Standing::Decides => {
+                    policy = &next.chain;
+                    is_decided = true;
+                    break;
+                }
+                Standing::Forgotten => is_first = false,
+                _ => {}
             }
+        }
+        if is_first && !is_decided {
+            chain.rules.push(self.stateless(policy));
         }
         chain.policy = policy.policy;
         chain.policy_log.clone_from(&policy.policy_log);
@@ -273,10 +388,10 @@ impl Assembly<'_> {
     }
 
     /// The default action and the policy of a chain, as rules at its end.
-    fn policy_as_rules(&mut self, chain: &Chain) -> Vec<Rule> {
+    fn policy_as_rules(&mut self, chain: &Chain, states: States) -> Vec<Rule> {
         let mut rules = chain.default_action.clone();
         rules.push(Rule {
-            states: self.reaching_the_end,
+            states,
             matches: Match::default(),
             limits: Limits::default(),
             action: Action::Decide(chain.policy),
@@ -287,7 +402,7 @@ impl Assembly<'_> {
             None => rules,
             Some(name) => {
                 let list = self.tables.rule_list(Some(name), rules);
-                vec![call(list, self.reaching_the_end, chain.origin)]
+                vec![call(list, states, chain.origin)]
             }
         }
     }

@@ -46,10 +46,32 @@ pub(crate) struct Line {
     pub(crate) log: Option<Log>,
     pub(crate) default_action: Vec<Rule>,
     pub(crate) origin: Origin,
-    /// Name of the chain that all pairs of the line share.
-    pub(crate) shared: Option<String>,
+    pub(crate) ending: Ending,
     /// RATE and CONNLIMIT: of new TCP connections.
     limits: LimitColumns,
+}
+
+/// Where Shorewall puts the policy of a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// At the end of the chain of each of its pairs.
+    Own,
+    /// Into a chain of this name that all pairs share (EXPAND_POLICIES=No). It says nothing of
+    /// states, and pairs without rules have no other.
+    Shared(String),
+    /// Into a chain of this name that Shorewall 5.2 leaves without it: `all+` without an `all`. What
+    /// gets there goes on as after CONTINUE.
+    Forgotten(String),
+}
+
+impl Ending {
+    /// Name of the chain that pairs share.
+    pub(crate) fn shared(&self) -> Option<&str> {
+        match self {
+            Self::Own => None,
+            Self::Shared(name) | Self::Forgotten(name) => Some(name),
+        }
+    }
 }
 
 /// A column SOURCE or DEST of `policy`.
@@ -247,11 +269,15 @@ fn read_line(
         }
         (_, level) => level::log(session, level, None, level::disposition_word(disposition))?,
     };
-    let shared = (!configuration.flag("EXPAND_POLICIES", false) && (source.all || destination.all))
-        .then(|| {
-            let separator = configuration.get("ZONE2ZONE").map_or("-", Word::text);
-            format!("{}{separator}{}", source.name, destination.name)
-        });
+    let ending = ending(configuration, &source, &destination);
+    if let Ending::Forgotten(chain) = &ending {
+        session.report(
+            Finding::warning("with EXPAND_POLICIES=No Shorewall forgets a policy of `all+`")
+                .at(row.span, "decides nothing")
+                .note(format!("its chain {chain} ends without it, here as on Linux"))
+                .note("set EXPAND_POLICIES=Yes in shorewall.conf"),
+        );
+    }
     Some(Line {
         source,
         destination,
@@ -259,9 +285,27 @@ fn read_line(
         log,
         default_action,
         origin: session.origin(row.span),
-        shared,
+        ending,
         limits: limits?,
     })
+}
+
+fn ending(configuration: &Configuration, source: &Side, destination: &Side) -> Ending {
+    if configuration.flag("EXPAND_POLICIES", false) || !(source.wild || destination.wild) {
+        return Ending::Own;
+    }
+    // Shorewall looks for the word: `all`, which it also makes of `all+!net`.
+    let is_seen = |side: &Side| side.wild && !(side.all && side.intra_zone);
+    let name = |side: &Side| match side.wild && !is_seen(side) {
+        true => "all+".to_owned(),
+        false => side.name.clone(),
+    };
+    let separator = configuration.get("ZONE2ZONE").map_or("-", Word::text);
+    let chain = format!("{}{separator}{}", name(source), name(destination));
+    match is_seen(source) || is_seen(destination) {
+        true => Ending::Shared(chain),
+        false => Ending::Forgotten(chain),
+    }
 }
 
 fn verdict(session: &mut Session<'_>, word: &Word) -> Option<Verdict> {

@@ -198,7 +198,7 @@ pub(crate) const SETTINGS: &[(&str, Handling)] = &[
         "NULL_ROUTE_RFC1918",
         Only(&["No"], "would add unreachable routes"),
     ),
-    ("OPTIMIZE", COMPILER),
+    ("OPTIMIZE", Implemented),
     ("OPTIMIZE_ACCOUNTING", ACCOUNTED),
     ("PAGER", MESSAGES),
     ("PATH", PROGRAM),

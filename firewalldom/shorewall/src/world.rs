@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use firewalldom::policy::{Host, Interface, InterfaceId, Prefix, Route, RouteFilter, Zone, ZoneId};
+use firewalldom::policy::{Addresses, Host, Interface, InterfaceId, Prefix, Route, RouteFilter, Zone, ZoneId};
 
-use crate::chains::Chains;
+use crate::chains::{Chains, Stage};
 use crate::hosts::Group;
 use crate::interfaces::Surroundings;
 use crate::network::Network;
@@ -166,23 +166,36 @@ impl World {
 
     /// What goes back by the interface it came by, within a zone that has no other, needs `routeback`
     /// of its own hosts: else it meets the policy `all all`, where Shorewall does not look for
-    /// hairpins: on an interface whose sources the kernel checks, or that has `routeback` for others.
+    /// hairpins: on an interface whose sources the kernel checks, or that has `routeback` for others,
+    /// on any where there are `blrules`, and where there is only one zone.
     pub(crate) fn forward_hairpins(&mut self, chains: &mut Chains) {
+        let has_blacklist = chains.has_blacklist();
         for index in 0..self.interfaces.len() {
             let interface = &mut self.interfaces[index];
             interface.route_back |= interface.route_filter != RouteFilter::Off;
-            if !interface.route_back {
-                continue;
-            }
+            let route_back = interface.route_back;
             let origin = interface.origin;
             let id = InterfaceId(index as u8);
             for zone in (1..self.zones.len()).map(|index| ZoneId(index as u16)) {
                 let groups = self.groups.iter().filter(|group| group.zone == zone);
-                if groups.clone().any(|group| group.interface != id) {
+                let mut others = groups.clone().filter(|group| group.interface != id);
+                let is_alone = self.zones.len() == 2
+                    && groups.clone().count() == 1
+                    && groups.clone().all(|group| group.addresses == Addresses::default());
+                // It may be of the zone around as well: between the two the interface's check is made.
+                let is_checked = match self.zones[usize::from(zone.0)].parents.is_empty() {
+                    true => !(route_back || has_blacklist || is_alone),
+                    false => !route_back,
+                };
+                if is_checked || others.next().is_some() {
                     continue;
                 }
+                let place = match is_alone || has_blacklist {
+                    true => Stage::Blacklist,
+                    false => Stage::Sections,
+                };
                 for group in groups.filter(|group| !group.route_back) {
-                    chains.forwarded_back(zone, id, &group.addresses, origin);
+                    chains.forwarded_back(zone, id, &group.addresses, place, origin);
                 }
             }
         }

@@ -15,8 +15,13 @@ pub(super) fn write(author: &mut Author<'_>, network: &Network) {
             destinations.map(move |destination| pair(source, destination))
         });
         let pairs: Vec<_> = pairs.collect();
-        // Shorewall takes no pair twice.
-        if pairs.iter().any(|pair| written.contains(pair)) {
+        // Shorewall takes no pair of zones twice, and with EXPAND_POLICIES none that `all` covered.
+        let covers = |written: &(String, String), pair: &(String, String)| {
+            let side = |written: &str, zone: &str| written == zone || written == "all";
+            side(&written.0, &pair.0) && side(&written.1, &pair.1)
+        };
+        let is_written = |pair| written[1..].iter().any(|written| covers(written, pair));
+        if pairs.contains(&written[0]) || pairs.iter().any(is_written) {
             continue;
         }
         written.extend(pairs);
