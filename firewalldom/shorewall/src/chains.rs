@@ -42,6 +42,8 @@ pub(crate) struct Draft {
     pub(crate) new: Vec<Arc<Rule>>,
     /// Whether its policy is in a chain that it shares with others.
     pub(crate) shares_policy: bool,
+    /// States that go on to the section NEW whatever shorewall.conf says of them.
+    pub(crate) unsettled: States,
 }
 
 /// Where in a chain a rule belongs.
@@ -77,6 +79,7 @@ impl Draft {
             connection_limit,
             new: Vec::new(),
             shares_policy: false,
+            unsettled: States(0),
         }
     }
 
@@ -190,6 +193,28 @@ impl Chains {
             Stage::New => draft.new.push(rule),
         }
         true
+    }
+
+    /// Where there are rules for the states `had`, what shorewall.conf says of another state does not
+    /// hold: it is accepted, or goes on to the section NEW.
+    pub(crate) fn forget_exception(&mut self, had: States, state: States, is_accepted: bool) {
+        let accept = Arc::new(Rule {
+            states: state,
+            matches: Match::default(),
+            limits: Limits::default(),
+            action: Action::Decide(Disposition::Accept),
+            log: None,
+            origin: Origin { file: 0, line: 0 },
+        });
+        for draft in &mut self.drafts {
+            if !draft.sections.iter().any(|rule| rule.states == had) {
+                continue;
+            }
+            match is_accepted {
+                true => draft.sections.push(Arc::clone(&accept)),
+                false => draft.unsettled = draft.unsettled.union(state),
+            }
+        }
     }
 
     /// Whether there are `blrules`. Then Shorewall has the checks of the interfaces' options in the

@@ -127,7 +127,14 @@ fn build(session: &mut Session<'_>) -> Option<Policy> {
     let mut chains = Chains::read(session, &world, &configuration);
     let undecided = undecided(&settings);
     let blacklist = configuration.blacklist(session);
-    let mut destination_nat = Rules::read(session, &world, &mut chains, undecided, blacklist);
+    let mut destination_nat = Rules::read(
+        session,
+        &world,
+        &mut chains,
+        &settings,
+        undecided,
+        blacklist,
+    );
     nested::inherit_nat(&world, &chains, &mut destination_nat);
     world.forward_hairpins(&mut chains);
     let policy_chains =

@@ -130,7 +130,26 @@ impl Assembly<'_> {
                 origin: draft.chain.origin,
             }));
         }
-        own.extend(draft.new.iter().cloned());
+        if draft.unsettled == States(0) {
+            own.extend(draft.new.iter().cloned());
+            return own;
+        }
+        let all = |rule: &Arc<Rule>| {
+            Arc::new(Rule {
+                states: rule.states.union(draft.unsettled),
+                ..Rule::clone(rule)
+            })
+        };
+        own.extend(draft.new.iter().map(all));
+        // On to the policy, past shorewall.conf.
+        own.push(Arc::new(Rule {
+            states: draft.unsettled,
+            matches: Match::default(),
+            limits: Limits::default(),
+            action: Action::Return,
+            log: None,
+            origin: draft.chain.origin,
+        }));
         own
     }
 

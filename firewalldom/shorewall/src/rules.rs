@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use firewalldom::policy::{
-    self, Addresses, DestinationNat, Disposition, Exception, Limits, Match, Origin, Rule, States,
+    self, Addresses, DestinationNat, Disposition, Exception, Limits, Match, Origin, Rule, Settings,
+    States,
 };
 
 use crate::action::{self, Action, Part, TrafficColumns};
@@ -63,6 +64,16 @@ const SECTIONS: [&str; 6] = [
     "NEW",
 ];
 
+/// The states that they are about.
+const STATES: [States; 6] = [
+    States::ALL,
+    States::ESTABLISHED,
+    States::RELATED,
+    States::INVALID,
+    States::UNTRACKED,
+    States::NEW,
+];
+
 /// Dispositions of shorewall.conf decide which states get as far as the section NEW.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Undecided(pub(crate) States);
@@ -83,6 +94,8 @@ pub(crate) struct Rules<'w> {
     section: usize,
     /// Sections that have begun; they come in order, and once.
     begun: usize,
+    /// The section of the last line.
+    last_section: Option<usize>,
     /// Rules made so far.
     pub(crate) total: usize,
     /// While `blrules` is read.
@@ -108,6 +121,7 @@ impl<'w> Rules<'w> {
         session: &mut Session<'_>,
         world: &'w World,
         chains: &'w mut Chains,
+        settings: &Settings,
         undecided: Undecided,
         listed: Blacklist,
     ) -> Vec<DestinationNat> {
@@ -117,6 +131,7 @@ impl<'w> Rules<'w> {
             undecided,
             section: SECTIONS.len() - 1,
             begun: 0,
+            last_section: None,
             total: 0,
             blacklist: Some(listed),
             nat: Vec::new(),
@@ -142,7 +157,10 @@ impl<'w> Rules<'w> {
                     "",
                     "take the line out",
                 ),
-                Item::Row(row) => rules.read_row(session, &row),
+                Item::Row(row) => {
+                    rules.settle_states(settings);
+                    rules.read_row(session, &row);
+                }
             }
         }
         if !session.has_errors() {
@@ -177,18 +195,35 @@ impl<'w> Rules<'w> {
         self.section = index;
     }
 
+    /// Before the first line of a section: Shorewall decides about the states that the file passed
+    /// over since the last one. Where a pair of zones has rules in that one, it forgets what
+    /// shorewall.conf says of them: what is RELATED is accepted, the others go on to the section NEW.
+    fn settle_states(&mut self, settings: &Settings) {
+        let last = self.last_section.replace(self.section);
+        let Some(last @ 1..=4) = last.filter(|last| last + 1 < self.section) else {
+            return;
+        };
+        let had = STATES[last];
+        let accepts = |exception: &Option<Exception>| {
+            let settled = exception.as_ref();
+            settled.is_some_and(|exception| exception.disposition == Disposition::Accept)
+        };
+        for passed in last + 1..self.section {
+            let state = STATES[passed];
+            let is_accepted =
+                state == States::RELATED || state == States::UNTRACKED && accepts(&settings.untracked);
+            self.chains.forget_exception(had, state, is_accepted);
+        }
+    }
+
     /// The states that the section is about.
     pub(crate) fn section_states(&self) -> States {
         if let Some(blacklist) = &self.blacklist {
             return blacklist.states;
         }
-        match SECTIONS[self.section] {
-            "ALL" => States::ALL,
-            "ESTABLISHED" => States::ESTABLISHED,
-            "RELATED" => States::RELATED,
-            "INVALID" => States::INVALID,
-            "UNTRACKED" => States::UNTRACKED,
-            _ => States(States::NEW.0 | self.undecided.0.0),
+        match STATES[self.section] {
+            States::NEW => States::NEW.union(self.undecided.0),
+            states => states,
         }
     }
 

@@ -182,11 +182,9 @@ impl World {
                 let is_alone = self.zones.len() == 2
                     && groups.clone().count() == 1
                     && groups.clone().all(|group| group.addresses == Addresses::default());
-                // It may be of the zone around as well: between the two the interface's check is made.
-                let is_checked = match self.zones[usize::from(zone.0)].parents.is_empty() {
-                    true => !(route_back || has_blacklist || is_alone),
-                    false => !route_back,
-                };
+                // It may be of a later zone as well: between the two the interface's check is made.
+                let is_checked =
+                    !route_back && !is_alone && (!has_blacklist || self.is_shared(zone, id));
                 if is_checked || others.next().is_some() {
                     continue;
                 }
@@ -199,6 +197,25 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Whether a zone that claims its addresses after `zone` would have any of that one's behind an
+    /// interface.
+    fn is_shared(&self, zone: ZoneId, interface: InterfaceId) -> bool {
+        let ranges = |zone: ZoneId| {
+            let groups = self.groups.iter();
+            let groups = groups
+                .filter(move |group| group.zone == zone && group.interface == interface)
+                .map(|group| packet_set::flatten(&group.addresses));
+            groups.flatten().collect::<Vec<_>>()
+        };
+        let order = self.claiming_order();
+        let later = order.iter().skip_while(|other| **other != zone).skip(1);
+        let own = ranges(zone);
+        later.flat_map(|&zone| ranges(zone)).any(|theirs| {
+            own.iter()
+                .any(|range| range.first <= theirs.last && theirs.first <= range.last)
+        })
     }
 
     /// Prefixes behind an interface: its own, and those routed through it.
