@@ -193,6 +193,9 @@ impl Packet {
                     return Err(Reason::BadTransport);
                 }
                 self.icmp = (bytes[0], bytes[1]);
+                if icmp_is_error(bytes[0]) && self.quotes_too_little(bytes) {
+                    return Err(Reason::BadTransport);
+                }
                 if answer_to(bytes[0]).is_some() {
                     self.tuple.source_port = get16(bytes, 4);
                 }
@@ -201,6 +204,16 @@ impl Packet {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Whether an ICMP error has less of the packet it is about than its header and eight bytes (RFC
+    /// 1122, 3.2.2); one that has no header at all is about nothing.
+    fn quotes_too_little(&self, message: &[u8]) -> bool {
+        let header_len = message
+            .get(8)
+            .map_or(0, |first| usize::from(first & 15) * 4);
+        let quoted = usize::from(self.payload_len()).saturating_sub(8);
+        quoted >= header_len && quoted < header_len + 8
     }
 
     fn read_ports(&mut self, bytes: &[u8]) {

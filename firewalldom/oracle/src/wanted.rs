@@ -48,8 +48,9 @@ pub const WANTED: [Wanted; 6] = [
     },
     Wanted {
         name: "contradictory lengths",
-        what: "a TCP, UDP or ICMP header that is cut or says another length than the packet has: Linux \
-               lets the rules decide about it as INVALID; it is dropped",
+        what: "a TCP, UDP or ICMP header that is cut or says another length than the packet has, or an \
+               error that quotes less than a header and eight bytes (RFC 1122, 3.2.2): Linux lets the \
+               rules decide about it; it is dropped",
         reason: "RFC 6274, 4.1.1: no host makes use of it; what parses it next may be less careful",
         applies: has_bad_lengths,
     },
@@ -110,11 +111,20 @@ fn has_bad_lengths(frame: &[u8]) -> bool {
     let length = total.min(view.bytes.len()).saturating_sub(header);
     let payload = &view.payload()[..length.min(view.payload().len())];
     match view.protocol() {
-        1 => length < 8,
+        1 => length < 8 || quotes_too_little(payload),
         6 => length < 20 || usize::from(payload[12] >> 4) * 4 > length || payload[12] >> 4 < 5,
         17 => length < 8 || usize::from(u16::from_be_bytes([payload[4], payload[5]])) != length,
         _ => false,
     }
+}
+
+/// An ICMP error with the header of the packet it is about, and less than eight bytes of the rest.
+fn quotes_too_little(message: &[u8]) -> bool {
+    let quoted = &message[8..];
+    let header = quoted
+        .first()
+        .map_or(0, |first| usize::from(first & 15) * 4);
+    matches!(message[0], 3 | 4 | 5 | 11 | 12) && (header..header + 8).contains(&quoted.len())
 }
 
 #[cfg(test)]

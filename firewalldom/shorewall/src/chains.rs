@@ -164,6 +164,50 @@ impl Chains {
         usize::from(self.pairs[self.cell(source, destination)])
     }
 
+    /// Whether nothing is asked about a pair but the policy in a chain that others share: Shorewall
+    /// makes no chain of its own for a pair without rules, unless it must hold the checks of the
+    /// interfaces' options.
+    pub(crate) fn is_bare(&self, pair: (ZoneId, ZoneId)) -> bool {
+        let draft = &self.drafts[self.index(pair)];
+        let has_options = self.has_blacklist() && pair.0 != ZoneId::FIREWALL;
+        pair.0 != pair.1
+            && self.standing(pair) == Standing::Decides
+            && draft.shares_policy
+            && !draft.has_rules()
+            && !has_options
+    }
+
+    /// Says where Shorewall lets nothing through, not even answers: see [`Chains::is_bare`].
+    pub(crate) fn warn_of_lost_answers(&self, session: &mut Session<'_>, world: &World) {
+        let zones = || (0..world.zones.len()).map(|index| ZoneId(index as u16));
+        let pairs = zones().flat_map(|source| zones().map(move |to| (source, to)));
+        let mut lost = pairs.filter(|&pair| {
+            let is_open = |pair| match self.standing(pair) {
+                Standing::Decides => {
+                    let draft = &self.drafts[self.index(pair)];
+                    draft.has_rules() || draft.chain.policy == Disposition::Accept
+                }
+                _ => false,
+            };
+            let policy = self.drafts[self.index(pair)].chain.policy;
+            policy != Disposition::Accept && self.is_bare(pair) && is_open((pair.1, pair.0))
+        });
+        if let Some(pair) = lost.next()
+            && !session.has_errors()
+        {
+            let chain = &self.drafts[self.index(pair)].chain;
+            session.report(
+                Finding::warning("with EXPAND_POLICIES=No Shorewall 5.2 drops answers, too")
+                    .note(format!(
+                        "from {} nothing passes, whatever it answers; other pairs: {}",
+                        chain.name.replacen('-', " to ", 1),
+                        lost.count()
+                    ))
+                    .note("set EXPAND_POLICIES=Yes in shorewall.conf"),
+            );
+        }
+    }
+
     /// Whether any pair of zones has the policy NONE.
     pub(crate) fn has_unused(&self) -> bool {
         self.standings.contains(&Standing::Unused)

@@ -136,6 +136,7 @@ fn build(session: &mut Session<'_>) -> Option<Policy> {
         blacklist,
     );
     nested::inherit_nat(&world, &chains, &mut destination_nat);
+    chains.warn_of_lost_answers(session, &world);
     world.forward_hairpins(&mut chains);
     let policy_chains =
         nested::assemble(&mut session.tables, &world, &chains, &settings, undecided);

@@ -60,9 +60,9 @@ pub(crate) fn assemble(
             };
             if goes_on {
                 policy[chains.index(pair)] = assembly.joined(pair);
-            } else if assembly.is_bare(pair) {
-                let rule = assembly.stateless(&draft.chain);
-                policy[chains.index(pair)].rules.push(rule);
+            } else if chains.is_bare(pair) {
+                let rules = assembly.stateless(&draft.chain);
+                policy[chains.index(pair)].rules.extend(rules);
             }
             if assembly.is_target(pair) {
                 let chain = &mut policy[chains.index(pair)];
@@ -80,6 +80,7 @@ pub(crate) fn assemble(
 
 /// The chains FORWARD, INPUT and OUTPUT come first.
 const HOOKS: usize = 3;
+const OUTPUT: usize = 2;
 
 fn returns(rule: &Arc<Rule>) -> bool {
     rule.action == Action::Return
@@ -167,19 +168,6 @@ impl Assembly<'_> {
         list
     }
 
-    /// Whether nothing is asked about a pair but the policy in a chain that others share: Shorewall
-    /// makes no chain of its own for a pair without rules, unless it must hold the checks of the
-    /// interfaces' options.
-    fn is_bare(&self, pair: Pair) -> bool {
-        let draft = &self.chains.drafts[self.chains.index(pair)];
-        let has_options = self.chains.has_blacklist() && pair.0 != ZoneId::FIREWALL;
-        pair.0 != pair.1
-            && self.chains.standing(pair) == Standing::Decides
-            && draft.shares_policy
-            && !draft.has_rules()
-            && !has_options
-    }
-
     /// Whether a pair has no chain at all, but is let through at once: within a zone without rules,
     /// and, if OPTIMIZE says so, wherever there is nothing but a policy ACCEPT.
     fn is_target(&self, pair: Pair) -> bool {
@@ -206,8 +194,9 @@ impl Assembly<'_> {
     }
 
     /// The default action and the policy for packets of any state: where no chain looks at states.
-    fn stateless(&mut self, chain: &Chain) -> Rule {
-        let settles_nothing = chain.policy == Disposition::Accept && chain.default_action.is_empty();
+    fn stateless(&mut self, chain: &Chain) -> Vec<Rule> {
+        let settles_nothing =
+            chain.policy == Disposition::Accept && chain.default_action.is_empty();
         let states = match settles_nothing {
             // As when nobody had looked; and established flows have a way of their own.
             true => States(States::ALL.0 & !States::NEW.0 & !States::ESTABLISHED.0),
@@ -218,7 +207,7 @@ impl Assembly<'_> {
 
     /// The same for what belongs to no zone, and where there are `blrules`, ahead of the checks of
     /// the interfaces' options, which are only in the chains of zones then.
-    fn stateless_hook(&mut self, hook: usize) -> (Option<Rule>, Option<u16>) {
+    fn stateless_hook(&mut self, hook: usize) -> (Vec<Rule>, Option<u16>) {
         let chains = self.chains;
         let chain = &chains.drafts[hook].chain;
         // A pair of zones may have flows whose answers it has no chain for.
@@ -227,10 +216,11 @@ impl Assembly<'_> {
             true => States::ESTABLISHED,
             false => States(0),
         };
-        if chains.has_blacklist() {
+        if chains.has_blacklist() && hook != OUTPUT {
             let others = States(States::ALL.0 & !States::ESTABLISHED.0);
-            let rule = self.policy_for(chain, established.union(others));
-            return (None, Some(self.list(Some(&chain.name), &[Arc::new(rule)])));
+            let rules = self.policy_for(chain, established.union(others));
+            let rules: Vec<_> = rules.into_iter().map(Arc::new).collect();
+            return (Vec::new(), Some(self.list(Some(&chain.name), &rules)));
         }
         let settings = self.settings;
         let settled = [
@@ -243,18 +233,18 @@ impl Assembly<'_> {
             exception.is_some_and(|exception| is_strict || exception.disposition != chain.policy)
         })
         .fold(established, |all, (states, _)| all.union(states));
-        let rule = (settled != States(0)).then(|| self.policy_for(chain, settled));
-        (rule, None)
+        (self.policy_for(chain, settled), None)
     }
 
     /// The default action and the policy of a chain for packets of these states.
-    fn policy_for(&mut self, chain: &Chain, states: States) -> Rule {
-        let rules = self.policy_as_rules(chain, states);
-        let list = self.tables.push_list(RuleList {
-            log_chain: Some(chain.name.clone()),
-            rules,
-        });
-        call(list, states, chain.origin)
+    fn policy_for(&mut self, chain: &Chain, states: States) -> Vec<Rule> {
+        let common = |rule: &mut Rule| {
+            rule.states = States(rule.states.0 & states.0);
+            rule.states != States(0)
+        };
+        let mut rules = self.policy_as_rules(chain, states);
+        rules.retain_mut(common);
+        rules
     }
 
     /// The list of a draft's `blrules`, if it has any. One that logs does so by its own name.
@@ -325,8 +315,8 @@ impl Assembly<'_> {
                 theirs.push(Arc::new(call(list, states, next.chain.origin)));
             }
             theirs.extend(self.own(next));
-            if self.is_bare(around) {
-                theirs.push(Arc::new(self.stateless(&next.chain)));
+            if chains.is_bare(around) {
+                theirs.extend(self.stateless(&next.chain).into_iter().map(Arc::new));
             }
             if !theirs.is_empty() {
                 if !is_first {
@@ -349,7 +339,7 @@ impl Assembly<'_> {
             }
         }
         if is_first && !is_decided {
-            chain.rules.push(self.stateless(policy));
+            chain.rules.extend(self.stateless(policy));
         }
         chain.policy = policy.policy;
         chain.policy_log.clone_from(&policy.policy_log);

@@ -274,7 +274,9 @@ fn read_line(
         session.report(
             Finding::warning("with EXPAND_POLICIES=No Shorewall forgets a policy of `all+`")
                 .at(row.span, "decides nothing")
-                .note(format!("its chain {chain} ends without it, here as on Linux"))
+                .note(format!(
+                    "its chain {chain} ends without it, here as on Linux"
+                ))
                 .note("set EXPAND_POLICIES=Yes in shorewall.conf"),
         );
     }
@@ -291,7 +293,7 @@ fn read_line(
 }
 
 fn ending(configuration: &Configuration, source: &Side, destination: &Side) -> Ending {
-    if configuration.flag("EXPAND_POLICIES", false) || !(source.wild || destination.wild) {
+    if configuration.expands_policies() || !(source.wild || destination.wild) {
         return Ending::Own;
     }
     // Shorewall looks for the word: `all`, which it also makes of `all+!net`.

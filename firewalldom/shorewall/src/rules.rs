@@ -203,16 +203,20 @@ impl<'w> Rules<'w> {
         let Some(last @ 1..=4) = last.filter(|last| last + 1 < self.section) else {
             return;
         };
-        let had = STATES[last];
-        let accepts = |exception: &Option<Exception>| {
-            let settled = exception.as_ref();
-            settled.is_some_and(|exception| exception.disposition == Disposition::Accept)
+        let said = |state| match state {
+            States::RELATED => settings.related.as_ref(),
+            States::INVALID => settings.invalid.as_ref(),
+            _ => settings.untracked.as_ref(),
         };
-        for passed in last + 1..self.section {
-            let state = STATES[passed];
-            let is_accepted =
-                state == States::RELATED || state == States::UNTRACKED && accepts(&settings.untracked);
-            self.chains.forget_exception(had, state, is_accepted);
+        for &state in &STATES[last + 1..self.section] {
+            let exception = said(state);
+            let accepts = exception.is_some_and(|said| said.disposition == Disposition::Accept);
+            let is_accepted = state == States::RELATED || accepts;
+            // That nothing is forgotten need not be said.
+            if is_accepted != accepts || (!is_accepted && exception.is_some()) {
+                self.chains
+                    .forget_exception(STATES[last], state, is_accepted);
+            }
         }
     }
 

@@ -21,6 +21,8 @@ use crate::suggest::did_you_mean;
 /// are not those of the shorewall.conf that Debian installs).
 pub(crate) struct Configuration {
     values: BTreeMap<&'static str, Word>,
+    /// Whether there is a shorewall.conf.
+    is_written: bool,
 }
 
 impl Configuration {
@@ -46,14 +48,22 @@ impl Configuration {
                 .or_insert_with(|| value.to_owned());
         }
         let mut values = BTreeMap::new();
-        if let Some(file) = session.open(&path) {
+        let file = session.open(&path);
+        let is_written = file.is_some();
+        if let Some(file) = file {
             for assignment in read_settings(session, file) {
                 if let Some(name) = check(session, &assignment) {
                     values.insert(name, assignment.value);
                 }
             }
         }
-        Self { values }
+        Self { values, is_written }
+    }
+
+    /// EXPAND_POLICIES: Yes in the shorewall.conf that Debian installs, and No in one that does not
+    /// say.
+    pub(crate) fn expands_policies(&self) -> bool {
+        self.flag("EXPAND_POLICIES", !self.is_written)
     }
 
     /// The value of a setting; `None` when it is not set or empty.

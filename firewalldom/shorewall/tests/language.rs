@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use firewalldom::policy::{
-    Action, AddressRange, Chain, DestinationTarget, Disposition, Policy, PortRange, Protocol,
-    SourceTarget, States, ZoneId,
+    Action, AddressRange, Chain, DestinationTarget, Disposition, InterfaceId, Policy, PortRange,
+    Protocol, SourceTarget, States, ZoneId,
 };
 use shorewall::Site;
 
@@ -152,7 +152,7 @@ fn what_belongs_to_no_zone_meets_the_policy_all_all() {
 
 #[test]
 fn a_policy_for_many_pairs_logs_under_its_own_name_unless_expanded() {
-    let policy = rules("");
+    let policy = compile(&[("shorewall/shorewall.conf", "EXPAND_POLICIES=No\n")]);
     assert_eq!(
         chain(&policy, "net", "loc").policy_chain.as_deref(),
         Some("net-all")
@@ -208,6 +208,77 @@ fn sections_are_states_and_new_takes_what_dispositions_leave_open() {
     let new = States::NEW.union(States::RELATED).union(States::UNTRACKED);
     assert_eq!(chain(&policy, "net", "fw").rules[0].states, new);
     assert!(policy.settings.related.is_none() && policy.settings.invalid.is_some());
+}
+
+#[test]
+fn where_a_section_had_rules_what_the_file_passes_over_is_decided_as_shorewall_forgets_it() {
+    let policy = compile(&[
+        (
+            "shorewall/shorewall.conf",
+            "RELATED_DISPOSITION=DROP\nINVALID_DISPOSITION=DROP\n",
+        ),
+        (
+            "shorewall/rules",
+            "?SECTION ESTABLISHED\nDROP net fw tcp 2\n?SECTION NEW\nACCEPT net fw tcp 3\n\
+             ACCEPT loc fw tcp 3\n",
+        ),
+    ]);
+    let of = |source| {
+        let rules = &chain(&policy, source, "fw").rules;
+        let rules = rules.iter().map(|rule| (rule.states, rule.action));
+        rules.collect::<Vec<_>>()
+    };
+    let new = States::NEW.union(States::UNTRACKED);
+    let accept = Action::Decide(Disposition::Accept);
+    assert_eq!(
+        of("net"),
+        [
+            (States::ESTABLISHED, Action::Decide(Disposition::Drop)),
+            (States::RELATED, accept),
+            (new.union(States::INVALID), accept),
+            (States::INVALID, Action::Return),
+        ]
+    );
+    assert_eq!(of("loc"), [(new, accept)]);
+}
+
+#[test]
+fn without_expanded_policies_a_pair_without_rules_has_only_the_policy() {
+    let states = |conf: &str, source, destination| {
+        let policy = compile(&[
+            ("shorewall/shorewall.conf", conf),
+            ("shorewall/policy", "loc net ACCEPT\nall all DROP\n"),
+            ("shorewall/rules", "ACCEPT dmz net tcp 3\n"),
+        ]);
+        let rules = &chain(&policy, source, destination).rules;
+        rules
+            .iter()
+            .fold(States(0), |all, rule| all.union(rule.states))
+    };
+    let all_but_new = States(States::ALL.0 & !States::NEW.0);
+    assert_eq!(states("EXPAND_POLICIES=No\n", "net", "loc"), all_but_new);
+    assert_eq!(states("EXPAND_POLICIES=Yes\n", "net", "loc"), States(0));
+    let new = States(States::ALL.0 & !States::ESTABLISHED.0 & !States::RELATED.0);
+    assert_eq!(states("EXPAND_POLICIES=No\n", "dmz", "net"), new);
+}
+
+#[test]
+fn what_goes_back_meets_the_policy_before_the_interfaces_options_where_there_are_blrules() {
+    let list = |blrules: &str| {
+        let policy = compile(&[
+            (
+                "shorewall/interfaces",
+                "?FORMAT 2\nnet eth0\nloc eth1\ndmz eth2\n",
+            ),
+            ("shorewall/blrules", blrules),
+        ]);
+        let list = chain(&policy, "dmz", "dmz").blacklist?;
+        let rules = &policy.rule_lists[usize::from(list)].rules;
+        Some((rules[0].matches.ingress, rules[0].matches.egress))
+    };
+    let back = Some(InterfaceId(2));
+    assert_eq!(list("DROP net:198.51.100.0/24 all\n"), Some((back, back)));
+    assert_eq!(list(""), None);
 }
 
 #[test]

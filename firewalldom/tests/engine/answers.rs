@@ -130,7 +130,8 @@ fn what_must_not_go_back_where_it_came_from_is_rejected_by_its_protocol() {
         (tcp(LOC, (CLIENT, 4000), (OTHER, 80), SYN), (6, 0, 0)),
         (udp(LOC, (CLIENT, 4000), (OTHER, 80), b""), (1, 3, 3)),
         (echo(LOC, CLIENT, OTHER, 8, 1), (1, 3, 1)),
-        (ip(LOC, CLIENT, OTHER, 200, &[0; 40]), (1, 3, 10)),
+        (ip(LOC, CLIENT, OTHER, 200, &[0xff; 40]), (1, 3, 10)),
+        (ip(LOC, CLIENT, OTHER, 47, &[0; 40]), (1, 3, 10)),
     ] {
         let mut site = Site::new(policy.clone());
         site.send(LOC, &frame).dropped(Reason::Hairpin);
@@ -139,6 +140,18 @@ fn what_must_not_go_back_where_it_came_from_is_rejected_by_its_protocol() {
         if answer.0 == 1 {
             assert_eq!((sent[34], sent[35]), (answer.1, answer.2));
         }
+    }
+}
+
+#[test]
+fn what_carries_no_sound_checksum_is_not_answered() {
+    let mut policy = policy();
+    policy.settings.hairpin = exception(Disposition::Reject);
+    for protocol in [4, 89, 200] {
+        let mut site = Site::new(policy.clone());
+        let frame = ip(LOC, CLIENT, OTHER, protocol, &[0; 40]);
+        site.send(LOC, &frame).dropped(Reason::Hairpin);
+        assert_eq!(site.outputs(), []);
     }
 }
 
