@@ -70,10 +70,10 @@ pub(crate) fn assemble(
             }
         }
     }
-    for hook in 0..HOOKS {
+    for (hook, chain) in policy.iter_mut().enumerate().take(HOOKS) {
         let (rules, blacklist) = assembly.stateless_hook(hook);
-        policy[hook].rules.extend(rules);
-        policy[hook].blacklist = blacklist;
+        chain.rules.extend(rules);
+        chain.blacklist = blacklist;
     }
     policy
 }
