@@ -139,6 +139,8 @@ pub struct Firewall {
     pub(crate) checked: Option<Reason>,
     output: VecDeque<(InterfaceId, OwnedFrame)>,
     output_bytes: usize,
+    #[cfg(feature = "trace")]
+    pub(crate) trace: crate::trace::Trace,
 }
 
 impl Firewall {
@@ -191,6 +193,8 @@ impl Firewall {
             checked: None,
             output: VecDeque::new(),
             output_bytes: 0,
+            #[cfg(feature = "trace")]
+            trace: Default::default(),
         };
         firewall.announce();
         Ok(firewall)
@@ -229,6 +233,8 @@ impl Firewall {
         frame: &mut Frame<'_>,
     ) -> Verdict {
         self.decision = None;
+        #[cfg(feature = "trace")]
+        self.trace.clear();
         self.checked = None;
         match self.counters.interfaces.get_mut(usize::from(interface.0)) {
             Some(traffic) => traffic.ingress.count(frame.len),
@@ -434,6 +440,18 @@ impl Firewall {
             by: Decider::Check(reason),
             disposition: Disposition::Drop,
         })
+    }
+
+    /// From now on, notes what each packet meets.
+    #[cfg(feature = "trace")]
+    pub fn start_trace(&mut self) {
+        self.trace.is_wanted = true;
+    }
+
+    /// What the packet that came last has met.
+    #[cfg(feature = "trace")]
+    pub fn trace(&self) -> &[crate::trace::Step] {
+        self.trace.steps()
     }
 
     /// A decision for people: `shorewall/rules:14`.

@@ -80,6 +80,8 @@ impl Firewall {
             return Ok(());
         }
         let pair = self.pair(packet, way);
+        #[cfg(feature = "trace")]
+        self.note_chain(packet, way, pair);
         let blacklisted = self.ask_chain(now, frame, packet, tracked, (way, pair), Part::Blacklist);
         if let Some(ruling) = blacklisted {
             return self.obey(now, frame, packet, tracked, way, ruling);
@@ -163,6 +165,21 @@ impl Firewall {
         site.zones.chain(source, destination)
     }
 
+    #[cfg(feature = "trace")]
+    fn note_chain(&mut self, packet: &Packet, way: Way, pair: usize) {
+        let site = &self.site;
+        let tuple = seen_by_rules(packet, way);
+        let source = site.zone(way.from.map(|from| from.0), tuple.source);
+        let destination = site.zone(way.egress.map(|egress| egress.0), tuple.destination);
+        let zones = &site.policy.zones;
+        self.trace.note(crate::trace::Step::Chain {
+            name: site.chains[pair].name.clone(),
+            zones: [source, destination]
+                .map(|zone| zones.get(usize::from(zone.0)))
+                .map(|zone| zone.map(|zone| zone.name.clone())),
+        });
+    }
+
     /// A part of the chain of a pair of zones; `None`: it says nothing.
     fn ask_chain(
         &mut self,
@@ -179,6 +196,8 @@ impl Firewall {
             logger,
             flows,
             meters,
+            #[cfg(feature = "trace")]
+            trace,
             ..
         } = self;
         let chain = &site.chains[pair];
@@ -209,6 +228,10 @@ impl Firewall {
             logger,
             hits,
             subject: &|| subject(site, frame, packet, way),
+            #[cfg(feature = "trace")]
+            trace,
+            #[cfg(feature = "trace")]
+            origins: &site.origins.list,
         };
         let state = tracked.state();
         match part {
@@ -319,6 +342,10 @@ struct Asked<'a> {
     hits: &'a mut [u64],
     /// Only asked for what is logged.
     subject: &'a dyn Fn() -> Subject<'a>,
+    #[cfg(feature = "trace")]
+    trace: &'a mut crate::trace::Trace,
+    #[cfg(feature = "trace")]
+    origins: &'a [crate::policy::Origin],
 }
 
 impl Hooks for Asked<'_> {
@@ -326,6 +353,20 @@ impl Hooks for Asked<'_> {
         let arrived = facts.packet.tuple;
         self.meters
             .hold(limits, self.now, arrived, facts.tuple, self.flows)
+    }
+
+    #[cfg(feature = "trace")]
+    fn is_traced(&self) -> bool {
+        self.trace.is_wanted
+    }
+
+    #[cfg(feature = "trace")]
+    fn compared(&mut self, origin: u32, outcome: crate::trace::Outcome) {
+        self.trace.note(crate::trace::Step::Rule {
+            table: crate::trace::Table::Filter,
+            origin: self.origins[origin as usize],
+            outcome,
+        });
     }
 
     fn hit(&mut self, origin: u32, request: Option<LogRequest<'_>>) {

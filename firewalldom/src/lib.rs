@@ -44,6 +44,8 @@ pub mod stat;
 mod tcp;
 pub mod time;
 mod timeout;
+#[cfg(feature = "trace")]
+pub mod trace;
 mod translate;
 mod zone;
 
@@ -56,6 +58,7 @@ pub use frame::{Checksum, Frame, Gso, GsoKind, Head, NoTail, OwnedFrame, Tail, T
 pub use host::{PingOutcome, PingResult};
 pub use log::LogLine;
 pub use reason::{Drops, Reason};
+pub use rule::Condition;
 pub use site::{ConfigError, Link};
 pub use timeout::Timeouts;
 

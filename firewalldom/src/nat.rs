@@ -80,6 +80,40 @@ impl Rules {
             .find(|rule| rule.zone == zone && rule.matcher.holds(facts) && holds(&rule.limits))
     }
 
+    /// Every rule for a destination, with what a packet is not like in it.
+    #[cfg(feature = "trace")]
+    pub(crate) fn compared_destinations<'a>(
+        &'a self,
+        zone: ZoneId,
+        facts: &'a Facts<'a>,
+        origins: &'a [policy::Origin],
+    ) -> impl Iterator<Item = (policy::Origin, Option<crate::Condition>)> + 'a {
+        self.destination.iter().map(move |rule| {
+            let unlike = match rule.zone == zone {
+                true => rule.matcher.unlike(facts),
+                false => Some(crate::Condition::Zone),
+            };
+            (origins[rule.origin as usize], unlike)
+        })
+    }
+
+    /// Every rule for a source, with what a packet is not like in it.
+    #[cfg(feature = "trace")]
+    pub(crate) fn compared_sources<'a>(
+        &'a self,
+        egress: InterfaceId,
+        facts: &'a Facts<'a>,
+        origins: &'a [policy::Origin],
+    ) -> impl Iterator<Item = (policy::Origin, Option<crate::Condition>)> + 'a {
+        self.source.iter().map(move |rule| {
+            let unlike = match rule.egress == egress {
+                true => rule.matcher.unlike(facts),
+                false => Some(crate::Condition::Egress),
+            };
+            (origins[rule.origin as usize], unlike)
+        })
+    }
+
     /// The rule for the source of a new flow that leaves by `egress`.
     pub(crate) fn source(&self, egress: InterfaceId, facts: &Facts<'_>) -> Option<&Source> {
         self.source

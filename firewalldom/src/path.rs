@@ -192,6 +192,19 @@ impl Firewall {
             }
             _ => None,
         };
+        #[cfg(feature = "trace")]
+        if from.is_none() {
+            self.trace.note(crate::trace::Step::Answer);
+        }
+        #[cfg(feature = "trace")]
+        self.trace.note(crate::trace::Step::Route {
+            destination: leaving.destination.into(),
+            egress,
+            gateway: match route {
+                Route::Via { gateway, .. } if gateway != 0 => Some(gateway.into()),
+                _ => None,
+            },
+        });
         if let (Some(_), Some(egress)) = (from, egress) {
             self.may_forward(now, frame, packet, tracked, leaving, egress)?;
         }

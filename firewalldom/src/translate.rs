@@ -36,6 +36,15 @@ impl Firewall {
         let rule = self.site.nat.destination(zone, &facts, |limits| {
             meters.hold(limits, now, leaving, leaving, flows)
         });
+        #[cfg(feature = "trace")]
+        {
+            let origins = &self.site.origins.list;
+            self.trace.compared(
+                crate::trace::Table::DestinationNat,
+                self.site.nat.compared_destinations(zone, &facts, origins),
+                rule.map(|rule| origins[rule.origin as usize]),
+            );
+        }
         let Some(rule) = rule else {
             return leaving;
         };
@@ -122,7 +131,17 @@ impl Firewall {
                 mac: None,
                 kind: way.route.kind(),
             };
-            if let Some(rule) = self.site.nat.source(egress, &facts) {
+            let rule = self.site.nat.source(egress, &facts);
+            #[cfg(feature = "trace")]
+            {
+                let origins = &self.site.origins.list;
+                self.trace.compared(
+                    crate::trace::Table::SourceNat,
+                    self.site.nat.compared_sources(egress, &facts, origins),
+                    rule.map(|rule| origins[rule.origin as usize]),
+                );
+            }
+            if let Some(rule) = rule {
                 self.hits[rule.origin as usize] += 1;
                 let hop = match way.route {
                     Route::Via { gateway, .. } if gateway != 0 => gateway,

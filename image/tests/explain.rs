@@ -101,12 +101,51 @@ fn the_firewall_answers_a_ping_itself() {
 }
 
 #[test]
+fn the_rules_tried_are_told_with_what_the_packet_is_not_like() {
+    let answer = answer("--in eth1 --from 10.0.3.9 --to 198.51.100.1 --proto udp --dport 53");
+    in_order(
+        &answer,
+        &[
+            "dnat      shorewall/rules:16  DNAT net loc:10.0.3.9:80 tcp 8080: another zone",
+            "route     198.51.100.1 lies behind eth0, by way of 192.0.2.1",
+            "chain     loc-net, from zone loc to zone net",
+            "rule      shorewall/rules:19  REJECT:info loc net tcp smtp: another protocol",
+            "snat      shorewall/snat:6  MASQUERADE 10.0.3.0/24 eth0: strikes",
+            "decided   shorewall/policy:5",
+        ],
+    );
+}
+
+#[test]
+fn what_the_answer_meets_is_told_apart() {
+    let answer = answer("--in eth1 --from 10.0.3.9 --to 198.51.100.1 --proto tcp --dport 25");
+    in_order(
+        &answer,
+        &[
+            "REJECT:info loc net tcp smtp: strikes",
+            "answer    of the firewall itself",
+            "chain     fw-loc, from zone fw to zone loc",
+            "decided   shorewall/rules:19",
+        ],
+    );
+}
+
+#[test]
 fn json_says_the_same() {
     let answer = answer("--in eth0 --from 203.0.113.7 --proto udp --dport 9 --json");
     let answer: serde_json::Value = serde_json::from_str(&answer).expect("JSON");
     assert_eq!(answer["fate"], "dropped");
     assert_eq!(answer["packet"]["destination_port"], 9);
     assert_eq!(answer["sent"], serde_json::json!([]));
+    let way = answer["way"].as_array().expect("a list");
+    let chain = serde_json::json!({"step": "chain", "name": "net-fw", "from": "net", "to": "fw"});
+    assert!(way.contains(&chain), "{way:?}");
+    let ping = way.iter().find(|step| step["place"] == "shorewall/rules:8");
+    let ping = ping.expect("a rule for the firewall itself");
+    assert_eq!(
+        (&ping["outcome"], &ping["differs_in"]),
+        (&"differs".into(), &"protocol".into())
+    );
     let by = answer["decided_by"].as_str().expect("a place");
     assert!(by.starts_with("shorewall/policy:"), "{by}");
 }

@@ -58,6 +58,14 @@ pub(crate) trait Hooks {
 
     /// A rule or policy was hit, and perhaps wants a log line.
     fn hit(&mut self, origin: u32, request: Option<LogRequest<'_>>);
+
+    /// Whether somebody wants to know of every rule that is compared with the packet.
+    #[cfg(feature = "trace")]
+    fn is_traced(&self) -> bool;
+
+    /// A rule was compared with the packet.
+    #[cfg(feature = "trace")]
+    fn compared(&mut self, origin: u32, outcome: crate::trace::Outcome);
 }
 
 impl Chain {
@@ -193,20 +201,41 @@ impl<'a> Walk<'a> {
         }
     }
 
+    #[cfg(feature = "trace")]
+    fn note_passed_over(&self, list: &List, from: u32, until: Option<u32>, hooks: &mut impl Hooks) {
+        if hooks.is_traced() {
+            list.passed_over(from, until, self.state, self.facts, |origin, condition| {
+                hooks.compared(origin, crate::trace::Outcome::Unlike(condition));
+            });
+        }
+    }
+
     /// Lists are called as deep as [`policy::check`] allows, no deeper.
     fn list(&self, list: &List, chain: &str, hooks: &mut impl Hooks) -> Walked {
         let chain = list.log_chain.as_deref().unwrap_or(chain);
         if !list.looks_at(self.state) {
+            #[cfg(feature = "trace")]
+            self.note_passed_over(list, 0, None, hooks);
             return Walked::Through;
         }
         let mut from = 0;
-        while let Some(number) = list.find(from, &self.key, self.facts) {
+        loop {
+            let found = list.find(from, &self.key, self.facts);
+            #[cfg(feature = "trace")]
+            self.note_passed_over(list, from, found, hooks);
+            let Some(number) = found else {
+                return Walked::Through;
+            };
             from = number + 1;
             let rule = list.rule(number);
             let extra = list.extra(rule);
             if extra.is_some_and(|extra| !hooks.holds(&extra.limits, self.facts)) {
+                #[cfg(feature = "trace")]
+                hooks.compared(rule.origin, crate::trace::Outcome::BeyondLimit);
                 continue;
             }
+            #[cfg(feature = "trace")]
+            hooks.compared(rule.origin, crate::trace::Outcome::Struck);
             let log = extra.and_then(|extra| extra.log.as_ref());
             hooks.hit(rule.origin, log.map(|log| LogRequest { chain, log }));
             let (disposition, reject_with) = match rule.action {
@@ -229,7 +258,6 @@ impl<'a> Walk<'a> {
                 reject_with,
             });
         }
-        Walked::Through
     }
 }
 

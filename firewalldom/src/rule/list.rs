@@ -19,6 +19,9 @@ pub(crate) struct List {
     extras: Box<[Extra]>,
     /// States that some rule looks at.
     pub(super) states: u8,
+    /// All conditions of each rule.
+    #[cfg(feature = "trace")]
+    conditions: Box<[(States, Matcher)]>,
 }
 
 /// Where rules are found.
@@ -110,6 +113,35 @@ impl List {
             rules: compiled.into(),
             extras: extras.into(),
             states,
+            #[cfg(feature = "trace")]
+            conditions: rules
+                .iter()
+                .map(|rule| (rule.states, Matcher::new(&rule.matches, named)))
+                .collect(),
+        }
+    }
+
+    /// Rules that a packet was compared with and is not like, and why.
+    #[cfg(feature = "trace")]
+    pub(super) fn passed_over(
+        &self,
+        from: u32,
+        until: Option<u32>,
+        state: States,
+        facts: &Facts<'_>,
+        mut note: impl FnMut(u32, super::Condition),
+    ) {
+        let all = from as usize..until.map_or(self.rules.len(), |number| number as usize);
+        for (rule, (states, matcher)) in self.rules[all.clone()].iter().zip(&self.conditions[all]) {
+            let unlike = if states.contains(state) {
+                matcher.unlike(facts)
+            } else {
+                Some(super::Condition::State)
+            };
+            debug_assert!(unlike.is_some(), "the tables missed a rule");
+            if let Some(condition) = unlike {
+                note(rule.origin, condition);
+            }
         }
     }
 

@@ -89,6 +89,39 @@ fn port_within(ports: &Ports, port: u16) -> bool {
     listed != ports.negated
 }
 
+/// What a rule asks and a packet is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// Of a connection in one of the rule's states.
+    State,
+    /// From the rule's zone.
+    Zone,
+    /// In by the rule's interface.
+    Ingress,
+    /// Out by the rule's interface.
+    Egress,
+    /// Of the rule's protocol, or ICMP type.
+    Protocol,
+    /// To one of the rule's ports.
+    DestinationPort,
+    /// From one of the rule's ports.
+    SourcePort,
+    /// From one of the rule's addresses.
+    Source,
+    /// To one of the rule's addresses.
+    Destination,
+    /// To one of the rule's addresses, before DNAT.
+    OriginalDestination,
+    /// To one of the rule's ports, before DNAT.
+    OriginalPort,
+    /// From one of the rule's hardware addresses.
+    Mac,
+    /// To a broadcast or multicast address, as the rule asks.
+    Kind,
+    /// With the rule's TCP flags.
+    TcpFlags,
+}
+
 /// Conditions, with what is not asked left out.
 #[derive(Clone, Debug)]
 pub(crate) struct Matcher {
@@ -127,6 +160,12 @@ impl Matcher {
 
     /// Whether every condition holds.
     pub(crate) fn holds(&self, facts: &Facts<'_>) -> bool {
+        self.unlike(facts).is_none()
+    }
+
+    /// The first condition that does not hold.
+    #[inline(always)]
+    pub(crate) fn unlike(&self, facts: &Facts<'_>) -> Option<Condition> {
         let tuple = &facts.tuple;
         let address =
             |set: &Option<AddressSet>, address| set.as_ref().is_none_or(|set| set.holds(address));
@@ -134,24 +173,39 @@ impl Matcher {
             set.as_ref()
                 .is_none_or(|set| has_ports(tuple.protocol) && port_within(set, port))
         };
-        self.ingress
-            .is_none_or(|interface| facts.ingress == Some(interface))
-            && self
-                .egress
-                .is_none_or(|interface| facts.egress == Some(interface))
-            && protocol(&self.protocol, facts.packet)
-            && port(&self.destination_port, tuple.destination_port)
-            && port(&self.source_port, tuple.source_port)
-            && address(&self.source, tuple.source)
-            && address(&self.destination, tuple.destination)
-            && address(&self.original_destination, facts.original.0)
-            && port(&self.original_port, facts.original.1)
-            && (self.source_mac.is_empty()
-                || facts.mac.is_some_and(|mac| self.source_mac.contains(&mac)))
-            && (self.kind == DestinationKind::Any || self.kind == facts.kind)
-            && self.tcp_flags.is_none_or(|wanted| {
-                tuple.protocol == TCP && facts.packet.tcp_flags & wanted.mask == wanted.set
-            })
+        let interface = |wanted: Option<InterfaceId>, found| wanted.is_none() || wanted == found;
+        let mac = || facts.mac.is_some_and(|mac| self.source_mac.contains(&mac));
+        let flags = |wanted: TcpFlags| {
+            tuple.protocol == TCP && facts.packet.tcp_flags & wanted.mask == wanted.set
+        };
+        // Each is asked only if all before it hold.
+        Some(if !interface(self.ingress, facts.ingress) {
+            Condition::Ingress
+        } else if !interface(self.egress, facts.egress) {
+            Condition::Egress
+        } else if !protocol(&self.protocol, facts.packet) {
+            Condition::Protocol
+        } else if !port(&self.destination_port, tuple.destination_port) {
+            Condition::DestinationPort
+        } else if !port(&self.source_port, tuple.source_port) {
+            Condition::SourcePort
+        } else if !address(&self.source, tuple.source) {
+            Condition::Source
+        } else if !address(&self.destination, tuple.destination) {
+            Condition::Destination
+        } else if !address(&self.original_destination, facts.original.0) {
+            Condition::OriginalDestination
+        } else if !port(&self.original_port, facts.original.1) {
+            Condition::OriginalPort
+        } else if !self.source_mac.is_empty() && !mac() {
+            Condition::Mac
+        } else if self.kind != DestinationKind::Any && self.kind != facts.kind {
+            Condition::Kind
+        } else if !self.tcp_flags.is_none_or(flags) {
+            Condition::TcpFlags
+        } else {
+            return None;
+        })
     }
 }
 

@@ -15,6 +15,7 @@ mod wide;
 
 pub(crate) use chain::{By, Chain, Hooks, LogRequest, Ruling};
 pub(crate) use list::List;
+pub use matcher::Condition;
 pub(crate) use matcher::{Matcher, NamedSets, named_sets};
 pub(crate) use origin::Origins;
 

@@ -8,6 +8,7 @@
 //! sees the packet as the first of its connection, on links whose every neighbour answers ARP.
 
 mod packet;
+mod way;
 
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
@@ -20,6 +21,7 @@ use smoltcp::wire::EthernetAddress;
 use thiserror::Error as ThisError;
 
 pub use packet::{Packet, Seen, Transport, protocol_name};
+pub use way::Step;
 
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +74,8 @@ pub enum Fate {
 pub struct Explanation {
     /// The packet as it came in.
     pub packet: Seen,
+    /// What it met on its way, in order.
+    pub way: Vec<Step>,
     /// What became of it.
     pub fate: Fate,
     /// What decided: a line (`shorewall/rules:14`), or a check's name.
@@ -158,6 +162,7 @@ impl Lab {
             names,
             sent: Vec::new(),
         };
+        lab.firewall.start_trace();
         // What it tells of itself at its start.
         while lab.firewall.take_output().is_some() {}
         Ok(lab)
@@ -174,6 +179,7 @@ impl Lab {
         let came = Seen::of(self.name(ingress), &bytes).expect("a frame of our own making");
         let verdict = self.ingress(ingress, &bytes);
         let decision = self.firewall.last_decision();
+        let way = way::of(&self.firewall, &self.names);
         self.settle();
         let fate = match verdict {
             Verdict::Local => Fate::Local,
@@ -189,6 +195,7 @@ impl Lab {
             .collect();
         Explanation {
             packet: came,
+            way,
             fate,
             decided_by: decision.map_or_else(
                 || "nothing had to".to_owned(),
@@ -248,8 +255,8 @@ impl Explanation {
             let _ = writeln!(out, "{name:<10}{what}");
         };
         row("in", &format!("{}  {}", self.packet.interface, self.packet));
-        for hit in &self.hits {
-            row("line", &place(hit));
+        for (name, what) in way::rows(&self.way, &line) {
+            row(name, &what);
         }
         row("decided", &place(&self.decided_by));
         for log in &self.log {
