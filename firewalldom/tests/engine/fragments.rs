@@ -114,6 +114,27 @@ fn no_piece_is_empty() {
 }
 
 #[test]
+fn an_answer_of_two_full_pieces_is_no_third() {
+    // An echo request of 2,960 bytes: twice what an MTU of 1,500 carries.
+    let mut request = echo(LOC, CLIENT, FW_LOC, 8, 1);
+    let so_far = request.len() - 34;
+    request.extend(vec![7; 2960 - so_far]);
+    request[36..38].fill(0);
+    let sum = checksum(&[&request[34..]]);
+    request[36..38].copy_from_slice(&sum.to_be_bytes());
+    let mut site = Site::new(policy());
+    held(site.send(LOC, &fragment(&request, 0, 1480)));
+    site.send(LOC, &fragment(&request, 1480, 1480));
+    let out: Vec<_> = site
+        .outputs()
+        .into_iter()
+        .map(|(_, frame)| frame.bytes)
+        .collect();
+    assert_eq!(out.len(), 2);
+    assert_eq!(assembled(&out).len(), 2960);
+}
+
+#[test]
 fn what_must_not_be_cut_keeps_its_size_or_is_refused() {
     let (_, pieces) = datagram();
     let kept = pieces.map(|mut piece| {
