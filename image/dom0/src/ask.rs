@@ -2,7 +2,9 @@
 
 use crate::domains::home;
 use crate::store::{Store, StoreError, Waited};
-use minios_rs::stat::{DecodeError, Head, PART_BYTES, Report, Token, VERSION, VERSION_NODE};
+use minios_rs::stat::{
+    ANSWER_LIFE, DecodeError, Head, PART_BYTES, Report, Token, VERSION, VERSION_NODE,
+};
 use minios_rs::xen::DomId;
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::{Duration, Instant};
@@ -10,6 +12,10 @@ use thiserror::Error;
 
 /// Fires when any domain goes.
 const RELEASED: &str = "@releaseDomain";
+
+/// An answer stays for [`ANSWER_LIFE`]: whoever does not see it in twice that time, as dom0 is busy
+/// or many ask, was too late and asks again.
+const ASK_AGAIN: Duration = ANSWER_LIFE.saturating_mul(2);
 
 /// Why there is no answer.
 #[derive(Debug, Error)]
@@ -46,6 +52,12 @@ pub(crate) enum AskError {
         /// How long it was waited for.
         patience: Duration,
     },
+    /// Parts of the answer are not there, or no longer.
+    #[error(
+        "a part of the domain's answer is missing: ask again when dom0 is less busy, or give it \
+         longer with --timeout"
+    )]
+    Torn,
     /// It counts more than an answer can hold.
     #[error("the domain has more to tell than an answer can hold")]
     TooLong,
@@ -71,11 +83,25 @@ pub(crate) fn ask(
     store.watch(&answer)?;
     store.watch(RELEASED)?;
     let version = format!("{home}/{VERSION_NODE}");
-    let outcome = match store.write_if_there(&version, &request, b"") {
-        Ok(()) => wait(store, domain, &home, &answer, patience)
-            .and_then(|head| fetch(store, &home, token, head)),
-        Err(StoreError::NotFound) => Err(AskError::Gone(domain)),
-        Err(error) => Err(error.into()),
+    let deadline = Instant::now() + patience;
+    let mut attempts_left = 1 + patience.as_millis() / ASK_AGAIN.as_millis();
+    let outcome = loop {
+        let asked = match store.write_if_there(&version, &request, b"") {
+            Ok(()) => {
+                let until = deadline.min(Instant::now() + ASK_AGAIN);
+                wait(store, domain, &home, &answer, until).and_then(|head| match head {
+                    Some(head) => fetch(store, &home, token, head),
+                    None => Err(AskError::Silent { domain, patience }),
+                })
+            }
+            Err(StoreError::NotFound) => Err(AskError::Gone(domain)),
+            Err(error) => Err(error.into()),
+        };
+        attempts_left -= 1;
+        let too_late = matches!(asked, Err(AskError::Silent { .. } | AskError::Torn));
+        if !too_late || attempts_left == 0 {
+            break asked;
+        }
     };
     // Whatever came of it, nothing stays behind; what fails here has failed above already.
     for path in [&request, &answer] {
@@ -105,15 +131,14 @@ fn check_version(store: &mut impl Store, domain: DomId, home: &str) -> Result<()
     }
 }
 
-/// Waits until the head of the answer is there.
+/// Waits until the head of the answer is there; `None`: it is not, at that time.
 fn wait(
     store: &mut impl Store,
     domain: DomId,
     home: &str,
     answer: &str,
-    patience: Duration,
-) -> Result<Head, AskError> {
-    let deadline = Instant::now() + patience;
+    until: Instant,
+) -> Result<Option<Head>, AskError> {
     loop {
         match store.read(answer) {
             // Made by the first part, written when the last one is there.
@@ -122,6 +147,7 @@ fn wait(
                 let head = std::str::from_utf8(&head).ok();
                 return head
                     .and_then(|head| head.parse().ok())
+                    .map(Some)
                     .ok_or(AskError::Nonsense("it does not say how long it is"));
             }
             Err(StoreError::NotFound) => {
@@ -131,9 +157,9 @@ fn wait(
             }
             Err(error) => return Err(error.into()),
         }
-        let left = deadline.saturating_duration_since(Instant::now());
+        let left = until.saturating_duration_since(Instant::now());
         if store.wait(left)? == Waited::TimedOut {
-            return Err(AskError::Silent { domain, patience });
+            return Ok(None);
         }
     }
 }
@@ -146,7 +172,7 @@ fn fetch(store: &mut impl Store, home: &str, token: Token, head: Head) -> Result
     let mut bytes = Vec::with_capacity(announced);
     for part in 0..head.parts() {
         let part = match store.read(&format!("{home}/{}", token.part_node(part))) {
-            Err(StoreError::NotFound) => return Err(AskError::Nonsense("a part is missing")),
+            Err(StoreError::NotFound) => return Err(AskError::Torn),
             outcome => outcome?,
         };
         if part.len() != PART_BYTES.min(announced - bytes.len()) {

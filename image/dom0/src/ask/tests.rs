@@ -29,6 +29,8 @@ struct Dom0 {
     client: Client<fake::Domain>,
     watches: BTreeMap<String, Watch<fake::Domain>>,
     guest: Guest,
+    /// So many second parts of answers are gone before they are read.
+    expire_early: u32,
 }
 
 impl Dom0 {
@@ -43,6 +45,7 @@ impl Dom0 {
             client,
             watches: BTreeMap::new(),
             guest,
+            expire_early: 0,
         };
         dom0.turn();
         dom0
@@ -96,6 +99,10 @@ fn refusal(error: xenstore::Error) -> StoreError {
 
 impl Store for Dom0 {
     fn read(&mut self, path: &str) -> Result<Vec<u8>, StoreError> {
+        if self.expire_early > 0 && path.ends_with("/1") {
+            self.expire_early -= 1;
+            return Err(StoreError::NotFound);
+        }
         let client = self.client.clone();
         self.run(client.read(path)).map_err(refusal)
     }
@@ -354,13 +361,28 @@ fn what_makes_no_sense_is_refused() {
     for nodes in lies {
         let mut dom0 = Dom0::new(lying(nodes));
         let error = dom0.ask().unwrap_err();
-        assert!(matches!(error, AskError::Nonsense(_)), "{nodes:?}: {error}");
+        let is_refused = matches!(error, AskError::Nonsense(_) | AskError::Torn);
+        assert!(is_refused, "{nodes:?}: {error}");
         assert_eq!(dom0.leftovers(), 0);
     }
     let newer = Dom0::new(lying(&[("/0", b"\x02\x00\xff\xff"), ("", b"4")])).ask();
     assert!(matches!(newer, Err(AskError::Newer { found: 2 })));
     let more = Dom0::new(lying(&[("", b"too-long")])).ask();
     assert!(matches!(more, Err(AskError::TooLong)));
+}
+
+#[test]
+fn an_answer_that_was_gone_too_soon_is_asked_for_again() {
+    for (lost, comes) in [(1, true), (u32::MAX, false)] {
+        let mut dom0 = Dom0::new(honest(4000));
+        dom0.expire_early = lost;
+        match dom0.ask() {
+            Ok(report) => assert!(comes && report == sample(4000)),
+            // Not for ever.
+            Err(error) => assert!(!comes && matches!(error, AskError::Torn)),
+        }
+        assert_eq!(dom0.leftovers(), 0);
+    }
 }
 
 #[test]
