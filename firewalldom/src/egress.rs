@@ -134,7 +134,7 @@ impl Firewall {
             self.site.routes.get(destination),
             Route::Broadcast | Route::AllHosts | Route::Multicast
         );
-        if to_many || !reject::may_report(packet) || !self.errors.allows(now, error) {
+        if to_many || !reject::may_report(packet) || !self.allows(now, error, source) {
             return;
         }
         let next = if gateway == 0 { source } else { gateway };
@@ -150,6 +150,12 @@ impl Firewall {
             Ok(bytes) => self.emit(now, &bytes, occasion),
             Err(reason) => self.counters.drops.count(reason),
         }
+    }
+
+    /// Whether an error may be sent to this address now.
+    fn allows(&mut self, now: Instant, error: Error, address: u32) -> bool {
+        let hash = self.flows.spread(address, 0);
+        self.errors.allows(now, error, address, hash)
     }
 
     /// Sends a reset or an error.
@@ -190,12 +196,13 @@ impl Firewall {
         let Some(own) = self.site.routes.source(egress, source) else {
             return;
         };
-        if !reject::may_report(&packet) || !self.errors.allows(now, Error::HostUnreachable) {
+        let error = Error::HostUnreachable;
+        if !reject::may_report(&packet) || !self.allows(now, error, source) {
             return;
         }
         let ident = self.key.next() as u16;
-        if let Ok(error) = reject::error(&frame, own, ident, Error::HostUnreachable) {
-            self.emit(now, &error, Occasion::Own);
+        if let Ok(bytes) = reject::error(&frame, own, ident, error) {
+            self.emit(now, &bytes, Occasion::Own);
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::path::Occasion;
 use crate::policy::{Disposition, InterfaceId, Origin, Policy};
 use crate::random::Key;
 use crate::reason::{Drops, Reason};
-use crate::reject;
+use crate::reject::{self, ErrorRate};
 use crate::rule::By;
 use crate::site::{ConfigError, Link, Port, Site};
 use crate::time::{Instant, Tick};
@@ -525,6 +525,11 @@ impl Firewall {
     /// said, it is 1970.
     pub fn set_wall_clock(&mut self, now: Instant, unix: Duration) {
         self.meters.clock.set(now, unix.as_secs());
+    }
+
+    /// Limits ICMP errors in number (as they are unless told otherwise), or not.
+    pub fn set_error_rate(&mut self, rate: ErrorRate) {
+        self.errors.rate = rate;
     }
 
     /// Sets the time-outs of flows from now on.

@@ -14,7 +14,7 @@ pub(crate) use entry::{Ends, Hop};
 use established::Lifetimes;
 pub(crate) use established::Selective;
 
-use crate::packet::{GRE, ICMP, Tuple, UDP, UDP_LITE};
+use crate::packet::{GRE, ICMP, TCP, Tuple, UDP, UDP_LITE};
 use crate::random::Key;
 use crate::tcp::{self, Connection, Segment};
 use crate::time::{Deadline, Tick};
@@ -290,6 +290,12 @@ impl Table {
 
     pub(crate) fn set_hop(&mut self, handle: Handle, hop: Hop) {
         self.lookup.flows[handle.flow()].hops[handle.direction() as usize] = hop;
+    }
+
+    /// Whether it is that of a connection that is over, though still remembered.
+    pub(crate) fn is_closed(&self, handle: Handle) -> bool {
+        let flow = &self.lookup.flows[handle.flow()];
+        flow.protocol() == TCP && matches!(flow.state(), tcp::State::TimeWait | tcp::State::Close)
     }
 
     /// Index of the origin that let the flow in.

@@ -59,8 +59,9 @@ pub use host::{PingOutcome, PingResult};
 pub use log::LogLine;
 pub use reason::{Drops, Reason};
 pub use rule::Condition;
+pub use reject::ErrorRate;
 pub use site::{ConfigError, Link};
-pub use timeout::Timeouts;
+pub use timeout::{SctpTimeouts, Timeouts};
 
 /// What a Linux gateway with the same files does and this one does not, whatever the files say.
 /// `xen-image` tells it whoever checks or builds a site.

@@ -3,7 +3,7 @@
 
 use crate::checksum::{Sum, get16, get32, put16, put32};
 use crate::frame::{ETHERNET, Frame};
-use crate::limit::{Bucket, Tokens};
+use crate::limit::{Bucket, Buckets, Tokens};
 use crate::packet::{
     Cast, ICMP, IGMP, Packet, TCP, UDP, flags, icmp_asks, icmp_is_error, sum_frame, tcp_numbers,
 };
@@ -45,29 +45,50 @@ impl Error {
     }
 }
 
-/// How many ICMP errors there may be: as many as Linux' `icmp_msgs_per_sec` and `icmp_msgs_burst`
-/// allow. What senders must know to get anything through at all (RFC 1191) is counted apart, so that
-/// no flood of refused packets keeps it from them.
-#[derive(Clone, Copy, Debug)]
+/// Whether ICMP errors are limited in number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ErrorRate {
+    /// As Linux does unless told otherwise: one a second to each address, six of them saved
+    /// (`icmp_ratelimit`), and in all 1,000 a second, 50 saved (`icmp_msgs_per_sec`).
+    #[default]
+    Limited,
+    /// Not at all.
+    Unlimited,
+}
+
+/// How many ICMP errors there may be. What senders must know to get anything through at all (RFC 1191)
+/// is counted apart and not for each address, so that no flood of refused packets keeps it from them.
+#[derive(Clone, Debug)]
 pub(crate) struct Limit {
+    pub(crate) rate: ErrorRate,
     path_mtu: Bucket,
-    others: Bucket,
+    all: Bucket,
+    each: Buckets,
 }
 
 impl Limit {
+    /// Addresses that have a limit of their own at a time.
+    const ADDRESSES: usize = 1024;
+    const SECOND_NS: u64 = 1_000_000_000;
+
     pub(crate) fn new() -> Self {
-        let bucket = Bucket::new(Tokens::new(1000, 1_000_000_000, 50));
+        let bucket = Bucket::new(Tokens::new(1000, Self::SECOND_NS, 50));
         Self {
+            rate: ErrorRate::default(),
             path_mtu: bucket,
-            others: bucket,
+            all: bucket,
+            each: Buckets::new(Tokens::new(1, Self::SECOND_NS, 6), Self::ADDRESSES),
         }
     }
 
-    /// Whether this error may be sent now.
-    pub(crate) fn allows(&mut self, now: Instant, error: Error) -> bool {
+    /// Whether this error may be sent now to `address`, whose secret hash is `hash`.
+    pub(crate) fn allows(&mut self, now: Instant, error: Error, address: u32, hash: u64) -> bool {
+        if self.rate == ErrorRate::Unlimited {
+            return true;
+        }
         match error {
             Error::FragmentationNeeded(_) => self.path_mtu.take(now),
-            _ => self.others.take(now),
+            _ => self.each.take(now, address, hash) && self.all.take(now),
         }
     }
 }

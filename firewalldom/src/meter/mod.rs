@@ -87,7 +87,10 @@ impl Meters {
             };
             let hash = flows.spread(address, 0);
             let tick = Tick::of(now);
-            let is_open = |tuple| flows.find(tick, tuple).is_some();
+            let is_open = |tuple| {
+                let flow = flows.find(tick, tuple);
+                flow.is_some_and(|handle| !flows.is_closed(handle))
+            };
             let within = connections.count(now, address, hash, arrived, is_open);
             if within != (wanted.side == Side::Within) {
                 return false;

@@ -160,6 +160,18 @@ fn an_address_has_so_many_connections_at_once() {
     site.wait(200);
     site.hear_neighbours();
     assert_eq!(open(&mut site, CLIENT, 2000), 2);
+    // What is over does not count, though it is remembered.
+    assert_eq!(open(&mut site, CLIENT, 3000), 0);
+    let close = |site: &mut Site, port: u16, flags: u8| {
+        site.send(LOC, &tcp(LOC, (CLIENT, port), (FAR, 443), flags))
+            .forwarded(NET);
+    };
+    let answer = tcp(NET, (FAR, 443), (FW_NET, 2000), SYN | ACK);
+    site.send(NET, &answer).forwarded(LOC);
+    close(&mut site, 2000, ACK);
+    close(&mut site, 2000, RST | ACK);
+    assert_eq!(site.firewall.flows().now, 4);
+    assert_eq!(open(&mut site, CLIENT, 4000), 1);
 }
 
 #[test]

@@ -17,3 +17,4 @@ mod reject;
 mod sctp;
 mod shortcut;
 mod tracking;
+mod unsendable;

@@ -143,7 +143,38 @@ fn a_flood_of_rejects_is_answered_within_a_limit() {
         site.send(LOC, &udp(LOC, (CLIENT, 1000 + port), (FAR, 69), b""))
             .dropped(Reason::Rejected);
     }
+    assert_eq!(site.outputs().len(), 6, "to one address");
+    site.wait(2);
+    for port in 0..200 {
+        site.send(LOC, &udp(LOC, (CLIENT, 1000 + port), (FAR, 69), b""))
+            .dropped(Reason::Rejected);
+    }
+    assert_eq!(site.outputs().len(), 2, "one a second");
+}
+
+#[test]
+fn a_flood_of_rejects_from_everywhere_is_answered_within_a_limit() {
+    let mut policy = policy();
+    policy.chains[3].policy = Disposition::Reject;
+    let mut site = Site::new(policy);
+    for host in 0..200 {
+        let source = Ipv4Addr::new(198, 51, 100, host);
+        site.send(NET, &udp(NET, (source, 1000), (FW_NET, 69), b""))
+            .dropped(Reason::Rejected);
+    }
     assert_eq!(site.outputs().len(), 50);
+}
+
+#[test]
+fn errors_are_not_limited_where_nobody_wants_that() {
+    let mut site = Site::new(policy());
+    site.firewall
+        .set_error_rate(firewalldom::ErrorRate::Unlimited);
+    for port in 0..200 {
+        site.send(LOC, &udp(LOC, (CLIENT, 1000 + port), (FAR, 69), b""))
+            .dropped(Reason::Rejected);
+    }
+    assert_eq!(site.outputs().len(), 200);
 }
 
 #[test]
@@ -173,7 +204,7 @@ fn a_flood_of_datagrams_that_nobody_takes_is_answered_within_a_limit() {
         let outcome = site.send(LOC, &udp(LOC, (CLIENT, 1000 + port), (FW_LOC, 5353), b""));
         assert_eq!(outcome, Outcome::Other(firewalldom::Verdict::Local));
     }
-    assert_eq!(site.outputs().len(), 50);
+    assert_eq!(site.outputs().len(), 6);
     // Pings are no errors.
     for ident in 0..200 {
         site.send(LOC, &echo(LOC, CLIENT, FW_LOC, 8, ident));
