@@ -1,0 +1,187 @@
+//! Fragments of a few packets, in any order, at any time: nothing panics, and what leaves is a packet
+//! whose every byte somebody sent there.
+//!
+//! The input is a row of records: a byte of control (bits 0 and 1: which packet; 2: more follow; 3: must
+//! not be fragmented; 4 to 7: seconds since the last), the offset in eights of bytes (two bytes), the
+//! length of the payload (one), and that.
+
+#![no_main]
+
+use firewalldom::policy::{InterfaceId, Policy};
+use firewalldom::time::Instant;
+use firewalldom::{Budget, Checksum, Firewall, Frame, Head, Link, Verdict};
+use libfuzzer_sys::fuzz_target;
+use shorewall::Site;
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+const NET: InterfaceId = InterfaceId(0);
+const LOC: InterfaceId = InterfaceId(1);
+const MACS: [[u8; 6]; 2] = [[2, 0, 0, 0, 0, 0x10], [2, 0, 0, 0, 0, 0x11]];
+const GATEWAY: [u8; 4] = [192, 0, 2, 1];
+const FIREWALL: [u8; 4] = [192, 0, 2, 2];
+const CLIENT: [u8; 4] = [10, 0, 3, 7];
+const SERVER: [u8; 4] = [198, 51, 100, 7];
+/// For experiments (RFC 3692): nothing in it is read.
+const PROTOCOL: u8 = 253;
+const PIECES_MAX: usize = 300;
+
+static POLICY: LazyLock<Policy> = LazyLock::new(|| {
+    shorewall::compile(&Site::from_files("fuzz", fuzz::site()))
+        .expect("the example is right")
+        .policy
+});
+
+struct Piece<'a> {
+    packet: u8,
+    more: bool,
+    must_not: bool,
+    seconds_later: u8,
+    /// In eights of bytes.
+    offset: u16,
+    payload: &'a [u8],
+}
+
+/// The next record, and the rest of the input.
+fn piece(input: &[u8]) -> Option<(Piece<'_>, &[u8])> {
+    let [control, high, low, len, rest @ ..] = input else {
+        return None;
+    };
+    let (payload, rest) = rest.split_at(usize::from(*len).min(rest.len()));
+    let piece = Piece {
+        packet: control & 3,
+        more: control & 4 != 0,
+        must_not: control & 8 != 0,
+        seconds_later: control >> 4,
+        offset: u16::from_be_bytes([*high, *low]) & 0x1fff,
+        payload,
+    };
+    Some((piece, rest))
+}
+
+fn sum(bytes: &[u8]) -> u16 {
+    let words = bytes.chunks(2).map(|pair| {
+        let low = pair.get(1).copied().unwrap_or(0);
+        u32::from(u16::from_be_bytes([pair[0], low]))
+    });
+    let total: u32 = words.sum();
+    let folded = (total & 0xffff) + (total >> 16);
+    !((folded & 0xffff) + (folded >> 16)) as u16
+}
+
+fn frame(piece: &Piece<'_>) -> Vec<u8> {
+    let total = (20 + piece.payload.len()) as u16;
+    let flags = u16::from(piece.more) << 13 | u16::from(piece.must_not) << 14 | piece.offset;
+    let mut frame = MACS[1].to_vec();
+    frame.extend([2, 0, 0, 0, 0, 0x21, 8, 0, 0x45, 0]);
+    frame.extend(total.to_be_bytes());
+    frame.extend([0, 1 + piece.packet]);
+    frame.extend(flags.to_be_bytes());
+    frame.extend([64, PROTOCOL, 0, 0]);
+    frame.extend(CLIENT);
+    frame.extend(SERVER);
+    let right = sum(&frame[14..34]);
+    frame[24..26].copy_from_slice(&right.to_be_bytes());
+    frame.extend(piece.payload);
+    frame
+}
+
+/// The gateway makes itself known, so that nothing waits.
+fn greeting() -> Vec<u8> {
+    let mut frame = vec![0xff; 6];
+    frame.extend([2, 0, 0, 0, 0, 0x20, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
+    frame.extend([2, 0, 0, 0, 0, 0x20]);
+    frame.extend(GATEWAY);
+    frame.extend([0; 6]);
+    frame.extend(FIREWALL);
+    frame
+}
+
+/// What was sent at each place of each packet, by its identification.
+type Sent = HashMap<(u16, usize), Vec<u8>>;
+
+/// Checks a packet or fragment that left.
+fn assert_was_sent(bytes: &[u8], sent: &Sent) {
+    let word = |at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
+    assert_eq!(
+        bytes.len(),
+        14 + usize::from(word(16)),
+        "its length is its own"
+    );
+    assert_eq!(sum(&bytes[14..34]), 0, "the header's checksum is right");
+    assert_eq!(bytes[23], PROTOCOL);
+    let offset = usize::from(word(20) & 0x1fff) * 8;
+    assert!(
+        offset + bytes.len() - 14 <= 65_535,
+        "it ends within a packet"
+    );
+    for (at, byte) in bytes[34..].iter().enumerate() {
+        let there = sent.get(&(word(18), offset + at));
+        assert!(
+            there.is_some_and(|there| there.contains(byte)),
+            "byte {} came from nowhere",
+            offset + at
+        );
+    }
+}
+
+fn inject(
+    firewall: &mut Firewall,
+    now: Instant,
+    from: InterfaceId,
+    bytes: &[u8],
+) -> Option<Vec<u8>> {
+    let mut head = Head::new();
+    head.load(&bytes[..bytes.len().min(128)]);
+    let mut frame = Frame {
+        head: &mut head,
+        len: bytes.len(),
+        tail: &bytes,
+        checksum: Checksum::Unknown,
+        gso: None,
+    };
+    match firewall.ingress(now, from, &mut frame) {
+        Verdict::Forward { egress } => {
+            assert_eq!(egress, NET);
+            let rest = &bytes[frame.tail_offset()..frame.len];
+            Some([frame.head.bytes(), rest].concat())
+        }
+        _ => None,
+    }
+}
+
+fuzz_target!(|input: &[u8]| {
+    let links = MACS.map(|mac| Link { mac, mtu: 1500 });
+    let mut now = Instant(1_000_000_000);
+    let budget = Budget { flows: 32 };
+    let mut firewall =
+        Firewall::new(POLICY.clone(), &links, budget, [7; 32], now).expect("it runs");
+    inject(&mut firewall, now, NET, &greeting());
+    while firewall.take_output().is_some() {}
+    let mut sent = Sent::new();
+    let mut rest = input;
+    for _ in 0..PIECES_MAX {
+        let Some((piece, next)) = piece(rest) else {
+            break;
+        };
+        rest = next;
+        now = Instant(now.0 + u64::from(piece.seconds_later) * 1_000_000_000);
+        for (at, byte) in piece.payload.iter().enumerate() {
+            let place = (
+                1 + u16::from(piece.packet),
+                usize::from(piece.offset) * 8 + at,
+            );
+            sent.entry(place).or_default().push(*byte);
+        }
+        if let Some(bytes) = inject(&mut firewall, now, LOC, &frame(&piece)) {
+            assert_was_sent(&bytes, &sent);
+        }
+        firewall.poll(now);
+        while let Some((egress, output)) = firewall.take_output() {
+            if egress == NET && output.bytes[12..14] == [8, 0] {
+                assert_was_sent(&output.bytes, &sent);
+            }
+        }
+        assert!(firewall.flows().now <= 32);
+    }
+});
