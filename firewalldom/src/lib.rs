@@ -58,8 +58,8 @@ pub use frame::{Checksum, Frame, Gso, GsoKind, Head, NoTail, OwnedFrame, Tail, T
 pub use host::{PingOutcome, PingResult};
 pub use log::LogLine;
 pub use reason::{Drops, Reason};
-pub use rule::Condition;
 pub use reject::ErrorRate;
+pub use rule::Condition;
 pub use site::{ConfigError, Link};
 pub use timeout::{SctpTimeouts, Timeouts};
 

@@ -37,16 +37,19 @@ fn fragment(offset: u16, more: bool) -> Vec<u8> {
     })
 }
 
-fn bare(frame: Vec<u8>) -> (Vec<Vec<u8>>, Checksum, Option<Gso>) {
+/// Frames, and what is said of their checksum and size.
+type Arrival = (Vec<Vec<u8>>, Checksum, Option<Gso>);
+
+fn bare(frame: Vec<u8>) -> Arrival {
     (vec![frame], Checksum::Unknown, None)
 }
 
-fn pieces(frames: Vec<Vec<u8>>) -> (Vec<Vec<u8>>, Checksum, Option<Gso>) {
+fn pieces(frames: Vec<Vec<u8>>) -> Arrival {
     (frames, Checksum::Unknown, None)
 }
 
 /// Frames, of which the last is dropped for the reason beside it.
-fn cases() -> Vec<(Reason, (Vec<Vec<u8>>, Checksum, Option<Gso>))> {
+fn cases() -> Vec<(Reason, Arrival)> {
     let tcp_gso = Gso {
         kind: GsoKind::TcpV4,
         size: 1000,
