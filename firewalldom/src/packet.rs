@@ -87,6 +87,21 @@ pub(crate) const fn icmp_asks(kind: u8) -> bool {
     matches!(kind, 8 | 13 | 15 | 17)
 }
 
+/// What tells one flow of GRE between two hosts from another: the call, if it is PPTP's (RFC 2637, 4.1),
+/// where others have a destination port; 0 for any other. `None`: of PPTP's version and not PPTP's,
+/// which is no flow's.
+pub(crate) fn gre_call(gre: &[u8]) -> Option<u16> {
+    const VERSION: u8 = 7;
+    const PPTP: u8 = 1;
+    const PPP: [u8; 2] = [0x88, 0x0b];
+    match *gre {
+        [_, flags, high, low, _, _, call_high, call_low, ..] if flags & VERSION == PPTP => {
+            ([high, low] == PPP).then_some(u16::from_be_bytes([call_high, call_low]))
+        }
+        _ => Some(0),
+    }
+}
+
 /// ICMP's redirect: another router of the same link is the better one.
 pub(crate) const ICMP_REDIRECT: u8 = 5;
 
@@ -201,6 +216,7 @@ impl Packet {
                 }
                 self.tuple.destination_port = get16(bytes, 0);
             }
+            GRE => self.tuple.destination_port = gre_call(bytes).unwrap_or(0),
             _ => {}
         }
         Ok(())
@@ -411,6 +427,7 @@ impl Inner {
                 tuple.source_port = get16(transport, 4);
                 tuple.destination_port = get16(transport, 0);
             }
+            _ if tuple.protocol == GRE => tuple.destination_port = gre_call(transport)?,
             _ if matches!(tuple.protocol, UDP_LITE | DCCP | SCTP) => {
                 tuple.source_port = get16(transport, 0);
                 tuple.destination_port = get16(transport, 2);

@@ -6,7 +6,8 @@ use crate::fragment::{Added, is_fragment};
 use crate::frame::{ETHERNET, Frame, Head};
 use crate::nat;
 use crate::packet::{
-    ICMP, ICMP_REDIRECT, Inner, Packet, SCTP, Tuple, check_header, icmp_asks, icmp_is_error,
+    GRE, ICMP, ICMP_REDIRECT, Inner, Packet, SCTP, Tuple, check_header, gre_call, icmp_asks,
+    icmp_is_error,
 };
 use crate::policy::{InterfaceId, RawAction, States};
 use crate::reason::Reason;
@@ -267,6 +268,11 @@ impl Firewall {
         if packet.tuple.protocol == SCTP {
             let tracked = self.track_association(tick, frame, packet);
             return tracked.unwrap_or(Tracked::Invalid);
+        }
+        let is_no_flows = packet.tuple.protocol == GRE
+            && head.get(packet.transport..).and_then(gre_call).is_none();
+        if is_no_flows {
+            return Tracked::Invalid;
         }
         let (kind, _) = packet.icmp;
         if packet.tuple.protocol == ICMP && icmp_is_error(kind) {

@@ -373,3 +373,31 @@ fn a_syn_that_is_only_repeated_does_not_keep_its_flow() {
     site.send(NET, &tcp(NET, WEB, (FW_NET, 4000), SYN | ACK))
         .dropped(Reason::Dropped);
 }
+
+#[test]
+fn gre_of_pptps_version_is_invalid_unless_it_is_pptps_and_then_each_call_is_a_flow() {
+    let gre = |[high, low]: [u8; 2], call: u8| {
+        let mut packet = vec![0x30, 1, high, low, 0, 0, 0, call];
+        packet.resize(40, 0);
+        ip(LOC, CLIENT, FAR, 47, &packet)
+    };
+    let mut policy = policy();
+    // Else a rule rejects GRE.
+    policy.chains[6].rules.remove(2);
+    let mut site = Site::new(policy);
+    let out = site.send(LOC, &gre([8, 0], 5)).forwarded(NET);
+    assert_eq!((source_of(&out), site.firewall.flows().now), (CLIENT, 0));
+    for (call, flows) in [(5, 1), (5, 1), (6, 2)] {
+        let outcome = site.send(LOC, &gre([0x88, 0x0b], call));
+        // The second call is masqueraded to the same address: it is told from the first.
+        assert_eq!(source_of(&outcome.forwarded(NET)), FW_NET);
+        assert_eq!(site.firewall.flows().now, flows);
+    }
+    // Of any other version there is one flow between two hosts.
+    for key in [1, 2] {
+        let mut other = gre([8, 0], key);
+        other[35] = 0;
+        assert_eq!(source_of(&site.send(LOC, &other).forwarded(NET)), FW_NET);
+        assert_eq!(site.firewall.flows().now, 3);
+    }
+}

@@ -496,3 +496,61 @@ fn a_reset_that_follows_a_challenge_ends_the_attempt() {
     ));
     assert_eq!(tracked.state, State::Close);
 }
+
+#[test]
+fn an_answer_to_a_syn_that_nobody_sent_changes_nothing() {
+    let mut tracked = Tracked::open();
+    let data = Segment::bare(ACK, client(1), server(1)).carrying(100);
+    tracked.take(Original, data);
+    let answer = Segment::bare(SYN | ACK, server(1), client(101));
+    assert_eq!(tracked.take(Reply, answer), Fate::Passes);
+    assert_eq!(tracked.state, State::Established);
+}
+
+#[test]
+fn a_challenge_to_a_syn_acknowledges_no_fin() {
+    let mut tracked = Tracked::open();
+    tracked.take(Original, Segment::bare(FIN | ACK, client(1), server(1)));
+    tracked.take(Reply, Segment::bare(FIN | ACK, server(1), client(2)));
+    assert_eq!(tracked.state, State::LastAck);
+    let syn = Segment::bare(SYN, client(5000), 0);
+    assert_eq!(tracked.take(Original, syn), Fate::Passes);
+    let challenge = Segment::bare(ACK, server(2), client(2));
+    assert_eq!(tracked.take(Reply, challenge), Fate::Passes);
+    assert_eq!(tracked.state, State::LastAck);
+    // The next one is no challenge.
+    assert!(matches!(
+        tracked.take(Reply, challenge),
+        Fate::Follows { .. }
+    ));
+    assert_eq!(tracked.state, State::TimeWait);
+}
+
+#[test]
+fn a_connection_begun_anew_is_not_closing_any_more() {
+    let mut tracked = Tracked::open();
+    tracked.take(Original, Segment::bare(ACK, client(1), server(1)));
+    tracked.take(Original, Segment::bare(FIN | ACK, client(1), server(1)));
+    assert_eq!(tracked.state, State::FinWait);
+    tracked.take(Original, Segment::bare(SYN, client(5000), 0));
+    let answer = Segment::bare(SYN | ACK, server(7000), client(5001));
+    tracked.take(Reply, answer);
+    assert_eq!(tracked.state, State::SynReceived);
+    let ends = (client(5001), server(7001));
+    tracked.take(Original, Segment::bare(ACK, ends.0, ends.1));
+    assert_eq!(tracked.state, State::Established);
+    tracked.take(Reply, Segment::bare(RST, ends.1, 0));
+    assert_eq!(tracked.state, State::Close);
+    // Neither side closed it: whoever begins again has to be answered first.
+    let again = Segment::bare(SYN, client(9000), 0);
+    assert_eq!(tracked.take(Original, again), Fate::Passes);
+}
+
+#[test]
+fn only_a_reset_may_acknowledge_0_without_meaning_it() {
+    let mut tracked = Tracked::open();
+    let beyond = Segment::bare(ACK, server(1), 0);
+    assert_eq!(tracked.take(Reply, beyond), Fate::Invalid);
+    let reset = Segment::bare(RST | ACK, server(1), 0);
+    assert!(matches!(tracked.take(Reply, reset), Fate::Follows { .. }));
+}
