@@ -76,6 +76,11 @@ pub(crate) fn run(
              case $(state) in '' | ---sc-) break ;; esac
              sleep 0.2
          done
+         # The daemon has taken the last words when the domain ends, but may not have written them.
+         for attempt in $(seq 15); do
+             grep -qE 'Test result|CRASH' /var/log/xen/guest-{name}.log && break
+             sleep 0.2
+         done
          state; xl destroy {name} 2>/dev/null; true"
     );
     let ended = setup
