@@ -8,6 +8,7 @@ pub mod compare;
 pub mod configuration;
 pub mod describe;
 pub mod engine;
+pub mod figures;
 pub mod generate;
 pub mod linux;
 pub mod namespace;

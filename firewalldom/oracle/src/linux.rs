@@ -1,5 +1,6 @@
 //! Linux with real Shorewall, in namespaces of its own: the side that is right by definition.
 
+use crate::figures::flood::Flood;
 use crate::protocol::{self, Neighbour, Reply, Request, Setup};
 use crate::step::{Outputs, Step};
 use anyhow::{Context, Result, bail};
@@ -168,6 +169,18 @@ impl Linux {
         };
         match self.ask(&request)? {
             Reply::Outputs(outputs) => Ok(outputs),
+            other => bail!("unexpected {other:?}"),
+        }
+    }
+
+    /// Sends packets as fast as can be; how long that took, making them apart. What comes out is
+    /// nobody's.
+    ///
+    /// # Errors
+    /// When the oracle fails.
+    pub fn flood(&mut self, flood: Flood) -> Result<Duration> {
+        match self.ask(&Request::Flood(flood))? {
+            Reply::Took(time) => Ok(time),
             other => bail!("unexpected {other:?}"),
         }
     }

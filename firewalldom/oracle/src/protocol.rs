@@ -1,11 +1,13 @@
 //! What the test and the process inside the namespace say to each other: postcard behind a length.
 
+use crate::figures::flood::Flood;
 use crate::step::{Outputs, Step};
 use anyhow::{Context, Result, ensure};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io::{Read, Write};
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 /// What the namespace is asked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -22,6 +24,8 @@ pub enum Request {
         /// when the frame has been handed over, which is all there is unless the machine is busy.
         settle_us: u32,
     },
+    /// Send these as fast as can be; how long that took.
+    Flood(Flood),
     /// Run this shell command and say what it printed.
     Shell(String),
 }
@@ -29,7 +33,7 @@ pub enum Request {
 /// A gateway to be.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Setup {
-    /// Files of the Shorewall folder: names and contents.
+    /// Files of the Shorewall folder: names and contents. None: no firewall at all.
     pub shorewall: Vec<(String, Vec<u8>)>,
     /// Whether Shorewall's own `update` is to see them first: they were written for an older one.
     pub age: Age,
@@ -91,6 +95,8 @@ pub enum Reply {
     Refused(String),
     /// What came out after each step.
     Outputs(Outputs),
+    /// What a flood took.
+    Took(Duration),
     /// What a shell command printed.
     Text(String),
     /// The oracle itself failed.

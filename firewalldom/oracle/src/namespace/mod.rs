@@ -5,6 +5,7 @@ mod gateway;
 mod root;
 mod wire;
 
+use crate::figures::flood::Flood;
 use crate::protocol::{self, Reply, Request};
 use crate::step::{Output, Outputs, Step};
 use anyhow::{Context, Result, bail};
@@ -14,7 +15,7 @@ use std::io::{stdin, stdout};
 use std::path::Path;
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use wire::Wire;
 
 /// A namespace's state.
@@ -73,6 +74,7 @@ impl Namespace {
                 let settle = Duration::from_micros(settle_us.into());
                 Ok(Reply::Outputs(self.run(&steps, settle)?))
             }
+            Request::Flood(flood) => Ok(Reply::Took(self.flood(flood)?)),
             Request::Shell(command) => Ok(Reply::Text(shell(&command)?)),
         }
     }
@@ -96,6 +98,27 @@ impl Namespace {
             outputs.push(came);
         }
         Ok(outputs)
+    }
+
+    /// Sends packets and throws away what comes out: where sockets are full, nothing is copied.
+    fn flood(&mut self, flood: Flood) -> Result<Duration> {
+        /// Frames that are made at once.
+        const BATCH: usize = 1024;
+        let wire = self.wires.get_mut(usize::from(flood.link()));
+        let wire = wire.context("no such link")?;
+        let mut frames = flood.frames();
+        let mut elapsed = Duration::ZERO;
+        loop {
+            let batch: Vec<_> = frames.by_ref().take(BATCH).collect();
+            if batch.is_empty() {
+                return Ok(elapsed);
+            }
+            let started = Instant::now();
+            for frame in &batch {
+                wire.send(frame)?;
+            }
+            elapsed += started.elapsed();
+        }
     }
 
     fn send(
