@@ -12,8 +12,8 @@ fn docs() -> PathBuf {
 
 #[test]
 fn the_page_and_its_pictures_are_made_of_the_samples() {
-    let records = load_all(&docs()).expect("results/*.json");
-    for (name, text) in pages(&records) {
+    let results = load_all(&docs()).expect("results/*.json");
+    for (name, text) in pages(&results) {
         let found = fs::read_to_string(docs().join(&name)).unwrap_or_default();
         assert!(
             found == text,
@@ -24,7 +24,7 @@ fn the_page_and_its_pictures_are_made_of_the_samples() {
 
 #[test]
 fn medians_ratios_and_verdicts_follow_from_the_samples() {
-    for record in load_all(&docs()).expect("results/*.json") {
+    for record in load_all(&docs()).expect("results/*.json").suites {
         let file = docs().join(format!("results/{}.json", record.suite));
         let text = fs::read_to_string(&file).expect("the file that was just read");
         assert!(

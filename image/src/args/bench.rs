@@ -24,6 +24,8 @@ pub(crate) enum BenchmarkChoice {
     Packets,
     /// Instructions and bytes, the same on every machine.
     Cost,
+    /// The engine on this host, beside this host's Linux.
+    Engine,
 }
 
 impl From<BenchmarkChoice> for Benchmark {
@@ -35,6 +37,7 @@ impl From<BenchmarkChoice> for Benchmark {
             BenchmarkChoice::Tcp => Self::Tcp,
             BenchmarkChoice::Packets => Self::Packets,
             BenchmarkChoice::Cost => Self::Cost,
+            BenchmarkChoice::Engine => Self::Engine,
         }
     }
 }
@@ -46,6 +49,7 @@ time mean little, and it says so. A target that is missed is a result, not a fai
 Examples:
   cargo image bench                                every benchmark, into docs/
   cargo image bench --suite trixie                 the same on Debian 13's Xen and Linux
+  cargo image bench --only engine                  the engine beside this host's Linux: no Xen
   cargo image bench --only tcp --runs 1 --out /tmp/try
                                                    a quick look that leaves docs/ alone";
 

@@ -148,7 +148,7 @@ impl Ticks {
     }
 }
 
-fn load_average() -> Result<f64> {
+pub(super) fn load_average() -> Result<f64> {
     let text = fs::read_to_string("/proc/loadavg").context("/proc/loadavg")?;
     let first = text.split(' ').next().unwrap_or_default();
     first.parse().context(text)
@@ -183,7 +183,7 @@ impl Conditions {
 }
 
 /// The commit of the sources, and whether they are it. Results may change: they are written.
-fn commit(root: &Path) -> Result<String> {
+pub(super) fn commit(root: &Path) -> Result<String> {
     let Ok(commit) = output("git", &["rev-parse", "--short=12", "HEAD"], root) else {
         // A release's archive has no history.
         return Ok(format!("{} without git", env!("CARGO_PKG_VERSION")));
@@ -202,7 +202,7 @@ fn commit(root: &Path) -> Result<String> {
     })
 }
 
-fn processor() -> Result<String> {
+pub(super) fn processor() -> Result<String> {
     let text = fs::read_to_string("/proc/cpuinfo").context("/proc/cpuinfo")?;
     let models: Vec<&str> = text
         .lines()
@@ -214,7 +214,7 @@ fn processor() -> Result<String> {
 }
 
 /// The first line of what a program says.
-fn output(program: &str, arguments: &[&str], folder: &Path) -> Result<String> {
+pub(super) fn output(program: &str, arguments: &[&str], folder: &Path) -> Result<String> {
     let output = Command::new(program)
         .args(arguments)
         .current_dir(folder)

@@ -15,48 +15,76 @@ const FLOWS: u64 = 1_024;
 /// Packets that are counted.
 const PACKETS: u64 = 20_000;
 
+/// Whether there is a valgrind to count with.
+pub(super) fn has_valgrind() -> bool {
+    Command::new("valgrind").arg("--version").output().is_ok()
+}
+
+/// Builds a package's programs below `target`, with the appliance's own optimisation, so that the
+/// engine in them is the appliance's code.
+///
+/// # Errors
+/// When they do not compile.
+pub(super) fn build(
+    workspace: &Workspace,
+    target: &Path,
+    package: &str,
+    which: &[&str],
+) -> Result<()> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built = Command::new(cargo)
+        .args(["build", "--locked", "--quiet", "--profile", "appliance"])
+        .args(["--package", package])
+        .args(which)
+        .arg("--target-dir")
+        .arg(target)
+        .current_dir(workspace.root())
+        .status()
+        .context("cargo")?;
+    ensure!(built.success(), "cargo build of {package}: {built}");
+    Ok(())
+}
+
 /// Counts with valgrind's callgrind; `None`, and a word to the user, where there is no valgrind.
 ///
 /// # Errors
 /// When the example does not compile or run.
 pub(super) fn measure(workspace: &Workspace, tell: &dyn Fn(&str)) -> Result<Option<Cost>> {
-    if Command::new("valgrind").arg("--version").output().is_err() {
+    if !has_valgrind() {
         tell("no valgrind on this host: what the engine costs in instructions stays as it was");
         return Ok(None);
     }
     tell("counting the engine's instructions");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    // With the appliance's own optimisation, so that it is the appliance's code.
     let target = workspace.target().join("bench");
-    let built = Command::new(cargo)
-        .args(["build", "--locked", "--quiet", "--profile", "appliance"])
-        .args(["--package", "firewalldom", "--example", "forward"])
-        .arg("--target-dir")
-        .arg(&target)
-        .current_dir(workspace.root())
-        .status()
-        .context("cargo")?;
-    ensure!(
-        built.success(),
-        "cargo build of the example forward: {built}"
-    );
+    build(workspace, &target, "firewalldom", &["--example", "forward"])?;
     let example = target.join("appliance/examples/forward");
-    // The difference leaves out what it takes to start and to open the connections.
-    let without = instructions(&example, 1)?;
-    let with = instructions(&example, 1 + PACKETS)?;
     Ok(Some(Cost {
         packets: PACKETS,
-        instructions: with.saturating_sub(without),
+        instructions: PACKETS * of_a_packet(&example, "tcp", "nat")?,
         flow_bytes: Budget::BYTES_PER_FLOW as u64,
     }))
 }
 
-/// All instructions of one run of the example.
-fn instructions(example: &Path, packets: u64) -> Result<u64> {
+/// Instructions of a packet of an established connection, from headers in the cache to headers
+/// rewritten.
+///
+/// # Errors
+/// When the example does not run.
+pub(super) fn of_a_packet(example: &Path, transport: &str, nat: &str) -> Result<u64> {
+    // The difference leaves out what it takes to open the connections.
+    let without = instructions(example, 0, transport, nat)?;
+    let with = instructions(example, PACKETS, transport, nat)?;
+    Ok(with.saturating_sub(without) / PACKETS)
+}
+
+/// Instructions of the engine in one run of the example.
+fn instructions(example: &Path, packets: u64, transport: &str, nat: &str) -> Result<u64> {
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .arg("--toggle-collect=*judge_one*")
         .arg(example)
         .args([FLOWS.to_string(), packets.to_string()])
+        .args([transport, nat])
         .output()
         .context("valgrind")?;
     let text = String::from_utf8_lossy(&output.stderr);

@@ -11,6 +11,7 @@
 pub mod chart;
 pub mod conditions;
 mod cost;
+pub mod engine;
 pub mod figure;
 mod packets;
 pub mod page;
@@ -30,6 +31,7 @@ use crate::output::OutputSet;
 use crate::run::{Firewall, RunOptions};
 use crate::workspace::Workspace;
 use conditions::{Conditions, Watch};
+use engine::Engine;
 use record::Record;
 use rounds::Rounds;
 
@@ -55,17 +57,20 @@ pub enum Benchmark {
     Packets,
     /// Instructions and bytes, the same on every machine.
     Cost,
+    /// The engine on the host, beside the host's Linux: in no suite's record.
+    Engine,
 }
 
 impl Benchmark {
     /// All of them, in the order of the page.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Sizes,
         Self::Memory,
         Self::Start,
         Self::Tcp,
         Self::Packets,
         Self::Cost,
+        Self::Engine,
     ];
 
     /// Its name on the command line and in files.
@@ -77,6 +82,7 @@ impl Benchmark {
             Self::Tcp => "tcp",
             Self::Packets => "packets",
             Self::Cost => "cost",
+            Self::Engine => "engine",
         }
     }
 }
@@ -95,6 +101,35 @@ pub struct BenchOptions {
 /// Where results lie in a checkout: the folder of the page.
 pub fn results_folder(workspace: &Workspace) -> PathBuf {
     workspace.root().join("docs")
+}
+
+/// What was measured so far.
+#[derive(Clone, Debug, Default)]
+pub struct Results {
+    /// Of the lab, in the order of the suites.
+    pub suites: Vec<Record>,
+    /// Of the engine on the host.
+    pub engine: Option<Engine>,
+}
+
+/// Measures the engine on the host, and writes `FOLDER/results/engine.json`, the page and the
+/// pictures.
+///
+/// # Errors
+/// When something could not be measured or written; then no file is touched.
+pub fn perform_engine(
+    workspace: &Workspace,
+    runs: u32,
+    folder: &Path,
+    tell: &dyn Fn(&str),
+) -> Result<String> {
+    let engine = engine::measure(workspace, runs, tell)?;
+    let mut results = load_all(folder)?;
+    let text = engine.text()?;
+    let summary = engine::summary(&engine);
+    results.engine = Some(engine);
+    publish(folder, ENGINE_FILE, &text, &results)?;
+    Ok(summary)
 }
 
 /// Measures, and writes `FOLDER/results/SUITE.json`, the page and the pictures. Benchmarks that
@@ -188,46 +223,63 @@ fn record_file(folder: &Path, suite: Suite) -> PathBuf {
     folder.join(format!("results/{suite}.json"))
 }
 
-/// The records of all suites that were measured, in the order of the suites.
+/// The engine's samples, in the folder of results.
+const ENGINE_FILE: &str = "engine.json";
+
+/// Everything that was measured so far.
 ///
 /// # Errors
 /// When a file cannot be read.
-pub fn load_all(folder: &Path) -> Result<Vec<Record>> {
-    Suite::ALL
+pub fn load_all(folder: &Path) -> Result<Results> {
+    let suites = Suite::ALL
         .into_iter()
         .map(|suite| record_file(folder, suite))
         .filter(|file| file.exists())
         .map(|file| Record::load(&file))
-        .collect()
+        .collect::<Result<_>>()?;
+    let engine = folder.join("results").join(ENGINE_FILE);
+    let engine = engine.exists().then(|| Engine::load(&engine)).transpose()?;
+    Ok(Results { suites, engine })
 }
 
 /// The page and its pictures, as names below the folder and contents.
-pub fn pages(records: &[Record]) -> Vec<(String, String)> {
-    let mut files = Vec::new();
-    for record in records {
-        for (name, picture) in page::pictures(record) {
-            files.push((format!("results/{name}"), picture));
-        }
-    }
-    files.push(("results.md".to_owned(), page::render(records)));
+pub fn pages(results: &Results) -> Vec<(String, String)> {
+    let suites = results.suites.iter().flat_map(page::pictures);
+    let engine = results.engine.iter().flat_map(engine::pictures);
+    let mut files: Vec<_> = suites
+        .chain(engine)
+        .map(|(name, picture)| (format!("results/{name}"), picture))
+        .collect();
+    let page = page::render(&results.suites, results.engine.as_ref());
+    files.push(("results.md".to_owned(), page));
     files
 }
 
 fn write(folder: &Path, suite: Suite, record: &Record) -> Result<()> {
-    let mut records = load_all(folder)?;
-    records.retain(|other| other.suite != record.suite);
-    records.push(record.clone());
+    let mut results = load_all(folder)?;
+    results.suites.retain(|other| other.suite != record.suite);
+    results.suites.push(record.clone());
     let place = |record: &Record| {
         let named = |suite: &Suite| suite.code_name() == record.suite;
         Suite::ALL.iter().position(named)
     };
-    records.sort_by_key(place);
+    results.suites.sort_by_key(place);
+    publish(
+        folder,
+        &format!("{suite}.json"),
+        &record.render()?,
+        &results,
+    )
+}
+
+/// Writes a file of samples, and all that is made of samples.
+fn publish(folder: &Path, name: &str, text: &str, results: &Results) -> Result<()> {
     let (mut top, mut below) = (
         OutputSet::new(folder)?,
         OutputSet::new(&folder.join("results"))?,
     );
-    below.add(&format!("{suite}.json"), record.render()?.as_bytes())?;
-    for (name, text) in pages(&records) {
+    below.add(name, text.as_bytes())?;
+    for (name, text) in pages(results) {
         match name.strip_prefix("results/") {
             Some(name) => below.add(name, text.as_bytes())?,
             None => top.add(&name, text.as_bytes())?,

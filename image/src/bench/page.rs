@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::Benchmark;
 use super::chart::{self, Axis, Curve, Group};
+use super::engine::{self, Engine};
 use super::figure::{FIGURES, Figure, Measured, Spread, Unit, Verdict};
 use super::record::Record;
 use super::samples::{Packets, System};
@@ -30,20 +31,22 @@ To measure yourself, on a machine that does nothing else:
 
     cargo image bench                    # Debian 12's Xen and Linux
     cargo image bench --suite trixie     # Debian 13's
+    cargo image bench --only engine      # the engine beside the host's Linux: no Xen, a few minutes
 
 This writes every sample to [`results/`](results), and this page from them.
 ";
 
 /// The whole page.
-pub fn render(records: &[Record]) -> String {
+pub fn render(records: &[Record], engine: Option<&Engine>) -> String {
     let mut out = HEAD.to_owned();
-    if records.is_empty() {
+    if records.is_empty() && engine.is_none() {
         out.push_str("\nNothing has been measured yet.\n");
     }
     for record in records {
         // Writing to a String cannot fail.
         let _ = suite(&mut out, record);
     }
+    out.push_str(&engine::render(engine));
     out
 }
 
@@ -433,7 +436,7 @@ mod tests {
 
     #[test]
     fn a_missed_target_is_said_as_clearly_as_one_that_was_reached() {
-        let page = render(&[record()]);
+        let page = render(&[record()], None);
         let row = |title: &str| {
             let found = page.lines().find(|line| line.contains(title));
             found
@@ -452,7 +455,7 @@ mod tests {
     #[test]
     fn every_picture_on_the_page_is_made_and_the_other_way_round() {
         let record = record();
-        let page = render(std::slice::from_ref(&record));
+        let page = render(std::slice::from_ref(&record), None);
         let pictures = pictures(&record);
         for (name, svg) in &pictures {
             assert!(page.contains(&format!("](results/{name})")), "{name}");
@@ -463,6 +466,6 @@ mod tests {
 
     #[test]
     fn a_page_without_results_says_so() {
-        assert!(render(&[]).contains("Nothing has been measured yet"));
+        assert!(render(&[], None).contains("Nothing has been measured yet"));
     }
 }

@@ -184,7 +184,7 @@ impl Packets {
 pub struct Cost {
     /// Packets of established connections that were counted.
     pub packets: u64,
-    /// Instructions they took, the example's own loop included.
+    /// Instructions they took.
     pub instructions: u64,
     /// Bytes of a connection in the table.
     pub flow_bytes: u64,

@@ -1,5 +1,6 @@
 //! `bench`.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -15,18 +16,27 @@ pub(crate) fn perform(options: &Bench) -> Result<ExitCode> {
         Some(folder) => folder.clone(),
         None => bench::results_folder(&workspace),
     };
-    let benchmarks = match options.only.as_slice() {
+    let mut benchmarks: BTreeSet<Benchmark> = match options.only.as_slice() {
         [] => Benchmark::ALL.into(),
         only => only.iter().copied().map(Benchmark::from).collect(),
     };
+    let tell = |what: &str| eprintln!("xen-image: {what}");
+    let page = folder.join("results.md");
+    if benchmarks.remove(&Benchmark::Engine) {
+        let summary = bench::perform_engine(&workspace, options.runs, &folder, &tell)?;
+        print(&summary)?;
+    }
+    if benchmarks.is_empty() {
+        print(&format!("written: {}", page.display()))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let wanted = BenchOptions {
         benchmarks,
         runs: options.runs,
         target: options.target,
     };
-    let tell = |what: &str| eprintln!("xen-image: {what}");
     let record = bench::perform(&workspace, options.suite.into(), &wanted, &folder, &tell)?;
     print(&bench::page::summary(&record))?;
-    print(&format!("written: {}", folder.join("results.md").display()))?;
+    print(&format!("written: {}", page.display()))?;
     Ok(ExitCode::SUCCESS)
 }
