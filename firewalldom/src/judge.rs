@@ -371,11 +371,15 @@ impl Hooks for Asked<'_> {
 
     fn hit(&mut self, origin: u32, request: Option<LogRequest<'_>>) {
         self.hits[origin as usize] += 1;
-        if let Some(LogRequest { chain, log }) = request {
-            let subject = (self.subject)();
-            let hash = self.flows.spread(subject.tuple.source, 0);
-            self.logger.log(self.now, hash, chain, log, &subject);
+        if let Some(request) = request {
+            self.log(request);
         }
+    }
+
+    fn log(&mut self, LogRequest { chain, log }: LogRequest<'_>) {
+        let subject = (self.subject)();
+        let hash = self.flows.spread(subject.tuple.source, 0);
+        self.logger.log(self.now, hash, chain, log, &subject);
     }
 }
 

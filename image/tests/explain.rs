@@ -117,6 +117,15 @@ fn the_rules_tried_are_told_with_what_the_packet_is_not_like() {
 }
 
 #[test]
+fn a_line_counts_as_struck_only_if_it_decided() {
+    let answer =
+        answer("--in eth1 --from 10.0.3.9 --to 198.51.100.1 --proto tcp --dport 25 --json");
+    let answer: serde_json::Value = serde_json::from_str(&answer).expect("JSON");
+    // The answer passes as RELATED, by shorewall.conf and no line of the policy.
+    assert_eq!(answer["hits"], serde_json::json!(["shorewall/rules:19"]));
+}
+
+#[test]
 fn what_the_answer_meets_is_told_apart() {
     let answer = answer("--in eth1 --from 10.0.3.9 --to 198.51.100.1 --proto tcp --dport 25");
     in_order(

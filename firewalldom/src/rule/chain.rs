@@ -59,6 +59,9 @@ pub(crate) trait Hooks {
     /// A rule or policy was hit, and perhaps wants a log line.
     fn hit(&mut self, origin: u32, request: Option<LogRequest<'_>>);
 
+    /// Something else than a rule or policy wants a log line.
+    fn log(&mut self, request: LogRequest<'_>);
+
     /// Whether somebody wants to know of every rule that is compared with the packet.
     #[cfg(feature = "trace")]
     fn is_traced(&self) -> bool;
@@ -145,11 +148,11 @@ impl Chain {
                     _ => None,
                 };
                 if let Some(exception) = exception {
-                    let request = exception.log.as_ref().map(|log| LogRequest {
-                        chain: &self.name,
-                        log,
-                    });
-                    hooks.hit(self.origin, request);
+                    // No line of the policy file decides: none is counted.
+                    if let Some(log) = &exception.log {
+                        let chain = &self.name;
+                        hooks.log(LogRequest { chain, log });
+                    }
                     return self.state_ruling(exception.disposition);
                 }
             }
