@@ -6,7 +6,6 @@ use crate::configuration::Configuration;
 use crate::describe;
 use crate::generate;
 use crate::linux::Host;
-use crate::pending::{PENDING, pending};
 use crate::shrink;
 use crate::step::Step;
 use crate::traffic::{Kind, Stations, sequence};
@@ -50,8 +49,6 @@ pub struct Summary {
     pub outputs: usize,
     /// Wanted differences, by name.
     pub wanted: BTreeMap<&'static str, usize>,
-    /// Known faults, by name.
-    pub pending: BTreeMap<&'static str, usize>,
     /// Everything else, one of each class.
     pub unexplained: Vec<Unexplained>,
 }
@@ -77,29 +74,27 @@ pub struct Unexplained {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Finding {
     None,
-    Explained(Vec<&'static str>, Vec<&'static str>),
-    /// The number of the first difference that nobody wants or knows.
+    Explained(Vec<&'static str>),
+    /// The number of the first difference that nobody wants.
     Unexplained(usize),
 }
 
-/// Sets the differences of a run apart. What follows a wanted or known one may be its consequence, as
+/// Sets the differences of a run apart. What follows a wanted one may be its consequence, as
 /// long as the engine lets out nothing more than Linux.
 fn judge(comparison: &Comparison) -> Finding {
-    let (mut meant, mut faults) = (Vec::new(), Vec::new());
+    let mut meant = Vec::new();
     for (number, difference) in comparison.differences.iter().enumerate() {
         let frame = comparison.frames[difference.step].as_deref();
         let frame = frame.unwrap_or_default();
         if let Some(wanted) = wanted(frame, difference) {
             meant.push(wanted.name);
-        } else if let Some(pending) = pending(frame, difference) {
-            faults.push(pending.name);
-        } else if (meant.is_empty() && faults.is_empty()) || !is_stricter(difference) {
+        } else if meant.is_empty() || !is_stricter(difference) {
             return Finding::Unexplained(number);
         }
     }
-    match meant.is_empty() && faults.is_empty() {
+    match meant.is_empty() {
         true => Finding::None,
-        false => Finding::Explained(meant, faults),
+        false => Finding::Explained(meant),
     }
 }
 
@@ -226,11 +221,6 @@ impl fmt::Display for Summary {
             } = wanted;
             writeln!(f, "| {name} | {count} | {what} | {reason} |")?;
         }
-        writeln!(f, "\n| known fault | times | what |\n|---|---|---|")?;
-        for pending in PENDING {
-            let count = self.pending.get(pending.name).copied().unwrap_or(0);
-            writeln!(f, "| {} | {count} | {} |", pending.name, pending.what)?;
-        }
         let unexplained: usize = self.unexplained.iter().map(|found| found.count).sum();
         writeln!(f, "\nUnexplained differences: {unexplained}.")
     }
@@ -311,12 +301,9 @@ impl Summary {
             self.outputs += comparison.outputs;
             match judge(&comparison) {
                 Finding::None => {}
-                Finding::Explained(meant, faults) => {
+                Finding::Explained(meant) => {
                     for name in meant {
                         *self.wanted.entry(name).or_default() += 1;
-                    }
-                    for name in faults {
-                        *self.pending.entry(name).or_default() += 1;
                     }
                 }
                 Finding::Unexplained(number) => {

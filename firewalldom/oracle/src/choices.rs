@@ -222,7 +222,7 @@ fn end(view: &View<'_>, side: Side) -> Option<End> {
     })
 }
 
-/// Clears the checksums that ports and addresses go into; of the transport, only where it is right in
+/// Clears the checksums that ports and addresses go into, and what identifies an error; of the transport, only where it is right in
 /// the frame as it came out.
 fn clear_checksums(frame: &mut [u8], original: &[u8]) {
     let Some(view) = View::of_frame(original) else {
@@ -240,6 +240,8 @@ fn clear_checksums(frame: &mut [u8], original: &[u8]) {
         frame[payload + at..payload + at + 2].fill(0);
     }
     if let Some(quoted) = view.quoted() {
+        // An error of the firewall's own making has an identification of its own.
+        frame[ETHERNET + 4..ETHERNET + 6].fill(0);
         let quote = payload + 8;
         frame[quote + 10..quote + 12].fill(0);
         let transport = quote + quoted.bytes.len() - quoted.payload().len();

@@ -13,7 +13,6 @@ pub mod generate;
 pub mod linux;
 pub mod namespace;
 pub mod packet;
-pub mod pending;
 pub mod protocol;
 pub mod shrink;
 pub mod step;

@@ -23,6 +23,8 @@ pub(crate) struct Chains {
     standings: Vec<Standing>,
     /// Rules of all drafts, those that they share counted for each.
     entries: usize,
+    /// Zones with an interface that has `dhcp`.
+    with_dhcp: Vec<ZoneId>,
     /// OPTIMIZE: Shorewall makes no chain where there is nothing but a policy ACCEPT.
     pub(crate) optimizes_policies: bool,
 }
@@ -42,6 +44,8 @@ pub(crate) struct Draft {
     pub(crate) new: Vec<Arc<Rule>>,
     /// Whether its policy is in a chain that it shares with others.
     pub(crate) shares_policy: bool,
+    /// Whether a line of `rules` or `blrules` is about it, even one that can never match.
+    pub(crate) is_mentioned: bool,
     /// States that go on to the section NEW whatever shorewall.conf says of them.
     pub(crate) unsettled: States,
 }
@@ -79,6 +83,7 @@ impl Draft {
             connection_limit,
             new: Vec::new(),
             shares_policy: false,
+            is_mentioned: false,
             unsettled: States(0),
         }
     }
@@ -86,7 +91,7 @@ impl Draft {
     /// Whether the files have rules for it.
     pub(crate) fn has_rules(&self) -> bool {
         let lists = [&self.blacklist, &self.sections, &self.new];
-        lists.iter().any(|rules| !rules.is_empty())
+        self.is_mentioned || lists.iter().any(|rules| !rules.is_empty())
     }
 }
 
@@ -150,6 +155,7 @@ impl Chains {
             side,
             standings,
             entries: 0,
+            with_dhcp: world.with_dhcp(),
             optimizes_policies: optimizes_policies(configuration),
         }
     }
@@ -169,7 +175,7 @@ impl Chains {
     /// interfaces' options.
     pub(crate) fn is_bare(&self, pair: (ZoneId, ZoneId)) -> bool {
         let draft = &self.drafts[self.index(pair)];
-        let has_options = self.has_blacklist() && pair.0 != ZoneId::FIREWALL;
+        let has_options = self.has_options(pair);
         pair.0 != pair.1
             && self.standing(pair) == Standing::Decides
             && draft.shares_policy
@@ -239,6 +245,25 @@ impl Chains {
         true
     }
 
+    /// A line is about a pair: Shorewall makes a chain for it.
+    pub(crate) fn mention(&mut self, pair: (ZoneId, ZoneId)) {
+        if !self.is_unused(pair.0, pair.1) {
+            let index = self.index(pair);
+            self.drafts[index].is_mentioned = true;
+        }
+    }
+
+    /// Within a zone there is no way but by the chains of the zones around it.
+    pub(crate) fn leave_to_others(&mut self, zone: ZoneId) {
+        let cell = self.cell(zone, zone);
+        self.standings[cell] = Standing::Continues;
+        let draft = &mut self.drafts[usize::from(self.pairs[cell])];
+        draft.blacklist.clear();
+        draft.sections.clear();
+        draft.new.clear();
+        draft.connection_limit = None;
+    }
+
     /// Where there are rules for the states `had`, what shorewall.conf says of another state does not
     /// hold: it is accepted, or goes on to the section NEW.
     pub(crate) fn forget_exception(&mut self, had: States, state: States, is_accepted: bool) {
@@ -259,6 +284,13 @@ impl Chains {
                 false => draft.unsettled = draft.unsettled.union(state),
             }
         }
+    }
+
+    /// Whether the chain of a pair holds the checks of interfaces' options: see
+    /// [`Chains::has_blacklist`]. What the firewall sends is only asked about DHCP.
+    pub(crate) fn has_options(&self, (source, destination): (ZoneId, ZoneId)) -> bool {
+        let asks = source != ZoneId::FIREWALL || self.with_dhcp.contains(&destination);
+        self.has_blacklist() && asks
     }
 
     /// Whether there are `blrules`. Then Shorewall has the checks of the interfaces' options in the
@@ -469,7 +501,7 @@ fn last_all(lines: &[Line], destination: Option<ZoneId>) -> Option<&Line> {
     };
     lines
         .iter()
-        .find(|line| line.source.all && to(line))
+        .find(|line| line.source.is_plain_all() && to(line))
         .or_else(|| all_to_all(lines))
 }
 
@@ -477,7 +509,9 @@ fn from_firewall_to_all(lines: &[Line]) -> Option<&Line> {
     lines
         .iter()
         .find(|line| {
-            !line.source.all && line.source.zones == [ZoneId::FIREWALL] && line.destination.all
+            !line.source.all
+                && line.source.zones == [ZoneId::FIREWALL]
+                && line.destination.is_plain_all()
         })
         .or_else(|| all_to_all(lines))
 }
@@ -485,7 +519,7 @@ fn from_firewall_to_all(lines: &[Line]) -> Option<&Line> {
 fn all_to_all(lines: &[Line]) -> Option<&Line> {
     lines
         .iter()
-        .find(|line| line.source.all && line.destination.all)
+        .find(|line| line.source.is_plain_all() && line.destination.is_plain_all())
 }
 
 fn catch_all(name: &str, line: Option<&Line>, default: Disposition) -> Chain {

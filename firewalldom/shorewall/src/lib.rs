@@ -143,8 +143,12 @@ fn build(session: &mut Session<'_>) -> Option<Policy> {
     one_to_one::add_inbound(&world, &one_to_one, &mut destination_nat);
     let mut source = snat::read(session, &world);
     masq::read(session, &world, &mut source);
-    let mut source_nat = source.ahead;
-    source_nat.extend(one_to_one::outbound(&world, &one_to_one));
+    // Of one and the same address, pairs for all interfaces come first, `SNAT+` next.
+    let (everywhere, there): (Vec<_>, Vec<_>) =
+        one_to_one.iter().partition(|pair| pair.is_everywhere());
+    let mut source_nat = one_to_one::outbound(&world, everywhere);
+    source_nat.extend(source.ahead);
+    source_nat.extend(one_to_one::outbound(&world, there));
     source_nat.extend(source.rest);
     let raw = conntrack::read(session, &world);
     other_files::check(session);

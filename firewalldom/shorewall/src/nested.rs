@@ -172,7 +172,7 @@ impl Assembly<'_> {
     /// and, if OPTIMIZE says so, wherever there is nothing but a policy ACCEPT.
     fn is_target(&self, pair: Pair) -> bool {
         let draft = &self.chains.drafts[self.chains.index(pair)];
-        let has_options = self.chains.has_blacklist() && pair.0 != ZoneId::FIREWALL;
+        let has_options = self.chains.has_options(pair);
         let Chain {
             policy,
             policy_log,
@@ -210,11 +210,12 @@ impl Assembly<'_> {
     fn stateless_hook(&mut self, hook: usize) -> (Vec<Rule>, Option<u16>) {
         let chains = self.chains;
         let chain = &chains.drafts[hook].chain;
-        // A pair of zones may have flows whose answers it has no chain for.
+        // A pair of zones may have flows whose answers it has no chain for; and what is let through here
+        // may go back where it came from, which the checks of the options would not let.
         let is_strict = chain.policy != Disposition::Accept;
-        let established = match is_strict && chains.has_unused() {
-            true => States::ESTABLISHED,
-            false => States(0),
+        let established = match (is_strict, chains.has_unused(), chains.has_blacklist()) {
+            (true, true, _) | (false, _, true) => States::ESTABLISHED,
+            _ => States(0),
         };
         if chains.has_blacklist() && hook != OUTPUT {
             let others = States(States::ALL.0 & !States::ESTABLISHED.0);

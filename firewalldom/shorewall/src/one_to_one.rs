@@ -31,6 +31,13 @@ pub(crate) struct Pair {
     origin: Origin,
 }
 
+impl Pair {
+    /// Whether it holds on all interfaces.
+    pub(crate) fn is_everywhere(&self) -> bool {
+        self.interface.is_none()
+    }
+}
+
 /// Reads the file, if there is one. The external addresses become the firewall's own, so that it
 /// answers ARP for them.
 pub(crate) fn read(
@@ -220,7 +227,10 @@ fn inbound(world: &World, pairs: &[Pair]) -> Vec<DestinationNat> {
 }
 
 /// Source NAT, tried before that of `snat` but for `SNAT+`.
-pub(crate) fn outbound(world: &World, pairs: &[Pair]) -> Vec<SourceNat> {
+pub(crate) fn outbound<'p>(
+    world: &World,
+    pairs: impl IntoIterator<Item = &'p Pair>,
+) -> Vec<SourceNat> {
     let mut rules = Vec::new();
     for pair in pairs {
         for index in 0..world.interfaces.len() {

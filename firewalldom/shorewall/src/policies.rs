@@ -89,6 +89,13 @@ pub(crate) struct Side {
     pub(crate) name: String,
 }
 
+impl Side {
+    /// `all` and nothing more: netfilter's own chains get the policies of such lines only.
+    pub(crate) fn is_plain_all(&self) -> bool {
+        self.all && !self.intra_zone
+    }
+}
+
 impl Line {
     /// Whether it decides about a pair, unless an earlier line has.
     pub(crate) fn covers(&self, source: ZoneId, destination: ZoneId) -> bool {

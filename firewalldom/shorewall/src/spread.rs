@@ -45,9 +45,6 @@ impl Rules<'_> {
             None => self.section_states(),
             Some(states) => States(states.0 & self.section_states().0),
         };
-        if states.0 == 0 {
-            return false;
-        }
         let Some(either_port) = self.alternatives(session, line, part) else {
             return true;
         };
@@ -59,6 +56,18 @@ impl Rules<'_> {
         let wild = from.wild || to.wild;
         let intra_zone = from.intra_zone || to.intra_zone;
         let mut used = false;
+        let pairs = |source: &End| {
+            let zone = source.zone;
+            to.ends.iter().map(move |end| (zone, end.zone))
+        };
+        for (source, destination) in from.ends.iter().flat_map(pairs) {
+            if !wild || intra_zone || source != destination {
+                self.chains.mention((source, destination));
+            }
+        }
+        if states == States(0) {
+            return false;
+        }
         for matches in either_port {
             let Some(rule) = part.rule(session, line.action_word, matches, None) else {
                 continue;

@@ -192,6 +192,11 @@ impl World {
                 if is_checked || others.next().is_some() {
                     continue;
                 }
+                let is_nested = !self.zones[usize::from(zone.0)].parents.is_empty();
+                if is_nested && groups.clone().all(|group| !group.route_back) {
+                    chains.leave_to_others(zone);
+                    continue;
+                }
                 let place = match is_alone || has_blacklist {
                     true => Stage::Blacklist,
                     false => Stage::Sections,
@@ -201,6 +206,15 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Zones with an interface that has `dhcp`.
+    pub(crate) fn with_dhcp(&self) -> Vec<ZoneId> {
+        let groups = self.groups.iter();
+        groups
+            .filter(|group| self.interfaces[usize::from(group.interface.0)].dhcp)
+            .map(|group| group.zone)
+            .collect()
     }
 
     /// Whether a zone that claims its addresses after `zone` would have any of that one's behind an

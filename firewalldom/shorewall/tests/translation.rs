@@ -118,7 +118,7 @@ fn one_to_one_nat_goes_both_ways_and_gives_the_firewall_the_address() {
         .collect();
     assert_eq!(
         outbound,
-        [(0, 3), (0, 9), (0, 10), (1, 10), (2, 10), (3, 10), (0, 0)]
+        [(0, 10), (1, 10), (2, 10), (3, 10), (0, 3), (0, 9), (0, 0)]
     );
 }
 

@@ -21,7 +21,8 @@ folder, whose interfaces are given addresses.
   --show N            differences of so many classes are printed
   --shrink N          and of the first so many, the smallest configuration that differs; this takes long
   --save DIR          and of each, its configuration is written to a folder in there
-  --shell COMMAND     what it prints in each FOLDER's namespace on Linux";
+  --shell COMMAND     what it prints in each FOLDER's namespace on Linux
+  --write FILE        what came of generated configurations, with how it was done";
 
 struct Options {
     plan: Plan,
@@ -29,6 +30,7 @@ struct Options {
     shrink: usize,
     save: Option<PathBuf>,
     shell: Option<String>,
+    write: Option<PathBuf>,
     folders: Vec<PathBuf>,
 }
 
@@ -44,6 +46,7 @@ fn options() -> Result<Options> {
         shrink: 0,
         save: None,
         shell: None,
+        write: None,
         folders: Vec::new(),
     };
     let mut arguments = std::env::args().skip(1);
@@ -62,6 +65,7 @@ fn options() -> Result<Options> {
             "--shrink" => options.shrink = value.parse()?,
             "--save" => options.save = Some(value.into()),
             "--shell" => options.shell = Some(value),
+            "--write" => options.write = Some(value.into()),
             "--kinds" => {
                 let kinds: Result<_, String> = value.split(',').map(str::parse).collect();
                 plan.kinds = kinds.map_err(anyhow::Error::msg)?;
@@ -86,6 +90,9 @@ fn main() -> Result<()> {
             shown = summary.unexplained.len();
         })?;
         report(&summary);
+        if let Some(file) = &options.write {
+            fs::write(file, document(&options.plan, &summary)?)?;
+        }
     }
     for folder in &options.folders {
         println!("== {}", folder.display());
@@ -133,6 +140,37 @@ fn save(folder: &Path, found: &Unexplained) -> Result<()> {
     let text = format!("{}\n{}", found.class, found.text);
     fs::write(folder.join("difference"), text)?;
     Ok(())
+}
+
+/// The page docs/oracle.md.
+fn document(plan: &Plan, summary: &Summary) -> Result<String> {
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let Plan {
+        seed,
+        configurations,
+        frames,
+        ..
+    } = plan;
+    let mut text = format!(
+        "# firewalldom beside Shorewall\n\n\
+         What [firewalldom/oracle](../firewalldom/oracle) found with generated configurations, as\n\n\
+         ```text\n\
+         cargo run -p oracle --bin oracle -- --configurations {configurations} --frames {frames} \
+         --seed {seed} --write docs/oracle.md\n\
+         ```\n\n\
+         wrote it (Shorewall 5.2.8, iptables-nft 1.8.9, Linux {}). A wanted difference is stricter than\n\
+         Linux and has its reason; everything else is unexplained.\n\n{summary}",
+        kernel.trim()
+    );
+    let mut classes: Vec<_> = summary.unexplained.iter().collect();
+    classes.sort_by_key(|found| &found.class);
+    for found in classes {
+        text += &format!("\n- {} x {}", found.count, found.class);
+    }
+    if !summary.unexplained.is_empty() {
+        text += "\n";
+    }
+    Ok(text)
 }
 
 fn report(summary: &Summary) {

@@ -116,7 +116,10 @@ pub struct Generated {
 
 /// A configuration of its own for each state of `rng`.
 pub fn configuration(rng: &mut Rng) -> Generated {
+    let expands = rng.u32(0..6) != 0;
     let mut author = Author {
+        expands,
+        optimizes: rng.u32(0..3) == 0,
         rng,
         used: BTreeSet::new(),
         files: BTreeMap::new(),
@@ -142,6 +145,10 @@ pub fn configuration(rng: &mut Rng) -> Generated {
 /// Who writes a configuration, and keeps account of what it uses.
 struct Author<'a> {
     rng: &'a mut Rng,
+    /// EXPAND_POLICIES.
+    expands: bool,
+    /// OPTIMIZE=All, which makes Shorewall 5.2.8 forget a rule without conditions within a zone.
+    optimizes: bool,
     used: BTreeSet<&'static str>,
     files: BTreeMap<&'static str, String>,
 }

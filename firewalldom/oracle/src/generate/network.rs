@@ -177,6 +177,8 @@ impl Network {
         } else {
             author.line("shorewall/interfaces", "?FORMAT 2");
         }
+        let mut shared = interface_options(author);
+        shared.retain(|option| option != "dhcp");
         for (number, link) in self.links.iter().enumerate() {
             let zone = &self.zones[number];
             let parts: Vec<_> = self
@@ -187,7 +189,12 @@ impl Network {
                 .collect();
             // A zone may have all of its hosts in the file hosts.
             let all_by_hosts = number > 0 && author.one_in(8);
-            let mut options = interface_options(author);
+            // Where policies are not expanded, Shorewall may have one interface's options hold for what
+            // comes to the firewall by another.
+            let mut options = match author.expands {
+                true => interface_options(author),
+                false => shared.clone(),
+            };
             if link.logical != link.name {
                 options.push(format!("physical={}", link.name));
             }

@@ -253,7 +253,7 @@ fn end(author: &mut Author<'_>, network: &Network, side: Side) -> String {
             author.uses("rules: any");
             "any".to_owned()
         }
-        3 => {
+        3 if !author.optimizes => {
             author.uses("rules: all+");
             "all+".to_owned()
         }

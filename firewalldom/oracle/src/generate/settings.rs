@@ -29,8 +29,8 @@ pub(super) fn write(author: &mut Author<'_>) {
     ]);
     set("DROP_DEFAULT", default);
     set("REJECT_DEFAULT", default);
-    set("EXPAND_POLICIES", author.choose(&["Yes", "No"]));
-    set("OPTIMIZE", author.choose(&["0", "All", "0"]));
+    set("EXPAND_POLICIES", if author.expands { "Yes" } else { "No" });
+    set("OPTIMIZE", if author.optimizes { "All" } else { "0" });
     set("CLAMPMSS", "No");
     set("ROUTE_FILTER", "No");
     set("LOG_MARTIANS", author.choose(&["Yes", "No", "Keep"]));
