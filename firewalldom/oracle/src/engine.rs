@@ -143,7 +143,11 @@ impl Engine {
         if let Verdict::Forward { egress } = verdict {
             let (offset, len) = (frame.tail_offset(), frame.len);
             let mut bytes = head.bytes().to_vec();
-            bytes.extend(&tail[offset.min(len)..len]);
+            // The head may have grown by an option; what follows it is as it was.
+            let rest = len - bytes.len();
+            if rest > 0 {
+                bytes.extend(&tail[offset..offset + rest]);
+            }
             outputs.push(Output {
                 link: egress.0,
                 bytes,
