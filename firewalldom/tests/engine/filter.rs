@@ -449,6 +449,36 @@ fn an_answered_connection_takes_no_odd_offload_either() {
 }
 
 #[test]
+fn a_rule_for_a_hardware_address_is_for_no_other() {
+    let mut mac = policy();
+    let mut drop = rule(17, 7777, Disposition::Drop, 60);
+    drop.matches.source_mac = vec![CLIENT_MAC];
+    let loc_net = mac.chains.iter_mut().find(|chain| chain.name == "loc-net");
+    loc_net.unwrap().rules.insert(0, drop);
+    let mut site = Site::new(mac);
+    let datagram = udp(LOC, (CLIENT, 1), (FAR, 7777), b"");
+    site.send(LOC, &datagram).dropped(Reason::Dropped);
+    let mut other = datagram;
+    other[6..12].copy_from_slice(&SERVER_MAC);
+    site.send(LOC, &other).forwarded(NET);
+}
+
+#[test]
+fn a_ping_without_an_answer_is_forgotten_after_thirty_seconds() {
+    let mut site = Site::new(policy());
+    site.send(LOC, &echo(LOC, CLIENT, FAR, 8, 1)).forwarded(NET);
+    for (seconds, flows) in [(29, 1), (2, 0)] {
+        site.wait(seconds);
+        site.hear_neighbours();
+        // Each looks at a part of the table.
+        for _ in 0..10 {
+            site.firewall.poll(site.now);
+        }
+        assert_eq!(site.firewall.flows().now, flows);
+    }
+}
+
+#[test]
 fn a_frame_of_a_header_alone_is_told_by_its_type() {
     let mut site = Site::new(policy());
     let whole = udp(LOC, (CLIENT, 1), (FAR, 2), b"");
