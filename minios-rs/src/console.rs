@@ -158,9 +158,9 @@ pub fn pump() {
     }
 }
 
-/// Waits, for a bounded time, until the daemon has taken everything: before the domain ends. An event
-/// ends the pause early; a daemon that is gone ends it after half a
-/// second, one that never came after five.
+/// Waits, for a bounded time, until the daemon has taken everything: before the domain ends. A daemon
+/// that has the ring mapped reads it after the end as well, so half a second is for its comfort; one
+/// that never came gets five.
 pub fn drain() {
     let start = clock::system_time_ns();
     loop {

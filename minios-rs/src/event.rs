@@ -10,9 +10,10 @@ use crate::abi::event_channel::{
 };
 use crate::abi::sched::POLL_PORTS_MAX;
 use crate::abi::xen::{DOMID_SELF, SharedInfo};
+use crate::arch::pv::clock;
 use crate::hypercall;
 use crate::xen::{DomId, Errno, Port};
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 use heapless::Vec;
 use spin::{Mutex, Once};
 
@@ -20,6 +21,9 @@ static SHARED: Once<&'static SharedInfo> = Once::new();
 
 /// Every port this domain has: a port that is not listed is a lost wake-up.
 static BOUND: Mutex<Vec<Port, POLL_PORTS_MAX>> = Mutex::new(Vec::new());
+
+/// How often one wait goes on after Xen woke it too early. Each brings what is left down to a tenth.
+const WAKES_BEFORE_DEADLINE_MAX: usize = 8;
 
 /// `ENOSPC` of xen/errno.h.
 const NO_SPACE: Errno = Errno(28);
@@ -95,12 +99,19 @@ pub fn close(port: Port) {
         unsafe { hypercall::event_channel_op(EVTCHNOP_CLOSE, &mut PortArgument { port: port.0 }) };
 }
 
+/// The word of shared info that holds a port's pending bit, and that bit.
+fn pending_bit(port: Port) -> Option<(&'static AtomicU64, u64)> {
+    let word = shared_info().evtchn_pending.get(port.0 as usize / 64)?;
+    Some((word, 1 << (port.0 % 64)))
+}
+
+fn is_pending(port: Port) -> bool {
+    pending_bit(port).is_some_and(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0)
+}
+
 fn clear(port: Port) -> bool {
-    let bit = 1u64 << (port.0 % 64);
-    let Some(word) = shared_info().evtchn_pending.get(port.0 as usize / 64) else {
-        return false;
-    };
-    word.load(Ordering::Relaxed) & bit != 0 && word.fetch_and(!bit, Ordering::AcqRel) & bit != 0
+    let was = |(word, bit): (&AtomicU64, u64)| word.fetch_and(!bit, Ordering::AcqRel) & bit != 0;
+    is_pending(port) && pending_bit(port).is_some_and(was)
 }
 
 /// Takes what is pending on any port. Done before the rings are looked at, so that an event that
@@ -110,12 +121,25 @@ pub fn take_pending() -> bool {
     bound.iter().fold(false, |any, &port| clear(port) | any)
 }
 
-/// Sleeps until an event is pending on any port, or Xen's clock reaches `deadline_ns`.
+/// Sleeps until an event is pending on any port, or [`clock::system_time_ns`] reaches
+/// `deadline_ns`. It may return earlier: who waits looks and waits again.
+///
+/// Xen wakes by its own clock. Where a machine's clocks are emulated that one may be a tenth ahead
+/// of what it lets guests read; what is left then is asked for on top, or the domain would spin.
 pub fn wait(deadline_ns: Option<u64>) {
     let bound = BOUND.lock();
     // 0 would mean for ever; an instant that has passed makes Xen return at once.
-    let timeout = deadline_ns.map_or(0, |deadline| deadline.max(1));
-    let slept = hypercall::poll(&bound, timeout);
-    // Display, here and wherever only a domain's image gets: Debug's formatting costs kilobytes.
-    slept.unwrap_or_else(|error| panic!("Xen refused to wait for our ports: {error}"));
+    let mut timeout = deadline_ns.map_or(0, |deadline| deadline.max(1));
+    for _ in 0..WAKES_BEFORE_DEADLINE_MAX {
+        let slept = hypercall::poll(&bound, timeout);
+        // Display, here and wherever only a domain's image gets: Debug's formatting costs kilobytes.
+        slept.unwrap_or_else(|error| panic!("Xen refused to wait for our ports: {error}"));
+        let left = deadline_ns.map_or(0, |deadline| {
+            deadline.saturating_sub(clock::system_time_ns())
+        });
+        if left == 0 || bound.iter().any(|&port| is_pending(port)) {
+            return;
+        }
+        timeout = timeout.saturating_add(left);
+    }
 }

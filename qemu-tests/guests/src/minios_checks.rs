@@ -199,8 +199,8 @@ fn clock_keeps_time() -> Result<(), String> {
         }
         last = now;
     }
-    // Sleeping as an executor does: until our clock says so. Xen wakes by its own, which may be
-    // ahead where neither is hardware's, but never so that we would spin.
+    // Sleeping as an executor does: until our clock says so. Xen wakes by its own, which may be far
+    // ahead where neither is hardware's: a wait makes up for that, or this would spin.
     let deadline = clock::system_time_ns() + 100_000_000;
     let mut waits = 0;
     while clock::system_time_ns() < deadline {

@@ -75,7 +75,12 @@ impl Bench {
         let outcome = catch_unwind(AssertUnwindSafe(|| (test.run)(&setup)));
         match outcome {
             Ok(Ok(())) => Ok(Completion::Completed),
-            Ok(Err(error)) => Err(format!("{error:#}\n(logs: {logs})").into()),
+            Ok(Err(error)) => {
+                let reason = format!("{error:#}\n(logs: {logs})");
+                // Now as well as in the summary, which a log that is cut off does not reach.
+                eprintln!("{}: {reason}", test.name);
+                Err(reason.into())
+            }
             Err(panic) => {
                 eprintln!("{}: logs in {logs}", test.name);
                 resume_unwind(panic)
