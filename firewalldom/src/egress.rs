@@ -4,7 +4,7 @@ use crate::firewall::{Firewall, Verdict, own};
 use crate::flow::{Handle, Hop};
 use crate::fragment::cut_to;
 use crate::frame::{Checksum, Frame, Head, OwnedFrame, write_ethernet};
-use crate::neighbour::Found;
+use crate::neighbour::{self, Found, Station};
 use crate::packet::{Packet, Tuple};
 use crate::path::{Next, Occasion};
 use crate::policy::InterfaceId;
@@ -25,7 +25,7 @@ impl Firewall {
         flow: Option<Handle>,
     ) -> Result<Verdict, Reason> {
         let Next { egress, .. } = next;
-        let Port { mac: own_mac, mtu } = self.port(egress);
+        let Station { mac: own_mac, mtu } = self.site.ports[usize::from(egress.0)].station();
         let (neighbour, found) = self.next_hop(now, next, flow);
         let cut = frame.gso.is_none() && (packet.total > mtu || self.assembled.is_some());
         if let (Found::Known(mac), false) = (found, cut) {
@@ -61,20 +61,12 @@ impl Firewall {
         Ok(Verdict::Parked)
     }
 
-    fn port(&self, interface: InterfaceId) -> Port {
-        let port = &self.site.ports[usize::from(interface.0)];
-        Port {
-            mac: port.mac,
-            mtu: port.mtu,
-        }
-    }
-
     /// A frame of the engine's own keeping: to the queue, or to wait.
     fn put(
         &mut self,
         egress: InterfaceId,
         own: EthernetAddress,
-        neighbour: crate::neighbour::Handle,
+        neighbour: neighbour::Handle,
         found: Found,
         mut frame: OwnedFrame,
     ) {
@@ -97,7 +89,7 @@ impl Firewall {
         now: Instant,
         next: Next,
         flow: Option<Handle>,
-    ) -> (crate::neighbour::Handle, Found) {
+    ) -> (neighbour::Handle, Found) {
         let Next { egress, address } = next;
         let gateway = match self.site.routes.get(address) {
             Route::Via { gateway, .. } if gateway != 0 => gateway,
@@ -134,7 +126,7 @@ impl Firewall {
             self.site.routes.get(destination),
             Route::Broadcast | Route::AllHosts | Route::Multicast
         );
-        if to_many || !reject::may_report(packet) || !self.allows(now, error, source) {
+        if to_many {
             return;
         }
         let next = if gateway == 0 { source } else { gateway };
@@ -144,18 +136,32 @@ impl Firewall {
         } else {
             self.site.routes.source(egress, next)
         };
-        let Some(own) = own else { return };
+        if let Some(own) = own {
+            self.send_error(now, frame, packet, own, occasion, error);
+        }
+    }
+
+    /// Sends an ICMP error from `own` to the sender of a packet, unless it is one that nothing is said
+    /// about, or so much was said to that address already.
+    fn send_error(
+        &mut self,
+        now: Instant,
+        frame: &Frame<'_>,
+        packet: &Packet,
+        own: u32,
+        occasion: Occasion,
+        error: Error,
+    ) {
+        let source = packet.tuple.source;
+        let hash = self.flows.spread(source, 0);
+        if !reject::may_report(packet) || !self.errors.allows(now, error, source, hash) {
+            return;
+        }
         let ident = self.key.next() as u16;
         match reject::error(frame, own, ident, error) {
             Ok(bytes) => self.emit(now, &bytes, occasion),
             Err(reason) => self.counters.drops.count(reason),
         }
-    }
-
-    /// Whether an error may be sent to this address now.
-    fn allows(&mut self, now: Instant, error: Error, address: u32) -> bool {
-        let hash = self.flows.spread(address, 0);
-        self.errors.allows(now, error, address, hash)
     }
 
     /// Sends a reset or an error.
@@ -186,29 +192,12 @@ impl Firewall {
         let Ok(packet) = Packet::parse(&mut frame) else {
             return;
         };
-        let source = packet.tuple.source;
+        let (source, error) = (packet.tuple.source, Error::HostUnreachable);
         if !self.site.is_own(source) {
-            let (leaving, error) = (packet.tuple, Error::HostUnreachable);
-            self.report(now, &frame, &packet, leaving, Occasion::Own, error);
-            return;
-        }
-        // Its source was translated: the error finds the way back through the flow.
-        let Some(own) = self.site.routes.source(egress, source) else {
-            return;
-        };
-        let error = Error::HostUnreachable;
-        if !reject::may_report(&packet) || !self.allows(now, error, source) {
-            return;
-        }
-        let ident = self.key.next() as u16;
-        if let Ok(bytes) = reject::error(&frame, own, ident, error) {
-            self.emit(now, &bytes, Occasion::Own);
+            self.report(now, &frame, &packet, packet.tuple, Occasion::Own, error);
+        } else if let Some(own) = self.site.routes.source(egress, source) {
+            // Its source was translated: the error finds the way back through the flow.
+            self.send_error(now, &frame, &packet, own, Occasion::Own, error);
         }
     }
-}
-
-/// What `send` needs of an interface.
-struct Port {
-    mac: EthernetAddress,
-    mtu: u16,
 }

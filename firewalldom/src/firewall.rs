@@ -1,5 +1,6 @@
 //! The engine as its owner sees it: frames in, verdicts and frames out, time as a parameter.
 
+use crate::counters::{Counters, InterfaceTraffic};
 use crate::established::{Gate, Shortcut};
 use crate::flow::{self, FlowCount};
 use crate::fragment::{Assembler, Geometry};
@@ -9,17 +10,15 @@ use crate::log::{LogLine, Logger};
 use crate::meter::Meters;
 use crate::neighbour;
 use crate::path::Occasion;
-use crate::policy::{Disposition, InterfaceId, Origin, Policy};
+use crate::policy::{Disposition, InterfaceId, Origin, Policy, blob};
 use crate::random::Key;
-use crate::reason::{Drops, Reason};
+use crate::reason::Reason;
 use crate::reject::{self, ErrorRate};
 use crate::rule::By;
 use crate::site::{ConfigError, Link, Port, Site};
 use crate::time::{Instant, Tick};
 use crate::timeout::Timeouts;
 use alloc::collections::VecDeque;
-use alloc::format;
-use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
@@ -52,68 +51,6 @@ pub enum Verdict {
     Parked,
     /// Gone; counted already.
     Drop(Reason),
-}
-
-/// What decided about the last frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Decision {
-    /// What.
-    pub by: Decider,
-    /// ACCEPT, DROP or REJECT.
-    pub disposition: Disposition,
-}
-
-/// What can decide about a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decider {
-    /// A line of `rules`.
-    Rule(Origin),
-    /// A line of `policy`, or an implicit one.
-    Policy(Origin),
-    /// The flow it belongs to, which this line let in.
-    Flow(Origin),
-    /// A check that no line of the user's stands for.
-    Check(Reason),
-}
-
-/// Packets and bytes, Ethernet headers included.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Traffic {
-    /// Frames; one that stands for many counts once.
-    pub packets: u64,
-    /// Bytes.
-    pub bytes: u64,
-}
-
-impl Traffic {
-    #[inline(always)]
-    pub(crate) fn count(&mut self, len: usize) {
-        self.packets += 1;
-        self.bytes += len as u64;
-    }
-}
-
-/// Both directions of an interface.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct InterfaceTraffic {
-    /// Received.
-    pub ingress: Traffic,
-    /// Given to be sent.
-    pub egress: Traffic,
-}
-
-/// What happened so far.
-#[derive(Clone, Debug, Default)]
-pub struct Counters {
-    /// In the order of the policy's interfaces.
-    pub interfaces: Vec<InterfaceTraffic>,
-    /// Frames dropped, by reason.
-    pub drops: Drops,
-    /// Packets forwarded at once; those that waited for ARP, or were cut, show only in the egress of
-    /// [`Counters::interfaces`].
-    pub forwarded: u64,
-    /// Packets for the firewall itself.
-    pub local: u64,
 }
 
 /// A site's firewall.
@@ -156,13 +93,19 @@ impl Firewall {
     /// # Errors
     /// See [`ConfigError`].
     pub fn new(
-        policy: Policy,
+        policy: &Policy,
         links: &[Link],
         budget: Budget,
         seed: [u8; 32],
         now: Instant,
     ) -> Result<Self, ConfigError> {
-        let site = Site::new(policy, links)?;
+        let bytes = blob::encode(policy)?;
+        let site = Site::new(blob::open(&bytes)?, links)?;
+        Ok(Self::of(site, budget, seed, now))
+    }
+
+    /// The firewall of a site whose tables are built. `seed` as for [`Firewall::new`].
+    pub fn of(site: Site, budget: Budget, seed: [u8; 32], now: Instant) -> Self {
         let mut key = Key::new(&seed);
         let settings = &site.policy.settings;
         let mut firewall = Self {
@@ -182,7 +125,7 @@ impl Firewall {
             errors: reject::Limit::new(),
             hits: vec![0; site.origins.list.len()],
             counters: Counters {
-                interfaces: vec![InterfaceTraffic::default(); links.len()],
+                interfaces: vec![InterfaceTraffic::default(); site.ports.len()],
                 ..Counters::default()
             },
             key,
@@ -197,7 +140,7 @@ impl Firewall {
             trace: Default::default(),
         };
         firewall.announce();
-        Ok(firewall)
+        firewall
     }
 
     /// Tells each link which addresses are here now (gratuitous ARP, RFC 5227, 3).
@@ -423,25 +366,6 @@ impl Firewall {
         self.host.take_result()
     }
 
-    /// What decided about the last frame given to [`Firewall::ingress`]; `None` if nothing had to
-    /// (ARP, frames for other stations).
-    pub fn last_decision(&self) -> Option<Decision> {
-        if let Some((by, origin, disposition)) = self.decision {
-            let origin = self.site.origin(origin);
-            let by = match by {
-                By::Rule => Decider::Rule(origin),
-                By::Policy => Decider::Policy(origin),
-                By::State => Decider::Flow(origin),
-            };
-            return Some(Decision { by, disposition });
-        }
-        let reason = self.checked?;
-        Some(Decision {
-            by: Decider::Check(reason),
-            disposition: Disposition::Drop,
-        })
-    }
-
     /// From now on, notes what each packet meets.
     #[cfg(feature = "trace")]
     pub fn start_trace(&mut self) {
@@ -452,25 +376,6 @@ impl Firewall {
     #[cfg(feature = "trace")]
     pub fn trace(&self) -> &[crate::trace::Step] {
         self.trace.steps()
-    }
-
-    /// A decision for people: `shorewall/rules:14`.
-    pub fn explain(&self, decision: Decision) -> String {
-        match decision.by {
-            Decider::Rule(origin) => self.place(origin),
-            Decider::Policy(origin) => format!("{} (policy)", self.place(origin)),
-            Decider::Flow(origin) => format!("{} (established)", self.place(origin)),
-            Decider::Check(reason) => String::from(reason.name()),
-        }
-    }
-
-    /// A place in the user's files: `shorewall/rules:14`, or `default`.
-    pub fn place(&self, origin: Origin) -> String {
-        let file = self.site.policy.files.get(usize::from(origin.file));
-        match file {
-            Some(file) if origin.line > 0 => format!("{file}:{}", origin.line),
-            _ => String::from("default"),
-        }
     }
 
     /// What happened so far.

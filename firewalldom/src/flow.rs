@@ -9,6 +9,7 @@ mod association;
 mod entry;
 mod established;
 mod follow;
+mod lookup;
 
 pub(crate) use entry::{Ends, Hop};
 use established::Lifetimes;
@@ -20,63 +21,13 @@ use crate::tcp::{self, Connection, Segment};
 use crate::time::{Deadline, Tick};
 use crate::timeout::Timeouts;
 use alloc::vec;
-use alloc::vec::Vec;
 use entry::{ASSURED, Flow, LIVE, REPLIED};
 use follow::{Course, Misfit, STREAM_AFTER, follow_datagram, follow_segment};
-
-/// Which way a packet of a flow goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Direction {
-    Original,
-    Reply,
-}
-
-impl Direction {
-    pub(crate) const fn other(self) -> Self {
-        match self {
-            Self::Original => Self::Reply,
-            Self::Reply => Self::Original,
-        }
-    }
-}
-
-/// A flow, seen from one of its directions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Handle(u32);
-
-impl Handle {
-    const fn new(flow: u32, direction: Direction) -> Self {
-        Self(flow << 1 | direction as u32)
-    }
-
-    pub(crate) const fn direction(self) -> Direction {
-        if self.0 & 1 == 0 {
-            Direction::Original
-        } else {
-            Direction::Reply
-        }
-    }
-
-    /// The direction as an index.
-    #[inline(always)]
-    const fn side(self) -> usize {
-        (self.0 & 1) as usize
-    }
-
-    #[inline(always)]
-    const fn flow(self) -> usize {
-        (self.0 >> 1) as usize
-    }
-}
-
-/// Slots of the index for each flow: two are used.
-const SLOTS_PER_FLOW: usize = 3;
+pub(crate) use lookup::{Direction, Handle};
+use lookup::{Lookup, SLOTS_PER_FLOW};
 
 /// Bytes of the table for each flow: itself, and its part of the index.
 pub(crate) const BYTES_PER_FLOW: usize = size_of::<Flow>() + SLOTS_PER_FLOW * size_of::<u32>();
-
-/// Most slots looked at; with two thirds of them used, chains of a keyed hash stay far below.
-const MAX_PROBES: usize = 1024;
 
 /// No next free flow.
 const END: u32 = u32::MAX;
@@ -135,16 +86,6 @@ pub struct FlowCount {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Full;
 
-/// Flows, and where they are.
-struct Lookup {
-    flows: Vec<Flow>,
-    index: Vec<u32>,
-    /// Low bits of a slot: those of the hash. The others: handle + 1.
-    tag_bits: u32,
-    tag_mask: u32,
-    key: Key,
-}
-
 /// All flows.
 pub(crate) struct Table {
     lookup: Lookup,
@@ -154,65 +95,6 @@ pub(crate) struct Table {
     timeouts: Timeouts,
     lifetimes: Lifetimes,
     pub(crate) count: FlowCount,
-}
-
-impl Lookup {
-    /// Where the search for a hash begins: its upper bits say.
-    #[inline(always)]
-    fn home(&self, hash: u32) -> usize {
-        ((u64::from(hash) * self.index.len() as u64) >> 32) as usize
-    }
-
-    #[inline(always)]
-    fn hash(&self, ends: Ends, protocol: u8) -> u32 {
-        self.key.hash(ends.words(protocol))
-    }
-
-    /// The hash of the tuple that packets in this direction arrive with.
-    fn hash_of(&self, handle: Handle) -> u32 {
-        let flow = &self.flows[handle.flow()];
-        self.hash(flow.ends[handle.side()], flow.protocol())
-    }
-
-    const fn slot(&self, handle: Handle, hash: u32) -> u32 {
-        (handle.0 + 1) << self.tag_bits | hash & self.tag_mask
-    }
-
-    #[inline(always)]
-    const fn handle_in(&self, slot: u32) -> Handle {
-        Handle((slot >> self.tag_bits).wrapping_sub(1))
-    }
-
-    /// Whether packets of a flow's direction arrive so; not, if there is no such flow, as where a slot
-    /// is free.
-    #[inline(always)]
-    fn arrives_as(&self, handle: Handle, ends: Ends, protocol: u8) -> bool {
-        let flow = self.flows.get(handle.flow());
-        flow.is_some_and(|flow| flow.ends[handle.side()] == ends && flow.protocol() == protocol)
-    }
-
-    /// The slot of the flow whose packets of one direction arrive as `ends`, and its handle.
-    fn probe(&self, ends: Ends, protocol: u8) -> Option<(usize, Handle)> {
-        let hash = self.hash(ends, protocol);
-        let mut at = self.home(hash);
-        for _ in 0..MAX_PROBES {
-            let slot = *self.index.get(at)?;
-            if (slot ^ hash) & self.tag_mask == 0 {
-                let handle = self.handle_in(slot);
-                if self.arrives_as(handle, ends, protocol) {
-                    return Some((at, handle));
-                }
-            }
-            if slot == 0 {
-                return None;
-            }
-            at += 1;
-            if at == self.index.len() {
-                at = 0;
-            }
-        }
-        None
-    }
 }
 
 impl Table {
@@ -231,16 +113,8 @@ impl Table {
             });
         }
         let timeouts = Timeouts::default().in_ticks();
-        let tag_bits = (capacity as u32 * 2).leading_zeros();
         Self {
-            lookup: Lookup {
-                flows,
-                // A third of it always stays free, so that every search ends.
-                index: vec![0; capacity * SLOTS_PER_FLOW],
-                tag_bits,
-                tag_mask: (1 << tag_bits) - 1,
-                key,
-            },
+            lookup: Lookup::new(flows, key),
             free: 0,
             sweep: 0,
             lifetimes: Lifetimes::of(&timeouts),
@@ -400,63 +274,14 @@ impl Table {
         }
         flow.expire_at(Deadline::at(now.after(opening.lifetime)));
         let handle = Handle::new(number, Direction::Original);
-        if !(self.link(handle) && self.link(Handle::new(number, Direction::Reply))) {
-            self.unlink(handle);
+        if !(self.lookup.link(handle) && self.lookup.link(Handle::new(number, Direction::Reply))) {
+            self.lookup.unlink(handle);
             self.release(number);
             return Err(Full);
         }
         self.count.now += 1;
         self.count.peak = self.count.peak.max(self.count.now);
         Ok(handle)
-    }
-
-    fn link(&mut self, handle: Handle) -> bool {
-        let hash = self.lookup.hash_of(handle);
-        let mut at = self.lookup.home(hash);
-        for _ in 0..MAX_PROBES {
-            if self.lookup.index[at] == 0 {
-                self.lookup.index[at] = self.lookup.slot(handle, hash);
-                return true;
-            }
-            at = if at + 1 == self.lookup.index.len() {
-                0
-            } else {
-                at + 1
-            };
-        }
-        false
-    }
-
-    fn unlink(&mut self, handle: Handle) {
-        let flow = &self.lookup.flows[handle.flow()];
-        let found = self.lookup.probe(flow.ends[handle.side()], flow.protocol());
-        let Some((mut hole, _)) = found else {
-            return;
-        };
-        let len = self.lookup.index.len();
-        let distance = |from: usize, to: usize| {
-            if to >= from {
-                to - from
-            } else {
-                to + len - from
-            }
-        };
-        let mut at = hole;
-        loop {
-            at = if at + 1 == len { 0 } else { at + 1 };
-            let slot = self.lookup.index[at];
-            if slot == 0 || at == hole {
-                break;
-            }
-            let home = self
-                .lookup
-                .home(self.lookup.hash_of(self.lookup.handle_in(slot)));
-            if distance(home, at) >= distance(hole, at) {
-                self.lookup.index[hole] = slot;
-                hole = at;
-            }
-        }
-        self.lookup.index[hole] = 0;
     }
 
     fn release(&mut self, number: u32) {
@@ -468,9 +293,9 @@ impl Table {
 
     /// Forgets a flow.
     pub(crate) fn remove(&mut self, handle: Handle) {
-        let number = handle.0 >> 1;
-        self.unlink(Handle::new(number, Direction::Original));
-        self.unlink(Handle::new(number, Direction::Reply));
+        let number = handle.flow() as u32;
+        self.lookup.unlink(Handle::new(number, Direction::Original));
+        self.lookup.unlink(Handle::new(number, Direction::Reply));
         self.release(number);
         self.count.now -= 1;
     }

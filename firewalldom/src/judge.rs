@@ -8,7 +8,9 @@ use crate::meter::Meters;
 use crate::nat;
 use crate::packet::{Cast, Packet, TCP, Tuple, UDP};
 use crate::path::{Tracked, Way, source_mac};
-use crate::policy::{Disposition, Exception, InterfaceId, Limits, RejectWith, Settings, States};
+use crate::policy::{
+    Disposition, Exception, InterfaceId, Limits, RejectWith, Settings, States, ZoneId,
+};
 use crate::reason::Reason;
 use crate::reject::{self, Answer, Error};
 use crate::route::Route;
@@ -79,17 +81,30 @@ impl Firewall {
             }
             return Ok(());
         }
-        let pair = self.pair(packet, way);
+        let zones = self.zones(packet, way);
+        let pair = self.site.zones.chain(zones);
         #[cfg(feature = "trace")]
-        self.note_chain(packet, way, pair);
-        let blacklisted = self.ask_chain(now, frame, packet, tracked, (way, pair), Part::Blacklist);
+        self.note_chain(zones, pair);
+        let facts = Facts {
+            packet,
+            tuple: seen_by_rules(packet, way),
+            original: match tracked {
+                Tracked::Flow(handle, _) => self.flows.original_destination(*handle),
+                _ => (packet.tuple.destination, packet.tuple.destination_port),
+            },
+            ingress: way.from,
+            egress: way.egress,
+            mac: source_mac(way.from, frame),
+            kind: way.route.kind(),
+        };
+        let blacklisted = self.ask_chain(now, frame, &facts, state, (way, pair), Part::Blacklist);
         if let Some(ruling) = blacklisted {
             return self.obey(now, frame, packet, tracked, way, ruling);
         }
         if self.check_options(now, frame, packet, tracked, way)? == Checked::Accepted {
             return Ok(());
         }
-        match self.ask_chain(now, frame, packet, tracked, (way, pair), Part::Rules) {
+        match self.ask_chain(now, frame, &facts, state, (way, pair), Part::Rules) {
             Some(ruling) => self.obey(now, frame, packet, tracked, way, ruling),
             None => Ok(()),
         }
@@ -156,26 +171,24 @@ impl Firewall {
         }
     }
 
-    /// Index of the chain from the source's zone to the destination's.
-    fn pair(&self, packet: &Packet, way: Way) -> usize {
-        let site = &self.site;
+    /// The zones that a packet goes from and to.
+    fn zones(&self, packet: &Packet, way: Way) -> [ZoneId; 2] {
         let tuple = seen_by_rules(packet, way);
-        let source = site.zone(way.from.map(|from| from.0), tuple.source);
-        let destination = site.zone(way.egress.map(|egress| egress.0), tuple.destination);
-        site.zones.chain(source, destination)
+        let source = way.from.map(|from| from.0);
+        let destination = way.egress.map(|egress| egress.0);
+        [
+            self.site.zone(source, tuple.source),
+            self.site.zone(destination, tuple.destination),
+        ]
     }
 
     #[cfg(feature = "trace")]
-    fn note_chain(&mut self, packet: &Packet, way: Way, pair: usize) {
-        let site = &self.site;
-        let tuple = seen_by_rules(packet, way);
-        let source = site.zone(way.from.map(|from| from.0), tuple.source);
-        let destination = site.zone(way.egress.map(|egress| egress.0), tuple.destination);
-        let zones = &site.policy.zones;
+    fn note_chain(&mut self, zones: [ZoneId; 2], pair: usize) {
+        let all = &self.site.policy.zones;
         self.trace.note(crate::trace::Step::Chain {
-            name: site.chains[pair].name.clone(),
-            zones: [source, destination]
-                .map(|zone| zones.get(usize::from(zone.0)))
+            name: self.site.chains[pair].name.clone(),
+            zones: zones
+                .map(|zone| all.get(usize::from(zone.0)))
                 .map(|zone| zone.map(|zone| zone.name.clone())),
         });
     }
@@ -185,8 +198,8 @@ impl Firewall {
         &mut self,
         now: Instant,
         frame: &Frame<'_>,
-        packet: &Packet,
-        tracked: &Tracked,
+        facts: &Facts<'_>,
+        state: States,
         (way, pair): (Way, usize),
         part: Part,
     ) -> Option<Ruling> {
@@ -203,42 +216,28 @@ impl Firewall {
         let chain = &site.chains[pair];
         match part {
             Part::Blacklist if !chain.has_blacklist() => return None,
-            Part::Rules if dhcp(site, packet, way) => {
+            Part::Rules if dhcp(site, facts.packet, way) => {
                 return Some(chain.state_ruling(Disposition::Accept));
             }
             _ => {}
         }
-        let original = match tracked {
-            Tracked::Flow(handle, _) => flows.original_destination(*handle),
-            _ => (packet.tuple.destination, packet.tuple.destination_port),
-        };
-        let facts = Facts {
-            packet,
-            tuple: seen_by_rules(packet, way),
-            original,
-            ingress: way.from,
-            egress: way.egress,
-            mac: source_mac(way.from, frame),
-            kind: way.route.kind(),
-        };
         let mut hooks = Asked {
             now,
             meters,
             flows,
             logger,
             hits,
-            subject: &|| subject(site, frame, packet, way),
+            subject: &|| subject(site, frame, facts.packet, way),
             #[cfg(feature = "trace")]
             trace,
             #[cfg(feature = "trace")]
             origins: &site.origins.list,
         };
-        let state = tracked.state();
         match part {
-            Part::Blacklist => chain.blacklisted(&site.lists, state, &facts, &mut hooks),
+            Part::Blacklist => chain.blacklisted(&site.lists, state, facts, &mut hooks),
             Part::Rules => {
                 let settings = &site.policy.settings;
-                Some(chain.judge(&site.lists, state, &facts, settings, &mut hooks))
+                Some(chain.judge(&site.lists, state, facts, settings, &mut hooks))
             }
         }
     }

@@ -7,7 +7,9 @@ extern crate alloc;
 mod arp;
 mod checksum;
 pub mod command;
+mod counters;
 mod crc32c;
+mod decision;
 mod egress;
 mod established;
 mod firewall;
@@ -49,10 +51,10 @@ pub mod trace;
 mod translate;
 mod zone;
 
+pub use counters::{Counters, InterfaceTraffic, Traffic};
+pub use decision::{Decider, Decision};
 pub use established::Shortcut;
-pub use firewall::{
-    Budget, Counters, Decider, Decision, Firewall, InterfaceTraffic, Traffic, Verdict,
-};
+pub use firewall::{Budget, Firewall, Verdict};
 pub use flow::FlowCount;
 pub use frame::{Checksum, Frame, Gso, GsoKind, Head, NoTail, OwnedFrame, Tail, TailError};
 pub use host::{PingOutcome, PingResult};
@@ -60,7 +62,7 @@ pub use log::LogLine;
 pub use reason::{Drops, Reason};
 pub use reject::ErrorRate;
 pub use rule::Condition;
-pub use site::{ConfigError, Link};
+pub use site::{ConfigError, Link, Site};
 pub use timeout::{SctpTimeouts, Timeouts};
 
 /// What a Linux gateway with the same files does and this one does not, whatever the files say.

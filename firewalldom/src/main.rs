@@ -11,9 +11,9 @@ use core::cell::{Cell, RefCell};
 use core::pin::pin;
 use core::time::Duration;
 use firewalldom::command::{self, Editor};
-use firewalldom::policy::{Policy, blob, blob::Identity, place};
+use firewalldom::policy::{blob, blob::Identity, place};
 use firewalldom::relay::Relay;
-use firewalldom::{Budget, Firewall, Link, PingOutcome, stat};
+use firewalldom::{Budget, Firewall, Link, PingOutcome, Site, stat};
 use minios_rs::arch::pv::clock::wall_clock;
 use minios_rs::net::front::Breach;
 use minios_rs::net::{Config, Front};
@@ -116,8 +116,10 @@ struct Work {
 async fn start(domain: &Domain) -> Result<Work, String> {
     let (place, bytes) =
         place::choose(domain.module, EMBEDDED).map_err(|error| error.to_string())?;
-    let policy: Policy = blob::decode(bytes)
+    // Its rules stay where they are until there are tables of them: decoded, they might not fit.
+    let stored = blob::open(bytes)
         .map_err(|error| alloc::format!("the policy ({place}) cannot be used: {error}"))?;
+    let policy = stored.policy();
     log::info!("policy of the site \"{}\": {place}", policy.site);
     let (seed, _) = entropy::seed()
         .ok_or("no source of randomness: the processor shows neither RDSEED nor RDRAND")?;
@@ -145,12 +147,12 @@ async fn start(domain: &Domain) -> Result<Work, String> {
         fates.push(fate);
     }
 
+    let site = Site::new(stored, &links).map_err(|error| error.to_string())?;
     let budget = Budget {
-        flows: flows_for(mm::usage().free * PAGE),
+        flows: flows_for(memory_left()),
     };
     let now = firewalldom::time::Instant(domain.executor.now().0);
-    let mut firewall =
-        Firewall::new(policy, &links, budget, seed, now).map_err(|error| error.to_string())?;
+    let mut firewall = Firewall::of(site, budget, seed, now);
     firewall.set_wall_clock(now, wall_clock());
     Ok(Work {
         relay: Relay::new(fronts, firewall),
@@ -159,9 +161,28 @@ async fn start(domain: &Domain) -> Result<Work, String> {
     })
 }
 
-/// Flows that fit: half of the memory that is left, so that the other half can hold what moves.
-fn flows_for(free_bytes: usize) -> usize {
-    (free_bytes / 2 / Budget::BYTES_PER_FLOW).clamp(1024, 1 << 20)
+/// Bytes of memory that nobody uses yet.
+#[derive(Clone, Copy)]
+struct Left {
+    /// Of the heap: building tables freed it. It may be in pieces.
+    heap: usize,
+    /// Of pages, which the heap may grow by.
+    pages: usize,
+}
+
+fn memory_left() -> Left {
+    let usage = mm::usage();
+    Left {
+        heap: (usage.heap * PAGE).saturating_sub(mm::heap_usage().bytes),
+        pages: usage.free * PAGE,
+    }
+}
+
+/// Flows that fit, once the rules have their tables: half of the memory that is left, so that the
+/// other half can hold what moves.
+fn flows_for(left: Left) -> usize {
+    let bytes = ((left.heap + left.pages) / 2).min(left.pages);
+    (bytes / Budget::BYTES_PER_FLOW).clamp(1024, 1 << 20)
 }
 
 /// How often it is said that a backend is still waited for.

@@ -9,7 +9,7 @@ use crate::policy::{
     self, AddressRange, DestinationTarget, InterfaceId, Limits, Log, PortRange, SourceTarget,
     ZoneId,
 };
-use crate::rule::{Facts, Matcher, NamedSets, Origins, has_ports};
+use crate::rule::{Condition, Facts, Matcher, NamedSets, Origins, has_ports};
 use crate::sctp;
 use crate::time::Tick;
 use alloc::vec::Vec;
@@ -75,50 +75,26 @@ impl Rules {
         facts: &Facts<'_>,
         mut holds: impl FnMut(&Limits) -> bool,
     ) -> Option<&Destination> {
-        self.destination
-            .iter()
-            .find(|rule| rule.zone == zone && rule.matcher.holds(facts) && holds(&rule.limits))
+        let mut rules = self.destination.iter();
+        rules.find(|rule| rule.unlike(zone, facts).is_none() && holds(&rule.limits))
     }
 
-    /// Every rule for a destination, with what a packet is not like in it.
+    /// All rules for destinations, in the order they are tried.
     #[cfg(feature = "trace")]
-    pub(crate) fn compared_destinations<'a>(
-        &'a self,
-        zone: ZoneId,
-        facts: &'a Facts<'a>,
-        origins: &'a [policy::Origin],
-    ) -> impl Iterator<Item = (policy::Origin, Option<crate::Condition>)> + 'a {
-        self.destination.iter().map(move |rule| {
-            let unlike = match rule.zone == zone {
-                true => rule.matcher.unlike(facts),
-                false => Some(crate::Condition::Zone),
-            };
-            (origins[rule.origin as usize], unlike)
-        })
+    pub(crate) fn destinations(&self) -> &[Destination] {
+        &self.destination
     }
 
-    /// Every rule for a source, with what a packet is not like in it.
+    /// All rules for sources, in the order they are tried.
     #[cfg(feature = "trace")]
-    pub(crate) fn compared_sources<'a>(
-        &'a self,
-        egress: InterfaceId,
-        facts: &'a Facts<'a>,
-        origins: &'a [policy::Origin],
-    ) -> impl Iterator<Item = (policy::Origin, Option<crate::Condition>)> + 'a {
-        self.source.iter().map(move |rule| {
-            let unlike = match rule.egress == egress {
-                true => rule.matcher.unlike(facts),
-                false => Some(crate::Condition::Egress),
-            };
-            (origins[rule.origin as usize], unlike)
-        })
+    pub(crate) fn sources(&self) -> &[Source] {
+        &self.source
     }
 
     /// The rule for the source of a new flow that leaves by `egress`.
     pub(crate) fn source(&self, egress: InterfaceId, facts: &Facts<'_>) -> Option<&Source> {
-        self.source
-            .iter()
-            .find(|rule| rule.egress == egress && rule.matcher.holds(facts))
+        let mut rules = self.source.iter();
+        rules.find(|rule| rule.unlike(egress, facts).is_none())
     }
 }
 
@@ -126,7 +102,25 @@ impl Rules {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NoAddress;
 
+impl Destination {
+    /// The first thing that it asks and a new flow from `zone` is not; its limits apart.
+    pub(crate) fn unlike(&self, zone: ZoneId, facts: &Facts<'_>) -> Option<Condition> {
+        if self.zone != zone {
+            return Some(Condition::Zone);
+        }
+        self.matcher.unlike(facts)
+    }
+}
+
 impl Source {
+    /// The first thing that it asks and a new flow that leaves by `egress` is not.
+    pub(crate) fn unlike(&self, egress: InterfaceId, facts: &Facts<'_>) -> Option<Condition> {
+        if self.egress != egress {
+            return Some(Condition::Egress);
+        }
+        self.matcher.unlike(facts)
+    }
+
     /// New source addresses and ports; `masquerade` is the egress interface's address. `None`: the
     /// source stays.
     pub(crate) fn wanted(

@@ -4,11 +4,17 @@
 //! itself, get an entry; replies nobody asked for may only update one, as on Linux. The gateways of
 //! the routes have entries of their own, the first ones, for ever.
 
+mod index;
+mod shortcut;
+
+pub(crate) use shortcut::Shortcut;
+
 use crate::frame::OwnedFrame;
 use crate::policy::InterfaceId;
 use crate::time::Instant;
 use alloc::vec::Vec;
 use core::time::Duration;
+use index::Index;
 use smoltcp::wire::EthernetAddress;
 
 /// An entry just found. Unless it is a gateway's, it may be another neighbour's once time has passed.
@@ -18,38 +24,6 @@ pub(crate) struct Handle(u16);
 impl Handle {
     pub(crate) const fn number(self) -> u16 {
         self.0
-    }
-}
-
-/// What an established packet needs of a neighbour, 32 bytes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Shortcut {
-    /// Destination and source of the Ethernet header.
-    pub(crate) stations: [u8; 12],
-    /// The address that packets must have to be sent here, as it is in memory.
-    address: u32,
-    /// The bits of it that count: none of a gateway's.
-    mask: u32,
-    /// Until when the neighbour is trusted without asking; 0: it is not.
-    until: Instant,
-    /// Of the interface.
-    pub(crate) mtu: u16,
-    pub(crate) interface: u16,
-}
-
-const _: () = assert!(size_of::<Shortcut>() == 32);
-
-impl Shortcut {
-    /// Whether packets for `address`, as it is in memory, go this way.
-    #[inline(always)]
-    pub(crate) const fn leads_to(&self, address: u32) -> bool {
-        (self.address ^ address) & self.mask == 0
-    }
-
-    /// Whether the neighbour need not be asked now.
-    #[inline(always)]
-    pub(crate) const fn is_fresh(&self, now: Instant) -> bool {
-        now.0 < self.until.0
     }
 }
 
@@ -118,38 +92,6 @@ pub(crate) enum Found {
     Known(EthernetAddress),
     /// Asked for; the frame may be parked.
     Waiting,
-}
-
-/// Where the entry of an interface's address is: ascending, at most as long as the table of entries.
-#[derive(Debug, Default)]
-struct Index(Vec<((u8, u32), u16)>);
-
-impl Index {
-    fn find(&self, key: &(u8, u32)) -> Result<usize, usize> {
-        self.0.binary_search_by_key(key, |&(key, _)| key)
-    }
-
-    fn get(&self, key: &(u8, u32)) -> Option<&u16> {
-        self.find(key).ok().map(|at| &self.0[at].1)
-    }
-
-    fn insert(&mut self, key: (u8, u32), number: u16) {
-        match self.find(&key) {
-            Ok(at) => self.0[at].1 = number,
-            Err(at) => self.0.insert(at, (key, number)),
-        }
-    }
-
-    #[cfg(test)]
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    fn remove(&mut self, key: &(u8, u32)) {
-        if let Ok(at) = self.find(key) {
-            self.0.remove(at);
-        }
-    }
 }
 
 /// All neighbours.

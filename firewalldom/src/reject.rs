@@ -279,7 +279,8 @@ pub(crate) fn complete_checksum(bytes: &mut [u8], transport: usize, protocol: u8
     );
 }
 
-/// Identification of a packet, which a fragment keeps.
+/// Whether a router may cut the packet (RFC 791, 3.1: its flag DF is clear). `head` begins with the
+/// Ethernet header.
 pub(crate) fn may_fragment(head: &[u8]) -> bool {
     get16(head, ETHERNET + 6) & 0x4000 == 0
 }

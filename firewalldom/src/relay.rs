@@ -1,26 +1,21 @@
 //! Between the interfaces' rings and the engine: frames come out of one ring, are judged, and go
 //! into another, their payload untouched in the pages it came in.
 
+mod queue;
+
 use crate::moderation::Moderation;
 use crate::offload::{from_ring, gso_from_ring, gso_to_ring, offload, to_ring};
 use crate::policy::InterfaceId;
 use crate::time::Instant;
 use crate::{Firewall, Frame, Head, Tail, TailError, Verdict};
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::time::Duration;
 use minios_rs::net;
 use minios_rs::xen::Xen;
+use queue::{Payload, Queue};
 
 /// Frames taken from one interface before the others get their turn.
 const BURST: usize = 64;
-
-/// Frames that wait for room in one interface's ring, at most: what Linux' queue of a network device
-/// holds. A backend that shares its processor with the sender is not run for that long.
-const WAITING_MAX: usize = 1_000;
-
-/// Those of them with payload in pages, at most: no more pages than that are lent.
-const PAYLOADS_MAX: usize = 192;
 
 /// How long until a closed backend is asked again for the pages that it still uses.
 const RELEASE_RETRY: Duration = Duration::from_millis(100);
@@ -34,9 +29,6 @@ const RESERVED: u16 = 64;
 
 /// Bytes of a longer frame that are copied: all headers, unless there are many options.
 const HEADERS: usize = 128;
-
-/// Pages of payload behind the headers.
-type Payload<X> = heapless::Vec<net::Slice<<X as Xen>::Page>, { net::FRAME_SLOTS_MAX }>;
 
 /// Frames lost between rings and engine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,77 +47,6 @@ impl Losses {
             ("not sendable on the egress ring", self.not_sendable),
         ]
         .into_iter()
-    }
-}
-
-/// A judged frame that waits for room in its egress ring.
-///
-/// Most are small and whole in `head`. Pages are ten times as long as the rest of this, and never
-/// many because they are lent: they have a queue of their own.
-struct Waiting {
-    head: Head,
-    has_pages: bool,
-    offload: net::Offload,
-}
-
-struct Queue<X: Xen> {
-    frames: VecDeque<Waiting>,
-    /// Of those frames that have some, in their order.
-    payloads: VecDeque<Payload<X>>,
-}
-
-impl<X: Xen> Queue<X> {
-    fn new() -> Self {
-        Self {
-            frames: VecDeque::with_capacity(WAITING_MAX),
-            payloads: VecDeque::with_capacity(PAYLOADS_MAX),
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.frames.is_empty()
-    }
-
-    /// Takes the pages of `payload` and a copy of `head`; false, and nothing is taken, if it is full.
-    fn push(&mut self, head: &Head, payload: &mut Payload<X>, offload: net::Offload) -> bool {
-        let has_pages = !payload.is_empty();
-        let is_full =
-            self.frames.len() == WAITING_MAX || has_pages && self.payloads.len() == PAYLOADS_MAX;
-        if is_full {
-            return false;
-        }
-        self.frames.push_back(Waiting {
-            head: head.clone(),
-            has_pages,
-            offload,
-        });
-        if has_pages {
-            self.payloads.push_back(core::mem::take(payload));
-        }
-        true
-    }
-
-    /// Offers the first frame to `send`; what that says, and the pages it left. A frame for which
-    /// there is no room stays. None: none waits.
-    fn try_first(
-        &mut self,
-        send: impl FnOnce(&[u8], &mut Payload<X>, net::Offload) -> Result<(), net::TransmitError>,
-    ) -> Option<(Result<(), net::TransmitError>, Payload<X>)> {
-        let frame = self.frames.front()?;
-        let mut none = Payload::<X>::new();
-        let payload = match frame.has_pages {
-            true => self.payloads.front_mut().unwrap_or(&mut none),
-            false => &mut none,
-        };
-        let sent = send(frame.head.bytes(), payload, frame.offload);
-        if sent == Err(net::TransmitError::Full) {
-            return Some((sent, none));
-        }
-        let left = match self.frames.pop_front() {
-            Some(frame) if frame.has_pages => self.payloads.pop_front().unwrap_or_default(),
-            _ => none,
-        };
-        Some((sent, left))
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::established::Gate;
 use crate::nat;
 use crate::neighbour::Station;
-use crate::policy::{Interface, Policy, RouteFilter, States, ZoneId, check};
+use crate::policy::{Interface, Policy, RouteFilter, States, Stored, ZoneId, blob};
 use crate::raw;
 use crate::route::{Route, Routes};
 use crate::rule::{self, Chain, List, Origins};
@@ -33,9 +33,9 @@ pub enum ConfigError {
         /// Links given.
         found: usize,
     },
-    /// The policy was not checked and should not be used.
-    #[error("policy makes no sense: {0}")]
-    Policy(#[from] check::Nonsense),
+    /// The policy cannot be used.
+    #[error(transparent)]
+    Policy(#[from] blob::Error),
     /// A vif has a MAC address that no station may have.
     #[error("interface {0} has a multicast or zero MAC address")]
     Mac(u8),
@@ -84,8 +84,8 @@ impl Port {
     }
 }
 
-/// A policy and its links, compiled.
-pub(crate) struct Site {
+/// A policy and its links, compiled: every table built, but none that grows with the traffic.
+pub struct Site {
     pub(crate) policy: Policy,
     pub(crate) ports: Box<[Port]>,
     pub(crate) zones: Zones,
@@ -99,9 +99,19 @@ pub(crate) struct Site {
     pub(crate) judges_established: bool,
 }
 
+impl core::fmt::Debug for Site {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_tuple("Site").field(&self.policy.site).finish()
+    }
+}
+
 impl Site {
-    pub(crate) fn new(mut policy: Policy, links: &[Link]) -> Result<Self, ConfigError> {
-        check::check(&policy)?;
+    /// Builds the tables of a policy for these links, one for each of its interfaces, in order.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn new(stored: Stored<'_>, links: &[Link]) -> Result<Self, ConfigError> {
+        let mut policy = stored.policy;
         let wanted = policy.interfaces.len();
         if links.len() != wanted {
             return Err(ConfigError::Links {
@@ -118,12 +128,14 @@ impl Site {
         let lists: Box<[List]> = policy
             .rule_lists
             .iter()
-            .map(|list| List::new(list.log_chain.clone(), &list.rules, &named, &mut origins))
+            .zip(stored.lists)
+            .map(|(list, rules)| List::new(list.log_chain.clone(), rules, &named, &mut origins))
             .collect();
         let chains: Box<[Chain]> = policy
             .chains
             .iter()
-            .map(|chain| Chain::new(chain, &lists, &named, &mut origins))
+            .zip(stored.chains)
+            .map(|(chain, rules)| Chain::new(chain, rules, &lists, &named, &mut origins))
             .collect();
         let nat = nat::Rules::new(&policy, &named, &mut origins);
         let raw = raw::rules(&policy, &named, &mut origins);
@@ -135,6 +147,7 @@ impl Site {
         policy.address_sets = Vec::new();
         policy.destination_nat = Vec::new();
         policy.source_nat = Vec::new();
+        policy.raw = Vec::new();
         Ok(Self {
             ports,
             zones,

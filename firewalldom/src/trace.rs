@@ -74,20 +74,23 @@ impl Trace {
         }
     }
 
-    /// The rules that were compared in turn, up to the one that struck.
+    /// The rules that were compared in turn, up to the one that struck; they are told by their numbers
+    /// among `origins`.
     pub(crate) fn compared(
         &mut self,
         table: Table,
-        rules: impl Iterator<Item = (Origin, Option<Condition>)>,
-        struck: Option<Origin>,
+        origins: &[Origin],
+        rules: impl Iterator<Item = (u32, Option<Condition>)>,
+        struck: Option<u32>,
     ) {
         if !self.is_wanted {
             return;
         }
-        for (origin, unlike) in rules {
+        for (number, unlike) in rules {
+            let origin = origins[number as usize];
             let outcome = match unlike {
                 Some(condition) => Outcome::Unlike(condition),
-                None if struck == Some(origin) => Outcome::Struck,
+                None if struck == Some(number) => Outcome::Struck,
                 None => Outcome::BeyondLimit,
             };
             self.note(Step::Rule {

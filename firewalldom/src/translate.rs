@@ -37,14 +37,13 @@ impl Firewall {
             meters.hold(limits, now, leaving, leaving, flows)
         });
         #[cfg(feature = "trace")]
-        {
-            let origins = &self.site.origins.list;
-            self.trace.compared(
-                crate::trace::Table::DestinationNat,
-                self.site.nat.compared_destinations(zone, &facts, origins),
-                rule.map(|rule| origins[rule.origin as usize]),
-            );
-        }
+        self.trace.compared(
+            crate::trace::Table::DestinationNat,
+            &self.site.origins.list,
+            { self.site.nat.destinations().iter() }
+                .map(|rule| (rule.origin, rule.unlike(zone, &facts))),
+            rule.map(|rule| rule.origin),
+        );
         let Some(rule) = rule else {
             return leaving;
         };
@@ -133,14 +132,13 @@ impl Firewall {
             };
             let rule = self.site.nat.source(egress, &facts);
             #[cfg(feature = "trace")]
-            {
-                let origins = &self.site.origins.list;
-                self.trace.compared(
-                    crate::trace::Table::SourceNat,
-                    self.site.nat.compared_sources(egress, &facts, origins),
-                    rule.map(|rule| origins[rule.origin as usize]),
-                );
-            }
+            self.trace.compared(
+                crate::trace::Table::SourceNat,
+                &self.site.origins.list,
+                { self.site.nat.sources().iter() }
+                    .map(|rule| (rule.origin, rule.unlike(egress, &facts))),
+                rule.map(|rule| rule.origin),
+            );
             if let Some(rule) = rule {
                 self.hits[rule.origin as usize] += 1;
                 let hop = match way.route {

@@ -42,7 +42,7 @@ impl Zones {
     }
 
     /// Index of the chain from one zone to another.
-    pub(crate) fn chain(&self, source: ZoneId, destination: ZoneId) -> usize {
+    pub(crate) fn chain(&self, [source, destination]: [ZoneId; 2]) -> usize {
         usize::from(self.pairs[usize::from(source.0) * self.side + usize::from(destination.0)])
     }
 }

@@ -107,7 +107,7 @@ impl Machine {
             .unwrap()
             .policy;
         let budget = Budget { flows: 64 };
-        let firewall = Firewall::new(policy, &links, budget, [9; 32], Instant(0)).unwrap();
+        let firewall = Firewall::new(&policy, &links, budget, [9; 32], Instant(0)).unwrap();
         let ports = fronts.iter().filter_map(Front::port).collect();
         let mut machine = Self {
             guest,

@@ -120,7 +120,7 @@ impl Lab {
             })
             .collect();
         let firewall = Firewall::new(
-            compiled.policy,
+            &compiled.policy,
             &wires,
             Budget { flows: 1024 },
             [9; 32],

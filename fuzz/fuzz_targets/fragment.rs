@@ -155,7 +155,7 @@ fuzz_target!(|input: &[u8]| {
     let mut now = Instant(1_000_000_000);
     let budget = Budget { flows: 32 };
     let mut firewall =
-        Firewall::new(POLICY.clone(), &links, budget, [7; 32], now).expect("it runs");
+        Firewall::new(&POLICY, &links, budget, [7; 32], now).expect("it runs");
     inject(&mut firewall, now, NET, &greeting());
     while firewall.take_output().is_some() {}
     let mut sent = Sent::new();

@@ -115,7 +115,7 @@ fuzz_target!(|arrivals: Vec<Arrival<'_>>| {
     let mut now = Instant(1_000_000_000);
     let budget = Budget { flows: FLOWS };
     let mut firewall =
-        Firewall::new(POLICY.clone(), &links, budget, [7; 32], now).expect("it runs");
+        Firewall::new(&POLICY, &links, budget, [7; 32], now).expect("it runs");
     for arrival in arrivals.iter().take(FRAMES_MAX) {
         now = Instant(now.0 + u64::from(arrival.seconds_later) * 1_000_000_000);
         let mut bytes = arrival.bytes.to_vec();

@@ -54,7 +54,7 @@ fuzz_target!(|data: &[u8]| {
         })
         .collect();
     let budget = Budget { flows: 64 };
-    let mut firewall = Firewall::new(policy, &links, budget, [7; 32], Instant(1))
+    let mut firewall = Firewall::new(&policy, &links, budget, [7; 32], Instant(1))
         .expect("a policy that decodes runs on as many links as it has interfaces");
     for number in 0..links.len() {
         for (second, bytes) in (1..).zip(FRAMES) {

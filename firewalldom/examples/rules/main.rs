@@ -156,7 +156,7 @@ fn firewall(policy: Policy) -> Firewall {
         mtu: 1500,
     }; 2];
     let budget = Budget { flows: FLOWS * 2 };
-    let mut firewall = match Firewall::new(policy, &links, budget, [3; 32], NOW) {
+    let mut firewall = match Firewall::new(&policy, &links, budget, [3; 32], NOW) {
         Ok(firewall) => firewall,
         Err(error) => panic!("{error}"),
     };

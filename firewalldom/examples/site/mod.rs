@@ -232,7 +232,7 @@ pub(crate) fn firewall(nat: Nat, flows: u32, now: Instant) -> Firewall {
         flows: flows as usize,
     };
     let mut firewall =
-        Firewall::new(policy(nat), &links, budget, [3; 32], now).expect("the policy fits");
+        Firewall::new(&policy(nat), &links, budget, [3; 32], now).expect("the policy fits");
     hear(&mut firewall, flows, now);
     firewall
 }

@@ -52,7 +52,7 @@ impl Engine {
             .collect();
         let now = Instant(1_000_000_000_000);
         let budget = Budget { flows: FLOWS };
-        let mut firewall = Firewall::new(policy, &links, budget, [7; 32], now)
+        let mut firewall = Firewall::new(&policy, &links, budget, [7; 32], now)
             .context("the engine refuses the policy")?;
         if let Some(Change::Timeouts(change)) = change {
             let mut timeouts = Timeouts::default();

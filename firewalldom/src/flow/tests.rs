@@ -1,5 +1,6 @@
 use super::*;
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 use proptest::prelude::*;
 
 fn tuple(number: u8) -> Tuple {

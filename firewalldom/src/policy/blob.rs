@@ -9,15 +9,14 @@
 //! | 16 | 8 | SipHash-2-4 of the body with a key of zeros |
 //! | 24 | | body: [`Policy`] as postcard |
 //!
-//! An image reads its own version and the one before it, so that a site can put a new image beside
-//! the policy it has.
+//! From its first release on, an image reads its own version and the one released before it, so that a
+//! site can put a new image beside the policy it has. No other was released yet.
 //!
 //! Xen pads a module to whole pages, so bytes after the body are ignored. The hash finds damage, not
 //! malice: who may write the blob may write any policy. It is 64 bits rather than CRC-32's 32
 //! because the hash is in the image anyway, for the flow table.
 
-use super::v1::Policy1;
-use super::{Policy, check};
+use super::{Policy, Stored, check};
 use alloc::vec::Vec;
 use core::hash::Hasher;
 use serde::{Deserialize, Serialize};
@@ -26,27 +25,21 @@ use siphasher::sip::SipHasher24;
 /// First bytes of every blob.
 pub const MAGIC: [u8; 8] = *b"XENFWPOL";
 
-/// The version that [`encode`] writes.
+/// The version that [`encode`] writes and [`open`] reads.
 pub const VERSION: u16 = 2;
-
-/// The oldest version that [`decode`] reads.
-pub const OLDEST: u16 = VERSION - 1;
 
 /// Bytes before the body.
 pub const HEADER: usize = 24;
 
 /// Why bytes are not a policy. The engine then drops everything.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// Not a policy at all.
     #[error("not a policy: it does not begin with XENFWPOL")]
     Magic,
     /// A version this image does not read.
-    #[error(
-        "policy version {found}, but this image reads versions {OLDEST} and {VERSION}: rebuild the \
-         policy"
-    )]
+    #[error("policy version {found}, but this image reads version {VERSION}: rebuild the policy")]
     Version {
         /// What the header says.
         found: u16,
@@ -76,7 +69,7 @@ pub enum Error {
 /// Writes a policy.
 ///
 /// # Errors
-/// [`Error::Nonsense`] for what [`decode`] would refuse, [`Error::TooLarge`].
+/// [`Error::Nonsense`] for what [`open`] would refuse, [`Error::TooLarge`].
 pub fn encode(policy: &Policy) -> Result<Vec<u8>, Error> {
     check::check(policy)?;
     let body = postcard::to_allocvec(policy).map_err(|_| Error::TooLarge)?;
@@ -91,11 +84,19 @@ pub fn encode(policy: &Policy) -> Result<Vec<u8>, Error> {
     Ok(blob)
 }
 
-/// Reads a policy and checks all that the engine relies on.
+/// Reads a policy into memory, rules and all.
+///
+/// # Errors
+/// Those of [`open`].
+pub fn decode(blob: &[u8]) -> Result<Policy, Error> {
+    open(blob).map(|stored| stored.to_policy())
+}
+
+/// Reads a policy, and checks all that the engine relies on. Its rules stay bytes.
 ///
 /// # Errors
 /// See [`Error`]; no bytes make it panic.
-pub fn decode(blob: &[u8]) -> Result<Policy, Error> {
+pub fn open(blob: &[u8]) -> Result<Stored<'_>, Error> {
     if blob.get(..8) != Some(&MAGIC) {
         return Err(Error::Magic);
     }
@@ -105,7 +106,7 @@ pub fn decode(blob: &[u8]) -> Result<Policy, Error> {
     };
     let header: &[u8; HEADER] = blob.first_chunk().ok_or(truncated(HEADER as u64))?;
     let version = u16::from_le_bytes([header[8], header[9]]);
-    if !(OLDEST..=VERSION).contains(&version) {
+    if version != VERSION {
         return Err(Error::Version { found: version });
     }
     let length = u32::from_le_bytes([header[12], header[13], header[14], header[15]]);
@@ -118,19 +119,7 @@ pub fn decode(blob: &[u8]) -> Result<Policy, Error> {
     if hash(body) != stored {
         return Err(Error::Checksum);
     }
-    let policy = match version {
-        OLDEST => read::<Policy1>(body)?.into(),
-        _ => read::<Policy>(body)?,
-    };
-    check::check(&policy)?;
-    Ok(policy)
-}
-
-fn read<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, Error> {
-    match postcard::take_from_bytes(body) {
-        Ok((value, [])) => Ok(value),
-        _ => Err(Error::Body),
-    }
+    Stored::read(body)
 }
 
 /// Which policy a blob holds.

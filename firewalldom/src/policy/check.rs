@@ -6,6 +6,7 @@ use super::{
     Protocol, RateKey, RecentOperation, Rule, SourceTarget, TimeWindow, ZoneId,
 };
 use alloc::vec::Vec;
+use core::borrow::Borrow;
 
 /// Most interfaces of a domain: one event channel each, SCHEDOP_poll takes 128, and the console and
 /// xenstore have theirs.
@@ -83,6 +84,18 @@ fn ensure(holds: bool, otherwise: Nonsense) -> Result<(), Nonsense> {
 /// # Errors
 /// The first thing found wrong.
 pub fn check(policy: &Policy) -> Result<(), Nonsense> {
+    check_all_but_rules(policy)?;
+    let mut checker = RuleChecker::new(policy);
+    for list in &policy.rule_lists {
+        checker.check_list(&list.rules)?;
+    }
+    let mut chains = policy.chains.iter();
+    chains
+        .try_for_each(|chain| checker.check_chain(chain.rules.iter().chain(&chain.default_action)))
+}
+
+/// The same, but for the rules of chains and lists.
+pub(super) fn check_all_but_rules(policy: &Policy) -> Result<(), Nonsense> {
     ensure(
         (1..=MAX_INTERFACES).contains(&policy.interfaces.len()),
         Nonsense::Interfaces,
@@ -231,19 +244,7 @@ impl Policy {
             Nonsense::LogLevel,
         )?;
         self.check_origin(chain.origin)?;
-        if let Some(list) = chain.blacklist {
-            self.check_list(list)?;
-        }
-        chain
-            .rules
-            .iter()
-            .chain(&chain.default_action)
-            .try_for_each(|rule| {
-                if let Action::Call(list) = rule.action {
-                    self.check_list(list)?;
-                }
-                self.check_rule(rule)
-            })
+        chain.blacklist.map_or(Ok(()), |list| self.check_list(list))
     }
 
     fn check_list(&self, list: u16) -> Result<(), Nonsense> {
@@ -253,30 +254,16 @@ impl Policy {
         )
     }
 
-    /// Lists call only lists before them, and not too deep.
     fn check_lists(&self) -> Result<(), Nonsense> {
         ensure(
             self.rule_lists.len() <= usize::from(u16::MAX),
             Nonsense::Chains,
         )?;
-        let mut depths: Vec<usize> = Vec::with_capacity(self.rule_lists.len());
-        for list in &self.rule_lists {
-            ensure(
-                list.log_chain.as_ref().is_none_or(|name| !name.is_empty()),
-                Nonsense::Name,
-            )?;
-            let mut depth = 1;
-            for rule in &list.rules {
-                if let Action::Call(called) = rule.action {
-                    let below = depths.get(usize::from(called)).ok_or(Nonsense::Call)?;
-                    depth = depth.max(below + 1);
-                }
-                self.check_rule(rule)?;
-            }
-            ensure(depth <= MAX_CALL_DEPTH, Nonsense::Call)?;
-            depths.push(depth);
-        }
-        Ok(())
+        let mut chains = self
+            .rule_lists
+            .iter()
+            .filter_map(|list| list.log_chain.as_ref());
+        ensure(chains.all(|name| !name.is_empty()), Nonsense::Name)
     }
 
     /// What limits and sets of addresses refer to.
@@ -373,6 +360,56 @@ impl Policy {
         }
         if let Protocol::OneOf(numbers) = &matches.protocol {
             ensure(!numbers.is_empty(), Nonsense::Range)?;
+        }
+        Ok(())
+    }
+}
+
+/// Checks rules, wherever they are kept: those of lists first, in the order of the lists.
+pub(super) struct RuleChecker<'p> {
+    policy: &'p Policy,
+    /// Of the lists checked so far: how deep lists within lists go.
+    depths: Vec<u8>,
+}
+
+impl<'p> RuleChecker<'p> {
+    pub(super) const fn new(policy: &'p Policy) -> Self {
+        Self {
+            policy,
+            depths: Vec::new(),
+        }
+    }
+
+    /// The next list: it calls only lists before it, and not too deep.
+    pub(super) fn check_list(
+        &mut self,
+        rules: impl IntoIterator<Item: Borrow<Rule>>,
+    ) -> Result<(), Nonsense> {
+        let mut depth = 1;
+        for rule in rules {
+            let rule = rule.borrow();
+            if let Action::Call(called) = rule.action {
+                let below = self.depths.get(usize::from(called)).ok_or(Nonsense::Call)?;
+                depth = depth.max(below + 1);
+            }
+            self.policy.check_rule(rule)?;
+        }
+        ensure(usize::from(depth) <= MAX_CALL_DEPTH, Nonsense::Call)?;
+        self.depths.push(depth);
+        Ok(())
+    }
+
+    /// The rules of a chain.
+    pub(super) fn check_chain(
+        &self,
+        rules: impl IntoIterator<Item: Borrow<Rule>>,
+    ) -> Result<(), Nonsense> {
+        for rule in rules {
+            let rule = rule.borrow();
+            if let Action::Call(list) = rule.action {
+                self.policy.check_list(list)?;
+            }
+            self.policy.check_rule(rule)?;
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ mod limits;
 mod nat;
 pub mod place;
 mod rule;
-mod v1;
+mod stored;
 
 pub use limits::{
     Clock, ConnectionKey, ConnectionLimit, ConnectionUse, Limits, MAX_RECENT_HITS, Rate, RateKey,
@@ -27,6 +27,8 @@ pub use rule::{
     Log, Match, Member, PortRange, Ports, Protocol, RejectWith, Rule, RuleList, SetMatch, States,
     TcpFlags,
 };
+pub(crate) use stored::ChainRules;
+pub use stored::Stored;
 
 /// Index into [`Policy::interfaces`], and the number of the vif.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

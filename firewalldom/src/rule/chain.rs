@@ -4,7 +4,7 @@ use super::entry::Key;
 use super::list::List;
 use super::matcher::NamedSets;
 use super::{Facts, Origins};
-use crate::policy::{self, Action, Disposition, Limits, Log, RejectWith, States};
+use crate::policy::{self, Action, ChainRules, Disposition, Limits, Log, RejectWith, States};
 use alloc::string::String;
 
 /// The rules and the policy of one or more zone pairs.
@@ -74,12 +74,13 @@ pub(crate) trait Hooks {
 impl Chain {
     pub(crate) fn new(
         chain: &policy::Chain,
+        stored: ChainRules<'_>,
         lists: &[List],
         named: &NamedSets,
         origins: &mut Origins,
     ) -> Self {
-        let mut list = |rules: &[policy::Rule]| List::new(None, rules, named, origins);
-        let (rules, default_action) = (list(&chain.rules), list(&chain.default_action));
+        let mut list = |rules| List::new(None, rules, named, origins);
+        let (rules, default_action) = (list(stored.rules), list(stored.default_action));
         let blacklist = chain.blacklist.map(|list| &lists[usize::from(list)]);
         Self {
             name: chain.name.clone(),

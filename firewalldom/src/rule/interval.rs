@@ -6,7 +6,6 @@
 
 use super::entry::{Entry, FIELDS, Key};
 use crate::ranges::RangeTable;
-use alloc::vec::Vec;
 
 /// The table of one field.
 #[derive(Clone, Debug)]
@@ -16,17 +15,12 @@ pub(super) struct Intervals {
     common: Entry,
     /// The first rule, or [`Self::NONE`].
     rules: RangeTable<u32>,
-    /// For the upper bits of an address, where in `rules` the search begins.
-    top: Vec<u32>,
 }
 
 impl Intervals {
     /// Fewest boxes that are worth a table.
     const BOXES_MIN: usize = 16;
     const NONE: u32 = u32::MAX;
-    /// Upper bits of an address that are looked up at once, where there are many intervals.
-    const TOP_BITS: u32 = 12;
-    const TOP_MIN: usize = 1 << Self::TOP_BITS;
 
     /// A table of these boxes, in the order of their rules; `None` if they differ in more than a field.
     pub(super) fn new(boxes: &[Entry]) -> Option<Self> {
@@ -44,25 +38,15 @@ impl Intervals {
         if !boxes.iter().all(alike) {
             return None;
         }
-        let ranges: Vec<(u32, u32, u32)> = boxes
-            .iter()
-            .map(|entry| {
-                let (from, to) = entry.range(field);
-                (from, to, entry.rule)
-            })
-            .collect();
-        let rules = RangeTable::new(&ranges, Self::NONE);
-        let mut top = Vec::new();
-        if field < 2 && rules.len() >= Self::TOP_MIN {
-            let start = |upper: u32| rules.position(upper << (u32::BITS - Self::TOP_BITS)) as u32;
-            top = (0..1 << Self::TOP_BITS).map(start).collect();
-            top.push(rules.len() as u32 - 1);
-        }
+        let range = |number: usize| {
+            let (first, last) = boxes[number].range(field);
+            (first, last, boxes[number].rule)
+        };
+        let rules = RangeTable::of(boxes.len(), range, Self::NONE);
         Some(Self {
             field,
             common,
             rules,
-            top,
         })
     }
 
@@ -71,18 +55,13 @@ impl Intervals {
         if !self.common.holds(key) {
             return None;
         }
-        let value = key.fields[self.field & 7];
-        let upper = (value >> (u32::BITS - Self::TOP_BITS)) as usize;
-        let rule = match self.top.get(upper..upper + 2) {
-            Some(&[low, high]) => self.rules.get_within(low as usize, high as usize, value),
-            _ => self.rules.get(value),
-        };
+        let rule = self.rules.get(key.fields[self.field & 7]);
         (rule != Self::NONE).then_some(rule)
     }
 
     /// Bytes on the heap.
     pub(super) fn bytes(&self) -> usize {
-        self.rules.bytes() + size_of_val(self.top.as_slice())
+        self.rules.bytes()
     }
 }
 
@@ -91,6 +70,7 @@ mod tests {
     use super::*;
     use crate::packet::Tuple;
     use crate::policy::States;
+    use alloc::vec::Vec;
     use proptest::prelude::*;
 
     fn entry(rule: usize, first: u32, last: u32) -> Entry {
@@ -140,14 +120,13 @@ mod tests {
 
     #[test]
     fn among_many_networks_each_finds_its_own_and_what_lies_between_none() {
-        // As many as need the upper bits' table, all over the addresses, the first and last included.
+        // All over the addresses, the first and last included.
         let network = |n: u32| n * 0x0008_0000;
         let boxes: Vec<Entry> = (0..8192)
             .map(|n| entry(n as usize, network(n), network(n) + 0xff))
             .chain([entry(9000, u32::MAX, u32::MAX)])
             .collect();
         let table = Intervals::new(&boxes).unwrap();
-        assert!(!table.top.is_empty());
         for n in 0..8192 {
             for (value, found) in [
                 (network(n), Some(n)),

@@ -32,14 +32,22 @@ enum Index {
 }
 
 impl Index {
-    /// `boxes` of `rules`, in their order.
-    fn new(boxes: &[Entry], rules: &[policy::Rule]) -> Self {
+    /// `boxes` in the order of their rules; `last_words` if each of those that matches has the last
+    /// word.
+    fn new(boxes: &[Entry], last_words: LastWords) -> Self {
         let exact = boxes.iter().all(Entry::is_exact);
-        let intervals = (exact && rules.iter().all(has_last_word))
+        let intervals = (exact && last_words == LastWords::All)
             .then(|| Intervals::new(boxes))
             .flatten();
         intervals.map_or_else(|| Self::Tree(Tree::new(boxes)), Self::Intervals)
     }
+}
+
+/// Which rules have the last word on what they match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LastWords {
+    All,
+    NotAll,
 }
 
 /// Whether no rule behind one that matches is looked at.
@@ -75,24 +83,33 @@ pub(super) struct Extra {
 impl List {
     pub(crate) fn new(
         log_chain: Option<String>,
-        rules: &[policy::Rule],
+        rules: impl Iterator<Item = policy::Rule>,
         named: &NamedSets,
         origins: &mut Origins,
     ) -> Self {
-        let mut boxes: Vec<Entry> = Vec::with_capacity(rules.len());
-        let mut compiled = Vec::with_capacity(rules.len());
+        let (count, _) = rules.size_hint();
+        let mut boxes: Vec<Entry> = Vec::with_capacity(count);
+        let mut compiled = Vec::with_capacity(count);
         let mut extras: Vec<Extra> = Vec::new();
         let mut states = 0;
-        for (number, rule) in rules.iter().enumerate() {
+        let mut last_words = LastWords::All;
+        #[cfg(feature = "trace")]
+        let mut conditions = Vec::new();
+        for (number, rule) in rules.enumerate() {
             states |= rule.states.0;
-            let exact = entry::boxes(rule, number as u32, &mut boxes);
+            if !has_last_word(&rule) {
+                last_words = LastWords::NotAll;
+            }
+            #[cfg(feature = "trace")]
+            conditions.push((rule.states, Matcher::new(&rule.matches, named)));
+            let exact = entry::boxes(&rule, number as u32, &mut boxes);
             let extra = if exact && rule.log.is_none() && rule.limits.is_empty() {
                 0
             } else {
                 let extra = Extra {
                     matcher: (!exact).then(|| Matcher::new(&rule.matches, named)),
-                    log: rule.log.clone(),
-                    limits: rule.limits.clone(),
+                    log: rule.log,
+                    limits: rule.limits,
                 };
                 // The rules of a long list are often logged alike.
                 let same = extras.last().is_some_and(|last| last.is_like(&extra));
@@ -109,15 +126,12 @@ impl List {
         }
         Self {
             log_chain,
-            index: Index::new(&boxes, rules),
+            index: Index::new(&boxes, last_words),
             rules: compiled.into(),
             extras: extras.into(),
             states,
             #[cfg(feature = "trace")]
-            conditions: rules
-                .iter()
-                .map(|rule| (rule.states, Matcher::new(&rule.matches, named)))
-                .collect(),
+            conditions: conditions.into(),
         }
     }
 

@@ -89,7 +89,8 @@ fn port_within(ports: &Ports, port: u16) -> bool {
     listed != ports.negated
 }
 
-/// What a rule asks and a packet is not.
+/// What a rule asks and a packet is not. In the order in which it is asked: a condition is looked at
+/// only if all those before it hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
     /// Of a connection in one of the rule's states.

@@ -1,8 +1,8 @@
 //! Chains of rules, compiled when the policy is loaded: tables that find the first rule that a packet
 //! matches, whatever their number, and the walk from rule to rule that Shorewall's order asks for.
 //!
-//! `entry`, `tree`, `wide` and `interval` are how rules are found, `matcher` what boxes cannot say, `list` a list of
-//! rules ready to be asked, `chain` the order in which they are.
+//! `entry`, `tree`, `wide` and `interval` are how rules are found, `matcher` what boxes cannot say,
+//! `list` a list of rules ready to be asked, `chain` the order in which they are.
 
 mod chain;
 mod entry;

@@ -181,7 +181,7 @@ proptest! {
         packets in vec((packet(), 0u8..5, 0u8..2, any::<bool>()), 1..60),
     ) {
         let named = [Rc::from([(0, 4), (8, 12)].as_slice()), Rc::from([(3, 3)].as_slice())];
-        let list = List::new(None, &rules, &named, &mut Origins::default());
+        let list = List::new(None, rules.iter().cloned(), &named, &mut Origins::default());
         let matchers: Vec<_> = rules
             .iter()
             .map(|rule| Matcher::new(&rule.matches, &named))
@@ -236,7 +236,7 @@ fn a_rule_of_too_many_boxes_holds_whichever_of_its_overlapping_ranges_ends_last(
         log: None,
         origin: Origin::default(),
     };
-    let list = List::new(None, &[rule], &[], &mut Origins::default());
+    let list = List::new(None, [rule].into_iter(), &[], &mut Origins::default());
     let tuple = Tuple {
         source_port: 900,
         destination_port: 1000,

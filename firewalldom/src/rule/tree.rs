@@ -38,6 +38,11 @@ struct Root {
     first_rule: u32,
 }
 
+/// All ones, or none: what no compiler makes a jump of.
+const fn mask(holds: bool) -> u32 {
+    0u32.wrapping_sub(holds as u32)
+}
+
 /// The boxes of a list of rules, ready to be searched.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tree {
@@ -103,12 +108,15 @@ impl Tree {
         key: &Key,
         mut confirm: impl FnMut(u32) -> bool,
     ) -> Option<u32> {
+        let mut leaves = [0; MAX_TREES];
+        let leaves = &mut leaves[..self.roots.len()];
+        self.descend(key, leaves);
         let mut best = u32::MAX;
-        for root in &self.roots {
+        for (root, leaf) in self.roots.iter().zip(leaves) {
             if root.first_rule >= best {
                 continue;
             }
-            for entry in self.leaf(root.node, key) {
+            for entry in self.leaf(*leaf) {
                 if !entry.holds(key) || entry.rule < from {
                     continue;
                 }
@@ -125,20 +133,35 @@ impl Tree {
         (best != u32::MAX).then_some(best)
     }
 
-    /// The entries that may hold the packet, of the tree at `node`.
-    fn leaf(&self, mut node: u32, key: &Key) -> &[Entry] {
-        loop {
-            let Node { split, next } = self.nodes[node as usize];
-            let (field, rest) = (next >> Node::BITS, next & Node::MASK);
-            if field == Node::LEAF {
-                return &self.entries[split as usize..(split + rest) as usize];
-            }
-            node = if key.fields[field as usize] < split {
-                node + 1
-            } else {
-                rest
-            };
+    /// Finds the packet's leaf in every tree. It goes down all of them at once: none waits for what
+    /// another reads from memory, and which side it takes is never guessed.
+    fn descend(&self, key: &Key, leaves: &mut [u32]) {
+        for (node, root) in leaves.iter_mut().zip(&self.roots) {
+            *node = root.node;
         }
+        loop {
+            let mut lowest = u32::MAX;
+            for node in &mut *leaves {
+                let at = *node;
+                let Node { split, next } = self.nodes[at as usize];
+                let value = key.fields[(next >> Node::BITS) as usize];
+                // All ones if it goes on at all, and if it goes right.
+                let inner = mask(next < Node::LEAF << Node::BITS);
+                let right = mask(value >= split);
+                let step = 1 ^ (1 ^ (next & Node::MASK).wrapping_sub(at)) & right;
+                *node = at.wrapping_add(step & inner);
+                lowest = lowest.min(next);
+            }
+            if lowest >= Node::LEAF << Node::BITS {
+                return;
+            }
+        }
+    }
+
+    /// The entries of a leaf.
+    fn leaf(&self, node: u32) -> &[Entry] {
+        let Node { split, next } = self.nodes[node as usize];
+        &self.entries[split as usize..(split + (next & Node::MASK)) as usize]
     }
 
     /// Bytes on the heap.

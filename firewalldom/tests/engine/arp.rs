@@ -23,7 +23,7 @@ fn open_policy() -> firewalldom::policy::Policy {
 fn own_addresses_are_announced_at_start() {
     let budget = firewalldom::Budget { flows: 10 };
     let now = firewalldom::time::Instant(0);
-    let mut firewall = Firewall::new(policy(), &links(), budget, [1; 32], now).unwrap();
+    let mut firewall = Firewall::new(&policy(), &links(), budget, [1; 32], now).unwrap();
     for (interface, address) in [(NET, FW_NET), (LOC, FW_LOC)] {
         let (egress, frame) = firewall.take_output().unwrap();
         assert_eq!(egress, interface);

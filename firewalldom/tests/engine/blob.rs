@@ -9,9 +9,6 @@ use firewalldom::policy::{
 };
 use proptest::prelude::*;
 
-/// The version before this one, as it wrote the policy of these tests.
-const VERSION_1: &[u8] = include_bytes!("policy-v1.blob");
-
 #[test]
 fn a_policy_survives_the_way_through_bytes_and_page_padding() {
     let mut bytes = blob::encode(&policy()).unwrap();
@@ -20,9 +17,60 @@ fn a_policy_survives_the_way_through_bytes_and_page_padding() {
     assert_eq!(blob::decode(&bytes), Ok(policy()));
 }
 
+/// Two rules, one of them a list's, and one in a default action.
+fn with_rules_everywhere() -> firewalldom::policy::Policy {
+    let mut full = policy();
+    full.rule_lists = vec![list(vec![rule(0, 0, Disposition::Drop, 1)])];
+    full.chains[6].default_action = vec![rule(0, 0, Disposition::Accept, 2)];
+    full.recent_lists = 3;
+    full
+}
+
 #[test]
-fn the_version_before_is_still_read() {
-    assert_eq!(blob::decode(VERSION_1), Ok(policy()));
+fn a_stored_policy_is_the_same_with_its_rules_and_without() {
+    let full = with_rules_everywhere();
+    let bytes = blob::encode(&full).unwrap();
+    let stored = blob::open(&bytes).unwrap();
+    assert_eq!(stored.to_policy(), full);
+    let mut without = full;
+    for chain in &mut without.chains {
+        chain.rules.clear();
+        chain.default_action.clear();
+    }
+    without.rule_lists[0].rules.clear();
+    assert_eq!(stored.policy(), &without);
+}
+
+#[test]
+fn a_rule_that_makes_no_sense_is_found_wherever_it_is() {
+    let sound = with_rules_everywhere();
+    let places: [fn(&mut firewalldom::policy::Policy) -> &mut Rule; 3] = [
+        |policy| &mut policy.chains[6].rules[0],
+        |policy| &mut policy.chains[6].default_action[0],
+        |policy| &mut policy.rule_lists[0].rules[0],
+    ];
+    for (number, place) in places.into_iter().enumerate() {
+        let mut bad = sound.clone();
+        place(&mut bad).origin.file = 40;
+        assert!(
+            matches!(blob::open(&sealed(&bad)), Err(Error::Nonsense(_))),
+            "place {number}"
+        );
+    }
+}
+
+/// A policy that nobody checked, as bytes.
+fn sealed(policy: &firewalldom::policy::Policy) -> Vec<u8> {
+    let body = postcard::to_allocvec(policy).unwrap();
+    let mut hasher = siphasher::sip::SipHasher24::new();
+    std::hash::Hasher::write(&mut hasher, &body);
+    let mut bytes = blob::MAGIC.to_vec();
+    bytes.extend(blob::VERSION.to_le_bytes());
+    bytes.extend([0; 2]);
+    bytes.extend((body.len() as u32).to_le_bytes());
+    bytes.extend(std::hash::Hasher::finish(&hasher).to_le_bytes());
+    bytes.extend(body);
+    bytes
 }
 
 #[test]

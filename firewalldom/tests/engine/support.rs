@@ -454,7 +454,7 @@ impl Site {
     /// A firewall whose neighbours have made themselves known.
     pub(crate) fn with_flows(policy: Policy, flows: usize) -> Self {
         let now = Instant(1_000_000_000_000);
-        let firewall = Firewall::new(policy, &links(), Budget { flows }, [7; 32], now).unwrap();
+        let firewall = Firewall::new(&policy, &links(), Budget { flows }, [7; 32], now).unwrap();
         let mut site = Self { firewall, now };
         site.hear_neighbours();
         site

@@ -156,7 +156,7 @@ impl Lab {
             .collect();
         // Which port a translation takes is chance; here it is the same each time.
         let seed = [0; 32];
-        let firewall = Firewall::new(policy, &links, Budget { flows: 64 }, seed, NOW)?;
+        let firewall = Firewall::new(&policy, &links, Budget { flows: 64 }, seed, NOW)?;
         let mut lab = Self {
             firewall,
             names,

@@ -1,9 +1,10 @@
 //! The engine's own figures, on this machine.
 
+use super::blacklist;
 use super::flood::{Flood, Way, neighbours};
 use super::{FLOWS, Figure, NEW_FLOWS, PACKETS, Sample, System};
-use crate::configuration::{MTU, firewall_mac};
-use anyhow::{Context, Result, ensure};
+use crate::configuration::{Configuration, MTU, firewall_mac};
+use anyhow::{Context, Result, anyhow, ensure};
 use firewalldom::policy::{InterfaceId, Policy};
 use firewalldom::time::Instant;
 use firewalldom::{Budget, Checksum, Firewall, Frame, Head, Link, Verdict};
@@ -22,7 +23,12 @@ struct Engine {
 ///
 /// # Errors
 /// When the engine does not forward what it should.
-pub fn measure(policy: &Policy, rounds: u32, tell: &mut dyn FnMut(Sample)) -> Result<()> {
+pub fn measure(
+    configuration: &Configuration,
+    policy: &Policy,
+    rounds: u32,
+    tell: &mut dyn FnMut(Sample),
+) -> Result<()> {
     let mut said = |figure, flows, value| {
         tell(Sample {
             figure,
@@ -32,7 +38,7 @@ pub fn measure(policy: &Policy, rounds: u32, tell: &mut dyn FnMut(Sample)) -> Re
         });
     };
     for flows in FLOWS {
-        let mut engine = Engine::new(policy.clone(), flows)?;
+        let mut engine = Engine::new(policy, flows)?;
         engine.pass(Flood::each(flows, Way::Out))?;
         engine.pass(Flood::each(flows, Way::Back))?;
         for round in 0..rounds {
@@ -41,9 +47,21 @@ pub fn measure(policy: &Policy, rounds: u32, tell: &mut dyn FnMut(Sample)) -> Re
         }
     }
     for _ in 0..rounds {
-        let mut engine = Engine::new(policy.clone(), NEW_FLOWS)?;
+        let mut engine = Engine::new(policy, NEW_FLOWS)?;
         let flood = Flood::each(NEW_FLOWS, Way::Out);
         said(Figure::New, NEW_FLOWS, engine.pass(flood)?);
+    }
+    let listed = blacklist::with_blacklist(configuration);
+    for _ in 0..rounds {
+        let started = std::time::Instant::now();
+        let compiled = listed.compile();
+        let compiled = compiled.map_err(|report| anyhow!("the blacklist: {report:?}"))?;
+        // Far less than the compiler, and much of it is the table of flows.
+        let mut engine = Engine::new(&compiled.policy, blacklist::FLOWS)?;
+        let load = started.elapsed().as_nanos() * 1000;
+        said(Figure::LoadListed, 0, u64::try_from(load)?);
+        let flood = Flood::each(blacklist::FLOWS, Way::Out);
+        said(Figure::NewListed, flood.flows, engine.pass(flood)?);
     }
     said(Figure::FlowBytes, NEW_FLOWS, flow_bytes(policy)?);
     Ok(())
@@ -53,7 +71,7 @@ pub fn measure(policy: &Policy, rounds: u32, tell: &mut dyn FnMut(Sample)) -> Re
 /// makes room.
 fn flow_bytes(policy: &Policy) -> Result<u64> {
     const CAPACITY: u32 = 4096;
-    let mut engine = Engine::new(policy.clone(), CAPACITY)?;
+    let mut engine = Engine::new(policy, CAPACITY)?;
     for way in [Way::Out, Way::Back] {
         engine.pass(Flood::each(CAPACITY, way))?;
     }
@@ -70,7 +88,7 @@ fn flow_bytes(policy: &Policy) -> Result<u64> {
 }
 
 impl Engine {
-    fn new(policy: Policy, flows: u32) -> Result<Self> {
+    fn new(policy: &Policy, flows: u32) -> Result<Self> {
         let links: Vec<Link> = (0..policy.interfaces.len())
             .map(|link| Link {
                 mac: firewall_mac(link),
