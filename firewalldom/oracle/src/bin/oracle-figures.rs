@@ -16,7 +16,7 @@ fn main() -> Result<()> {
     let rounds: u32 = arguments.next().context(USAGE)?.parse().context(USAGE)?;
     let (configuration, policy) = figures::site(&folder)?;
     let mut tell = |sample: Sample| println!("{sample}");
-    figures::engine::measure(&policy, rounds, &mut tell)?;
+    figures::engine::measure(&configuration, &policy, rounds, &mut tell)?;
     let program = std::env::current_exe()?.with_file_name("oracle-namespace");
     let mut warn = |words: String| eprintln!("{words}");
     let linux = Host::prepare(&program, &qemu_tests::to_stderr()).and_then(|host| {

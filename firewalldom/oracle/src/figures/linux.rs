@@ -1,12 +1,13 @@
 //! Linux' figures, by the difference between a gateway with rules and one without.
 
+use super::blacklist;
 use super::flood::{Flood, Way, neighbours};
 use super::{FLOWS, Figure, NEW_FLOWS, PACKETS, Sample, System};
 use crate::configuration::Configuration;
 use crate::linux::{Host, Linux, Loaded};
 use anyhow::{Context, Result, bail, ensure};
 use firewalldom::policy::Policy;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Both gateways.
 struct Pair {
@@ -60,6 +61,17 @@ pub fn measure(
         let flood = Flood::each(NEW_FLOWS, Way::Out);
         said(Figure::New, NEW_FLOWS, pair.difference(flood)?);
         pair.holds(NEW_FLOWS)?;
+    }
+    let listed = blacklist::with_blacklist(configuration);
+    let started = Instant::now();
+    let mut long = Pair::start(host, &listed, policy)?;
+    let load = started.elapsed().as_nanos() * 1000;
+    said(Figure::LoadListed, 0, u64::try_from(load)?);
+    for _ in 0..rounds {
+        long.forget()?;
+        let flood = Flood::each(blacklist::FLOWS, Way::Out);
+        said(Figure::NewListed, flood.flows, long.difference(flood)?);
+        long.holds(flood.flows)?;
     }
     match pair.number("awk '$1 == \"nf_conntrack\" {print $4}' /proc/slabinfo") {
         Ok(bytes) => said(Figure::FlowBytes, NEW_FLOWS, bytes),

@@ -5,6 +5,7 @@
 //! frames in turn from a packet socket on the far end of a veth pair. Sending returns when the packet
 //! has left by the other link, and all but the rules, the tracking and the translation is the same.
 
+pub mod blacklist;
 pub mod engine;
 pub mod flood;
 pub mod linux;
@@ -24,7 +25,7 @@ pub struct Sample {
     pub system: System,
     /// Flows that there are.
     pub flows: u32,
-    /// Picoseconds for each packet; bytes, for [`Figure::FlowBytes`].
+    /// Picoseconds for each packet, or of [`Figure::LoadListed`]; bytes, for [`Figure::FlowBytes`].
     pub value: u64,
 }
 
@@ -35,6 +36,10 @@ pub enum Figure {
     Established,
     /// The first packet of a flow.
     New,
+    /// The same with a long blacklist.
+    NewListed,
+    /// From the files of that blacklist to a firewall that has it, once for all flows.
+    LoadListed,
     /// Memory of a flow.
     FlowBytes,
 }
@@ -53,6 +58,8 @@ impl fmt::Display for Sample {
         let figure = match self.figure {
             Figure::Established => "established",
             Figure::New => "new",
+            Figure::NewListed => "new_listed",
+            Figure::LoadListed => "load_listed",
             Figure::FlowBytes => "flow_bytes",
         };
         let system = match self.system {

@@ -1,9 +1,12 @@
 //! Runs the programs that measure, and reads what they say.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use flate2::read::GzDecoder;
 use serde::Deserialize;
 
 use super::{Blacklist, Conditions, Engine, Figure, Instructions, Packet, Rules, System};
@@ -38,7 +41,7 @@ pub(crate) fn measure(workspace: &Workspace, runs: u32, tell: &dyn Fn(&str)) -> 
     tell("counting the engine's instructions");
     let instructions = instructions(&built("examples/forward"), &mut missing)?;
     conditions.load_average[1] = load_average()?;
-    missing.push("Linux with an nft flowtable".to_owned());
+    missing.push(no_flowtable());
     Ok(Engine {
         conditions,
         packets,
@@ -61,6 +64,25 @@ fn conditions(workspace: &Workspace, runs: u32) -> Result<Conditions> {
         processor: processor()?,
         load_average: [load_average()?; 2],
     })
+}
+
+/// Why Linux is not measured with an nft flowtable.
+fn no_flowtable() -> String {
+    let mut text = String::new();
+    let told = File::open("/proc/config.gz")
+        .and_then(|file| GzDecoder::new(file).read_to_string(&mut text));
+    let why = if told.is_err() {
+        "this host's kernel does not tell whether it has any"
+    } else if text.lines().any(|line| has_flowtables(line)) {
+        "Shorewall does not make one"
+    } else {
+        "this host's kernel has none (CONFIG_NF_FLOW_TABLE)"
+    };
+    format!("Linux with an nft flowtable: {why}")
+}
+
+fn has_flowtables(line: &str) -> bool {
+    matches!(line, "CONFIG_NF_FLOW_TABLE=y" | "CONFIG_NF_FLOW_TABLE=m")
 }
 
 /// What `oracle-figures` prints; what it cannot measure goes to `missing`.
@@ -93,6 +115,8 @@ fn packet(line: &str) -> Option<Packet> {
         figure: match words.next()? {
             "established" => Figure::Established,
             "new" => Figure::New,
+            "new_listed" => Figure::NewListed,
+            "load_listed" => Figure::LoadListed,
             "flow_bytes" => Figure::FlowBytes,
             _ => return None,
         },

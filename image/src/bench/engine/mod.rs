@@ -59,6 +59,10 @@ pub enum Figure {
     Established,
     /// The first packet of a flow.
     New,
+    /// The same with a blacklist of 17,567 lines.
+    NewListed,
+    /// From the files of that blacklist to a firewall that has it.
+    LoadListed,
     /// Memory of a flow.
     FlowBytes,
 }
