@@ -10,7 +10,7 @@ use crate::shrink;
 use crate::step::Step;
 use crate::traffic::{Kind, Stations, sequence};
 use crate::trial::{Comparison, Haste, Started, Trial};
-use crate::wanted::{WANTED, Wanted, is_stricter, wanted};
+use crate::wanted::{WANTED, Wanted, is_same_but_for_ports, is_stricter, wanted};
 use anyhow::{Result, bail};
 use fastrand::Rng;
 use std::collections::BTreeMap;
@@ -80,7 +80,8 @@ enum Finding {
 }
 
 /// Sets the differences of a run apart. What follows a wanted one may be its consequence, as
-/// long as the engine lets out nothing more than Linux.
+/// long as the engine lets out nothing more than Linux, or the same by another port: one that the
+/// packet holds in Linux which the engine dropped.
 fn judge(comparison: &Comparison) -> Finding {
     let mut meant = Vec::new();
     for (number, difference) in comparison.differences.iter().enumerate() {
@@ -88,7 +89,9 @@ fn judge(comparison: &Comparison) -> Finding {
         let frame = frame.unwrap_or_default();
         if let Some(wanted) = wanted(frame, difference) {
             meant.push(wanted.name);
-        } else if meant.is_empty() || !is_stricter(difference) {
+        } else if meant.is_empty()
+            || !(is_stricter(difference) || is_same_but_for_ports(difference))
+        {
             return Finding::Unexplained(number);
         }
     }

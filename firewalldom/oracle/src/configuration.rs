@@ -1,5 +1,7 @@
 //! A site's files, and the links that both sides are given for it.
 
+use crate::linux::{Host, Linux, Loaded};
+use crate::older;
 use crate::protocol::{Age, LinkSetup, Neighbour, Setup};
 use anyhow::{Context, Result};
 use firewalldom::policy::{InterfacePrefix, Policy};
@@ -91,6 +93,9 @@ impl Configuration {
             let (Some(zone), Some(word)) = (words.next(), words.next()) else {
                 continue;
             };
+            let mut options = line.split([',', ' ', '\t']);
+            let physical = options.find_map(|option| option.strip_prefix("physical="));
+            let word = physical.unwrap_or(word);
             let word = word.split(':').next().unwrap_or_default();
             let name = match word.strip_prefix('$') {
                 Some(name) => value(name.trim_matches(['{', '}'])).unwrap_or(name.to_owned()),
@@ -120,14 +125,80 @@ impl Configuration {
         shorewall::compile(&Site::from_files("oracle", self.files.clone()))
     }
 
+    /// The same in today's spelling, as `check --fix` writes it.
+    #[must_use]
+    pub fn modernized(&self) -> Self {
+        let modern = shorewall::modernize(&Site::from_files("oracle", self.files.clone()));
+        let mut files = self.files.clone();
+        for (path, text) in modern.files {
+            let path = path.display().to_string();
+            match text {
+                Some(text) => files.insert(path, text.into_bytes()),
+                None => files.remove(&path),
+            };
+        }
+        Self {
+            files,
+            age: Age::Current,
+        }
+    }
+
+    /// Shorewall's words if it refuses the configuration, whatever our compiler says of it; the links
+    /// are those that the folder names.
+    ///
+    /// # Errors
+    /// When the oracle fails.
+    pub fn refusal(&self, host: &Host) -> Result<Option<String>> {
+        let names = self.interfaces().into_iter();
+        // Linux's IFNAMSIZ, its end included, is 16.
+        let names = names.filter(|name| name.len() < 16);
+        let links = names.enumerate().map(|(number, name)| LinkSetup {
+            name,
+            mac: firewall_mac(number),
+            mtu: MTU,
+            addresses: vec![format!("198.18.{number}.1/24")],
+        });
+        let setup = Setup {
+            shorewall: self.for_linux(),
+            age: self.age,
+            links: links.collect(),
+            routes: Vec::new(),
+            neighbours: Vec::new(),
+        };
+        Ok(match Linux::start(host)?.load(setup)? {
+            Loaded::Running => None,
+            Loaded::Refused(words) => Some(words),
+        })
+    }
+
+    /// The Shorewall folder's files as Linux is given them: without helpers, which look into packets
+    /// and drop what they cannot read; and with a shorewall.conf, whose contents are then Shorewall's
+    /// built-in defaults.
+    fn for_linux(&self) -> Vec<(String, Vec<u8>)> {
+        let files = self.files.iter().filter_map(|(path, bytes)| {
+            let name = path.strip_prefix("shorewall/")?;
+            Some((name.to_owned(), bytes.clone()))
+        });
+        let mut files: BTreeMap<_, _> = match self.age {
+            Age::Current => files.collect(),
+            Age::Older => older::respelled(&files.collect()),
+        };
+        if let Some(conntrack) = files.get_mut("conntrack") {
+            let text = String::from_utf8_lossy(conntrack);
+            let lines = text.split_inclusive('\n');
+            let kept = lines.filter(|line| !line.trim_start().starts_with("CT:helper:"));
+            *conntrack = kept.collect::<String>().into_bytes();
+        }
+        files
+            .entry("shorewall.conf".to_owned())
+            .or_insert_with(|| older::NO_SETTINGS.to_vec());
+        files.into_iter().collect()
+    }
+
     /// What Linux needs to become the gateway that `policy` describes: its links and routes are
     /// those of our compiler, its rules Shorewall's own reading of the files.
     #[must_use]
     pub fn setup(&self, policy: &Policy, neighbours: &BTreeSet<Neighbour>) -> Setup {
-        let shorewall = self.files.iter().filter_map(|(path, bytes)| {
-            let name = path.strip_prefix("shorewall/")?;
-            Some((name.to_owned(), bytes.clone()))
-        });
         let links = policy.interfaces.iter().enumerate();
         let links = links.map(|(number, interface)| LinkSetup {
             name: interface.name.clone(),
@@ -147,7 +218,7 @@ impl Configuration {
             )
         });
         Setup {
-            shorewall: shorewall.collect(),
+            shorewall: self.for_linux(),
             age: self.age,
             links: links.collect(),
             routes: routes.collect(),

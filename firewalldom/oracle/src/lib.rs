@@ -12,6 +12,7 @@ pub mod figures;
 pub mod generate;
 pub mod linux;
 pub mod namespace;
+pub mod older;
 pub mod packet;
 pub mod protocol;
 pub mod shrink;

@@ -7,10 +7,9 @@ use oracle::bugs::{BUGS, Bug};
 use oracle::campaign::{self, Plan, Summary};
 use oracle::configuration::Configuration;
 use oracle::linux::Host;
-use oracle::protocol::Age;
 use oracle::traffic::Kind;
 use qemu_tests::{Tier, lab_is_required, to_stderr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Shorewall's own samples, as its package has them.
 const SAMPLES: [&str; 3] = ["one-interface", "two-interfaces", "three-interfaces"];
@@ -156,53 +155,9 @@ fn bug_is_found(host: &Host, bug: Bug, tier: Tier) -> Result<(), Failed> {
     Ok(())
 }
 
-/// A configuration of somebody's: agrees with Shorewall, or both refuse it, or ours does with a reason.
-fn folder_agrees(host: &Host, folder: &Path) -> Result<(), Failed> {
-    let configuration = Configuration::of_folder(folder)?;
-    let mut summary = Summary::default();
-    summary.try_site(
-        host,
-        &Configuration {
-            age: Age::Older,
-            ..configuration
-        },
-        &mut Rng::with_seed(1),
-        2000,
-        &Kind::ALL,
-    )?;
-    explained(&summary)
-}
-
-fn folders(corpus: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(corpus)
-        .unwrap_or_else(|error| panic!("XEN_CORPUS={}: {error}", corpus.display()));
-    let mut folders: Vec<PathBuf> = entries
-        .map(|entry| entry.expect("a readable folder").path())
-        .filter(|path| path.join("zones").is_file() || path.join("shorewall/zones").is_file())
-        .collect();
-    folders.sort();
-    assert!(!folders.is_empty(), "{} holds none", corpus.display());
-    folders
-}
-
-fn corpus(host: &Host) -> Vec<Trial> {
-    let Some(corpus) = std::env::var_os("XEN_CORPUS").map(PathBuf::from) else {
-        let reason = "XEN_CORPUS names no folder of configurations";
-        return vec![Trial::test(reason, || Ok(())).with_ignored_flag(true)];
-    };
-    folders(&corpus)
-        .into_iter()
-        .map(|folder| {
-            let host = host.clone();
-            let title = format!("{} agrees", folder.display());
-            Trial::test(title, move || folder_agrees(&host, &folder))
-        })
-        .collect()
-}
-
 fn trials(host: &Host) -> Vec<Trial> {
     let tier = Tier::current();
-    let mut trials = corpus(host);
+    let mut trials = Vec::new();
     let seeds = match tier {
         Tier::Short => 1..=1,
         Tier::Full => 1..=2,

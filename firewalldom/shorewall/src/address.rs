@@ -266,7 +266,7 @@ fn list(session: &mut Session<'_>, world: Option<&World>, word: &Word, sets: Set
             Sets::WrittenOut
         };
         for item in items {
-            complete &= include(session, world, &item, sets, &mut list).is_some();
+            complete &= add(session, world, &item, (sets, Member::Yes), &mut list).is_some();
         }
         let holds_nothing = list.addresses.ranges.is_empty()
             && list.addresses.sets.is_empty()
@@ -286,69 +286,39 @@ fn list(session: &mut Session<'_>, world: Option<&World>, word: &Word, sets: Set
             _ => excluded,
         };
         for item in excluded.split(',') {
-            complete &= exclude(session, world, &item, sets, &mut list).is_some();
+            complete &= add(session, world, &item, (sets, Member::No), &mut list).is_some();
         }
     }
     complete.then_some(list)
 }
 
-/// Adds an item of a list.
-fn include(
+/// Adds an item of a list to what is meant, or to what is left out.
+fn add(
     session: &mut Session<'_>,
     world: Option<&World>,
     item: &Word,
-    sets: Sets,
+    (sets, member): (Sets, Member),
     list: &mut List,
 ) -> Option<()> {
+    let addresses = &mut list.addresses;
+    let (ranges, macs) = match member {
+        Member::Yes => (&mut addresses.ranges, &mut list.macs),
+        Member::No => (&mut addresses.except, &mut list.except_macs),
+    };
     if item.text().starts_with('~') {
-        list.macs
-            .push(mac(session, &item.slice(1..item.text().len()))?);
+        macs.push(mac(session, &item.slice(1..item.text().len()))?);
         return Some(());
     }
     if !item.text().starts_with('+') {
-        list.addresses.ranges.push(element(session, world, item)?);
+        ranges.push(element(session, world, item)?);
         return Some(());
     }
     match ipset::members(session, item)? {
-        Members::Addresses(ranges) if sets == Sets::Named && ranges.len() >= NAMED_FROM => {
-            list.addresses
-                .sets
-                .push(named(session, item, &ranges, Member::Yes));
+        Members::Addresses(held) if sets == Sets::Named && held.len() >= NAMED_FROM => {
+            addresses.sets.push(named(session, item, &held, member));
         }
-        Members::Addresses(ranges) => list.addresses.ranges.extend(ranges),
-        Members::Macs(macs) => list.macs.extend(macs),
-        Members::Ports(_) | Members::Lists(_) | Members::Unusable(_) => {
-            not_of_addresses(session, item);
-            return None;
-        }
-    }
-    Some(())
-}
-
-fn exclude(
-    session: &mut Session<'_>,
-    world: Option<&World>,
-    item: &Word,
-    sets: Sets,
-    list: &mut List,
-) -> Option<()> {
-    if item.text().starts_with('~') {
-        let mac = mac(session, &item.slice(1..item.text().len()))?;
-        list.except_macs.push(mac);
-        return Some(());
-    }
-    if !item.text().starts_with('+') {
-        list.addresses.except.push(element(session, world, item)?);
-        return Some(());
-    }
-    match ipset::members(session, item)? {
-        Members::Addresses(ranges) if sets == Sets::Named && ranges.len() >= NAMED_FROM => {
-            list.addresses
-                .sets
-                .push(named(session, item, &ranges, Member::No));
-        }
-        Members::Addresses(ranges) => list.addresses.except.extend(ranges),
-        Members::Macs(macs) => list.except_macs.extend(macs),
+        Members::Addresses(held) => ranges.extend(held),
+        Members::Macs(held) => macs.extend(held),
         Members::Ports(_) | Members::Lists(_) | Members::Unusable(_) => {
             not_of_addresses(session, item);
             return None;

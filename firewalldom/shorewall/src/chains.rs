@@ -404,8 +404,8 @@ fn deciding_line<'l>(
     implicit: bool,
 ) -> Decider<'l> {
     let covers = |line: &&Line| line.covers(source, destination);
-    let is_nested = |zone: ZoneId| !world.zones[usize::from(zone.0)].parents.is_empty();
-    if implicit && source != destination && (is_nested(source) || is_nested(destination)) {
+    let is_nested = world.is_nested(source) || world.is_nested(destination);
+    if implicit && source != destination && is_nested {
         let named = |line: &&Line| !line.source.wild && !line.destination.wild;
         return match lines.iter().filter(named).find(covers) {
             Some(line) => Decider::Line(line),
@@ -438,6 +438,15 @@ fn pair_chain(
         origin,
         policy_chain,
     };
+    let around = || {
+        chain(
+            fallback.policy,
+            fallback.policy_log.clone(),
+            fallback.default_action.clone(),
+            fallback.origin,
+            Some(fallback.name.clone()),
+        )
+    };
     match line {
         Decider::Line(line) => match line.verdict {
             Verdict::Decide(policy) => Some(chain(
@@ -450,22 +459,17 @@ fn pair_chain(
                     .filter(|shared| *shared != name)
                     .map(str::to_owned),
             )),
-            Verdict::Continue => Some(chain(
-                fallback.policy,
-                fallback.policy_log.clone(),
-                fallback.default_action.clone(),
-                line.origin,
-                Some(fallback.name.clone()),
-            )),
+            Verdict::Continue => Some(Chain {
+                origin: line.origin,
+                ..around()
+            }),
+            // On to the zones around, if there are any.
+            Verdict::None if world.is_nested(source) || world.is_nested(destination) => {
+                Some(around())
+            }
             Verdict::None => None,
         },
-        Decider::Around => Some(chain(
-            fallback.policy,
-            fallback.policy_log.clone(),
-            fallback.default_action.clone(),
-            fallback.origin,
-            Some(fallback.name.clone()),
-        )),
+        Decider::Around => Some(around()),
         Decider::Nobody if source == destination => Some(chain(
             Disposition::Accept,
             None,

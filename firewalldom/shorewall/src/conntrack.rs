@@ -1,7 +1,8 @@
 //! The file `conntrack`: helpers, and what is not tracked.
 //!
 //! The file that Shorewall installs attaches helpers, each in its own `?if` for what the kernel can
-//! do. Helpers only let more through, so that their lines are warnings, whatever frames them.
+//! do. Helpers let more through, and drop what they cannot read: their lines are warnings, by name, whatever
+//! frames them.
 
 use firewalldom::policy::{Match, RawAction, RawRule, ZoneId};
 

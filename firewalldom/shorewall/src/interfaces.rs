@@ -14,7 +14,7 @@ use crate::report::{Edit, Finding};
 use crate::session::Session;
 use crate::settings::Configuration;
 use crate::source::{Span, Word};
-use crate::world::{World, unexpected_directive};
+use crate::world::{World, read_format, unexpected_directive};
 
 const INTERFACES_1: Schema = Schema {
     columns: &["zone", "interface|port", "broadcast|options", "options"],
@@ -52,16 +52,9 @@ impl World {
         });
         for item in items {
             match item {
-                Item::Format(word) => match word.text() {
-                    "1" => format = 1,
-                    "2" => format = 2,
-                    other => session.error(
-                        word.span(),
-                        format!("there is no format {other} of this file"),
-                        "expected 2",
-                        "write: ?FORMAT 2",
-                    ),
-                },
+                Item::Format(word) => {
+                    format = read_format(session, &word, &[1, 2]).unwrap_or(format);
+                }
                 Item::Section(_) => unexpected_directive(session, &item),
                 Item::Row(row) => {
                     self.read_interface(session, with, &row, format);
@@ -223,7 +216,7 @@ impl World {
             return;
         }
         if let Some((bridge, port)) = name.split_once(':') {
-            self.bridge_port(session, with.network, &bridge, &port, zone);
+            self.read_bridge_port(session, with.network, (&bridge, &port), zone);
             return;
         }
         if let Some(stem) = text.strip_suffix('+') {
@@ -282,58 +275,6 @@ impl World {
                 route_back: options.route_back,
             });
         }
-    }
-
-    /// `br0:port`: a port of a bridge that is dom0's, which the domain cannot tell from the others.
-    fn bridge_port(
-        &self,
-        session: &mut Session<'_>,
-        network: &Network,
-        bridge: &Word,
-        port: &Word,
-        zone: Option<ZoneId>,
-    ) {
-        if self.interface(session, bridge).is_none() {
-            return;
-        }
-        let Some(zone) = zone.filter(|zone| self.bridge_zones.contains(zone)) else {
-            session.error(
-                port.span(),
-                format!("`{}` cannot be in this zone", port.text()),
-                "a bridge port, or an alias",
-                "ports of a bridge are for zones of the type bport",
-            );
-            return;
-        };
-        let stem = port.text().trim_end_matches('+');
-        let is_port = |link: &str| match port.text().ends_with('+') {
-            true => link.starts_with(stem),
-            false => link == stem,
-        };
-        if let Some(link) = network.links.iter().find(|link| is_port(link.name.text())) {
-            session.error(
-                port.span(),
-                "bridges inside of the domain are not supported yet",
-                format!("`{}` is an interface of its own", link.name.text()),
-                "route between the two, or leave the bridge to dom0",
-            );
-            return;
-        }
-        let around = self.zones[usize::from(zone.0)]
-            .parents
-            .first()
-            .map_or("", |around| self.zones[usize::from(around.0)].name.as_str());
-        session.report(
-            Finding::warning(format!("`{}` is a port of dom0's bridge", port.text()))
-                .at(
-                    port.span(),
-                    "the domain does not see by which port a frame came",
-                )
-                .note(format!(
-                    "what comes through `{}` belongs to the zone `{around}`, whatever the port",
-                    bridge.text()
-                )),
-        );
     }
 
     /// `tun+`: the interfaces of interfaces(5) that begin so and have no line of their own.

@@ -4,6 +4,7 @@
 mod action;
 mod address;
 mod blacklist;
+mod bridge_ports;
 mod chains;
 mod columns;
 mod conntrack;
@@ -26,10 +27,12 @@ mod one_to_one;
 mod other_files;
 mod packet_set;
 mod policies;
+mod policy_pairs;
 mod program;
 mod reader;
 mod report;
 mod rules;
+mod services;
 mod session;
 mod setting_table;
 mod settings;
@@ -135,6 +138,7 @@ fn build(session: &mut Session<'_>) -> Option<Policy> {
         undecided,
         blacklist,
     );
+    bridge_ports::check(session, &world, &chains, &destination_nat);
     nested::inherit_nat(&world, &chains, &mut destination_nat);
     chains.warn_of_lost_answers(session, &world);
     world.forward_hairpins(&mut chains);

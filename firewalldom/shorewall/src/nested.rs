@@ -56,7 +56,8 @@ pub(crate) fn assemble(
             let goes_on = match chains.standing(pair) {
                 Standing::Continues | Standing::Forgotten => true,
                 Standing::Decides => leaves,
-                Standing::Unused => false,
+                // Without a chain of its own, but with those of the zones around.
+                Standing::Unused => chains.index(pair) >= HOOKS,
             };
             if goes_on {
                 policy[chains.index(pair)] = assembly.joined(pair);
@@ -223,18 +224,10 @@ impl Assembly<'_> {
             let rules: Vec<_> = rules.into_iter().map(Arc::new).collect();
             return (Vec::new(), Some(self.list(Some(&chain.name), &rules)));
         }
-        let settings = self.settings;
-        let settled = [
-            (States::RELATED, settings.related.as_ref()),
-            (States::INVALID, settings.invalid.as_ref()),
-            (States::UNTRACKED, settings.untracked.as_ref()),
-        ]
-        .into_iter()
-        .filter(|(_, exception)| {
-            exception.is_some_and(|exception| is_strict || exception.disposition != chain.policy)
-        })
-        .fold(established, |all, (states, _)| all.union(states));
-        (self.policy_for(chain, settled), None)
+        let settled = settled_states(self.settings, |disposition| {
+            is_strict || disposition != chain.policy
+        });
+        (self.policy_for(chain, established.union(settled)), None)
     }
 
     /// The default action and the policy of a chain for packets of these states.
@@ -423,16 +416,7 @@ const NOWHERE: Origin = Origin { file: 0, line: 0 };
 /// Within a zone without rules Shorewall lets everything through at once: what shorewall.conf says
 /// of states is never asked.
 fn accept_exceptions(settings: &Settings) -> Option<Rule> {
-    let states = [
-        (States::RELATED, settings.related.as_ref()),
-        (States::INVALID, settings.invalid.as_ref()),
-        (States::UNTRACKED, settings.untracked.as_ref()),
-    ]
-    .into_iter()
-    .filter(|(_, exception)| {
-        exception.is_some_and(|exception| exception.disposition != Disposition::Accept)
-    })
-    .fold(States(0), |all, (states, _)| all.union(states));
+    let states = settled_states(settings, |disposition| disposition != Disposition::Accept);
     (states != States(0)).then(|| Rule {
         states,
         matches: Match::default(),
@@ -441,6 +425,18 @@ fn accept_exceptions(settings: &Settings) -> Option<Rule> {
         log: None,
         origin: NOWHERE,
     })
+}
+
+/// The states that shorewall.conf decides about, as `is_meant` asks for.
+fn settled_states(settings: &Settings, is_meant: impl Fn(Disposition) -> bool) -> States {
+    [
+        (States::RELATED, settings.related.as_ref()),
+        (States::INVALID, settings.invalid.as_ref()),
+        (States::UNTRACKED, settings.untracked.as_ref()),
+    ]
+    .into_iter()
+    .filter(|(_, exception)| exception.is_some_and(|said| is_meant(said.disposition)))
+    .fold(States(0), |all, (states, _)| all.union(states))
 }
 
 /// The states that any of these rules is about: of the others, none need be asked.

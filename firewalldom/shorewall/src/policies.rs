@@ -6,6 +6,7 @@ use crate::action::{self, TrafficColumns};
 use crate::columns::{Row, Schema};
 use crate::level;
 use crate::limits::{self, LimitColumns};
+use crate::policy_pairs::{self as pairs, Side};
 use crate::reader::{Item, read_named};
 use crate::report::{Edit, Finding};
 use crate::session::Session;
@@ -74,40 +75,7 @@ impl Ending {
     }
 }
 
-/// A column SOURCE or DEST of `policy`.
-#[derive(Clone, Debug)]
-pub(crate) struct Side {
-    pub(crate) zones: Vec<ZoneId>,
-    /// `all`, `any` or a list: zones are not paired with themselves…
-    pub(crate) many: bool,
-    /// …unless a `+` follows.
-    pub(crate) intra_zone: bool,
-    /// `all` or `any`, and nothing taken out.
-    pub(crate) all: bool,
-    /// `all` or `any`, whatever is taken out.
-    pub(crate) wild: bool,
-    pub(crate) name: String,
-}
-
-impl Side {
-    /// `all` and nothing more: netfilter's own chains get the policies of such lines only.
-    pub(crate) fn is_plain_all(&self) -> bool {
-        self.all && !self.intra_zone
-    }
-}
-
 impl Line {
-    /// Whether it decides about a pair, unless an earlier line has.
-    pub(crate) fn covers(&self, source: ZoneId, destination: ZoneId) -> bool {
-        if source == destination
-            && (self.source.many || self.destination.many)
-            && !(self.source.intra_zone || self.destination.intra_zone)
-        {
-            return false;
-        }
-        self.source.zones.contains(&source) && self.destination.zones.contains(&destination)
-    }
-
     /// The list that asks for the line's limits, if it has any: what is beyond them is dropped, and
     /// logged if the policy is.
     pub(crate) fn limit_list(
@@ -191,30 +159,10 @@ pub(crate) fn read(
         let Some(line) = read_line(session, world, configuration, &row) else {
             continue;
         };
-        if let Some(earlier) = shadowing(&lines, &line) {
-            session.report(
-                Finding::warning("this policy is never reached")
-                    .at(row.span, "all of its pairs are decided before")
-                    .note(format!("line {earlier} covers them")),
-            );
-        }
+        pairs::check_earlier(session, configuration, world, &lines, &line, row.span);
         lines.push(line);
     }
     lines
-}
-
-/// The line of an earlier policy that covers all of this one.
-fn shadowing(lines: &[Line], line: &Line) -> Option<u32> {
-    lines
-        .iter()
-        .find(|earlier| {
-            line.source.zones.iter().all(|&source| {
-                line.destination.zones.iter().all(|&destination| {
-                    !line.covers(source, destination) || earlier.covers(source, destination)
-                })
-            })
-        })
-        .map(|earlier| earlier.origin.line)
 }
 
 fn read_line(
@@ -224,12 +172,13 @@ fn read_line(
     row: &Row,
 ) -> Option<Line> {
     let limits = limits::read(session, row.get(4), row.get(5), None);
-    let source = side(session, world, row.get(0), row);
-    let destination = side(session, world, row.get(1), row);
+    let source = Side::read(session, world, row.get(0), row);
+    let destination = Side::read(session, world, row.get(1), row);
     let policy = row.get(2);
-    let (Some(source), Some(destination), Some(policy)) = (source, destination, policy) else {
+    let (Some(source), Some(mut destination), Some(policy)) = (source, destination, policy) else {
         return None;
     };
+    destination.forget_exclusion(session, world, &source);
     if policy.text() == "CONTINUE" {
         let nested = |side: &Side| {
             side.zones
@@ -249,6 +198,21 @@ fn read_line(
         None => (policy.clone(), None),
     };
     let verdict = verdict(session, &verdict_word)?;
+    let is_of_firewall = |side: &Side| side.zones.contains(&ZoneId::FIREWALL);
+    if verdict == Verdict::None
+        && (source.wild
+            || destination.wild
+            || is_of_firewall(&source)
+            || is_of_firewall(&destination))
+    {
+        session.error(
+            policy.span(),
+            "the policy NONE is for two zones besides the firewall",
+            "`all` and the firewall always have traffic",
+            "write: REJECT, or name the zones",
+        );
+        return None;
+    }
     let disposition = match verdict {
         Verdict::Decide(disposition) => disposition,
         Verdict::Continue | Verdict::None => Disposition::Drop,
@@ -343,71 +307,6 @@ fn verdict(session: &mut Session<'_>, word: &Word) -> Option<Verdict> {
             return None;
         }
     })
-}
-
-fn side(session: &mut Session<'_>, world: &World, word: Option<&Word>, row: &Row) -> Option<Side> {
-    let Some(word) = word else {
-        session.error(
-            row.span,
-            "a zone is missing",
-            "expected zones first",
-            "write: all all REJECT info",
-        );
-        return None;
-    };
-    let (list, intra_zone) = match word.strip_suffix("+") {
-        Some(list) => (list, true),
-        None => (word.clone(), false),
-    };
-    let (list, excluded) = match list.split_once('!') {
-        Some((list, excluded)) => (list, Some(excluded)),
-        None => (list, None),
-    };
-    let all = matches!(list.text(), "all" | "any");
-    let mut zones = if all {
-        (0..world.zones.len())
-            .map(|index| ZoneId(index as u16))
-            .collect()
-    } else {
-        zone_list(session, world, &list)?
-    };
-    if let Some(excluded) = &excluded {
-        if !all {
-            session.error(
-                excluded.span(),
-                "an exclusion needs `all` before it",
-                "taken out of what?",
-                "write: all!net",
-            );
-            return None;
-        }
-        let taken = zone_list(session, world, excluded)?;
-        zones.retain(|zone| !taken.contains(zone));
-    }
-    Some(Side {
-        many: all || zones.len() > 1,
-        all: all && excluded.is_none(),
-        wild: all,
-        intra_zone,
-        name: if all {
-            "all".to_owned()
-        } else {
-            list.text().to_owned()
-        },
-        zones,
-    })
-}
-
-fn zone_list(session: &mut Session<'_>, world: &World, list: &Word) -> Option<Vec<ZoneId>> {
-    let mut zones = Vec::new();
-    let mut complete = true;
-    for item in list.split(',') {
-        match world.zone(session, &item) {
-            Some(zone) => zones.push(zone),
-            None => complete = false,
-        }
-    }
-    complete.then_some(zones)
 }
 
 /// The rules that are tried before the policy.

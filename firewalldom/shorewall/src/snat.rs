@@ -12,7 +12,7 @@ use crate::session::Session;
 use crate::source::Word;
 use crate::suggest::did_you_mean;
 use crate::traffic::{port_range, traffic};
-use crate::world::World;
+use crate::world::{World, read_format};
 
 const SNAT: Schema = Schema {
     columns: &[
@@ -47,16 +47,7 @@ pub(crate) fn read(session: &mut Session<'_>, world: &World) -> SourceRules {
     let mut format = 1;
     for item in read_named(session, "snat", &SNAT).unwrap_or_default() {
         match item {
-            Item::Format(word) => match word.text() {
-                "1" => format = 1,
-                "2" => format = 2,
-                other => session.error(
-                    word.span(),
-                    format!("there is no format {other} of this file"),
-                    "expected 1 or 2",
-                    "write: ?FORMAT 2",
-                ),
-            },
+            Item::Format(word) => format = read_format(session, &word, &[1, 2]).unwrap_or(format),
             Item::Section(_) => crate::world::unexpected_directive(session, &item),
             Item::Row(row) => read_row(session, world, &row, format, &mut rules),
         }
@@ -110,7 +101,6 @@ pub(crate) fn read_row(
         );
         return;
     };
-    // `+`, perhaps before a parameter: ahead of one-to-one NAT.
     let (action, ahead) = split_plus(action);
     let target = target(session, world, &action);
     let source = match row.get(1) {
@@ -161,19 +151,15 @@ pub(crate) fn read_row(
     }
 }
 
-/// `NAME+`, `NAME+(…)` or `NAME(…)+`, without the `+`.
+/// `NAME+` or `NAME+(…)` without the `+`, which means: ahead of one-to-one NAT.
 fn split_plus(action: &Word) -> (Word, bool) {
-    if let Some(plain) = action.strip_suffix("+") {
-        return (plain, true);
+    let name = action.text().find('(').unwrap_or(action.text().len());
+    if !action.text()[..name].ends_with('+') {
+        return (action.clone(), false);
     }
-    match action.text().find("+(") {
-        Some(at) => {
-            let mut plain = action.slice(0..at);
-            plain.push(&action.slice(at + 1..action.text().len()));
-            (plain, true)
-        }
-        None => (action.clone(), false),
-    }
+    let mut plain = action.slice(0..name - 1);
+    plain.push(&action.slice(name..action.text().len()));
+    (plain, true)
 }
 
 enum Named {
@@ -182,6 +168,16 @@ enum Named {
 }
 
 fn target(session: &mut Session<'_>, world: &World, word: &Word) -> Option<Named> {
+    if let Some(plain) = word.strip_suffix(")+") {
+        let modern = plain.text().replacen('(', "+(", 1);
+        session.error(
+            word.span(),
+            "the `+` stands behind the parameter",
+            "it belongs to the name",
+            format!("write: {modern})"),
+        );
+        return None;
+    }
     if let Some((_, level)) = word.split_once(':') {
         session.error(
             level.span(),

@@ -135,7 +135,7 @@ impl Rules<'_> {
     }
 
     /// Whether rules can be added for a pair of zones; what is a mistake is reported.
-    fn may_hold(
+    pub(crate) fn may_hold(
         &self,
         session: &mut Session<'_>,
         line: &Line<'_>,

@@ -3,8 +3,9 @@
 use firewalldom::policy::{IcmpType, PortRange, Ports, Protocol};
 
 use crate::ipset::{self, Members};
-use crate::names::{ICMP_TYPES, PROTOCOLS, SERVICES, lookup};
+use crate::names::{ICMP_TYPES, PROTOCOLS, lookup};
 use crate::report::Finding;
+use crate::services::SERVICES;
 use crate::session::Session;
 use crate::source::Word;
 use crate::suggest::did_you_mean;

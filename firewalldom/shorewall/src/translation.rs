@@ -117,6 +117,11 @@ impl Rules<'_> {
             ports: server.ports,
         };
         for source in &sources {
+            if let Some(zone) = server.zone.filter(|_| nat == Nat::AndAccept)
+                && !self.may_hold(session, line, part, (source.zone, zone), line.sources.wild)
+            {
+                continue;
+            }
             let log = line.action.log_for(part);
             self.push_nat(session, line, source, &matches, &target, log);
             let Some(zone) = server.zone.filter(|_| nat == Nat::AndAccept) else {
@@ -176,6 +181,11 @@ impl Rules<'_> {
             return true;
         }
         for source in &self.nat_sources(session, line) {
+            let pair = (source.zone, ZoneId::FIREWALL);
+            if nat == Nat::AndAccept && !self.may_hold(session, line, part, pair, line.sources.wild)
+            {
+                continue;
+            }
             let log = line.action.log_for(part);
             self.push_nat(
                 session,

@@ -6,6 +6,7 @@ use firewalldom::policy::{
     Addresses, Host, Interface, InterfaceId, Prefix, Route, RouteFilter, Zone, ZoneId,
 };
 
+use crate::bridge_ports::BridgePort;
 use crate::chains::{Chains, Stage};
 use crate::hosts::Group;
 use crate::interfaces::Surroundings;
@@ -33,6 +34,7 @@ pub(crate) struct World {
     pub(crate) wildcards: Vec<String>,
     /// Zones of bridge ports.
     pub(crate) bridge_zones: BTreeSet<ZoneId>,
+    pub(crate) bridge_ports: Vec<BridgePort>,
     /// Names of zones whose declaration was refused: uses are not reported again.
     pub(crate) refused: BTreeSet<String>,
 }
@@ -129,6 +131,11 @@ impl World {
         !self.has_interface(name) && self.wildcards.iter().any(|stem| name.starts_with(stem))
     }
 
+    /// Whether a zone lies in another.
+    pub(crate) fn is_nested(&self, zone: ZoneId) -> bool {
+        !self.zones[usize::from(zone.0)].parents.is_empty()
+    }
+
     /// A zone, then the zones it lies in, the innermost first.
     pub(crate) fn inside_out(&self, zone: ZoneId) -> Vec<ZoneId> {
         let mut order = vec![zone];
@@ -192,7 +199,7 @@ impl World {
                 if is_checked || others.next().is_some() {
                     continue;
                 }
-                let is_nested = !self.zones[usize::from(zone.0)].parents.is_empty();
+                let is_nested = self.is_nested(zone);
                 if is_nested && groups.clone().all(|group| !group.route_back) {
                     chains.leave_to_others(zone);
                     continue;
@@ -351,4 +358,20 @@ pub(crate) fn unexpected_directive(session: &mut Session<'_>, item: &Item) {
         ),
         Item::Row(_) => {}
     }
+}
+
+/// `?FORMAT N`: how the columns of the lines below are laid out. `None`: reported.
+pub(crate) fn read_format(session: &mut Session<'_>, word: &Word, known: &[u8]) -> Option<u8> {
+    let format = word.text().parse().ok();
+    let format = format.filter(|format| known.contains(format));
+    if format.is_none() {
+        let known: Vec<_> = known.iter().map(u8::to_string).collect();
+        session.error(
+            word.span(),
+            format!("there is no format {} of this file", word.text()),
+            format!("expected {}", known.join(" or ")),
+            "write: ?FORMAT 2",
+        );
+    }
+    format
 }

@@ -2,11 +2,13 @@
 
 use super::root::command;
 use super::wire::{Wire, within};
+use crate::older::NO_SETTINGS;
 use crate::protocol::{Age, Neighbour, Setup};
 use anyhow::{Context, Result, bail, ensure};
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Output, Stdio};
 
@@ -132,15 +134,49 @@ pub(super) fn add_neighbours(wires: &[Wire], neighbours: &[Neighbour]) -> Result
 /// Compiles and starts a configuration; Shorewall's own words if it refuses.
 fn start(files: &[(String, Vec<u8>)], age: Age) -> Result<Option<String>> {
     let site = Path::new(SITE);
-    for (name, bytes) in files {
+    let write = |name: &str, bytes: &[u8]| {
         let file = site.join(name);
         fs::create_dir_all(file.parent().unwrap_or(site))?;
-        fs::write(&file, bytes).with_context(|| name.clone())?;
+        fs::write(&file, bytes).with_context(|| name.to_owned())
+    };
+    for (name, bytes) in files {
+        write(name, bytes)?;
     }
     if age == Age::Older {
         // What it cannot bring up to date, compiling will say.
         command("/sbin/shorewall").args(["update", SITE]).output()?;
+        // But where nothing is set, `update` would set what it thinks best.
+        let is_empty = |file: &(String, Vec<u8>)| file.1 == NO_SETTINGS;
+        if let Some((name, bytes)) = files.iter().find(|file| is_empty(file)) {
+            write(name, bytes)?;
+        }
     }
+    let refusal = compile_and_load()?;
+    if !refusal
+        .as_ref()
+        .is_some_and(|words| words.contains(TOO_LONG))
+    {
+        return Ok(refusal);
+    }
+    use_older_tables()?;
+    compile_and_load()
+}
+
+/// What iptables-nft says of a rule set that does not fit the netlink buffer that a user namespace is
+/// allowed.
+const TOO_LONG: &str = "Message too long";
+
+/// Has iptables use the kernel's older tables, which take rules in one piece and mean the same.
+fn use_older_tables() -> Result<()> {
+    for name in ["iptables", "iptables-restore", "iptables-save"] {
+        let link = Path::new("/bin").join(name);
+        fs::remove_file(&link)?;
+        symlink("/usr/sbin/xtables-legacy-multi", &link)?;
+    }
+    Ok(())
+}
+
+fn compile_and_load() -> Result<Option<String>> {
     let compile = ["compile", SITE, SCRIPT];
     for (program, arguments) in [
         ("/sbin/shorewall", &compile[..]),
