@@ -166,8 +166,10 @@ fn start(files: &[(String, Vec<u8>)], age: Age) -> Result<Option<String>> {
 /// allowed.
 const TOO_LONG: &str = "Message too long";
 
-/// Has iptables use the kernel's older tables, which take rules in one piece and mean the same.
+/// Has iptables use the kernel's older tables, which take rules in one piece and mean the same. What a
+/// failed start leaves in the newer ones would drop everything.
 fn use_older_tables() -> Result<()> {
+    run("/usr/sbin/nft", &["flush", "ruleset"])?;
     for name in ["iptables", "iptables-restore", "iptables-save"] {
         let link = Path::new("/bin").join(name);
         fs::remove_file(&link)?;
