@@ -110,16 +110,9 @@ pub(crate) fn check(
             "the zone `{name}` would have to be told from others of its bridge"
         ))
         .at(port.span, "a bridge port, which the domain does not see");
-        let files = session.sources.short_names();
-        let place = files
-            .get(usize::from(origin.file))
-            .filter(|_| origin.line > 0)
-            .map(|file| {
-                format!(
-                    "less is let through from it than from the bridge: {file}:{}",
-                    origin.line
-                )
-            });
+        let place = session
+            .place(origin)
+            .map(|place| format!("less is let through from it than from the bridge: {place}"));
         session.report(
             finding
                 .maybe_note(place)

@@ -8,6 +8,7 @@ mod bridge_ports;
 mod chains;
 mod columns;
 mod conntrack;
+mod coverage;
 mod ends;
 mod events;
 mod expression;
@@ -138,6 +139,7 @@ fn build(session: &mut Session<'_>) -> Option<Policy> {
         undecided,
         blacklist,
     );
+    coverage::check(session, &world, &chains);
     bridge_ports::check(session, &world, &chains, &destination_nat);
     nested::inherit_nat(&world, &chains, &mut destination_nat);
     chains.warn_of_lost_answers(session, &world);

@@ -14,6 +14,7 @@ use firewalldom::policy::{
 };
 
 use crate::chains::{Chains, Draft, Standing};
+use crate::coverage::Coverage;
 use crate::rules::Undecided;
 use crate::tables::Tables;
 use crate::world::World;
@@ -80,10 +81,10 @@ pub(crate) fn assemble(
 }
 
 /// The chains FORWARD, INPUT and OUTPUT come first.
-const HOOKS: usize = 3;
+pub(crate) const HOOKS: usize = 3;
 const OUTPUT: usize = 2;
 
-fn returns(rule: &Arc<Rule>) -> bool {
+pub(crate) fn returns(rule: &Arc<Rule>) -> bool {
     rule.action == Action::Return
 }
 
@@ -351,7 +352,10 @@ impl Assembly<'_> {
                 around.push((source, destination));
             }
         }
-        around.retain(|&around| around != pair);
+        // What is not in a zone never meets its chains, whatever the file `zones` says.
+        let holds = |inner, around| self.world.coverage(inner, around) != Coverage::Nothing;
+        around
+            .retain(|&around| around != pair && holds(pair.0, around.0) && holds(pair.1, around.1));
         around
     }
 
@@ -470,7 +474,8 @@ pub(crate) fn inherit_nat(world: &World, chains: &Chains, nat: &mut Vec<Destinat
         if !continues {
             continue;
         }
-        for around in world.inside_out(inner).into_iter().skip(1) {
+        let around = world.inside_out(inner).into_iter().skip(1);
+        for around in around.filter(|&zone| world.coverage(inner, zone) != Coverage::Nothing) {
             let theirs = own.iter().filter(|nat| nat.source_zone == around);
             nat.extend(theirs.map(|nat| DestinationNat {
                 source_zone: inner,

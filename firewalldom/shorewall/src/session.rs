@@ -187,6 +187,13 @@ impl<'a> Session<'a> {
         text
     }
 
+    /// A place as `rules:3`; `None`: nowhere.
+    pub(crate) fn place(&self, origin: Origin) -> Option<String> {
+        let names = self.sources.short_names();
+        let file = names.get(usize::from(origin.file))?;
+        (origin.line > 0).then(|| format!("{file}:{}", origin.line))
+    }
+
     /// Replaces `$NAME` and `${NAME}`.
     pub(crate) fn expand(&mut self, word: &Word) -> Word {
         self.expand_outside(word, None)

@@ -191,3 +191,34 @@ fn the_plus_of_source_nat_belongs_to_the_name() {
     let report = refusal(&[("shorewall/snat", "SNAT(192.0.2.9)+ - eth0\n")]);
     assert!(report.contains("write: SNAT+(192.0.2.9)"), "{report}");
 }
+
+#[test]
+fn chains_of_a_zone_around_are_for_what_lies_in_it() {
+    let zones = "fw firewall\nnet ipv4\nloc ipv4\ndmz ipv4\nkid:loc,net ipv4\n";
+    let with = |hosts: &str| {
+        let files = [
+            ("shorewall/zones", zones),
+            ("shorewall/hosts", hosts),
+            (
+                "shorewall/policy",
+                "kid all CONTINUE\nloc fw DROP\nnet dmz ACCEPT\nall all REJECT\n",
+            ),
+            ("shorewall/rules", "ACCEPT net fw tcp 22\n"),
+        ];
+        compile(&files)
+    };
+    // Nobody of it is in `net`, whatever the file zones says.
+    let policy = with("kid eth1:10.0.3.64/26\n");
+    assert_eq!(chain(&policy, "kid", "fw").policy, Disposition::Drop);
+    assert!(chain(&policy, "kid", "dmz").policy == Disposition::Reject);
+    let with_part = |hosts| {
+        refusal(&[
+            ("shorewall/zones", zones),
+            ("shorewall/hosts", hosts),
+            ("shorewall/policy", "kid all CONTINUE\nall all REJECT\n"),
+            ("shorewall/interfaces", "?FORMAT 2\nnet eth0\nloc eth1\n"),
+        ])
+    };
+    let report = with_part("kid eth1:10.0.3.64/26\nkid eth0:198.51.100.0/24\n");
+    assert!(report.contains("only part of it lies in `loc`"), "{report}");
+}

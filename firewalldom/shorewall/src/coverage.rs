@@ -1,0 +1,90 @@
+//! How much of a zone lies in another: what no zone around holds never meets its chains.
+
+use firewalldom::policy::{AddressRange, InterfaceId, ZoneId};
+
+use crate::chains::{Chains, Standing};
+use crate::nested;
+use crate::packet_set;
+use crate::report::Finding;
+use crate::session::Session;
+use crate::world::World;
+
+/// How much of a zone lies in another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Coverage {
+    Whole,
+    Part,
+    Nothing,
+}
+
+impl World {
+    /// How much of a zone lies in another, by interfaces and addresses; the zones' own words say nothing
+    /// of that.
+    pub(crate) fn coverage(&self, inner: ZoneId, around: ZoneId) -> Coverage {
+        if inner == around {
+            return Coverage::Whole;
+        }
+        let ranges = |zone: ZoneId, interface: InterfaceId| {
+            let groups = self.groups.iter();
+            let groups = groups
+                .filter(move |group| group.zone == zone && group.interface == interface)
+                .map(|group| packet_set::flatten(&group.addresses));
+            groups.flatten().collect::<Vec<_>>()
+        };
+        let (mut inside, mut outside) = (false, false);
+        for group in self.groups.iter().filter(|group| group.zone == inner) {
+            let theirs = ranges(around, group.interface);
+            for range in packet_set::flatten(&group.addresses) {
+                let touches =
+                    |other: &&AddressRange| range.first <= other.last && other.first <= range.last;
+                let holds =
+                    |other: &AddressRange| other.first <= range.first && range.last <= other.last;
+                inside |= theirs.iter().any(|other| touches(&other));
+                outside |= !theirs.iter().any(holds);
+            }
+        }
+        match (inside, outside) {
+            (true, false) => Coverage::Whole,
+            (true, true) => Coverage::Part,
+            (false, _) => Coverage::Nothing,
+        }
+    }
+}
+
+/// Refuses zones that leave packets to a zone which only some of them are in: their chains would have to
+/// ask where each packet is.
+pub(crate) fn check(session: &mut Session<'_>, world: &World, chains: &Chains) {
+    for zone in (1..world.zones.len()).map(|index| ZoneId(index as u16)) {
+        let mut parts = world.inside_out(zone).into_iter();
+        let Some(around) = parts.find(|&around| world.coverage(zone, around) == Coverage::Part)
+        else {
+            continue;
+        };
+        let mut others = (0..world.zones.len()).map(|index| ZoneId(index as u16));
+        let leaves = others.any(|other| {
+            [(zone, other), (other, zone)].into_iter().any(|pair| {
+                let draft = &chains.drafts[chains.index(pair)];
+                match chains.standing(pair) {
+                    Standing::Continues | Standing::Forgotten => true,
+                    Standing::Unused => chains.index(pair) >= nested::HOOKS,
+                    Standing::Decides => {
+                        draft.sections.iter().chain(&draft.new).any(nested::returns)
+                    }
+                }
+            })
+        });
+        if leaves {
+            let [zone, around] = [zone, around].map(|zone| &world.zones[usize::from(zone.0)]);
+            session.report(
+                Finding::error(format!(
+                    "CONTINUE for the zone `{}` is not supported yet: only part of it lies in `{}`",
+                    zone.name, around.name
+                ))
+                .maybe_note(session.place(zone.origin))
+                .note(
+                    "see interfaces and hosts; make it two zones, or give it policies that decide",
+                ),
+            );
+        }
+    }
+}
