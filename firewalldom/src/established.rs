@@ -9,7 +9,7 @@
 use crate::firewall::Firewall;
 use crate::flow::Selective;
 use crate::frame::{Checksum, ETHERNET, Frame, GsoKind};
-use crate::headers::{self, HEADERS_MIN, Headers, Station, TRANSPORT, at, bytes};
+use crate::headers::{self, Headers, Station, TRANSPORT, at, bytes};
 use crate::packet::{TCP, UDP, transport_is_sound};
 use crate::policy::{Disposition, InterfaceId};
 use crate::rule::By;
@@ -57,7 +57,8 @@ impl Firewall {
         let number = u16::from(interface.0);
         let gate = self.gates.get(usize::from(number))?;
         let (mut flow, lifetimes) = self.flows.established(gate.station, frame)?;
-        let head: &Headers = frame.head.first(HEADERS_MIN)?;
+        let head: &Headers = frame.head.start();
+        let total = headers::total(head);
         let way = self.neighbours.shortcut(flow.onwards().number())?;
         let back = self.neighbours.shortcut(flow.back().number())?;
         let leads = way.leads_to(flow.far().source())
@@ -66,13 +67,13 @@ impl Firewall {
             && back.leads_to(u32::from_ne_bytes(bytes(head, at::ADDRESSES)))
             && back.interface == number
             && (way.interface != number || self.site.routes_back(number));
-        if !leads || !is_whole(frame, head, way.mtu) {
+        if !leads || !is_whole(frame, head, total, way.mtu) {
             return None;
         }
         let tick = Tick::of(now);
         match head[at::PROTOCOL] {
             TCP => {
-                let (length, selective) = headers::payload(head, frame.head.len())?;
+                let (length, selective) = headers::payload(head, total, frame.head.len())?;
                 if selective == Selective::Perhaps && flow.takes_sack() {
                     return None;
                 }
@@ -82,7 +83,7 @@ impl Firewall {
             }
             UDP => {
                 let length = usize::from(u16::from_be_bytes(bytes(head, at::UDP_LENGTH)));
-                if length < UDP_HEADER || 20 + length > headers::total(head) {
+                if length < UDP_HEADER || 20 + length > total {
                     return None;
                 }
                 flow.follow_datagram(tick, lifetimes)?;
@@ -92,10 +93,8 @@ impl Firewall {
         }
         let head: &mut Headers = frame.head.first_mut();
         head[..12].copy_from_slice(&way.stations);
-        let end = ETHERNET + headers::total(head);
         let egress = way.interface;
         self.decision = Some((By::State, flow.decided(), Disposition::Accept));
-        self.checked = None;
         self.counters.forwarded += 1;
         self.shortcuts_taken += 1;
         let traffic = &mut self.counters.interfaces;
@@ -103,7 +102,7 @@ impl Firewall {
             .get_mut(usize::from(number))?
             .ingress
             .count(frame.len);
-        frame.trim(end);
+        frame.trim(ETHERNET + total);
         traffic
             .get_mut(usize::from(egress))?
             .egress
@@ -115,16 +114,15 @@ impl Firewall {
 /// Whether a frame's offloads are in order: it fits the link that it is to leave by, and its
 /// transport's checksum is vouched for or right.
 #[inline(always)]
-fn is_whole(frame: &Frame<'_>, head: &Headers, mtu: u16) -> bool {
+fn is_whole(frame: &Frame<'_>, head: &Headers, total: usize, mtu: u16) -> bool {
     if frame.gso.is_none() && frame.checksum != Checksum::Unknown {
-        return headers::total(head) <= usize::from(mtu);
+        return total <= usize::from(mtu);
     }
-    is_whole_when_cut_and_summed(frame, head, mtu)
+    is_whole_when_cut_and_summed(frame, head, total, mtu)
 }
 
 #[cold]
-fn is_whole_when_cut_and_summed(frame: &Frame<'_>, head: &Headers, mtu: u16) -> bool {
-    let total = headers::total(head);
+fn is_whole_when_cut_and_summed(frame: &Frame<'_>, head: &Headers, total: usize, mtu: u16) -> bool {
     let protocol = head[at::PROTOCOL];
     let segment = match frame.gso {
         None => total,

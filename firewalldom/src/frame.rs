@@ -58,6 +58,13 @@ impl Head {
 
     /// The first `N` bytes, whether it holds them or not.
     #[inline(always)]
+    pub(crate) fn start<const N: usize>(&self) -> &[u8; N] {
+        const { assert!(N <= Self::CAPACITY) };
+        self.bytes.first_chunk().unwrap_or_else(|| unreachable!())
+    }
+
+    /// The first `N` bytes, whether it holds them or not.
+    #[inline(always)]
     pub(crate) fn first_mut<const N: usize>(&mut self) -> &mut [u8; N] {
         const { assert!(N <= Self::CAPACITY) };
         self.bytes

@@ -104,14 +104,13 @@ pub(crate) fn segment(head: &Headers) -> usize {
 }
 
 /// Payload of a segment with no flag but ACK and PSH in bytes, and whether its options may say more
-/// than the time; `None`, if it is not such a one, or its header is not whole. `private` is how many
-/// bytes of it there are here.
+/// than the time; `None`, if it is not such a one, or its header is not whole. `total` is the packet's
+/// length, `private` how many bytes of the frame there are here.
 #[inline(always)]
-pub(crate) fn payload(head: &Headers, private: usize) -> Option<(u16, Selective)> {
+pub(crate) fn payload(head: &Headers, total: usize, private: usize) -> Option<(u16, Selective)> {
     const FLAGS: u8 = ACK | FIN | RST | SYN | URG;
     const PLAIN: u16 = u16::from_le_bytes([5 << 4, ACK]);
     const WITH_TIMESTAMP: u16 = u16::from_le_bytes([8 << 4, ACK]);
-    let total = total(head);
     let behind = |header: usize| {
         let whole = 20 + header <= total && TRANSPORT + header <= private;
         whole.then(|| (total - 20 - header) as u16)

@@ -34,20 +34,36 @@ impl Lookup {
         let head = headers::of(frame, station)?;
         let (ends, protocol) = (headers::ends(head), head[at::PROTOCOL]);
         let hash = self.hash(ends, protocol);
-        let Some(near) = self.index.get(self.home(hash)..)?.first_chunk() else {
+        // Half of all flows are where the search begins, and most of the others soon after.
+        let home = self.home(hash);
+        let slot = *self.index.get(home)?;
+        if (slot ^ hash) & self.tag_mask != 0 {
+            return self.search_near(head, home, hash);
+        }
+        let handle = self.handle_in(slot);
+        if !self.arrives_as(handle, ends, protocol) {
             return self.search(head);
+        }
+        self.replied(handle)
+    }
+
+    /// The same, searched for in the slots behind the first, which is another's.
+    #[inline(never)]
+    fn search_near(&mut self, head: &Headers, home: usize, hash: u32) -> Option<Established<'_>> {
+        let near: &[u32; Self::NEAR] = match self.index.get(home..)?.first_chunk() {
+            Some(near) => near,
+            None => return self.search(head),
         };
-        let near: &[u32; Self::NEAR] = near;
         for slot in near {
-            if (slot ^ hash) & self.tag_mask == 0 {
-                let handle = self.handle_in(*slot);
-                if !self.arrives_as(handle, ends, protocol) {
-                    return self.search(head);
-                }
-                return self.replied(handle);
-            }
             if *slot == 0 {
                 return None;
+            }
+            if (slot ^ hash) & self.tag_mask == 0 {
+                let handle = self.handle_in(*slot);
+                if !self.arrives_as(handle, headers::ends(head), head[at::PROTOCOL]) {
+                    break;
+                }
+                return self.replied(handle);
             }
         }
         self.search(head)
