@@ -7,8 +7,9 @@ use crate::frame::{Checksum, ETHERNET, Frame};
 use crate::packet::flags::{RST, SYN};
 use crate::packet::{Packet, TCP};
 use crate::path::Way;
-use crate::policy::{ClampMss, InterfaceId};
+use crate::policy::{ClampMss, Host, InterfaceId, Policy, Prefix};
 use crate::route::Route;
+use alloc::boxed::Box;
 
 const TCP_HEADER: usize = 20;
 /// Longest TCP header, in bytes.
@@ -29,20 +30,62 @@ pub(crate) enum Absent {
     Leave,
 }
 
+/// `mss=` of some of the hosts behind an interface.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HostLimit {
+    interface: InterfaceId,
+    prefix: Prefix,
+    mss: u16,
+}
+
+impl HostLimit {
+    /// Those of a policy.
+    pub(crate) fn all(policy: &Policy) -> Box<[Self]> {
+        let limited = |host: &Host| {
+            Some(Self {
+                interface: host.interface,
+                prefix: host.prefix,
+                mss: host.mss?,
+            })
+        };
+        policy.hosts.iter().filter_map(limited).collect()
+    }
+
+    fn holds(&self, interface: InterfaceId, address: u32) -> bool {
+        let differing = address ^ self.prefix.address.to_bits();
+        let prefix = u32::MAX.checked_shl(32 - u32::from(self.prefix.length));
+        self.interface == interface && differing & prefix.unwrap_or(0) == 0
+    }
+}
+
 impl Firewall {
-    /// Lowers the segment size of a forwarded SYN to what the site wants.
+    /// Lowers the segment size of a forwarded SYN to what the site wants, as Shorewall's chains ask: an
+    /// interface's `mss=` takes the place of CLAMPMSS, that of hosts comes on top.
     pub(crate) fn clamp_mss(&self, frame: &mut Frame<'_>, packet: &mut Packet, way: Way) {
         let is_syn = packet.tuple.protocol == TCP && packet.tcp_flags & (SYN | RST) == SYN;
         let (Some(from), Some(egress), true) = (way.from, way.egress, is_syn) else {
             return;
         };
-        let mtu = |interface: InterfaceId| self.site.ports[usize::from(interface.0)].mtu;
-        match self.site.policy.settings.clamp_mss {
-            None => {}
-            Some(ClampMss::At(limit)) => clamp(frame, packet, limit, Absent::Leave),
-            Some(ClampMss::PathMtu) => {
+        let site = &self.site;
+        let mtu = |interface: InterfaceId| site.ports[usize::from(interface.0)].mtu;
+        let of = |interface: InterfaceId| site.policy.interfaces[usize::from(interface.0)].mss;
+        // In the order of the file `interfaces`.
+        let limits = [of(from.min(egress)), of(from.max(egress))];
+        match (site.policy.settings.clamp_mss, limits) {
+            (None, limits) => {
+                for limit in limits.into_iter().flatten() {
+                    clamp(frame, packet, limit, Absent::Leave);
+                }
+            }
+            (Some(_), [Some(limit), _] | [None, Some(limit)]) => {
+                clamp(frame, packet, limit, Absent::Leave);
+            }
+            (Some(ClampMss::At(limit)), [None, None]) => {
+                clamp(frame, packet, limit, Absent::Leave);
+            }
+            (Some(ClampMss::PathMtu), [None, None]) => {
                 // Answers go where the routes say, whatever link this came by.
-                let back = match self.site.routes.get(packet.tuple.source) {
+                let back = match site.routes.get(packet.tuple.source) {
                     Route::Via { egress, .. } => egress,
                     _ => from,
                 };
@@ -50,9 +93,10 @@ impl Firewall {
                 clamp(frame, packet, limit, Absent::Add);
             }
         }
-        for interface in [from, egress] {
-            if let Some(limit) = self.site.policy.interfaces[usize::from(interface.0)].mss {
-                clamp(frame, packet, limit, Absent::Leave);
+        for host in &site.host_limits {
+            if host.holds(from, packet.tuple.source) || host.holds(egress, way.leaving.destination)
+            {
+                clamp(frame, packet, host.mss, Absent::Leave);
             }
         }
     }

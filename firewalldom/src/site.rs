@@ -1,6 +1,7 @@
 //! A policy ready for packets: every table built, nothing left to interpret.
 
 use crate::established::Gate;
+use crate::mss::HostLimit;
 use crate::nat;
 use crate::neighbour::Station;
 use crate::policy::{Interface, Policy, RouteFilter, States, Stored, ZoneId, blob};
@@ -94,6 +95,7 @@ pub struct Site {
     pub(crate) lists: Box<[List]>,
     pub(crate) nat: nat::Rules,
     pub(crate) raw: Box<[raw::Rule]>,
+    pub(crate) host_limits: Box<[HostLimit]>,
     pub(crate) origins: Origins,
     /// Whether any chain looks at packets of established flows.
     pub(crate) judges_established: bool,
@@ -154,6 +156,7 @@ impl Site {
             routes,
             nat,
             raw,
+            host_limits: HostLimit::all(&policy),
             judges_established: chains
                 .iter()
                 .any(|chain| chain.looks_at(States::ESTABLISHED)),

@@ -1,7 +1,7 @@
 //! CLAMPMSS and `mss=`: what a SYN announces, lowered, or added where nothing was announced.
 
 use crate::support::*;
-use firewalldom::policy::{ClampMss, Policy};
+use firewalldom::policy::{ClampMss, Policy, Prefix};
 use firewalldom::{Checksum, Verdict};
 
 const CLIENT_PORT: u16 = 4000;
@@ -124,6 +124,44 @@ fn an_interface_lowers_what_comes_in_or_goes_out_and_adds_nothing() {
         assert_eq!(out[54..58], AT_1400);
         let again = syn(SYN, &[], b"");
         assert_eq!(site.send(LOC, &again).forwarded(NET).len(), again.len());
+    }
+}
+
+#[test]
+fn an_interfaces_limit_takes_the_place_of_clampmss() {
+    let mut policy = clamped(ClampMss::PathMtu);
+    policy.interfaces[1].mss = Some(1400);
+    policy.interfaces[0].mtu = Some(1280);
+    let mut site = Site::new(policy);
+    let out = site
+        .send(LOC, &syn(SYN, &[2, 4, 5, 180], b""))
+        .forwarded(NET);
+    assert_eq!(out[54..58], AT_1400);
+    let bare = syn(SYN, &[], b"");
+    assert_eq!(site.send(LOC, &bare).forwarded(NET).len(), bare.len());
+}
+
+#[test]
+fn hosts_have_limits_of_their_own() {
+    let [a, b, c, _] = CLIENT.octets();
+    for (last, length, limit) in [(0, 24, 1400), (255, 32, 1460)] {
+        let mut policy = policy();
+        let everybody = policy.hosts.clone();
+        for host in &mut policy.hosts {
+            if host.interface == LOC {
+                host.mss = Some(1400);
+                host.prefix = Prefix {
+                    address: [a, b, c, last].into(),
+                    length,
+                };
+            }
+        }
+        policy.hosts.extend(everybody);
+        let mut site = Site::new(policy);
+        let out = site
+            .send(LOC, &syn(SYN, &[2, 4, 5, 180], b""))
+            .forwarded(NET);
+        assert_eq!(word(&out, 56), limit);
     }
 }
 
