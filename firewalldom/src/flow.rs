@@ -172,6 +172,16 @@ impl Table {
         flow.protocol() == TCP && matches!(flow.state(), tcp::State::TimeWait | tcp::State::Close)
     }
 
+    /// The firewall resets a connection instead of passing its segment on: it is over, as in
+    /// netfilter's `nf_conntrack_tcp_set_closing`.
+    pub(crate) fn close(&mut self, now: Tick, handle: Handle) {
+        let flow = &mut self.lookup.flows[handle.flow()];
+        if flow.protocol() == TCP && flow.state() != tcp::State::Close {
+            flow.set_state(tcp::State::Close);
+            flow.expire_at(Deadline::at(now.after(self.timeouts.close)));
+        }
+    }
+
     /// Index of the origin that let the flow in.
     pub(crate) fn decided(&self, handle: Handle) -> u32 {
         self.lookup.flows[handle.flow()].decided()

@@ -17,7 +17,7 @@ use crate::route::Route;
 use crate::rule::{By, Facts, Hooks, LogRequest, Ruling};
 use crate::site::Site;
 use crate::tcp;
-use crate::time::Instant;
+use crate::time::{Instant, Tick};
 
 impl Firewall {
     /// What Linux' `ip_forward` asks before any rule.
@@ -89,8 +89,13 @@ impl Firewall {
             packet,
             tuple: seen_by_rules(packet, way),
             original: match tracked {
-                Tracked::Flow(handle, _) => self.flows.original_destination(*handle),
-                _ => (packet.tuple.destination, packet.tuple.destination_port),
+                Tracked::Flow(handle, _) | Tracked::Related(handle, _) => {
+                    Some(self.flows.original_destination(*handle))
+                }
+                Tracked::Start(_) | Tracked::Answer => {
+                    Some((packet.tuple.destination, packet.tuple.destination_port))
+                }
+                Tracked::Invalid | Tracked::Untracked => None,
             },
             ingress: way.from,
             egress: way.egress,
@@ -300,6 +305,9 @@ impl Firewall {
             Some(Answer::Reset) => {
                 if let Some(bytes) = reject::reset(frame.head.bytes(), packet, 0) {
                     self.emit(now, &bytes, tracked.occasion());
+                    if let Tracked::Flow(handle, _) = tracked {
+                        self.flows.close(Tick::of(now), *handle);
+                    }
                 }
             }
             Some(Answer::Error(error)) => {

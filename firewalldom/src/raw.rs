@@ -48,7 +48,7 @@ impl Firewall {
         let facts = Facts {
             packet,
             tuple,
-            original: (tuple.destination, tuple.destination_port),
+            original: Some((tuple.destination, tuple.destination_port)),
             ingress: from,
             egress: None,
             mac: source_mac(from, frame),

@@ -25,7 +25,7 @@ impl Firewall {
         let facts = Facts {
             packet,
             tuple: leaving,
-            original: (leaving.destination, leaving.destination_port),
+            original: Some((leaving.destination, leaving.destination_port)),
             ingress: from,
             egress: None,
             mac: source_mac(from, frame),
@@ -124,7 +124,7 @@ impl Firewall {
             let facts = Facts {
                 packet,
                 tuple: leaving,
-                original: (packet.tuple.destination, packet.tuple.destination_port),
+                original: Some((packet.tuple.destination, packet.tuple.destination_port)),
                 ingress: None,
                 egress: Some(egress),
                 mac: None,

@@ -72,8 +72,10 @@ pub struct Unexplained {
 
 /// What a sequence's differences are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Finding {
+pub enum Finding {
+    /// There are none.
     None,
+    /// Wanted ones, by their names.
     Explained(Vec<&'static str>),
     /// The number of the first difference that nobody wants.
     Unexplained(usize),
@@ -82,7 +84,8 @@ enum Finding {
 /// Sets the differences of a run apart. What follows a wanted one may be its consequence, as
 /// long as the engine lets out nothing more than Linux, or the same by another port: one that the
 /// packet holds in Linux which the engine dropped.
-fn judge(comparison: &Comparison) -> Finding {
+#[must_use]
+pub fn judge(comparison: &Comparison) -> Finding {
     let mut meant = Vec::new();
     for (number, difference) in comparison.differences.iter().enumerate() {
         let frame = comparison.frames[difference.step].as_deref();
@@ -301,7 +304,7 @@ impl Summary {
             let comparison = compare(&mut trial, &sequence.steps)?;
             *self.sequences.entry(sequence.kind).or_default() += 1;
             self.frames += comparison.frames.iter().flatten().count();
-            self.outputs += comparison.outputs;
+            self.outputs += comparison.linux.iter().map(Vec::len).sum::<usize>();
             match judge(&comparison) {
                 Finding::None => {}
                 Finding::Explained(meant) => {

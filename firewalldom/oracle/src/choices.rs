@@ -1,7 +1,7 @@
 //! What each side may choose for itself: NAT's port when the kept one is taken, and an address out of
 //! a range. A choice is learned when a flow first shows it, and holds from then on.
 
-use crate::packet::{ETHERNET, View, checksum};
+use crate::packet::{ETHERNET, SCTP, SCTP_CHECKSUM, View, checksum, crc32c};
 use crate::protocol::Neighbour;
 use firewalldom::policy::{DestinationTarget, Policy, SourceTarget};
 use std::collections::BTreeMap;
@@ -234,6 +234,13 @@ fn clear_checksums(frame: &mut [u8], original: &[u8]) {
         6 => 16,
         17 => 6,
         1 => 2,
+        SCTP => {
+            let sum = payload + SCTP_CHECKSUM;
+            if sctp_is_right(view.payload()) {
+                frame[sum..sum + 4].fill(0);
+            }
+            return;
+        }
         _ => return,
     };
     if transport_is_right(&view) && view.payload().len() >= at + 2 {
@@ -254,6 +261,16 @@ fn clear_checksums(frame: &mut [u8], original: &[u8]) {
             sum.fill(0);
         }
     }
+}
+
+fn sctp_is_right(payload: &[u8]) -> bool {
+    let mut bytes = payload.to_vec();
+    let Some(sum) = bytes.get_mut(SCTP_CHECKSUM..SCTP_CHECKSUM + 4) else {
+        return false;
+    };
+    let said: Vec<u8> = sum.to_vec();
+    sum.fill(0);
+    said == crc32c(&bytes).to_le_bytes()
 }
 
 fn transport_is_right(view: &View<'_>) -> bool {

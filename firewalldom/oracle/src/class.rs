@@ -35,16 +35,6 @@ impl Class {
     /// That of a difference, given the frame that went in and what the engine says decided about it.
     #[must_use]
     pub fn of(frame: &[u8], difference: &Difference, decision: &str) -> Self {
-        let shapes = |outputs: &[Output]| {
-            let shapes: Vec<_> = outputs
-                .iter()
-                .map(|output| shape(frame, &output.bytes))
-                .collect();
-            match shapes.is_empty() {
-                true => "nothing".to_owned(),
-                false => shapes.join(", "),
-            }
-        };
         let strength = match (difference.linux.is_empty(), is_stricter(difference)) {
             (true, _) => Strength::Weaker,
             (false, true) => Strength::Stricter,
@@ -53,8 +43,8 @@ impl Class {
         Self {
             strength,
             sent: View::of_frame(frame).map_or_else(|| "no IPv4".to_owned(), |view| kind(&view)),
-            linux: shapes(&difference.linux),
-            engine: shapes(&difference.engine),
+            linux: shapes(frame, &difference.linux),
+            engine: shapes(frame, &difference.engine),
             decision: placeless(decision),
         }
     }
@@ -78,6 +68,19 @@ impl fmt::Display for Class {
             f,
             "{strength}: {sent}: Linux {linux}; engine {engine} [{decision}]"
         )
+    }
+}
+
+/// What came out in answer to a frame, in few words: `forwards`, `answers TCP RST`, `nothing`.
+#[must_use]
+pub fn shapes(frame: &[u8], outputs: &[Output]) -> String {
+    let shapes: Vec<_> = outputs
+        .iter()
+        .map(|output| shape(frame, &output.bytes))
+        .collect();
+    match shapes.is_empty() {
+        true => "nothing".to_owned(),
+        false => shapes.join(", "),
     }
 }
 

@@ -17,6 +17,8 @@ use std::path::Path;
 pub struct Configuration {
     /// What each file holds, by its path.
     pub files: BTreeMap<String, Vec<u8>>,
+    /// What our compiler reads instead of some of them: the same as Shorewall once spelled it.
+    pub old_spellings: BTreeMap<String, Vec<u8>>,
     /// For which Shorewall they were written.
     pub age: Age,
 }
@@ -37,7 +39,11 @@ impl Configuration {
             }
         }
         let age = Age::Current;
-        Ok(Self { files, age })
+        Ok(Self {
+            files,
+            old_spellings: BTreeMap::new(),
+            age,
+        })
     }
 
     /// A folder laid out like `/etc`, or a Shorewall folder alone: then its interfaces are given
@@ -117,12 +123,19 @@ impl Configuration {
         String::from_utf8_lossy(bytes).into_owned()
     }
 
-    /// Compiles it with our compiler.
+    /// Compiles it with our compiler. A file whose old spelling is empty does not exist.
     ///
     /// # Errors
     /// The compiler's report.
     pub fn compile(&self) -> Result<Compiled, Report> {
-        shorewall::compile(&Site::from_files("oracle", self.files.clone()))
+        let mut files = self.files.clone();
+        for (path, bytes) in &self.old_spellings {
+            match bytes.is_empty() {
+                true => files.remove(path),
+                false => files.insert(path.clone(), bytes.clone()),
+            };
+        }
+        shorewall::compile(&Site::from_files("oracle", files))
     }
 
     /// The same in today's spelling, as `check --fix` writes it.
@@ -231,6 +244,10 @@ impl fmt::Display for Configuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for path in self.files.keys() {
             writeln!(f, "== {path}\n{}", self.text(path).trim_end())?;
+        }
+        for (path, bytes) in &self.old_spellings {
+            let text = String::from_utf8_lossy(bytes);
+            writeln!(f, "== for ours: {path}\n{}", text.trim_end())?;
         }
         Ok(())
     }

@@ -42,6 +42,7 @@ fn answer(answer: &Answer) -> String {
             segment.payload.len()
         ),
         Answer::Udp(data) => format!("UDP + {}", data.len()),
+        Answer::Sctp(tag, chunks) => format!("SCTP tag {tag:08x} {chunks:02x?}"),
         Answer::Echo(kind, code) => format!("ICMP {kind}/{code}"),
         Answer::Mirror => "the same".to_owned(),
         Answer::Error {

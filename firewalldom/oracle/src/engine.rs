@@ -9,7 +9,7 @@ use firewalldom::policy::{InterfaceId, Policy};
 use firewalldom::time::Instant;
 use firewalldom::{Budget, ErrorRate, Firewall, Frame, Head, Link, Timeouts, Verdict};
 use std::net::Ipv4Addr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Flows of an engine under test.
 const FLOWS: usize = 1 << 14;
@@ -60,6 +60,8 @@ impl Engine {
             firewall.set_timeouts(timeouts);
         }
         firewall.set_error_rate(ErrorRate::Unlimited);
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH)?;
+        firewall.set_wall_clock(now, unix);
         // What it says on arrival, to a link where nobody listens yet.
         while firewall.take_output().is_some() {}
         Ok(Self {

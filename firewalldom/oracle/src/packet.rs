@@ -6,6 +6,12 @@ use std::net::Ipv4Addr;
 /// Length of an Ethernet header in bytes.
 pub const ETHERNET: usize = 14;
 
+/// SCTP's number in the IPv4 header.
+pub const SCTP: u8 = 132;
+
+/// Where SCTP has its checksum (RFC 9260, 3.1).
+pub(crate) const SCTP_CHECKSUM: usize = 8;
+
 /// TCP flags (RFC 9293, 3.1).
 pub mod flag {
     /// No more data from the sender.
@@ -52,6 +58,8 @@ pub enum Transport {
     Udp(Ports, Vec<u8>),
     /// An ICMP message: type, code, the second word, what follows.
     Icmp(u8, u8, [u8; 4], Vec<u8>),
+    /// An SCTP packet: its verification tag and its chunks (RFC 9260, 3).
+    Sctp(Ports, u32, Vec<u8>),
     /// Another protocol, or bytes as they are.
     Other(u8, Vec<u8>),
 }
@@ -129,6 +137,7 @@ impl Transport {
             Self::Tcp(..) => 6,
             Self::Udp(..) => 17,
             Self::Icmp(..) => 1,
+            Self::Sctp(..) => SCTP,
             Self::Other(protocol, _) => *protocol,
         }
     }
@@ -162,6 +171,16 @@ impl Transport {
                 bytes.extend(rest);
                 bytes.extend(payload);
                 2
+            }
+            Self::Sctp(ports, tag, chunks) => {
+                bytes.extend(ports.source.to_be_bytes());
+                bytes.extend(ports.destination.to_be_bytes());
+                bytes.extend(tag.to_be_bytes());
+                bytes.extend([0; 4]);
+                bytes.extend(chunks);
+                let sum = crc32c(&bytes).to_le_bytes();
+                bytes[SCTP_CHECKSUM..SCTP_CHECKSUM + 4].copy_from_slice(&sum);
+                return bytes;
             }
             Self::Other(_, payload) => return payload.clone(),
         };
@@ -209,6 +228,20 @@ pub fn checksum(parts: &[&[u8]]) -> u16 {
         sum = (sum & 0xffff) + (sum >> 16);
     }
     !(sum as u16)
+}
+
+/// SCTP's checksum of a packet whose own is zero (RFC 9260, appendix A); the packet has its least
+/// significant byte first.
+#[must_use]
+pub fn crc32c(bytes: &[u8]) -> u32 {
+    let mut sum = u32::MAX;
+    for byte in bytes {
+        sum ^= u32::from(*byte);
+        for _ in 0..8 {
+            sum = sum >> 1 ^ if sum & 1 == 1 { 0x82f6_3b78 } else { 0 };
+        }
+    }
+    !sum
 }
 
 /// An IPv4 packet in a frame, as far as it can be read.

@@ -38,6 +38,8 @@ pub enum Answer {
     Tcp(Segment),
     /// A UDP datagram, likewise.
     Udp(Vec<u8>),
+    /// An SCTP packet of these chunks under this verification tag, likewise.
+    Sctp(u32, Vec<u8>),
     /// An ICMP message of this type and code with the second word and data of the packet.
     Echo(u8, u8),
     /// The packet's own transport header and data, sent back with addresses swapped.
@@ -96,6 +98,7 @@ impl Answer {
         let transport = match self {
             Self::Tcp(segment) => Transport::Tcp(ports?, segment.clone()),
             Self::Udp(data) => Transport::Udp(ports?, data.clone()),
+            Self::Sctp(tag, chunks) => Transport::Sctp(ports?, *tag, chunks.clone()),
             Self::Echo(kind, code) => {
                 let message = view.payload();
                 let rest = message.get(4..8)?.try_into().ok()?;

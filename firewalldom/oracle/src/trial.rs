@@ -7,7 +7,7 @@ use crate::engine::Engine;
 use crate::linux::{Host, Linux, Loaded};
 use crate::packet::{ETHERNET, View, fix_header};
 use crate::protocol::Neighbour;
-use crate::step::Step;
+use crate::step::{Outputs, Step};
 use anyhow::Result;
 use firewalldom::policy::Policy;
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,8 +51,8 @@ pub enum Started {
 pub struct Comparison {
     /// What was sent into Linux at each step.
     pub frames: Vec<Option<Vec<u8>>>,
-    /// How many frames came out of Linux.
-    pub outputs: usize,
+    /// What came out of Linux after each step.
+    pub linux: Outputs,
     /// Where something else came out.
     pub differences: Vec<Difference>,
 }
@@ -120,9 +120,10 @@ impl Trial {
         let found = differences(&steps, &linux, &engine, &self.policy);
         let frames = steps.iter().enumerate();
         let frames = frames.map(|(number, step)| step.frame(&linux[..number]));
+        let frames = frames.map(|sent| sent.map(|(_, frame)| frame)).collect();
         Ok(Comparison {
-            frames: frames.map(|sent| sent.map(|(_, frame)| frame)).collect(),
-            outputs: linux.iter().map(Vec::len).sum(),
+            frames,
+            linux,
             differences: found,
         })
     }

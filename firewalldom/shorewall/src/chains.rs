@@ -9,6 +9,7 @@ use firewalldom::policy::{
 
 use crate::level;
 use crate::policies::{self, Ending, Line, Verdict};
+use crate::policy_pairs::Side;
 use crate::report::Finding;
 use crate::session::Session;
 use crate::settings::Configuration;
@@ -25,6 +26,8 @@ pub(crate) struct Chains {
     entries: usize,
     /// Zones with an interface that has `dhcp`.
     with_dhcp: Vec<ZoneId>,
+    /// Zones with hosts that have `mss=`: Shorewall makes the chains of all of their pairs for it.
+    with_mss: Vec<ZoneId>,
     /// OPTIMIZE: Shorewall makes no chain where there is nothing but a policy ACCEPT.
     pub(crate) optimizes_policies: bool,
 }
@@ -106,13 +109,11 @@ impl Chains {
         let none = side - 1;
         let separator = separator(session, configuration);
         // What belongs to no zone gets the policy `all all`, under the names of netfilter's hooks.
-        let forward = catch_all("FORWARD", last_all(&lines, None), Disposition::Reject);
-        let input = catch_all(
-            "INPUT",
-            last_all(&lines, Some(ZoneId::FIREWALL)),
-            Disposition::Drop,
-        );
-        let output = catch_all("OUTPUT", from_firewall_to_all(&lines), Disposition::Reject);
+        let expands = configuration.expands_policies();
+        let last = |hook| last_line(&lines, hook, expands);
+        let forward = catch_all("FORWARD", last(Hook::Forward), Disposition::Reject);
+        let input = catch_all("INPUT", last(Hook::Input), Disposition::Drop);
+        let output = catch_all("OUTPUT", last(Hook::Output), Disposition::Reject);
         let mut drafts: Vec<Draft> = [forward, input, output]
             .map(|chain| Draft::new(chain, None))
             .into();
@@ -156,6 +157,7 @@ impl Chains {
             standings,
             entries: 0,
             with_dhcp: world.with_dhcp(),
+            with_mss: world.with_mss(),
             optimizes_policies: optimizes_policies(configuration),
         }
     }
@@ -286,11 +288,14 @@ impl Chains {
         }
     }
 
-    /// Whether the chain of a pair holds the checks of interfaces' options: see
+    /// Whether the chain of a pair exists for what interfaces' options ask: `mss=`, or their checks, see
     /// [`Chains::has_blacklist`]. What the firewall sends is only asked about DHCP.
     pub(crate) fn has_options(&self, (source, destination): (ZoneId, ZoneId)) -> bool {
         let asks = source != ZoneId::FIREWALL || self.with_dhcp.contains(&destination);
-        self.has_blacklist() && asks
+        let clamps = [source, destination]
+            .iter()
+            .any(|zone| self.with_mss.contains(zone));
+        clamps || self.has_blacklist() && asks
     }
 
     /// Whether there are `blrules`. Then Shorewall has the checks of the interfaces' options in the
@@ -499,62 +504,70 @@ fn pair_chain(
     }
 }
 
-fn last_all(lines: &[Line], destination: Option<ZoneId>) -> Option<&Line> {
-    let to = |line: &&Line| {
-        destination.is_some_and(|zone| !line.destination.all && line.destination.zones == [zone])
+/// Who meets the end of one of netfilter's own chains: everybody but the firewall on one side, and on
+/// the other the firewall, or everybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hook {
+    Forward,
+    Input,
+    Output,
+}
+
+/// The line whose policy ends one of netfilter's own chains. Shorewall looks it up under the pair
+/// `all all`, or `all` and the firewall, as if `all` were a zone: a line that says just so has made
+/// that pair, and where policies are not expanded, so has the first whose `all`, of whatever form,
+/// stands for it.
+fn last_line(lines: &[Line], hook: Hook, expands: bool) -> Option<&Line> {
+    let is_firewall = |side: &Side| !side.wild && side.zones.contains(&ZoneId::FIREWALL);
+    let stands_for_all = |side: &Side| match expands {
+        true => side.is_seen_as_all(),
+        false => side.wild,
     };
-    lines
-        .iter()
-        .find(|line| line.source.is_plain_all() && to(line))
-        .or_else(|| all_to_all(lines))
+    let both = |line: &Line| stands_for_all(&line.source) && stands_for_all(&line.destination);
+    let own = |line: &&Line| match hook {
+        Hook::Forward => both(line),
+        Hook::Input => {
+            line.source.is_seen_as_all() && is_firewall(&line.destination) || !expands && both(line)
+        }
+        Hook::Output => {
+            is_firewall(&line.source) && stands_for_all(&line.destination)
+                || !expands && both(line) && line.source.zones.contains(&ZoneId::FIREWALL)
+        }
+    };
+    let fallback = || lines.iter().find(|line| both(line));
+    lines.iter().find(own).or_else(fallback)
 }
 
-fn from_firewall_to_all(lines: &[Line]) -> Option<&Line> {
-    lines
-        .iter()
-        .find(|line| {
-            !line.source.all
-                && line.source.zones == [ZoneId::FIREWALL]
-                && line.destination.is_plain_all()
-        })
-        .or_else(|| all_to_all(lines))
-}
-
-fn all_to_all(lines: &[Line]) -> Option<&Line> {
-    lines
-        .iter()
-        .find(|line| line.source.is_plain_all() && line.destination.is_plain_all())
-}
-
+/// The chain that what belongs to no zone meets. `default` is Shorewall's where no line says anything;
+/// after CONTINUE there is only netfilter's own policy, which Shorewall sets to DROP.
 fn catch_all(name: &str, line: Option<&Line>, default: Disposition) -> Chain {
-    let decided = line.and_then(|line| match line.verdict {
-        Verdict::Decide(policy) => Some((policy, line)),
-        Verdict::Continue | Verdict::None => None,
-    });
-    match decided {
-        Some((policy, line)) => Chain {
-            name: name.to_owned(),
-            blacklist: None,
-            rules: Vec::new(),
-            policy,
-            policy_log: line.log.clone(),
+    let chain = |policy, policy_log| Chain {
+        name: name.to_owned(),
+        blacklist: None,
+        rules: Vec::new(),
+        policy,
+        policy_log,
+        default_action: Vec::new(),
+        origin: Origin { file: 0, line: 0 },
+        policy_chain: None,
+    };
+    let Some(line) = line else {
+        let log = Log {
+            level: 6,
+            disposition: level::disposition_word(default).to_owned(),
+            tag: None,
+        };
+        return chain(default, Some(log));
+    };
+    match line.verdict {
+        Verdict::Decide(policy) => Chain {
             default_action: line.default_action.clone(),
             origin: line.origin,
-            policy_chain: None,
+            ..chain(policy, line.log.clone())
         },
-        None => Chain {
-            name: name.to_owned(),
-            blacklist: None,
-            rules: Vec::new(),
-            policy: default,
-            policy_log: Some(Log {
-                level: 6,
-                disposition: level::disposition_word(default).to_owned(),
-                tag: None,
-            }),
-            default_action: Vec::new(),
-            origin: Origin { file: 0, line: 0 },
-            policy_chain: None,
+        Verdict::Continue | Verdict::None => Chain {
+            origin: line.origin,
+            ..chain(Disposition::Drop, None)
         },
     }
 }

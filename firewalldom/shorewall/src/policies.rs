@@ -267,15 +267,13 @@ fn ending(configuration: &Configuration, source: &Side, destination: &Side) -> E
     if configuration.expands_policies() || !(source.wild || destination.wild) {
         return Ending::Own;
     }
-    // Shorewall looks for the word: `all`, which it also makes of `all+!net`.
-    let is_seen = |side: &Side| side.wild && !(side.all && side.intra_zone);
-    let name = |side: &Side| match side.wild && !is_seen(side) {
+    let name = |side: &Side| match side.wild && !side.is_seen_as_all() {
         true => "all+".to_owned(),
         false => side.name.clone(),
     };
     let separator = configuration.get("ZONE2ZONE").map_or("-", Word::text);
     let chain = format!("{}{separator}{}", name(source), name(destination));
-    match is_seen(source) || is_seen(destination) {
+    match source.is_seen_as_all() || destination.is_seen_as_all() {
         true => Ending::Shared(chain),
         false => Ending::Forgotten(chain),
     }

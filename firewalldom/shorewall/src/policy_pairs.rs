@@ -88,9 +88,9 @@ impl Side {
         })
     }
 
-    /// `all` and nothing more: netfilter's own chains get the policies of such lines only.
-    pub(crate) fn is_plain_all(&self) -> bool {
-        self.all && !self.intra_zone
+    /// Whether Shorewall takes it for the word `all`, which it also makes of `all+!net`.
+    pub(crate) fn is_seen_as_all(&self) -> bool {
+        self.wild && !(self.intra_zone && self.exclusion.is_none())
     }
 
     /// Shorewall 5.2 does not look at what DEST takes out of `all` where SOURCE is `all`, too.

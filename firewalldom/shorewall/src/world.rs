@@ -224,6 +224,15 @@ impl World {
             .collect()
     }
 
+    /// Zones with hosts that have `mss=` in the file `hosts`.
+    pub(crate) fn with_mss(&self) -> Vec<ZoneId> {
+        let groups = self.groups.iter();
+        groups
+            .filter(|group| group.mss.is_some())
+            .map(|group| group.zone)
+            .collect()
+    }
+
     /// Whether a zone that claims its addresses after `zone` would have any of that one's behind an
     /// interface.
     fn is_shared(&self, zone: ZoneId, interface: InterfaceId) -> bool {

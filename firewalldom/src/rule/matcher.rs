@@ -179,6 +179,7 @@ impl Matcher {
         let flags = |wanted: TcpFlags| {
             tuple.protocol == TCP && facts.packet.tcp_flags & wanted.mask == wanted.set
         };
+        let original = facts.original;
         // Each is asked only if all before it hold.
         Some(if !interface(self.ingress, facts.ingress) {
             Condition::Ingress
@@ -194,9 +195,13 @@ impl Matcher {
             Condition::Source
         } else if !address(&self.destination, tuple.destination) {
             Condition::Destination
-        } else if !address(&self.original_destination, facts.original.0) {
+        } else if self.original_destination.is_some()
+            && !original.is_some_and(|(to, _)| address(&self.original_destination, to))
+        {
             Condition::OriginalDestination
-        } else if !port(&self.original_port, facts.original.1) {
+        } else if self.original_port.is_some()
+            && !original.is_some_and(|(_, to)| port(&self.original_port, to))
+        {
             Condition::OriginalPort
         } else if !self.source_mac.is_empty() && !mac() {
             Condition::Mac

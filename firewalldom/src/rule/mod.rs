@@ -31,8 +31,9 @@ pub(crate) struct Facts<'a> {
     pub(crate) packet: &'a Packet,
     /// Source as it came, destination after DNAT.
     pub(crate) tuple: Tuple,
-    /// Destination address and port before DNAT.
-    pub(crate) original: (u32, u16),
+    /// Destination address and port before DNAT, of the flow's first packet. `None`: conntrack knows no
+    /// flow of the packet; whatever a rule asks of these, even with `!`, does not hold.
+    pub(crate) original: Option<(u32, u16)>,
     pub(crate) ingress: Option<InterfaceId>,
     pub(crate) egress: Option<InterfaceId>,
     pub(crate) mac: Option<[u8; 6]>,

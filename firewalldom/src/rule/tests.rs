@@ -191,7 +191,7 @@ proptest! {
             let facts = Facts {
                 packet: &packet,
                 tuple: packet.tuple,
-                original: (packet.tuple.destination, packet.tuple.destination_port),
+                original: Some((packet.tuple.destination, packet.tuple.destination_port)),
                 ingress: Some(InterfaceId(ingress)),
                 egress: None,
                 mac: None,
@@ -256,7 +256,7 @@ fn a_rule_of_too_many_boxes_holds_whichever_of_its_overlapping_ranges_ends_last(
     let facts = Facts {
         packet: &packet,
         tuple,
-        original: (0, 1000),
+        original: Some((0, 1000)),
         ingress: None,
         egress: None,
         mac: None,

@@ -1,6 +1,7 @@
 //! Sites out of a grammar: every column that is supported, in configurations that Shorewall takes.
 
 mod network;
+mod old;
 mod policy;
 mod rules;
 mod settings;
@@ -13,9 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// What a configuration may use, one by one: columns, and forms of them that are a language of their
 /// own. Each is used by at least one configuration in twenty.
-///
-/// The grammar leaves out what the engine does not do yet: `routefilter` and CLAMPMSS.
-pub const FEATURES: [&str; 87] = [
+pub const FEATURES: [&str; 104] = [
     "zones: nested",
     "zones: several parents",
     "interfaces: FORMAT 1 with BROADCAST",
@@ -26,9 +25,12 @@ pub const FEATURES: [&str; 87] = [
     "interfaces: dhcp",
     "interfaces: logmartians",
     "interfaces: physical",
+    "interfaces: routefilter",
+    "interfaces: mss",
     "hosts: prefix",
     "hosts: exclusion",
     "hosts: routeback",
+    "hosts: mss",
     "policy: LOGLEVEL",
     "policy: default action",
     "policy: list of zones",
@@ -36,6 +38,8 @@ pub const FEATURES: [&str; 87] = [
     "policy: CONTINUE",
     "policy: NONE",
     "policy: intra-zone",
+    "policy: RATE",
+    "policy: CONNLIMIT",
     "rules: section ALL",
     "rules: section ESTABLISHED",
     "rules: section RELATED",
@@ -65,6 +69,7 @@ pub const FEATURES: [&str; 87] = [
     "rules: zone:range",
     "rules: zone:list",
     "rules: zone:exclusion",
+    "rules: zone:set of addresses",
     "rules: zone:interface",
     "rules: zone:MAC",
     "rules: PROTO number",
@@ -79,6 +84,10 @@ pub const FEATURES: [&str; 87] = [
     "rules: ICMP type",
     "rules: SPORT",
     "rules: ORIGDEST",
+    "rules: RATE far above",
+    "rules: RATE far below",
+    "rules: CONNLIMIT",
+    "rules: TIME",
     "rules: DNAT",
     "rules: DNAT with port",
     "rules: DNAT to range",
@@ -96,13 +105,20 @@ pub const FEATURES: [&str; 87] = [
     "snat: DEST address",
     "snat: PROTO and DPORT",
     "nat: one-to-one",
+    "conntrack: NOTRACK",
     "shorewall.conf: dispositions",
     "shorewall.conf: IMPLICIT_CONTINUE",
     "shorewall.conf: BLACKLIST",
+    "shorewall.conf: CLAMPMSS",
+    "shorewall.conf: ROUTE_FILTER",
     "params: variable",
     "?IF",
     "alternate input",
     "continued line",
+    "old: SECTION and COMMENT",
+    "old: Macro/TARGET",
+    "old: Drop and Reject",
+    "old: masq",
 ];
 
 /// A configuration, and what of [`FEATURES`] it uses.
@@ -130,12 +146,20 @@ pub fn configuration(rng: &mut Rng) -> Generated {
     policy::write(&mut author, &network);
     rules::write(&mut author, &network);
     translation::write(&mut author, &network);
-    let files = author.files.into_iter();
+    let old_spellings = match author.one_in(4) {
+        true => old::spell(&mut author),
+        false => BTreeMap::new(),
+    };
+    let bytes = |files: BTreeMap<&str, String>| {
+        let files = files.into_iter();
+        files
+            .map(|(name, text)| (name.to_owned(), text.into_bytes()))
+            .collect()
+    };
     Generated {
         configuration: Configuration {
-            files: files
-                .map(|(name, text)| (name.to_owned(), text.into_bytes()))
-                .collect(),
+            files: bytes(author.files),
+            old_spellings: bytes(old_spellings),
             ..Configuration::default()
         },
         used: author.used,

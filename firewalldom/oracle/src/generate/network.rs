@@ -135,9 +135,32 @@ impl Network {
         author.uses("params: variable");
         author.line("shorewall/params", "YES=Yes\nNO=\nNET_IF=eth0");
         author.line("shorewall/conntrack", "?FORMAT 3");
+        if author.one_in(8) {
+            self.write_untracked(author);
+        }
         self.write_links(author);
         self.write_zones(author);
         self.write_interfaces(author);
+    }
+
+    fn write_untracked(&self, author: &mut Author<'_>) {
+        author.uses("conntrack: NOTRACK");
+        let link = author.choose(&self.links);
+        let source = author.choose(&["-".to_owned(), link.prefix.text(), link.prefix.host(80)]);
+        let far = "198.51.100.0/24".to_owned();
+        let destination = author.choose(&["-".to_owned(), far, link.prefix.host(link.own)]);
+        let traffic = author.choose(&[
+            "udp 53",
+            "udp - 53",
+            "tcp 80",
+            "icmp 8",
+            "47",
+            "udp 500:510",
+        ]);
+        author.line(
+            "shorewall/conntrack",
+            &format!("NOTRACK {source} {destination} {traffic}"),
+        );
     }
 
     fn write_links(&self, author: &mut Author<'_>) {
@@ -227,13 +250,21 @@ impl Network {
             for part in parts {
                 author.uses("hosts: prefix");
                 let mut hosts = format!("{}:{}", link.logical, part.network.text());
+                let mut options = Vec::new();
                 if author.one_in(4) {
                     author.uses("hosts: exclusion");
                     hosts += &format!("!{}", part.network.host(3));
                 }
                 if author.one_in(3) {
                     author.uses("hosts: routeback");
-                    hosts += " routeback";
+                    options.push("routeback");
+                }
+                if author.one_in(4) {
+                    author.uses("hosts: mss");
+                    options.push("mss=1200");
+                }
+                if !options.is_empty() {
+                    hosts += &format!(" {}", options.join(","));
                 }
                 author.line("shorewall/hosts", &format!("{} {hosts}", part.name));
             }
@@ -249,11 +280,22 @@ fn interface_options(author: &mut Author<'_>) -> Vec<String> {
         ("routeback", "interfaces: routeback", 5),
         ("dhcp", "interfaces: dhcp", 4),
         ("logmartians", "interfaces: logmartians", 4),
+        ("routefilter", "interfaces: routefilter", 16),
+        ("routefilter=2", "interfaces: routefilter", 24),
+        ("mss=1300", "interfaces: mss", 12),
     ] {
         if author.one_in(n) {
             author.uses(feature);
             options.push(option.to_owned());
         }
+    }
+    if options
+        .iter()
+        .filter(|option| option.starts_with("routefilter"))
+        .count()
+        > 1
+    {
+        options.retain(|option| option != "routefilter=2");
     }
     options
 }

@@ -61,10 +61,25 @@ pub(super) fn write(author: &mut Author<'_>, network: &Network) {
         if level != "-" {
             author.uses("policy: LOGLEVEL");
         }
-        let columns = [source, destination, policy, level.to_owned()];
+        let (mut rate, mut connections) = ("-", "-");
+        if !matches!(policy.as_str(), "CONTINUE" | "NONE") && author.one_in(12) {
+            author.uses("policy: RATE");
+            rate = author.choose(&["1/hour:2", "s:1/hour:2", "5000/sec:9000"]);
+        } else if policy == "ACCEPT" && author.one_in(6) {
+            author.uses("policy: CONNLIMIT");
+            connections = author.choose(&["1", "2", "d:1"]);
+        }
+        let columns = [
+            source,
+            destination,
+            policy,
+            level.to_owned(),
+            rate.to_owned(),
+            connections.to_owned(),
+        ];
         author.row(
             "shorewall/policy",
-            &["source", "dest", "policy", "loglevel"],
+            &["source", "dest", "policy", "loglevel", "rate", "connlimit"],
             &columns,
         );
     }

@@ -3,8 +3,19 @@
 use super::Author;
 use super::network::{Network, Zone};
 
-const COLUMNS: [&str; 7] = [
-    "action", "source", "dest", "proto", "dport", "sport", "origdest",
+const COLUMNS: [&str; 12] = [
+    "action",
+    "source",
+    "dest",
+    "proto",
+    "dport",
+    "sport",
+    "origdest",
+    "rate",
+    "user",
+    "mark",
+    "connlimit",
+    "time",
 ];
 
 /// PROTO, DPORT and SPORT.
@@ -109,8 +120,60 @@ fn plain(author: &mut Author<'_>, network: &Network) {
     let destination = end(author, network, Side::Destination);
     let [proto, dport, sport] = traffic(author);
     let origdest = original_destination(author, network, 12);
-    let columns = [action, source, destination, proto, dport, sport, origdest];
+    let [rate, connections, time] = limits(author, &proto);
+    let none = || "-".to_owned();
+    let columns = [
+        action,
+        source,
+        destination,
+        proto,
+        dport,
+        sport,
+        origdest,
+        rate,
+        none(),
+        none(),
+        connections,
+        time,
+    ];
     author.row("shorewall/rules", &COLUMNS, &columns);
+}
+
+/// RATE, CONNLIMIT and TIME. A rate is one that no run of steps comes near, or one that its first
+/// packets use up.
+fn limits(author: &mut Author<'_>, proto: &str) -> [String; 3] {
+    let (mut rate, mut connections, mut time) = ("-", "-", "-");
+    match author.rng.u32(0..40) {
+        0 => {
+            author.uses("rules: RATE far above");
+            rate = author.choose(&[
+                "1/hour:1",
+                "1/day:3",
+                "s:1/hour:2",
+                "d:1/hour:1",
+                "s/24:2/hour:2",
+            ]);
+        }
+        1 => {
+            author.uses("rules: RATE far below");
+            rate = author.choose(&["5000/sec:9000", "s:5000/sec:9000"]);
+        }
+        2 if proto.starts_with("tcp") => {
+            author.uses("rules: CONNLIMIT");
+            connections = author.choose(&["1", "2", "2:24", "d:1", "!1"]);
+        }
+        3 => {
+            author.uses("rules: TIME");
+            time = author.choose(&[
+                "datestart=2020-01-01&utc",
+                "datestop=2020-01-01&utc",
+                "timestart=00:00&timestop=23:59:59&utc",
+                "weekdays=Mon,Tue,Wed,Thu,Fri,Sat,Sun&utc",
+            ]);
+        }
+        _ => {}
+    }
+    [rate, connections, time].map(str::to_owned)
 }
 
 /// A macro, a standard action, or one of the site's own.
@@ -299,6 +362,10 @@ fn addresses(author: &mut Author<'_>, network: &Network, zone: &Zone, side: Side
             author.uses("rules: zone:exclusion");
             format!("{}!{host}", zone.network.text())
         }
+        4 if author.one_in(2) => {
+            author.uses("rules: zone:set of addresses");
+            set_of_addresses(author, zone)
+        }
         4 if !zone.by_hosts => {
             author.uses("rules: zone:interface");
             network.links[zone.link].logical.to_owned()
@@ -312,6 +379,30 @@ fn addresses(author: &mut Author<'_>, network: &Network, zone: &Zone, side: Side
             host
         }
     }
+}
+
+/// Single addresses, ranges and prefixes in one list, and some taken out of it.
+fn set_of_addresses(author: &mut Author<'_>, zone: &Zone) -> String {
+    let hosts = zone.network.hosts();
+    let first = author.rng.u8(1..hosts - 6);
+    let mut list = vec![
+        format!(
+            "{}-{}",
+            zone.network.host(first),
+            zone.network.host(first + 5)
+        ),
+        subnet(author, zone),
+        zone.network.host(author.rng.u8(1..hosts)),
+    ];
+    for _ in 0..author.rng.u32(0..6) {
+        list.push(zone.network.host(author.rng.u8(1..hosts)));
+    }
+    let mut text = list.join(",");
+    if author.one_in(2) {
+        let out = [first + 1, first + 3].map(|n| zone.network.host(n));
+        text += &format!("!{}", out.join(","));
+    }
+    text
 }
 
 /// The hardware address that the station with this address has, as Shorewall writes it.

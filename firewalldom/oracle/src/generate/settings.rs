@@ -31,8 +31,16 @@ pub(super) fn write(author: &mut Author<'_>) {
     set("REJECT_DEFAULT", default);
     set("EXPAND_POLICIES", if author.expands { "Yes" } else { "No" });
     set("OPTIMIZE", if author.optimizes { "All" } else { "0" });
-    set("CLAMPMSS", "No");
-    set("ROUTE_FILTER", "No");
+    let clamp = author.choose(&["No", "No", "Yes", "1400"]);
+    if clamp != "No" {
+        author.uses("shorewall.conf: CLAMPMSS");
+    }
+    set("CLAMPMSS", clamp);
+    let filter = author.choose(&["No", "No", "No", "No", "No", "No", "No", "Yes"]);
+    if filter != "No" {
+        author.uses("shorewall.conf: ROUTE_FILTER");
+    }
+    set("ROUTE_FILTER", filter);
     set("LOG_MARTIANS", author.choose(&["Yes", "No", "Keep"]));
     if author.one_in(4) {
         author.uses("shorewall.conf: IMPLICIT_CONTINUE");

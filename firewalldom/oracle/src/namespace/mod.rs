@@ -2,6 +2,7 @@
 
 mod connections;
 mod gateway;
+mod meters;
 mod root;
 mod wire;
 
@@ -11,6 +12,7 @@ use crate::step::{Output, Outputs, Step};
 use anyhow::{Context, Result, bail};
 use connections::Connections;
 use gateway::Loaded;
+use meters::Meters;
 use std::io::{stdin, stdout};
 use std::path::Path;
 use std::process::Command;
@@ -22,6 +24,7 @@ use wire::Wire;
 struct Namespace {
     wires: Vec<Wire>,
     connections: Connections,
+    meters: Meters,
 }
 
 /// Answers requests on standard input until it ends. The process must be in network, mount and PID
@@ -54,6 +57,7 @@ impl Namespace {
         Ok(Self {
             wires: Vec::new(),
             connections: Connections::open()?,
+            meters: Meters::default(),
         })
     }
 
@@ -63,6 +67,7 @@ impl Namespace {
                 Loaded::Refused(words) => Ok(Reply::Refused(words)),
                 Loaded::Running(wires) => {
                     self.wires = wires;
+                    self.meters = Meters::of_rules()?;
                     Ok(Reply::Done)
                 }
             },
@@ -80,6 +85,7 @@ impl Namespace {
     }
 
     fn run(&mut self, steps: &[Step], settle: Duration) -> Result<Outputs> {
+        self.meters.forget()?;
         self.connections.forget()?;
         // What the kernel said of its own since the last run.
         self.drain(&mut Vec::new());

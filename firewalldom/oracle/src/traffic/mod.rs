@@ -1,6 +1,7 @@
 //! Traffic for a site: sequences that open, use, abuse and close flows, biased to the boundaries of
 //! what the site's files mention.
 
+mod association;
 mod fragments;
 mod icmp;
 mod odd;
@@ -28,6 +29,8 @@ pub enum Kind {
     Window,
     /// A TCP connection that is closed, reset or left alone, and its tuple used again.
     Reopened,
+    /// An SCTP association, with chunks at the wrong time now and then.
+    Association,
     /// UDP there and back.
     Datagrams,
     /// ICMP queries and answers.
@@ -46,11 +49,12 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Probe,
         Self::Connection,
         Self::Window,
         Self::Reopened,
+        Self::Association,
         Self::Datagrams,
         Self::Echo,
         Self::Error,
@@ -63,11 +67,12 @@ impl Kind {
     /// How many in a hundred sequences are of this kind.
     fn weight(self) -> u32 {
         match self {
-            Self::Probe => 34,
+            Self::Probe => 31,
             Self::Connection => 10,
             Self::Window | Self::Datagrams | Self::Error => 8,
             Self::Reopened | Self::Fragments | Self::TimeOut | Self::Odd => 6,
             Self::Echo | Self::Collision => 4,
+            Self::Association => 3,
         }
     }
 }
@@ -118,6 +123,7 @@ pub fn sequence(rng: &mut Rng, stations: &Stations, kinds: &[Kind]) -> Sequence 
         Kind::Connection => tcp::connection(&mut script),
         Kind::Window => tcp::windows(&mut script),
         Kind::Reopened => tcp::reopened(&mut script),
+        Kind::Association => association::association(&mut script),
         Kind::Datagrams => udp::datagrams(&mut script),
         Kind::Echo => icmp::echo(&mut script),
         Kind::Error => icmp::errors(&mut script),

@@ -115,6 +115,11 @@ impl Stations {
         }
     }
 
+    /// A host behind `link`, and nobody special.
+    pub(super) fn host(&self, rng: &mut Rng, link: u8) -> Ipv4Addr {
+        self.choose_or_far(rng, &self.behind[usize::from(link)])
+    }
+
     /// Mostly somebody behind another link, or the firewall.
     pub(super) fn destination(&self, rng: &mut Rng, link: u8) -> Ipv4Addr {
         match rng.u32(0..40) {

@@ -95,7 +95,11 @@ pub(super) fn collision(script: &mut Script<'_>) {
     let is_tcp = script.rng.bool();
     let mut firsts = Vec::new();
     for _ in 0..script.rng.u32(2..5) {
-        let source = script.stations.source(script.rng, way.link);
+        // What only one side lets pass would take a port on that side alone.
+        let source = script.stations.host(script.rng, way.link);
+        if source == way.destination {
+            continue;
+        }
         let way = Way { source, ..way };
         if is_tcp {
             let mut connection = Connection::new(script, way);

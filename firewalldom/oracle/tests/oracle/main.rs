@@ -1,6 +1,8 @@
 //! firewalldom beside Linux with real Shorewall. Where this host cannot have the oracle, the tests say
 //! why and count as ignored; in continuous integration and in the full tier they fail.
 
+mod regressions;
+
 use fastrand::Rng;
 use libtest_mimic::{Arguments, Failed, Trial};
 use oracle::bugs::{BUGS, Bug};
@@ -173,6 +175,13 @@ fn trials(host: &Host) -> Vec<Trial> {
         let host = host.clone();
         let title = format!("Shorewall's sample {name} agrees");
         trials.push(Trial::test(title, move || sample_agrees(&host, name)));
+    }
+    for case in &regressions::CASES {
+        let host = host.clone();
+        let title = format!("mended: {}", case.name);
+        trials.push(Trial::test(title, move || {
+            regressions::stays_mended(&host, case)
+        }));
     }
     for bug in BUGS {
         let host = host.clone();

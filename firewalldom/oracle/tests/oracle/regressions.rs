@@ -1,0 +1,581 @@
+//! Every difference that was found once, as the smallest site and steps that showed it: Linux still
+//! does what is written here, and firewalldom does the same.
+
+use libtest_mimic::Failed;
+use oracle::campaign::{Finding, judge};
+use oracle::class::shapes;
+use oracle::configuration::{Configuration, firewall_mac, neighbours};
+use oracle::linux::Host;
+use oracle::packet::flag::{ACK, FIN, PSH, RST, SYN};
+use oracle::packet::{ETHERNET, Packet, Ports, Segment, Transport, View};
+use oracle::protocol::Neighbour;
+use oracle::step::{Answer, Step};
+use oracle::trial::{Haste, Started, Trial};
+use std::net::Ipv4Addr;
+
+/// A difference that was.
+pub struct Case {
+    /// What Linux does.
+    pub name: &'static str,
+    /// Files, and what is in them instead of [`super::SITE`]'s; a first `+` adds to those.
+    files: &'static [(&'static str, &'static str)],
+    steps: fn() -> Vec<Step>,
+    /// What comes out of Linux after each step.
+    linux: &'static [&'static str],
+}
+
+const NET: u8 = 0;
+const LOC: u8 = 1;
+/// The firewall towards the Internet and towards its own.
+const OUTSIDE: &str = "192.0.2.2";
+const INSIDE: &str = "10.0.3.1";
+const HOST: &str = "10.0.3.9";
+const FAR: &str = "198.51.100.7";
+
+pub const CASES: [Case; 32] = [
+    Case {
+        name: "a reset for a segment of no connection meets the rules from $FW",
+        files: &[("policy", "loc $FW REJECT\n$FW loc DROP\nall all REJECT\n")],
+        steps: || vec![tcp(LOC, HOST, INSIDE, FIN | ACK)],
+        linux: &["nothing"],
+    },
+    Case {
+        name: "a reset for a segment of no connection leaves where the rules let it",
+        files: &[("policy", "$FW loc ACCEPT\nall all REJECT\n")],
+        steps: || vec![tcp(LOC, HOST, INSIDE, FIN | ACK)],
+        linux: &["answers TCP RST"],
+    },
+    Case {
+        name: "an echo reply of the firewall may be fragmented",
+        files: &[],
+        steps: || vec![icmp(NET, FAR, OUTSIDE, 8, 0)],
+        linux: &["answers ICMP 0/0"],
+    },
+    Case {
+        name: "a port unreachable quotes the datagram as it came, options and all",
+        files: &[("rules", "ACCEPT net $FW udp\n")],
+        steps: || {
+            let mut packet = udp_packet(FAR, OUTSIDE, 31_505, 68, 4);
+            packet.options = vec![1, 1, 1, 0];
+            vec![udp(NET, FAR, OUTSIDE, 68), send(NET, &packet)]
+        },
+        linux: &["answers ICMP 3/3", "answers ICMP 3/3"],
+    },
+    Case {
+        name: "a port unreachable has the datagram's precedence and quotes 548 bytes",
+        files: &[("rules", "ACCEPT net $FW udp\n")],
+        steps: || {
+            let mut packet = udp_packet(FAR, OUTSIDE, 31_505, 68, 600);
+            packet.tos = 0xb8;
+            vec![send(NET, &packet)]
+        },
+        linux: &["answers ICMP 3/3"],
+    },
+    Case {
+        name: "a rejected segment with strange flags gets a port unreachable, if the rules let it",
+        files: &[
+            ("policy", "$FW net DROP\n$FW loc ACCEPT\nall all DROP\n"),
+            ("shorewall.conf", "+TCP_FLAGS_DISPOSITION=REJECT\n"),
+        ],
+        steps: || {
+            vec![
+                tcp(NET, FAR, OUTSIDE, FIN | PSH),
+                tcp(LOC, HOST, INSIDE, SYN | RST),
+            ]
+        },
+        linux: &["nothing", "nothing"],
+    },
+    Case {
+        name: "strange flags that are accepted go past the rules",
+        files: &[
+            ("policy", "$FW loc ACCEPT\nall all DROP\n"),
+            ("shorewall.conf", "+TCP_FLAGS_DISPOSITION=ACCEPT\n"),
+        ],
+        steps: || vec![tcp(LOC, HOST, INSIDE, FIN | PSH)],
+        linux: &["nothing"],
+    },
+    Case {
+        name: "an acknowledgement of what was never sent opens the window for the next one",
+        files: &[("policy", "all all ACCEPT\n")],
+        steps: || {
+            vec![
+                segment(LOC, SYN, 1_000, 0, 0),
+                answer(0, SYN | ACK, 5_000, 1_001, 1),
+                answer(0, ACK | PSH, 5_001, 1_128, 1),
+                answer(0, ACK, 5_001, 1_126, 1),
+            ]
+        },
+        linux: &["forwards", "forwards", "forwards", "forwards"],
+    },
+    Case {
+        name: "a SYN in a connection that stands is let through and remembered",
+        files: &[("policy", "all all ACCEPT\n")],
+        steps: || {
+            vec![
+                segment(LOC, SYN, 1_000, 0, 8_192),
+                answer(0, SYN | ACK, 5_000, 1_001, 8_192),
+                answer(0, ACK | PSH, 5_010, 1_002, 1),
+                segment(LOC, SYN, 1_001, 0, 8_192),
+                answer(0, ACK, 5_009, 1_001, 1),
+            ]
+        },
+        linux: &["forwards", "forwards", "forwards", "forwards", "forwards"],
+    },
+    Case {
+        name: "a reset of ours closes the connection that it is about",
+        files: &[
+            ("policy", "loc net ACCEPT\nall all REJECT\n"),
+            ("snat", "SNAT(192.0.2.9) 10.0.3.0/24 eth0\n"),
+        ],
+        steps: || {
+            vec![
+                segment(LOC, SYN, 1_000, 0, 8_192),
+                answer(0, SYN, 5_000, 0, 8_192),
+                segment(LOC, SYN | ACK, 1_000, 5_001, 8_192),
+            ]
+        },
+        linux: &["translates", "answers TCP ACK/RST", "forwards"],
+    },
+    Case {
+        name: "SCTP that does not begin with INIT is translated by nobody",
+        files: &[("policy", "all all ACCEPT\n")],
+        steps: || {
+            vec![
+                sctp(LOC, HOST, FAR, 0x0102_0304, &[0, 3, 0, 4]),
+                sctp(LOC, HOST, FAR, 0, &INIT),
+            ]
+        },
+        linux: &["translates", "translates"],
+    },
+    Case {
+        name: "port 0 is a closed port like any other",
+        files: &[("rules", "ACCEPT all $FW\n")],
+        steps: || {
+            let ports = Ports {
+                source: 4_000,
+                destination: 0,
+            };
+            let syn = Transport::Tcp(ports, plain(SYN, 9, 0, 8_192));
+            vec![
+                udp(NET, FAR, OUTSIDE, 0),
+                send(NET, &Packet::new(at(FAR), at(OUTSIDE), syn)),
+            ]
+        },
+        linux: &["answers ICMP 3/3", "answers TCP ACK/RST"],
+    },
+    Case {
+        name: "the firewall says what time it is, and echoes whatever the code",
+        files: &[("rules", "ACCEPT net $FW icmp\n")],
+        steps: || {
+            vec![
+                icmp(NET, FAR, OUTSIDE, 13, 0),
+                icmp(NET, FAR, OUTSIDE, 8, 1),
+            ]
+        },
+        linux: &["answers ICMP 14/0", "answers ICMP 0/1"],
+    },
+    Case {
+        name: "a rejected hairpin is told by its protocol",
+        files: &[
+            (
+                "interfaces",
+                "?FORMAT 2\nnet eth0 tcpflags\nloc eth1 tcpflags\n",
+            ),
+            ("shorewall.conf", "+SFILTER_DISPOSITION=REJECT\n"),
+        ],
+        steps: || {
+            vec![
+                udp(LOC, HOST, "10.0.3.10", 9),
+                tcp(LOC, HOST, "10.0.3.10", SYN),
+                icmp(LOC, HOST, "10.0.3.10", 8, 0),
+            ]
+        },
+        linux: &[
+            "answers ICMP 3/3",
+            "answers TCP ACK/RST",
+            "answers ICMP 3/1",
+        ],
+    },
+    Case {
+        name: "within a zone without rules no disposition of a state holds",
+        files: &[("shorewall.conf", "+INVALID_DISPOSITION=REJECT\n")],
+        steps: || vec![tcp(LOC, HOST, "10.0.3.10", SYN | ACK)],
+        linux: &["forwards"],
+    },
+    Case {
+        name: "a segment without flags gets a reset that acknowledges it",
+        files: &[
+            ("interfaces", "?FORMAT 2\nnet eth0 tcpflags=0\nloc eth1\n"),
+            ("rules", "ACCEPT net $FW tcp\n"),
+        ],
+        steps: || vec![tcp(NET, FAR, OUTSIDE, 0)],
+        linux: &["answers TCP ACK/RST"],
+    },
+    Case {
+        name: "a protocol that nobody speaks is said to be so, or prohibited",
+        files: &[("rules", "ACCEPT net $FW 50\nREJECT net $FW 51\n")],
+        steps: || vec![other(NET, FAR, OUTSIDE, 50), other(NET, FAR, OUTSIDE, 51)],
+        linux: &["answers ICMP 3/2", "answers ICMP 3/10"],
+    },
+    Case {
+        name: "what netfilter cannot vouch for is rejected in silence",
+        files: &[("rules", "REJECT net $FW\n")],
+        steps: || vec![other(NET, FAR, OUTSIDE, 200)],
+        linux: &["nothing"],
+    },
+    Case {
+        name: "with blrules a hairpin meets the policy all all",
+        files: &[
+            ("blrules", "DROP net:203.0.113.9 all\n"),
+            (
+                "interfaces",
+                "?FORMAT 2\nnet eth0 tcpflags\nloc eth1 tcpflags\n",
+            ),
+        ],
+        steps: || vec![udp(LOC, HOST, "10.0.3.10", 9)],
+        linux: &["answers ICMP 3/3"],
+    },
+    Case {
+        name: "without EXPAND_POLICIES a pair without rules loses its answers",
+        files: &[
+            ("policy", "loc net ACCEPT\nall all DROP\n"),
+            ("rules", ""),
+            ("shorewall.conf", "+EXPAND_POLICIES=No\n"),
+        ],
+        steps: || vec![udp(LOC, HOST, FAR, 9), reply(0)],
+        linux: &["translates", "nothing"],
+    },
+    Case {
+        name: "a zone alone on its interface has only a policy to forward by",
+        files: &[
+            ("zones", "fw firewall\nnet ipv4\n"),
+            ("interfaces", "?FORMAT 2\nnet eth0 tcpflags\n"),
+            ("policy", "$FW net ACCEPT\nnet all REJECT\nall all REJECT\n"),
+            ("rules", ""),
+            ("snat", ""),
+            ("../network/interfaces", ONE_LINK),
+        ],
+        steps: || vec![udp(NET, "192.0.2.7", "192.0.2.8", 9)],
+        linux: &["answers ICMP 3/3"],
+    },
+    Case {
+        name: "all the fragments of a datagram to a new neighbour arrive",
+        files: &[("policy", "all all ACCEPT\n"), ("snat", "")],
+        steps: || fragments(NET, FAR, HOST, 6),
+        linux: &["nothing", "nothing", "nothing", "nothing", "nothing", SIX],
+    },
+    Case {
+        name: "what DHCP needs is not forwarded for it",
+        files: &[
+            ("policy", "all all DROP\n"),
+            ("interfaces", "?FORMAT 2\nnet eth0 -\nloc eth1 dhcp\n"),
+        ],
+        steps: || vec![udp(LOC, HOST, FAR, 67)],
+        linux: &["nothing"],
+    },
+    Case {
+        name: "DHCP's option gives $FW a chain to a zone that lets answers pass",
+        files: &[
+            ("interfaces", "?FORMAT 2\nnet eth0 -\nloc eth1 dhcp\n"),
+            ("policy", "loc $FW REJECT\nall all DROP\n"),
+            ("rules", ""),
+            ("shorewall.conf", "+EXPAND_POLICIES=No\n"),
+        ],
+        steps: || vec![udp(LOC, HOST, INSIDE, 9)],
+        linux: &["answers ICMP 3/3"],
+    },
+    Case {
+        name: "mss= of hosts gives their zone chains to all others that let answers pass",
+        files: &[
+            ("interfaces", "?FORMAT 2\nnet eth0\n- eth1\n"),
+            ("hosts", "loc eth1:10.0.3.0/24 mss=1200\n"),
+            ("policy", "loc net ACCEPT\nall all DROP\n"),
+            ("rules", ""),
+            ("shorewall.conf", "+EXPAND_POLICIES=No\n"),
+        ],
+        steps: || vec![udp(LOC, HOST, FAR, 9), reply(0)],
+        linux: &["translates", "translates"],
+    },
+    Case {
+        name: "mss= of hosts lowers what their SYNs announce, and what is announced to them",
+        files: &[
+            ("interfaces", "?FORMAT 2\nnet eth0\n- eth1\n"),
+            ("hosts", "loc eth1:10.0.3.0/24 mss=1200\n"),
+            ("policy", "all all ACCEPT\n"),
+        ],
+        steps: || {
+            let mut syn = plain(SYN, 9, 0, 8_192);
+            syn.options = vec![2, 4, 5, 180];
+            let ports = Ports {
+                source: 4_000,
+                destination: 80,
+            };
+            let out = Packet::new(at(HOST), at(FAR), Transport::Tcp(ports, syn.clone()));
+            let back = Packet::new(at(FAR), at(HOST), Transport::Tcp(ports, syn));
+            vec![send(LOC, &out), send(NET, &back)]
+        },
+        linux: &["translates", "forwards"],
+    },
+    Case {
+        name: "CLAMPMSS leaves alone what an interface has a size for",
+        files: &[
+            (
+                "interfaces",
+                "?FORMAT 2\nnet eth0 mss=1400\nloc eth1 mss=1300\n",
+            ),
+            ("policy", "all all ACCEPT\n"),
+            ("shorewall.conf", "+CLAMPMSS=Yes\n"),
+        ],
+        steps: || vec![syn_with_size(), segment(LOC, SYN, 1, 0, 8_192)],
+        linux: &["translates", "translates"],
+    },
+    Case {
+        name: "ORIGDEST does not hold for what conntrack does not know, even with !",
+        files: &[
+            ("policy", "$FW all ACCEPT\nall all DROP\n"),
+            (
+                "rules",
+                "ACCEPT net $FW - - - 192.0.2.2\nACCEPT loc $FW - - - !192.0.2.2\n",
+            ),
+        ],
+        steps: || {
+            vec![
+                tcp(NET, FAR, OUTSIDE, SYN),
+                tcp(NET, FAR, OUTSIDE, FIN | ACK),
+                tcp(LOC, HOST, INSIDE, FIN | ACK),
+            ]
+        },
+        linux: &["answers TCP ACK/RST", "nothing", "nothing"],
+    },
+    Case {
+        name: "RELATED packets that CONTINUE pass the policies of the section NEW",
+        files: &[
+            ("policy", "loc net ACCEPT\n$FW loc ACCEPT\nall all REJECT\n"),
+            ("rules", "?SECTION NEW\nREJECT $FW any\n"),
+            ("shorewall.conf", "+RELATED_DISPOSITION=CONTINUE\n"),
+        ],
+        steps: || vec![udp(LOC, HOST, INSIDE, 9)],
+        linux: &["nothing"],
+    },
+    Case {
+        name: "without EXPAND_POLICIES `all+` stands for all that belong to no zone",
+        files: &[
+            ("policy", "$FW all+ ACCEPT\nloc $FW REJECT\nall all DROP\n"),
+            ("rules", ""),
+            ("shorewall.conf", "+EXPAND_POLICIES=No\n"),
+        ],
+        steps: || vec![tcp(LOC, HOST, INSIDE, FIN | ACK)],
+        linux: &["answers TCP RST"],
+    },
+    Case {
+        name: "of a rate per hour the burst passes, and no more",
+        files: &[
+            ("policy", "$FW all ACCEPT\nall all DROP\n"),
+            ("rules", "ACCEPT net $FW icmp 8 - - 1/hour:2\n"),
+        ],
+        steps: || {
+            let ask = |n: u8| icmp(NET, &format!("198.51.100.{n}"), OUTSIDE, 8, 0);
+            vec![ask(1), ask(2), ask(3), ask(4)]
+        },
+        linux: &["answers ICMP 0/0", "answers ICMP 0/0", "nothing", "nothing"],
+    },
+    Case {
+        name: "of a rate for each source the burst passes for each",
+        files: &[
+            ("policy", "$FW all ACCEPT\nall all DROP\n"),
+            ("rules", "ACCEPT net $FW icmp 8 - - s:1/day:1\n"),
+        ],
+        steps: || {
+            let ask = |n: u8, id: u8| {
+                let from = format!("198.51.100.{n}");
+                let echo = Transport::Icmp(8, 0, [9, id, 0, 1], vec![7; 8]);
+                send(NET, &Packet::new(at(&from), at(OUTSIDE), echo))
+            };
+            vec![ask(1, 1), ask(2, 2), ask(1, 3), ask(2, 4)]
+        },
+        linux: &["answers ICMP 0/0", "answers ICMP 0/0", "nothing", "nothing"],
+    },
+];
+
+const SIX: &str = "forwards, translates, translates, translates, translates, translates";
+
+const ONE_LINK: &str = "\
+auto eth0
+iface eth0 inet static
+    address 192.0.2.2/24
+    gateway 192.0.2.1
+";
+
+/// INIT with a tag, a window, streams and a first number (RFC 9260, 3.3.2).
+const INIT: [u8; 20] = [1, 0, 0, 20, 1, 2, 3, 4, 0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1];
+
+/// Runs a case on both sides.
+pub fn stays_mended(host: &Host, case: &Case) -> Result<(), Failed> {
+    let configuration = site(case);
+    let steps = (case.steps)();
+    let policy = configuration.compile()?.policy;
+    let mentioned = steps.iter().filter_map(|step| match step {
+        Step::Send { bytes, .. } => View::of_frame(bytes),
+        _ => None,
+    });
+    let mentioned: Vec<_> = mentioned
+        .flat_map(|view| [view.source(), view.destination()])
+        .collect();
+    let stations = neighbours(&policy, mentioned);
+    let mut trial = match Trial::start(host, &configuration, policy, &stations)? {
+        Started::Running(trial) => trial,
+        Started::OnlyShorewallRefuses(words) => return Err(words.into()),
+    };
+    let run = trial.compare(&steps, Haste::Patient)?;
+    let came: Vec<String> = (run.frames.iter().zip(&run.linux))
+        .map(|(frame, outputs)| shapes(frame.as_deref().unwrap_or_default(), outputs))
+        .collect();
+    if came != case.linux {
+        return Err(format!("Linux: {came:?}, not {:?}", case.linux).into());
+    }
+    match judge(&run) {
+        Finding::None => Ok(()),
+        found => Err(format!("{found:?}: {:?}", run.differences).into()),
+    }
+}
+
+fn site(case: &Case) -> Configuration {
+    let mut configuration = super::site();
+    for (name, text) in case.files {
+        let path = match name.strip_prefix("../") {
+            Some(path) => path.to_owned(),
+            None => format!("shorewall/{name}"),
+        };
+        let text = match text.strip_prefix('+') {
+            Some(more) => with_settings(&configuration.text(&path), more),
+            None => (*text).to_owned(),
+        };
+        configuration.files.insert(path, text.into_bytes());
+    }
+    configuration
+}
+
+/// Settings, the last of which says it.
+fn with_settings(text: &str, more: &str) -> String {
+    let name = more.split('=').next().unwrap_or_default();
+    let others = text.lines().filter(|line| !line.starts_with(name));
+    let others: String = others.map(|line| format!("{line}\n")).collect();
+    others + more
+}
+
+fn at(address: &str) -> Ipv4Addr {
+    address.parse().expect("an address")
+}
+
+/// From where the packet says it is from, whoever passed it on.
+fn send(link: u8, packet: &Packet) -> Step {
+    let address = packet.source;
+    let station = Neighbour { link, address }.mac();
+    let bytes = packet.frame(station, firewall_mac(link.into()));
+    Step::Send { link, bytes }
+}
+
+fn plain(flags: u8, sequence: u32, acknowledgement: u32, window: u16) -> Segment {
+    Segment {
+        sequence,
+        acknowledgement,
+        flags,
+        window,
+        options: vec![],
+        payload: vec![],
+    }
+}
+
+/// A segment of no connection, unless it opens one.
+fn tcp(link: u8, from: &str, to: &str, flags: u8) -> Step {
+    let ports = Ports {
+        source: 48_449,
+        destination: 35_616,
+    };
+    let segment = plain(flags, 695_353_126, 2_378_310_536, 8_192);
+    let transport = Transport::Tcp(ports, segment);
+    send(link, &Packet::new(at(from), at(to), transport))
+}
+
+/// A SYN from [`HOST`] to [`FAR`] that announces 1,460 bytes.
+fn syn_with_size() -> Step {
+    let mut syn = plain(SYN, 9, 0, 8_192);
+    syn.options = vec![2, 4, 5, 180];
+    let ports = Ports {
+        source: 4_001,
+        destination: 80,
+    };
+    let transport = Transport::Tcp(ports, syn);
+    send(LOC, &Packet::new(at(HOST), at(FAR), transport))
+}
+
+/// A segment of the connection from [`HOST`] to [`FAR`].
+fn segment(link: u8, flags: u8, sequence: u32, acknowledgement: u32, window: u16) -> Step {
+    let ports = Ports {
+        source: 4_000,
+        destination: 8_000,
+    };
+    let segment = plain(flags, sequence, acknowledgement, window);
+    let transport = Transport::Tcp(ports, segment);
+    send(link, &Packet::new(at(HOST), at(FAR), transport))
+}
+
+fn answer(to: usize, flags: u8, sequence: u32, acknowledgement: u32, window: u16) -> Step {
+    let with = Answer::Tcp(plain(flags, sequence, acknowledgement, window));
+    Step::Answer { to, with }
+}
+
+fn reply(to: usize) -> Step {
+    let with = Answer::Udp(b"yes".to_vec());
+    Step::Answer { to, with }
+}
+
+fn udp_packet(from: &str, to: &str, source: u16, destination: u16, length: usize) -> Packet {
+    let ports = Ports {
+        source,
+        destination,
+    };
+    let transport = Transport::Udp(ports, vec![b'u'; length]);
+    Packet::new(at(from), at(to), transport)
+}
+
+fn udp(link: u8, from: &str, to: &str, port: u16) -> Step {
+    send(link, &udp_packet(from, to, 31_505, port, 0))
+}
+
+fn icmp(link: u8, from: &str, to: &str, kind: u8, code: u8) -> Step {
+    let transport = Transport::Icmp(kind, code, [9, 9, 0, 1], vec![7; 12]);
+    send(link, &Packet::new(at(from), at(to), transport))
+}
+
+fn sctp(link: u8, from: &str, to: &str, tag: u32, chunks: &[u8]) -> Step {
+    let ports = Ports {
+        source: 4_000,
+        destination: 5_000,
+    };
+    let transport = Transport::Sctp(ports, tag, chunks.to_vec());
+    send(link, &Packet::new(at(from), at(to), transport))
+}
+
+fn other(link: u8, from: &str, to: &str, protocol: u8) -> Step {
+    let transport = Transport::Other(protocol, (0..40).collect());
+    send(link, &Packet::new(at(from), at(to), transport))
+}
+
+/// A datagram in so many pieces.
+fn fragments(link: u8, from: &str, to: &str, count: usize) -> Vec<Step> {
+    const PIECE: usize = 400;
+    let mut whole = udp_packet(from, to, 31_505, 9, count * PIECE - 8);
+    whole.fragment = 0;
+    let frame = whole.frame([2; 6], [2; 6]);
+    let payload = &frame[ETHERNET + 20..];
+    let pieces = payload.chunks(PIECE).enumerate();
+    pieces
+        .map(|(number, piece)| {
+            let mut packet = Packet::new(at(from), at(to), Transport::Other(17, piece.to_vec()));
+            let more = if number + 1 < count { 0x2000 } else { 0 };
+            packet.fragment = more | (number * PIECE / 8) as u16;
+            send(link, &packet)
+        })
+        .collect()
+}
