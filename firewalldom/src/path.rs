@@ -215,26 +215,27 @@ impl Firewall {
             route,
             leaving,
         };
-        self.judge(now, frame, packet, tracked, way)?;
-        let accepted = self.accept(Tick::of(now), packet, tracked, way)?;
+        // Ahead of the rules, as in netfilter: a SYN that is rejected is quoted with its new size.
+        let mut packet = *packet;
+        self.clamp_mss(frame, &mut packet, way);
+        self.judge(now, frame, &packet, tracked, way)?;
+        let accepted = self.accept(Tick::of(now), &packet, tracked, way)?;
         let new = match tracked {
             Tracked::Related(handle, inner) => {
                 let (arriving, leaving) =
                     (self.flows.tuple(*handle), self.flows.translated(*handle));
-                nat::rewrite_error(frame.head.bytes_mut(), packet, inner, arriving, leaving)
+                nat::rewrite_error(frame.head.bytes_mut(), &packet, inner, arriving, leaving)
             }
             _ => {
                 nat::rewrite(
                     frame.head.bytes_mut(),
-                    packet,
+                    &packet,
                     accepted.leaving,
                     frame.checksum,
                 );
                 accepted.leaving
             }
         };
-        let mut packet = *packet;
-        self.clamp_mss(frame, &mut packet, way);
         if egress.is_none() {
             packet.tuple = new;
         }

@@ -38,7 +38,7 @@ pub fn with_blacklist(configuration: &Configuration) -> Configuration {
     files.insert("shorewall/blrules".to_owned(), blrules.into_bytes());
     Configuration {
         files,
-        age: configuration.age,
+        ..configuration.clone()
     }
 }
 

@@ -32,7 +32,7 @@ const INSIDE: &str = "10.0.3.1";
 const HOST: &str = "10.0.3.9";
 const FAR: &str = "198.51.100.7";
 
-pub(crate) const CASES: [Case; 32] = [
+pub(crate) const CASES: [Case; 33] = [
     Case {
         name: "a reset for a segment of no connection meets the rules from $FW",
         files: &[("policy", "loc $FW REJECT\n$FW loc DROP\nall all REJECT\n")],
@@ -342,6 +342,16 @@ pub(crate) const CASES: [Case; 32] = [
         ],
         steps: || vec![syn_with_size(), segment(LOC, SYN, 1, 0, 8_192)],
         linux: &["translates", "translates"],
+    },
+    Case {
+        name: "a SYN that is rejected is quoted with the size that it would have had",
+        files: &[
+            ("policy", "$FW all ACCEPT\nall all DROP\n"),
+            ("rules", "REJECT(icmp-port-unreachable) loc net tcp\n"),
+            ("shorewall.conf", "+CLAMPMSS=1400\n"),
+        ],
+        steps: || vec![syn_with_size()],
+        linux: &["answers ICMP 3/3"],
     },
     Case {
         name: "ORIGDEST does not hold for what conntrack does not know, even with !",
