@@ -1,5 +1,6 @@
 //! The chains: one for each pair of zones, as the file `policy` decides, in Shorewall's order.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use firewalldom::policy::{
@@ -28,6 +29,8 @@ pub(crate) struct Chains {
     with_dhcp: Vec<ZoneId>,
     /// Zones with hosts that have `mss=`: Shorewall makes the chains of all of their pairs for it.
     with_mss: Vec<ZoneId>,
+    /// By zone whose packets within it are left to others: who else claims its addresses.
+    pub(crate) covering: BTreeMap<ZoneId, Vec<ZoneId>>,
     /// OPTIMIZE: Shorewall makes no chain where there is nothing but a policy ACCEPT.
     pub(crate) optimizes_policies: bool,
 }
@@ -158,6 +161,7 @@ impl Chains {
             entries: 0,
             with_dhcp: world.with_dhcp(),
             with_mss: world.with_mss(),
+            covering: BTreeMap::new(),
             optimizes_policies: optimizes_policies(configuration),
         }
     }
@@ -255,8 +259,10 @@ impl Chains {
         }
     }
 
-    /// Within a zone there is no way but by the chains of the zones around it.
-    pub(crate) fn leave_to_others(&mut self, zone: ZoneId) {
+    /// Within a zone there is no way but by the chains of the zones around it, and of those that
+    /// claim its addresses after it.
+    pub(crate) fn leave_to_others(&mut self, zone: ZoneId, covering: Vec<ZoneId>) {
+        self.covering.insert(zone, covering);
         let cell = self.cell(zone, zone);
         self.standings[cell] = Standing::Continues;
         let draft = &mut self.drafts[usize::from(self.pairs[cell])];

@@ -141,12 +141,13 @@ fn build(session: &mut Session<'_>) -> Option<Policy> {
     );
     coverage::check(session, &world, &chains);
     bridge_ports::check(session, &world, &chains, &destination_nat);
+    let kept_from_nat = nested::kept_from_nat(&world, &chains, &destination_nat);
     nested::inherit_nat(&world, &chains, &mut destination_nat);
     chains.warn_of_lost_answers(session, &world);
     world.forward_hairpins(&mut chains);
     let policy_chains =
         nested::assemble(&mut session.tables, &world, &chains, &settings, undecided);
-    one_to_one::add_inbound(&world, &one_to_one, &mut destination_nat);
+    one_to_one::add_inbound(&world, &one_to_one, &kept_from_nat, &mut destination_nat);
     let mut source = snat::read(session, &world);
     masq::read(session, &world, &mut source);
     // Of one and the same address, pairs for all interfaces come first, `SNAT+` next.

@@ -347,8 +347,15 @@ impl Assembly<'_> {
     /// The pairs around a pair, the innermost first.
     fn around(&self, pair: Pair) -> Vec<Pair> {
         let mut around = Vec::new();
-        for source in self.world.inside_out(pair.0) {
-            for destination in self.world.inside_out(pair.1) {
+        let of = |zone: ZoneId| {
+            let mut zones = self.world.inside_out(zone);
+            if pair.0 == pair.1 {
+                zones.extend(self.chains.covering.get(&zone).into_iter().flatten());
+            }
+            zones
+        };
+        for source in of(pair.0) {
+            for destination in of(pair.1) {
                 around.push((source, destination));
             }
         }
@@ -461,6 +468,19 @@ fn call(list: u16, states: States, origin: Origin) -> Rule {
         log: None,
         origin,
     }
+}
+
+/// Inner zones whose packets Shorewall keeps from the destination NAT of the zones around, which have
+/// some, by leaving netfilter's chain: so they do not come to 1:1 NAT either.
+pub(crate) fn kept_from_nat(world: &World, chains: &Chains, nat: &[DestinationNat]) -> Vec<ZoneId> {
+    let zones = || (0..world.zones.len()).map(|zone| ZoneId(zone as u16));
+    let has_nat = |zone: &ZoneId| nat.iter().any(|nat| nat.source_zone == *zone);
+    let is_kept = |inner: &ZoneId| {
+        let parents = &world.zones[usize::from(inner.0)].parents;
+        let continues = zones().any(|to| chains.standing((*inner, to)) == Standing::Continues);
+        parents.iter().any(has_nat) && !continues
+    };
+    zones().filter(is_kept).collect()
 }
 
 /// Destination NAT of the zones around: what no rule of an inner zone decides goes on to theirs,

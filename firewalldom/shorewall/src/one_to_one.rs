@@ -164,9 +164,16 @@ fn only(address: Ipv4Addr) -> Addresses {
 }
 
 /// Adds destination NAT to that of `rules`, after which it is tried. What NONAT and ACCEPT+ exempt
-/// from `rules` meets the pairs of its own interface all the same.
-pub(crate) fn add_inbound(world: &World, pairs: &[Pair], nat: &mut Vec<DestinationNat>) {
-    let inbound = inbound(world, pairs);
+/// from `rules` meets the pairs of its own interface all the same. Packets of the zones `kept` meet
+/// none.
+pub(crate) fn add_inbound(
+    world: &World,
+    pairs: &[Pair],
+    kept: &[ZoneId],
+    nat: &mut Vec<DestinationNat>,
+) {
+    let mut inbound = inbound(world, pairs);
+    inbound.retain(|pair| !kept.contains(&pair.source_zone));
     let mut at = 0;
     while at < nat.len() {
         if nat[at].target == DestinationTarget::Exempt {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use firewalldom::policy::{
-    Addresses, Host, Interface, InterfaceId, Prefix, Route, RouteFilter, Zone, ZoneId,
+    AddressRange, Addresses, Host, Interface, InterfaceId, Prefix, Route, RouteFilter, Zone, ZoneId,
 };
 
 use crate::bridge_ports::BridgePort;
@@ -200,8 +200,10 @@ impl World {
                     continue;
                 }
                 let is_nested = self.is_nested(zone);
-                if is_nested && groups.clone().all(|group| !group.route_back) {
-                    chains.leave_to_others(zone);
+                let covering = self.covering(zone, id);
+                let is_inner = is_nested || !covering.is_empty();
+                if is_inner && groups.clone().all(|group| !group.route_back) {
+                    chains.leave_to_others(zone, covering);
                     continue;
                 }
                 let place = match is_alone || has_blacklist {
@@ -221,6 +223,34 @@ impl World {
         groups
             .filter(|group| self.interfaces[usize::from(group.interface.0)].dhcp)
             .map(|group| group.zone)
+            .collect()
+    }
+
+    /// Zones that claim addresses after `zone` and would have all of that one's behind an interface:
+    /// as if it lay in them, but for what its declaration says.
+    fn covering(&self, zone: ZoneId, interface: InterfaceId) -> Vec<ZoneId> {
+        let ranges = |zone: ZoneId| {
+            let groups = self.groups.iter();
+            let groups = groups
+                .filter(move |group| group.zone == zone && group.interface == interface)
+                .map(|group| packet_set::flatten(&group.addresses));
+            groups.flatten().collect::<Vec<_>>()
+        };
+        let own = ranges(zone);
+        let covers = |other: &ZoneId| {
+            let theirs = ranges(*other);
+            own.iter().all(|range| {
+                let holds =
+                    |their: &AddressRange| their.first <= range.first && range.last <= their.last;
+                theirs.iter().any(holds)
+            })
+        };
+        let order = self.claiming_order();
+        let later = order.into_iter().skip_while(|other| *other != zone).skip(1);
+        let around = self.inside_out(zone);
+        later
+            .filter(|other| !around.contains(other))
+            .filter(covers)
             .collect()
     }
 

@@ -32,7 +32,7 @@ const INSIDE: &str = "10.0.3.1";
 const HOST: &str = "10.0.3.9";
 const FAR: &str = "198.51.100.7";
 
-pub(crate) const CASES: [Case; 33] = [
+pub(crate) const CASES: [Case; 35] = [
     Case {
         name: "a reset for a segment of no connection meets the rules from $FW",
         files: &[("policy", "loc $FW REJECT\n$FW loc DROP\nall all REJECT\n")],
@@ -352,6 +352,35 @@ pub(crate) const CASES: [Case; 33] = [
         ],
         steps: || vec![syn_with_size()],
         linux: &["answers ICMP 3/3"],
+    },
+    Case {
+        name: "within a zone that shares its addresses the later zone's rules hold",
+        files: &[
+            ("zones", "fw firewall\nnet ipv4\nadm ipv4\nloc ipv4\n"),
+            ("hosts", "adm eth1:10.0.3.0/26\n"),
+            ("policy", "adm loc ACCEPT\nall all REJECT\n"),
+            ("rules", ""),
+        ],
+        steps: || vec![udp(LOC, HOST, "10.0.3.10", 9)],
+        linux: &["forwards"],
+    },
+    Case {
+        name: "an inner zone without DNAT in a zone with some does not come to 1:1 NAT",
+        files: &[
+            ("zones", "fw firewall\nnet ipv4\nloc ipv4\nadm:loc ipv4\n"),
+            ("hosts", "adm eth1:10.0.3.0/26\n"),
+            ("policy", "all all ACCEPT\n"),
+            ("rules", "DNAT loc net:192.0.2.7 tcp 99\n"),
+            ("nat", "192.0.2.77 eth0 10.0.3.70 Yes No\n"),
+            ("snat", ""),
+        ],
+        steps: || {
+            vec![
+                udp(LOC, HOST, "192.0.2.77", 9),
+                udp(LOC, "10.0.3.90", "192.0.2.77", 9),
+            ]
+        },
+        linux: &["answers ICMP 3/3", "translates"],
     },
     Case {
         name: "ORIGDEST does not hold for what conntrack does not know, even with !",
