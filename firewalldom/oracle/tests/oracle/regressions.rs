@@ -371,7 +371,7 @@ pub(crate) const CASES: [Case; 35] = [
             ("hosts", "adm eth1:10.0.3.0/26\n"),
             ("policy", "all all ACCEPT\n"),
             ("rules", "DNAT loc net:192.0.2.7 tcp 99\n"),
-            ("nat", "192.0.2.77 eth0 10.0.3.70 Yes No\n"),
+            ("nat", "192.0.2.77 eth0 10.0.3.9 Yes No\n"),
             ("snat", ""),
         ],
         steps: || {
