@@ -152,7 +152,7 @@ impl Configuration {
         }
         Self {
             files,
-            age: Age::Current,
+            ..Self::default()
         }
     }
 
