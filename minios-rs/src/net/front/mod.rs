@@ -273,8 +273,8 @@ impl<X: Xen> Front<X> {
     /// The final check before sleeping: asks for events, and says whether there is something to do
     /// at once. A frame of which the backend has yet to send the end is nothing to do.
     ///
-    /// What was sent wakes nobody while it holds no pages of other fronts and less than half of
-    /// the ring: it is taken back with whatever comes next.
+    /// What was sent wakes nobody while it holds at most a quarter of the pages of other fronts that
+    /// it may, and less than half of the ring: it is taken back with whatever comes next.
     pub fn park(&mut self) -> Pending {
         self.park_until(Wake::FirstSlot)
     }

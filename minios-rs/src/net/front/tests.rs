@@ -519,37 +519,45 @@ fn answers_to_half_of_what_was_sent_wake_a_sleeper_whose_ring_is_half_full() {
 }
 
 #[test]
-fn lent_pages_wake_a_sleeper_when_half_of_what_was_sent_is_answered() {
+fn many_lent_pages_wake_a_sleeper_once_when_half_of_them_are_answered() {
     let mut lab = Lab::new(&[HOST, OTHER]);
     let (mut inside, mut outside) = (lab.connect(0), lab.connect(1));
     lab.backs[1].hold_answers = true;
-    let mut sent = Vec::new();
-    for _ in 0..4 {
-        lab.backs[0].deliver(&[&[7; 1000]], 0, 0, &[]);
-        let frame = inside.0.receive().unwrap();
-        let mut head = [0; 128];
-        frame.read(0, &mut head);
-        let mut tail = tail_of(frame);
-        tail[0].advance(128);
-        outside.0.transmit(&head, &mut tail, PLAIN).unwrap();
-        outside.0.flush();
-        sent.extend(lab.backs[1].receive());
-    }
-    for (wake, wakes) in [(Wake::Slots(8), 0), (Wake::FirstSlot, 1)] {
+    for (pages, wake, wakes) in [
+        (40, Wake::FirstSlot, 0),
+        (42, Wake::FirstSlot, 1),
+        (60, Wake::Slots(8), 0),
+        // More than half of the ring, with the headers.
+        (66, Wake::Slots(8), 1),
+    ] {
+        let mut sent = Vec::new();
+        for _ in 0..pages {
+            lab.backs[0].deliver(&[&[7; 1000]], 0, 0, &[]);
+            let frame = inside.0.receive().unwrap();
+            let mut head = [0; 128];
+            frame.read(0, &mut head);
+            let mut tail = tail_of(frame);
+            tail[0].advance(128);
+            outside.0.transmit(&head, &mut tail, PLAIN).unwrap();
+            outside.0.flush();
+            sent.extend(lab.backs[1].receive());
+        }
         assert_eq!(outside.0.park_until(wake), Pending::Nothing);
         let before = lab.backs[1].notifications;
         // Header and payload: two answers for each frame.
-        for frame in sent.drain(..2) {
+        for (number, frame) in sent.into_iter().enumerate() {
             for request in frame.requests {
                 lab.backs[1].answer(request.id, NETIF_RSP_OKAY);
             }
+            let due = if number < pages / 2 { 0 } else { wakes };
+            let told = lab.backs[1].notifications - before;
+            assert_eq!(told, due, "{number} of {pages}, {wake:?}");
         }
-        assert_eq!(lab.backs[1].notifications, before + wakes, "{wake:?}");
         while let Some(buffer) = outside.0.completed() {
             inside.0.recycle(buffer);
         }
+        inside.0.flush();
     }
-    inside.0.flush();
     lab.end(vec![inside, outside]);
 }
 

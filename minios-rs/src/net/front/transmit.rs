@@ -117,14 +117,15 @@ impl<X: Xen> Transmitter<X> {
     }
 
     /// Sleeps until half of what is under way is answered: an event for each would cost more than
-    /// the pages are worth. If none but our own pages are under way, and the ring has room, for no
-    /// answer at all; nor if the caller looks again before long.
+    /// the pages are worth. While the ring has room, and few pages of other fronts are under way, for
+    /// no answer at all: they come back with whatever wakes the caller next. A caller who looks again
+    /// before long can do without more of them.
     pub(super) fn arm(&self, wake: Wake) -> Result<Pending, Corrupt> {
         let outstanding = self.ring.outstanding();
         let is_crowded = self.ring.free() < Ring::<X>::ENTRIES / 2
             || self.free_own.len() < usize::from(OWN_PAGES) / 2;
         let lends = match wake {
-            Wake::FirstSlot => self.tail_pages > 0,
+            Wake::FirstSlot => self.tail_pages > self.tail_pages_max / 4,
             Wake::Slots(_) => self.tail_pages > self.tail_pages_max / 2,
         };
         self.ring.arm(if is_crowded || lends {
