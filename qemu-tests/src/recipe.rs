@@ -95,9 +95,11 @@ pub(crate) const XTABLES: &[&str] = &[
     "libxt_mark",
     "libxt_multiport",
     "libxt_recent",
+    "libxt_sctp",
     "libxt_standard",
     "libxt_tcp",
     "libxt_tcpmss",
+    "libxt_time",
     "libxt_udp",
 ];
 
@@ -165,6 +167,7 @@ pub(crate) const ROUTER_MODULES: &[&str] = &[
     "nf_tables",
     "nft_chain_nat",
     "nft_compat",
+    "nft_limit",
     "xen-netfront",
     "xt_CT",
     "xt_LOG",
@@ -183,8 +186,10 @@ pub(crate) const ROUTER_MODULES: &[&str] = &[
     "xt_multiport",
     "xt_nat",
     "xt_recent",
+    "xt_sctp",
     "xt_tcpmss",
     "xt_tcpudp",
+    "xt_time",
 ];
 
 /// Modules of dom0, by name or, with a `/`, by the start of their path; dependencies follow.
@@ -213,6 +218,7 @@ pub(crate) const DOM0_MODULES: &[&str] = &[
     "pktgen",
     "sch_ingress",
     "sch_netem",
+    "sctp",
     "tun",
     "veth",
     "virtio_console",

@@ -85,14 +85,24 @@ impl Firewall {
     /// # Errors
     /// When the example has errors or the appliance cannot be built.
     pub fn build(workspace: &Workspace, options: RunOptions) -> Result<Self> {
-        let site = Site::from_etc(workspace.root().join(EXAMPLE));
+        Self::of(workspace, &workspace.root().join(EXAMPLE), options)
+    }
+
+    /// The same for another site, by its folder: as `/etc`, with `shorewall` and `network`.
+    ///
+    /// # Errors
+    /// When the site has errors or the appliance cannot be built.
+    pub fn of(workspace: &Workspace, etc: &Path, options: RunOptions) -> Result<Self> {
+        let site = Site::from_etc(etc);
         let compiled = shorewall::compile(&site).map_err(|report| {
             anyhow!(
-                "{EXAMPLE} has errors:\n{}",
+                "{} has errors:\n{}",
+                etc.display(),
                 report.render(shorewall::Style::Plain)
             )
         })?;
-        let out = workspace.target().join("image/two-interfaces");
+        let name = etc.file_name().context("a site is a folder with a name")?;
+        let out = workspace.target().join("image").join(name);
         let memory = Some(options.memory_mib);
         let built =
             appliance::build_firewall(workspace, &compiled.policy, &out, memory, options.target)?;

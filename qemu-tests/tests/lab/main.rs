@@ -5,6 +5,7 @@
 mod appliances;
 mod bench;
 mod channel;
+mod columns;
 mod death;
 mod dom0;
 mod empty;
@@ -32,6 +33,7 @@ fn modules() -> Vec<LabTest> {
     tests.extend(appliances::tests());
     tests.extend(empty::tests());
     tests.extend(firewall::tests());
+    tests.extend(columns::tests());
     tests.extend(stat::tests());
     tests.extend(router::tests());
     tests
