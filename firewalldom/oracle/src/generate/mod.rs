@@ -146,7 +146,7 @@ pub fn configuration(rng: &mut Rng) -> Generated {
     policy::write(&mut author, &network);
     rules::write(&mut author, &network);
     translation::write(&mut author, &network);
-    let old_spellings = match author.one_in(4) {
+    let old_spellings = match author.one_in(3) {
         true => old::spell(&mut author),
         false => BTreeMap::new(),
     };

@@ -37,7 +37,7 @@ pub(super) fn write(author: &mut Author<'_>, network: &Network) {
             .to_owned();
         let concerns_firewall = source == "$FW" || destination == "$FW";
         let whole = names.contains(&source.as_str()) && names.contains(&destination.as_str());
-        if is_child && author.one_in(2) {
+        if is_child && !author.one_in(4) {
             author.uses("policy: CONTINUE");
             policy = "CONTINUE".to_owned();
         } else if whole
