@@ -192,7 +192,9 @@ fn trials(host: &Host) -> Vec<Trial> {
 }
 
 fn main() {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // Each waits for Linux much of its time.
+    arguments.test_threads.get_or_insert(6);
     let program = Path::new(env!("CARGO_BIN_EXE_oracle-namespace"));
     let trials = match Host::prepare(program, &to_stderr()) {
         Ok(host) => trials(&host),
