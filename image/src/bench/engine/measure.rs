@@ -73,7 +73,7 @@ fn no_flowtable() -> String {
         .and_then(|file| GzDecoder::new(file).read_to_string(&mut text));
     let why = if told.is_err() {
         "this host's kernel does not tell whether it has any"
-    } else if text.lines().any(|line| has_flowtables(line)) {
+    } else if text.lines().any(has_flowtables) {
         "Shorewall does not make one"
     } else {
         "this host's kernel has none (CONFIG_NF_FLOW_TABLE)"
