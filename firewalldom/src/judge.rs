@@ -74,7 +74,7 @@ impl Firewall {
         way: Way,
     ) -> Result<(), Reason> {
         let state = tracked.state();
-        if state == States::ESTABLISHED && !self.site.judges_established {
+        if state == States::ESTABLISHED && !self.site.judges_established(way) {
             self.check_options(now, frame, packet, tracked, way)?;
             if let Tracked::Flow(handle, _) = tracked {
                 self.decision = Some((By::State, self.flows.decided(*handle), Disposition::Accept));

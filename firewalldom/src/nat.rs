@@ -4,7 +4,9 @@ use crate::checksum::{Difference, get16, put16, put32};
 use crate::crc32c;
 use crate::flow;
 use crate::frame::Checksum;
-use crate::packet::{DCCP, ICMP, Inner, Packet, SCTP, TCP, Tuple, UDP, UDP_LITE};
+use crate::packet::{
+    DCCP, GRE, ICMP, Inner, Packet, SCTP, TCP, Tuple, UDP, UDP_LITE, gre_is_translatable,
+};
 use crate::policy::{
     self, AddressRange, DestinationTarget, InterfaceId, Limits, Log, PortRange, SourceTarget,
     ZoneId,
@@ -206,6 +208,25 @@ pub(crate) fn unique_reply(
         }
         attempts /= 2;
     }
+}
+
+/// Whether a packet can get the addresses and ports `new`: netfilter drops what it cannot rewrite.
+pub(crate) fn can_rewrite(head: &[u8], packet: &Packet, new: Tuple) -> bool {
+    let old = packet.tuple;
+    if old.protocol != GRE || old == new {
+        return true;
+    }
+    let gre = &head[packet.transport..];
+    let length = gre.len().min(packet.payload_len().into());
+    gre_is_translatable(&gre[..length], old.destination != new.destination)
+}
+
+/// The same of the packet inside an ICMP error.
+pub(crate) fn can_rewrite_inner(head: &[u8], inner: &Inner, new: Tuple) -> bool {
+    let old = inner.tuple;
+    old.protocol != GRE
+        || old == new
+        || gre_is_translatable(&head[inner.transport..], old.destination != new.destination)
 }
 
 /// Makes the headers of a packet that came as `packet.tuple` read `new`, checksums included.

@@ -87,18 +87,30 @@ pub(crate) const fn icmp_asks(kind: u8) -> bool {
     matches!(kind, 8 | 13 | 15 | 17)
 }
 
+/// The version in GRE's second byte (RFC 2784, 2.3.1).
+const GRE_VERSION: u8 = 7;
+
 /// What tells one flow of GRE between two hosts from another: the call, if it is PPTP's (RFC 2637, 4.1),
 /// where others have a destination port; 0 for any other. `None`: of PPTP's version and not PPTP's,
 /// which is no flow's.
 pub(crate) fn gre_call(gre: &[u8]) -> Option<u16> {
-    const VERSION: u8 = 7;
     const PPTP: u8 = 1;
     const PPP: [u8; 2] = [0x88, 0x0b];
     match *gre {
-        [_, flags, high, low, _, _, call_high, call_low, ..] if flags & VERSION == PPTP => {
+        [_, flags, high, low, _, _, call_high, call_low, ..] if flags & GRE_VERSION == PPTP => {
             ([high, low] == PPP).then_some(u16::from_be_bytes([call_high, call_low]))
         }
         _ => Some(0),
+    }
+}
+
+/// Whether netfilter rewrites the addresses of a packet of GRE: eight bytes at least, and for another
+/// destination only of the versions that it knows.
+pub(crate) fn gre_is_translatable(gre: &[u8], is_destination: bool) -> bool {
+    const LATEST: u8 = 1;
+    match *gre {
+        [_, flags, _, _, _, _, _, _, ..] => !is_destination || flags & GRE_VERSION <= LATEST,
+        _ => false,
     }
 }
 

@@ -183,6 +183,9 @@ impl Firewall {
         if matches!(tracked, Tracked::Start(_)) {
             leaving = self.translate_destination(now, from, frame, packet);
         }
+        if !nat::can_rewrite(frame.head.bytes(), packet, leaving) {
+            return Err(Reason::BadTransport);
+        }
         let route = self.route(from, tracked, packet, leaving)?;
         let egress = match route {
             Route::Via { egress, .. } => Some(egress),
@@ -220,10 +223,19 @@ impl Firewall {
         self.clamp_mss(frame, &mut packet, way);
         self.judge(now, frame, &packet, tracked, way)?;
         let accepted = self.accept(Tick::of(now), &packet, tracked, way)?;
+        if !nat::can_rewrite(frame.head.bytes(), &packet, accepted.leaving) {
+            if let (Tracked::Start(_), Some(handle)) = (tracked, accepted.flow) {
+                self.flows.remove(handle);
+            }
+            return Err(Reason::BadTransport);
+        }
         let new = match tracked {
             Tracked::Related(handle, inner) => {
                 let (arriving, leaving) =
                     (self.flows.tuple(*handle), self.flows.translated(*handle));
+                if !nat::can_rewrite_inner(frame.head.bytes(), inner, leaving.reversed()) {
+                    return Err(Reason::BadTransport);
+                }
                 nat::rewrite_error(frame.head.bytes_mut(), &packet, inner, arriving, leaving)
             }
             _ => {

@@ -4,6 +4,7 @@ use crate::established::Gate;
 use crate::mss::HostLimit;
 use crate::nat;
 use crate::neighbour::Station;
+use crate::path::Way;
 use crate::policy::{Interface, Policy, RouteFilter, States, Stored, ZoneId, blob};
 use crate::raw;
 use crate::route::{Route, Routes};
@@ -98,7 +99,9 @@ pub struct Site {
     pub(crate) host_limits: Box<[HostLimit]>,
     pub(crate) origins: Origins,
     /// Whether any chain looks at packets of established flows.
-    pub(crate) judges_established: bool,
+    judges_established: bool,
+    /// Whether any chain looks at those that leave by the interface that they came by.
+    judges_established_hairpins: bool,
 }
 
 impl core::fmt::Debug for Site {
@@ -159,6 +162,9 @@ impl Site {
             host_limits: HostLimit::all(&policy),
             judges_established: chains
                 .iter()
+                .any(|chain| chain.looks_at_crossing(States::ESTABLISHED)),
+            judges_established_hairpins: chains
+                .iter()
                 .any(|chain| chain.looks_at(States::ESTABLISHED)),
             chains,
             lists,
@@ -177,11 +183,17 @@ impl Site {
         self.ports.iter().map(Gate::new).collect()
     }
 
-    /// Whether packets may leave by the interface that they came by.
+    /// Whether established packets may leave by the interface that they came by, whatever rules say.
     #[cold]
     pub(crate) fn routes_back(&self, number: u16) -> bool {
         let port = self.ports.get(usize::from(number));
-        port.is_some_and(|port| port.route_back)
+        !self.judges_established_hairpins && port.is_some_and(|port| port.route_back)
+    }
+
+    /// Whether rules have a say about an established packet on this way.
+    pub(crate) fn judges_established(&self, way: Way) -> bool {
+        let is_hairpin = way.from.is_some() && way.from == way.egress;
+        self.judges_established || is_hairpin && self.judges_established_hairpins
     }
 
     /// Bytes of the rules' tables.

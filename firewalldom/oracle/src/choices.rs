@@ -129,6 +129,7 @@ impl Choices {
         if !changed {
             return false;
         }
+        follow_checksum(&mut theirs, linux);
         clear_checksums(&mut theirs, linux);
         clear_checksums(&mut ours, engine);
         theirs == ours
@@ -159,6 +160,34 @@ impl Choices {
         }
         if view.quoted().is_some() {
             self.exchange(frame, payload + 8, changed);
+        }
+        if view.fragment() & 0x1fff != 0 {
+            self.exchange_addresses(&view, frame, at, changed);
+        }
+    }
+
+    /// Exchanges the addresses of a later fragment, in which there are no ports.
+    fn exchange_addresses(&self, view: &View<'_>, frame: &mut [u8], at: usize, changed: &mut bool) {
+        let ends = [view.source(), view.destination()];
+        for (side, [own, other]) in [
+            (Side::Source, ends),
+            (Side::Destination, [ends[1], ends[0]]),
+        ] {
+            let mut learned = self.learned.iter();
+            let chosen = learned.find(|((theirs, theirs_other), _)| {
+                theirs.protocol == view.protocol()
+                    && theirs.address == own
+                    && theirs_other.address == other
+            });
+            let Some((_, ours)) = chosen.filter(|(_, ours)| ours.address != own) else {
+                continue;
+            };
+            if side == Side::Destination && frame[..6] == mac(own) {
+                frame[..6].copy_from_slice(&mac(ours.address));
+            }
+            let address = at + side.address();
+            frame[address..address + 4].copy_from_slice(&ours.address.octets());
+            *changed = true;
         }
     }
 }
@@ -230,18 +259,12 @@ fn clear_checksums(frame: &mut [u8], original: &[u8]) {
     };
     let payload = ETHERNET + view.bytes.len() - view.payload().len();
     frame[ETHERNET + 10..ETHERNET + 12].fill(0);
-    let at = match view.protocol() {
-        6 => 16,
-        17 => 6,
-        1 => 2,
-        SCTP => {
-            let sum = payload + SCTP_CHECKSUM;
-            if sctp_is_right(view.payload()) {
-                frame[sum..sum + 4].fill(0);
-            }
-            return;
-        }
-        _ => return,
+    if view.protocol() == SCTP && sctp_is_right(view.payload()) {
+        let sum = payload + SCTP_CHECKSUM;
+        frame[sum..sum + 4].fill(0);
+    }
+    let Some(at) = checksum_place(view.protocol()) else {
+        return;
     };
     if transport_is_right(&view) && view.payload().len() >= at + 2 {
         frame[payload + at..payload + at + 2].fill(0);
@@ -261,6 +284,53 @@ fn clear_checksums(frame: &mut [u8], original: &[u8]) {
             sum.fill(0);
         }
     }
+}
+
+/// Where the transport's checksum is in its header.
+const fn checksum_place(protocol: u8) -> Option<usize> {
+    match protocol {
+        6 => Some(16),
+        17 => Some(6),
+        1 => Some(2),
+        _ => None,
+    }
+}
+
+/// The transport's checksum in a first fragment cannot be checked without the others: it is brought in
+/// line with what was exchanged (RFC 1624).
+fn follow_checksum(frame: &mut [u8], original: &[u8]) {
+    const MORE: u16 = 0x2000;
+    let view = View::of_frame(original).filter(|view| view.fragment() & 0x3fff == MORE);
+    let Some((view, place)) = view.and_then(|view| Some((view, checksum_place(view.protocol())?)))
+    else {
+        return;
+    };
+    let payload = ETHERNET + view.bytes.len() - view.payload().len();
+    let word = |frame: &[u8], at: usize| {
+        let bytes = frame.get(at..at + 2).unwrap_or(&[0, 0]);
+        u32::from(u16::from_be_bytes([bytes[0], bytes[1]]))
+    };
+    let at = payload + place;
+    let said = word(original, at);
+    if at + 2 > frame.len() || view.protocol() == 17 && said == 0 {
+        return;
+    }
+    let covered: &[usize] = match view.protocol() {
+        1 => &[payload + 4],
+        _ => &[26, 28, 30, 32, payload, payload + 2],
+    };
+    let moved = covered
+        .iter()
+        .map(|&at| (0xffff - word(original, at)) + word(frame, at));
+    let mut sum = 0xffff - said + moved.sum::<u32>();
+    while sum > 0xffff {
+        sum = (sum >> 16) + (sum & 0xffff);
+    }
+    let sum = match 0xffff - sum as u16 {
+        0 if view.protocol() == 17 => 0xffff,
+        sum => sum,
+    };
+    frame[at..at + 2].copy_from_slice(&sum.to_be_bytes());
 }
 
 fn sctp_is_right(payload: &[u8]) -> bool {

@@ -43,13 +43,12 @@ pub fn differences(
 ) -> Vec<Difference> {
     let mut choices = Choices::of(policy);
     let mut found = Vec::new();
-    for (step, happened) in steps.iter().enumerate() {
+    for step in 0..steps.len() {
         let (ours, theirs) = (canonical(&engine[step]), canonical(&linux[step]));
         if theirs == ours {
             continue;
         }
-        let sent =
-            [linux, engine].map(|before| happened.frame(&before[..step]).map(|(_, frame)| frame));
+        let sent = [linux, engine].map(|outputs| first_sent(steps, step, outputs));
         let same = theirs.len() == ours.len()
             && theirs.iter().zip(&ours).all(|(theirs, ours)| {
                 agree(theirs, ours, &sent)
@@ -69,6 +68,25 @@ pub fn differences(
         }
     }
     found
+}
+
+/// What was sent at a step; if that is a later part of a datagram, its first part, with the ports.
+fn first_sent(steps: &[Step], step: usize, outputs: &Outputs) -> Option<Vec<u8>> {
+    let frame = |step: usize| steps[step].frame(&outputs[..step]).map(|(_, frame)| frame);
+    let sent = frame(step)?;
+    let datagram = |frame: &[u8]| {
+        let view = View::of_frame(frame)?;
+        Some((view.ident(), view.source(), view.destination()))
+    };
+    let is_later = |frame: &[u8]| {
+        let view = View::of_frame(frame);
+        view.is_some_and(|view| view.fragment() & 0x1fff != 0)
+    };
+    if !is_later(&sent) {
+        return Some(sent);
+    }
+    let mut before = (0..step).rev().filter_map(frame);
+    before.find(|other| !is_later(other) && datagram(other) == datagram(&sent))
 }
 
 /// Without questions for neighbours, and by link: which link is served first is nobody's promise.

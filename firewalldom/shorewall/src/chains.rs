@@ -321,13 +321,9 @@ impl Chains {
         origin: Origin,
     ) {
         let forward = &self.drafts[0].chain;
-        let states = match (stage, forward.policy) {
-            // The engine's check for hairpins is about established flows, too.
-            (Stage::Blacklist, Disposition::Accept) => States::ALL,
-            _ => States(States::ALL.0 & !States::ESTABLISHED.0),
-        };
         let rule = Rule {
-            states,
+            // Nothing is asked about connections, not even about established ones.
+            states: States::ALL,
             matches: Match {
                 ingress: Some(interface),
                 egress: Some(interface),

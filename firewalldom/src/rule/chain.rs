@@ -22,6 +22,8 @@ pub(crate) struct Chain {
     origin: u32,
     /// States that some rule looks at; the others go straight to what follows the rules.
     states: u8,
+    /// The same of rules that are about more than what leaves by the interface it came by.
+    crossing_states: u8,
 }
 
 /// What decided about a packet.
@@ -87,6 +89,8 @@ impl Chain {
             blacklist: chain.blacklist,
             blacklist_name: chain.name.clone() + "~",
             states: rules.states | blacklist.map_or(0, |list| list.states),
+            crossing_states: rules.crossing_states
+                | blacklist.map_or(0, |list| list.crossing_states),
             rules,
             default_action,
             policy: chain.policy,
@@ -99,6 +103,12 @@ impl Chain {
     /// Whether some rule looks at packets in this state.
     pub(crate) const fn looks_at(&self, state: States) -> bool {
         self.states & state.0 != 0
+    }
+
+    /// Whether some rule looks at packets in this state that need not leave by the interface that they
+    /// came by.
+    pub(crate) const fn looks_at_crossing(&self, state: States) -> bool {
+        self.crossing_states & state.0 != 0
     }
 
     /// Whether `blrules` has something to say about the pair.

@@ -19,6 +19,8 @@ pub(crate) struct List {
     extras: Box<[Extra]>,
     /// States that some rule looks at.
     pub(super) states: u8,
+    /// The same of rules that are about more than what leaves by the interface it came by.
+    pub(super) crossing_states: u8,
     /// All conditions of each rule.
     #[cfg(feature = "trace")]
     conditions: Box<[(States, Matcher)]>,
@@ -48,6 +50,11 @@ impl Index {
 enum LastWords {
     All,
     NotAll,
+}
+
+/// Whether only what leaves by the interface that it came by can match.
+fn is_about_hairpins(matches: &policy::Match) -> bool {
+    matches.ingress.is_some() && matches.ingress == matches.egress
 }
 
 /// Whether no rule behind one that matches is looked at.
@@ -91,12 +98,15 @@ impl List {
         let mut boxes: Vec<Entry> = Vec::with_capacity(count);
         let mut compiled = Vec::with_capacity(count);
         let mut extras: Vec<Extra> = Vec::new();
-        let mut states = 0;
+        let (mut states, mut crossing_states) = (0, 0);
         let mut last_words = LastWords::All;
         #[cfg(feature = "trace")]
         let mut conditions = Vec::new();
         for (number, rule) in rules.enumerate() {
             states |= rule.states.0;
+            if !is_about_hairpins(&rule.matches) {
+                crossing_states |= rule.states.0;
+            }
             if !has_last_word(&rule) {
                 last_words = LastWords::NotAll;
             }
@@ -130,6 +140,7 @@ impl List {
             rules: compiled.into(),
             extras: extras.into(),
             states,
+            crossing_states,
             #[cfg(feature = "trace")]
             conditions: conditions.into(),
         }

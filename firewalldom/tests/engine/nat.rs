@@ -434,10 +434,38 @@ fn a_server_rule_with_a_port_changes_nothing_but_the_address_where_no_port_can_c
     assert_checksums(&answer);
     // GRE has no ports at all.
     let gre = site
-        .send(NET, &ip(NET, FAR, FW_NET, 47, &[0x1f; 16]))
+        .send(NET, &ip(NET, FAR, FW_NET, 47, &[0x18; 16]))
         .forwarded(LOC);
     assert_eq!(destination_of(&gre), SERVER);
-    assert_eq!(gre[34..], [0x1f; 16]);
+    assert_eq!(gre[34..], [0x18; 16]);
+}
+
+#[test]
+fn gre_of_an_unknown_version_gets_no_other_destination() {
+    let mut policy = with_server();
+    policy.destination_nat[0].matches = Match {
+        destination: only(FW_NET),
+        ..Match::default()
+    };
+    policy.chains[NET_LOC].policy = Disposition::Accept;
+    for chain in &mut policy.chains {
+        chain.rules.clear();
+    }
+    let mut site = Site::new(policy.clone());
+    let gre = |flags: u8| [0, flags, 0, 0, 0, 0, 0, 0];
+    let there = |site: &mut Site, bytes: &[u8]| site.send(NET, &ip(NET, FAR, FW_NET, 47, bytes));
+    there(&mut site, &gre(2)).dropped(Reason::BadTransport);
+    there(&mut site, &gre(0)[..7]).dropped(Reason::BadTransport);
+    // Nothing of it is remembered.
+    assert_eq!(site.firewall.flows().now, 0);
+    there(&mut site, &gre(0)).forwarded(LOC);
+    // From another source it may well come.
+    let mut site = Site::new(policy);
+    let back = ip(LOC, CLIENT, FAR, 47, &gre(2));
+    let back = site.send(LOC, &back).forwarded(NET);
+    assert_eq!(source_of(&back), FW_NET);
+    let answer = ip(NET, FAR, FW_NET, 47, &gre(2));
+    site.send(NET, &answer).dropped(Reason::BadTransport);
 }
 
 #[test]

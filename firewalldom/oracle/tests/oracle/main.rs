@@ -183,6 +183,20 @@ fn trials(host: &Host) -> Vec<Trial> {
             regressions::stays_mended(&host, case)
         }));
     }
+    for (name, case) in &regressions::WANTED_CASES {
+        let host = host.clone();
+        let title = format!("meant: {}", case.name);
+        trials.push(Trial::test(title, move || {
+            regressions::stays_wanted(&host, name, case)
+        }));
+    }
+    for refusal in &regressions::REFUSALS {
+        let host = host.clone();
+        let title = format!("refused: {}", refusal.name);
+        trials.push(Trial::test(title, move || {
+            regressions::is_refused(&host, refusal)
+        }));
+    }
     for bug in BUGS {
         let host = host.clone();
         let title = format!("seeded: {}", bug.name);

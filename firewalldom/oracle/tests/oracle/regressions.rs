@@ -10,7 +10,8 @@ use oracle::packet::flag::{ACK, FIN, PSH, RST, SYN};
 use oracle::packet::{ETHERNET, Packet, Ports, Segment, Transport, View};
 use oracle::protocol::Neighbour;
 use oracle::step::{Answer, Step};
-use oracle::trial::{Haste, Started, Trial};
+use oracle::trial::{Comparison, Haste, Started, Trial};
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 /// A difference that was.
@@ -32,7 +33,7 @@ const INSIDE: &str = "10.0.3.1";
 const HOST: &str = "10.0.3.9";
 const FAR: &str = "198.51.100.7";
 
-pub(crate) const CASES: [Case; 35] = [
+pub(crate) const CASES: [Case; 41] = [
     Case {
         name: "a reset for a segment of no connection meets the rules from $FW",
         files: &[("policy", "loc $FW REJECT\n$FW loc DROP\nall all REJECT\n")],
@@ -448,6 +449,139 @@ pub(crate) const CASES: [Case; 35] = [
         },
         linux: &["answers ICMP 0/0", "answers ICMP 0/0", "nothing", "nothing"],
     },
+    Case {
+        name: "GRE of an unknown version gets no other destination",
+        files: &[("rules", "DNAT net loc:10.0.3.9 47\n")],
+        steps: || {
+            vec![
+                gre(NET, FAR, OUTSIDE, 2),
+                gre(NET, FAR, OUTSIDE, 0),
+                gre(LOC, HOST, INSIDE, 0),
+            ]
+        },
+        linux: &["nothing", "translates", "answers ICMP 3/10"],
+    },
+    Case {
+        name: "GRE of an unknown version is translated on its way out, and its answer is not",
+        files: &[("rules", "")],
+        steps: || vec![gre(LOC, HOST, FAR, 2), mirror(0), gre(LOC, HOST, INSIDE, 2)],
+        linux: &["translates", "nothing", "answers ICMP 3/10"],
+    },
+    Case {
+        name: "an answer that goes back where the kernel checks sources meets the policy all all",
+        files: &[
+            (
+                "interfaces",
+                "?FORMAT 2\nnet eth0 routefilter\nloc eth1 -\n",
+            ),
+            ("snat", ""),
+        ],
+        steps: || vec![udp(LOC, FAR, "192.0.2.77", 9), reply(0)],
+        linux: &["forwards", "answers ICMP 3/3"],
+    },
+    Case {
+        name: "with blrules an answer that goes back meets the policy all all",
+        files: &[
+            ("interfaces", "?FORMAT 2\nnet eth0 -\nloc eth1 -\n"),
+            ("blrules", "DROP net:203.0.113.9 all\n"),
+            ("snat", ""),
+        ],
+        steps: || vec![udp(LOC, FAR, "192.0.2.77", 9), reply(0)],
+        linux: &["forwards", "answers ICMP 3/3"],
+    },
+    Case {
+        name: "a datagram in pieces may get a port of NAT's choice",
+        files: &[
+            ("policy", "all all ACCEPT\n"),
+            ("snat", "MASQUERADE(40000-40999) 10.0.3.0/24 eth0 udp\n"),
+        ],
+        steps: || fragments(LOC, HOST, FAR, 6),
+        linux: &[
+            "nothing", "nothing", "nothing", "nothing", "nothing", ALL_SIX,
+        ],
+    },
+    Case {
+        name: "what goes back without being a connection is no hairpin to Shorewall's rules",
+        files: &[("interfaces", "?FORMAT 2\nnet eth0 -\nloc eth1 -\n")],
+        steps: || vec![sctp(LOC, HOST, "10.0.3.10", 0x0102_0304, &[0, 3, 0, 4])],
+        linux: &["nothing"],
+    },
+];
+
+/// Differences that are meant, by their names.
+pub(crate) const WANTED_CASES: [(&str, Case); 3] = [
+    (
+        "land",
+        Case {
+            name: "what is its own answer",
+            files: &[],
+            steps: || vec![tcp(LOC, HOST, HOST, SYN)],
+            linux: &["forwards"],
+        },
+    ),
+    (
+        "malformed option",
+        Case {
+            name: "an option that points beyond its header",
+            files: &[("policy", "all all ACCEPT\n")],
+            steps: || {
+                let mut packet = udp_packet(HOST, FAR, 31_505, 9, 4);
+                packet.options = vec![7, 40, 4, 0];
+                vec![send(LOC, &packet)]
+            },
+            linux: &["answers ICMP 12/0"],
+        },
+    ),
+    (
+        "broadcast source",
+        Case {
+            name: "a segment for port 0 from a broadcast address",
+            files: &[
+                ("interfaces", "?FORMAT 2\nnet eth0 -\nloc eth1 -\n"),
+                ("policy", "all all ACCEPT\n"),
+            ],
+            steps: || vec![tcp(NET, "10.0.3.255", OUTSIDE, SYN)],
+            linux: &["answers TCP ACK/RST"],
+        },
+    ),
+];
+
+/// A site that Shorewall refuses.
+pub(crate) struct Refusal {
+    pub(crate) name: &'static str,
+    files: &'static [(&'static str, &'static str)],
+    /// What Shorewall says of it.
+    words: &'static str,
+    ours: Ours,
+}
+
+/// What our compiler does with it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ours {
+    Refuses,
+    /// It means the same whatever Shorewall thinks of its spelling.
+    Takes,
+}
+
+pub(crate) const REFUSALS: [Refusal; 3] = [
+    Refusal {
+        name: "a service of another protocol",
+        files: &[("rules", "ACCEPT loc $FW udp ssh\n")],
+        words: "udp port/service (ssh)",
+        ours: Ours::Takes,
+    },
+    Refusal {
+        name: "a second policy for the same zones",
+        files: &[("policy", "loc net ACCEPT\nloc net REJECT\nall all REJECT\n")],
+        words: "duplicates earlier policy",
+        ours: Ours::Refuses,
+    },
+    Refusal {
+        name: "a plus behind the addresses of SNAT",
+        files: &[("snat", "SNAT(192.0.2.9)+ 10.0.3.0/24 eth0\n")],
+        words: "SNAT",
+        ours: Ours::Refuses,
+    },
 ];
 
 const SIX: &str = "translates, forwards, forwards, forwards, forwards, forwards";
@@ -462,9 +596,45 @@ iface eth0 inet static
 /// INIT with a tag, a window, streams and a first number (RFC 9260, 3.3.2).
 const INIT: [u8; 20] = [1, 0, 0, 20, 1, 2, 3, 4, 0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1];
 
-/// Runs a case on both sides.
+const ALL_SIX: &str = "translates, translates, translates, translates, translates, translates";
+
+/// A case comes out the same on both sides.
 pub(crate) fn stays_mended(host: &Host, case: &Case) -> Result<(), Failed> {
-    let configuration = site(case);
+    match run(host, case)? {
+        (Finding::None, _) => Ok(()),
+        (found, run) => Err(format!("{found:?}: {:?}", run.differences).into()),
+    }
+}
+
+/// A case differs as is meant, and no more.
+pub(crate) fn stays_wanted(host: &Host, name: &'static str, case: &Case) -> Result<(), Failed> {
+    match run(host, case)? {
+        (Finding::Explained(names), _) if names == [name] => Ok(()),
+        (found, run) => Err(format!("{found:?}: {:?}", run.differences).into()),
+    }
+}
+
+/// Shorewall refuses it in these words, and ours does what is written.
+pub(crate) fn is_refused(host: &Host, refusal: &Refusal) -> Result<(), Failed> {
+    let configuration = site(refusal.files);
+    let ours = match configuration.compile() {
+        Ok(_) => Ours::Takes,
+        Err(_) => Ours::Refuses,
+    };
+    if ours != refusal.ours {
+        return Err("our compiler has changed its mind".into());
+    }
+    let policy = site(&[]).compile()?.policy;
+    match Trial::start(host, &configuration, policy, &BTreeSet::new())? {
+        Started::OnlyShorewallRefuses(words) if words.contains(refusal.words) => Ok(()),
+        Started::OnlyShorewallRefuses(words) => Err(words.into()),
+        Started::Running(_) => Err("Shorewall takes it".into()),
+    }
+}
+
+/// Runs a case on both sides.
+fn run(host: &Host, case: &Case) -> Result<(Finding, Comparison), Failed> {
+    let configuration = site(case.files);
     let steps = (case.steps)();
     let policy = configuration.compile()?.policy;
     let mentioned = steps.iter().filter_map(|step| match step {
@@ -486,15 +656,12 @@ pub(crate) fn stays_mended(host: &Host, case: &Case) -> Result<(), Failed> {
     if came != case.linux {
         return Err(format!("Linux: {came:?}, not {:?}", case.linux).into());
     }
-    match judge(&run) {
-        Finding::None => Ok(()),
-        found => Err(format!("{found:?}: {:?}", run.differences).into()),
-    }
+    Ok((judge(&run), run))
 }
 
-fn site(case: &Case) -> Configuration {
+fn site(files: &[(&str, &str)]) -> Configuration {
     let mut configuration = super::site();
-    for (name, text) in case.files {
+    for (name, text) in files {
         let path = match name.strip_prefix("../") {
             Some(path) => path.to_owned(),
             None => format!("shorewall/{name}"),
@@ -608,6 +775,20 @@ fn sctp(link: u8, from: &str, to: &str, tag: u32, chunks: &[u8]) -> Step {
     };
     let transport = Transport::Sctp(ports, tag, chunks.to_vec());
     send(link, &Packet::new(at(from), at(to), transport))
+}
+
+/// Of this version, and nothing more.
+fn gre(link: u8, from: &str, to: &str, version: u8) -> Step {
+    let transport = Transport::Other(47, vec![0, version, 8, 0, 0x45, 0, 0, 20]);
+    send(link, &Packet::new(at(from), at(to), transport))
+}
+
+/// The same as it came out, back to where it came from.
+fn mirror(to: usize) -> Step {
+    Step::Answer {
+        to,
+        with: Answer::Mirror,
+    }
 }
 
 fn other(link: u8, from: &str, to: &str, protocol: u8) -> Step {
