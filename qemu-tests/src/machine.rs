@@ -220,6 +220,18 @@ impl Machine {
         ))
     }
 
+    /// Throws away what guests of this name have written so far: the next one may write the same.
+    ///
+    /// # Errors
+    /// When dom0 does not answer.
+    pub fn forget_guest_console(&self, name: &str) -> Result<()> {
+        // The daemon keeps the files open; the signal makes it open them again.
+        self.dom0(&format!(
+            "rm -f /var/log/xen/guest-{name}.log; killall -HUP xenconsoled"
+        ))
+        .map(drop)
+    }
+
     /// Waits until the console of a guest holds `text`, and returns the whole.
     ///
     /// # Errors

@@ -172,6 +172,7 @@ impl Machine {
     /// console.
     pub fn start_debian_router(&self, lab: &Lab, router: &DebianRouter) -> Result<()> {
         let config = self.put_debian_router(lab, router)?;
+        self.forget_guest_console(&router.name)?;
         self.check(&crate::Command::new(["xl", "create", &config]).limit(CREATE_LIMIT))?;
         self.wait_for_console(&router.name, &router.ready_line(), READY_LIMIT)?;
         Ok(())

@@ -189,7 +189,7 @@ fn do_what_they_do_in_debian(setup: &Setup) -> Result<()> {
     let outcome = try_each(setup, &firewall, &scenario);
     machine.dom0("for name in firewalldom debian; do xl destroy $name; done 2>/dev/null; true")?;
     network::remove(machine, &firewall.sides()?)?;
-    machine.dom0("rm -f /var/log/xen/guest-firewalldom.log; killall -HUP xenconsoled")?;
+    machine.forget_guest_console("firewalldom")?;
     outcome
 }
 
@@ -211,6 +211,7 @@ fn try_each(setup: &Setup, firewall: &Firewall, scenario: &Scenario<'_>) -> Resu
     if Tier::current() == Tier::Full {
         let peer = router(&firewall.site, &firewall.policy, &firewall.config());
         let config = machine.put_debian_router(&setup.lab, &peer)?;
+        machine.forget_guest_console(&peer.name)?;
         let printed = try_in(&peer.name, &config, &|_| {
             let ready = peer.ready_line();
             machine

@@ -87,7 +87,7 @@ pub(crate) fn with_firewall(
     machine.dom0("xl destroy firewalldom 2>/dev/null; true")?;
     network::remove(machine, &firewall.sides()?)?;
     // Console logs are appended to: the next test reads its own.
-    machine.dom0("rm -f /var/log/xen/guest-firewalldom.log; killall -HUP xenconsoled")?;
+    machine.forget_guest_console("firewalldom")?;
     outcome
 }
 
