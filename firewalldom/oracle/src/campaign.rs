@@ -11,10 +11,12 @@ use crate::step::Step;
 use crate::traffic::{Kind, Stations, sequence};
 use crate::trial::{Comparison, Haste, Started, Trial};
 use crate::wanted::{WANTED, Wanted, is_same_but_for_ports, is_stricter, wanted};
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use fastrand::Rng;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
+use std::sync::{Condvar, Mutex, PoisonError, mpsc};
+use std::thread;
 
 /// How much is tried.
 #[derive(Clone, Debug)]
@@ -27,10 +29,12 @@ pub struct Plan {
     pub frames: usize,
     /// Kinds of traffic.
     pub kinds: Vec<Kind>,
+    /// Configurations at once, one or more. What comes of each depends on `seed` and its number alone.
+    pub jobs: usize,
 }
 
-/// Shrinking takes time; what comes after this many is seldom more telling.
-const MOST_SHRUNK: usize = 60;
+/// Shrinking takes time; what a site shows after so many is seldom more telling.
+const MOST_SHRUNK: usize = 12;
 
 /// What came of it.
 #[derive(Clone, Debug, Default)]
@@ -118,19 +122,89 @@ fn compare(trial: &mut Trial, steps: &[Step]) -> Result<Comparison> {
     }
 }
 
-/// Runs generated configurations.
+/// Runs generated configurations; `progress` sees what came of them so far, in their order.
 ///
 /// # Errors
 /// When the oracle fails; differences are results.
 pub fn run(host: &Host, plan: &Plan, progress: &mut dyn FnMut(&Summary)) -> Result<Summary> {
     let mut summary = Summary::default();
-    let mut rng = Rng::with_seed(plan.seed);
+    let next = Mutex::new((0, Rng::with_seed(plan.seed)));
+    // How many have been merged, or `usize::MAX` once there are enough.
+    let merged = (Mutex::new(0usize), Condvar::new());
+    let (results, received) = mpsc::channel();
+    thread::scope(|scope| {
+        for _ in 0..plan.jobs.max(1) {
+            let (next, merged, results) = (&next, &merged, results.clone());
+            scope.spawn(move || {
+                loop {
+                    let (number, mut rng) = {
+                        let mut next = next.lock().unwrap_or_else(PoisonError::into_inner);
+                        let number = next.0;
+                        next.0 += 1;
+                        (number, next.1.fork())
+                    };
+                    // Nobody runs far ahead of the slowest: what is not needed would be lost.
+                    let ahead = merged.0.lock().unwrap_or_else(PoisonError::into_inner);
+                    let done = merged.1.wait_while(ahead, |merged| {
+                        number > merged.saturating_add(plan.jobs * 2)
+                    });
+                    if *done.unwrap_or_else(PoisonError::into_inner) == usize::MAX {
+                        return;
+                    }
+                    let result = try_generated(host, plan, &mut rng);
+                    if results.send((number, result)).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(results);
+        let mut early = BTreeMap::new();
+        let merge = |until: usize| {
+            *merged.0.lock().unwrap_or_else(PoisonError::into_inner) = until;
+            merged.1.notify_all();
+        };
+        let mut wanted = 0;
+        let outcome = loop {
+            if summary.configurations >= plan.configurations && summary.frames >= plan.frames {
+                break Ok(());
+            }
+            let Ok((number, result)) = received.recv() else {
+                break Err(anyhow!("nobody runs configurations any more"));
+            };
+            early.insert(number, result);
+            let mut failed = None;
+            while let Some(result) = early.remove(&wanted) {
+                wanted += 1;
+                let is_enough =
+                    summary.configurations >= plan.configurations && summary.frames >= plan.frames;
+                match result {
+                    Ok(_) if is_enough => {}
+                    Ok(one) => {
+                        summary.merge(one);
+                        progress(&summary);
+                    }
+                    Err(error) => failed = failed.or(Some(error)),
+                }
+            }
+            merge(wanted);
+            if let Some(error) = failed {
+                break Err(error);
+            }
+        };
+        merge(usize::MAX);
+        drop(received);
+        outcome
+    })?;
+    Ok(summary)
+}
+
+/// What comes of one generated configuration.
+fn try_generated(host: &Host, plan: &Plan, rng: &mut Rng) -> Result<Summary> {
     let share = plan.frames.div_ceil(plan.configurations.max(1));
-    while summary.configurations < plan.configurations || summary.frames < plan.frames {
-        let configuration = generate::configuration(&mut rng).configuration;
-        summary.try_site(host, &configuration, &mut rng, share, &plan.kinds)?;
-        progress(&summary);
-    }
+    let mut summary = Summary::default();
+    let configuration = generate::configuration(rng).configuration;
+    summary.try_site(host, &configuration, rng, share, &plan.kinds)?;
     Ok(summary)
 }
 
@@ -267,6 +341,29 @@ impl Unexplained {
 }
 
 impl Summary {
+    /// Adds what came of others.
+    fn merge(&mut self, other: Self) {
+        self.configurations += other.configurations;
+        self.only_shorewall_refused
+            .extend(other.only_shorewall_refused);
+        self.refusals.extend(other.refusals);
+        for (kind, count) in other.sequences {
+            *self.sequences.entry(kind).or_default() += count;
+        }
+        self.frames += other.frames;
+        self.outputs += other.outputs;
+        for (name, count) in other.wanted {
+            *self.wanted.entry(name).or_default() += count;
+        }
+        for found in other.unexplained {
+            let mut known = self.unexplained.iter_mut();
+            match known.find(|known| known.class == found.class) {
+                Some(known) => known.count += found.count,
+                None => self.unexplained.push(found),
+            }
+        }
+    }
+
     /// Tries one site with so many frames.
     ///
     /// # Errors

@@ -13,8 +13,9 @@ use firewalldom::policy::Policy;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// How long a frame's output is waited for before it counts as missing.
-const PATIENCE: Duration = Duration::from_millis(3);
+/// How long a frame's output is waited for before it counts as missing. More than two ticks of a clock
+/// of 250 Hz: once a tick netfilter takes connections that are gone out of what CONNLIMIT counts.
+const PATIENCE: Duration = Duration::from_millis(9);
 
 /// A site that both sides run.
 pub struct Trial {

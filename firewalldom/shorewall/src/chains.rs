@@ -15,6 +15,7 @@ use crate::report::Finding;
 use crate::session::Session;
 use crate::settings::Configuration;
 use crate::source::Word;
+use crate::tables::Tables;
 use crate::world::World;
 
 /// The chains while their rules are read, and which pair of zones uses which.
@@ -314,13 +315,27 @@ impl Chains {
     /// or after the checks of the interface's options.
     pub(crate) fn forwarded_back(
         &mut self,
+        tables: &mut Tables,
         zone: ZoneId,
-        interface: InterfaceId,
+        (interface, origin): (InterfaceId, Origin),
         addresses: &Addresses,
         stage: Stage,
-        origin: Origin,
     ) {
         let forward = &self.drafts[0].chain;
+        let mut action = Action::Decide(forward.policy);
+        let mut log = forward.policy_log.clone();
+        if !forward.default_action.is_empty() {
+            let mut rules = forward.default_action.clone();
+            rules.push(Rule {
+                states: States::ALL,
+                matches: Match::default(),
+                limits: Limits::default(),
+                action,
+                log: log.take(),
+                origin,
+            });
+            action = Action::Call(tables.rule_list(Some(&forward.name), rules));
+        }
         let rule = Rule {
             // Nothing is asked about connections, not even about established ones.
             states: States::ALL,
@@ -331,8 +346,8 @@ impl Chains {
                 ..Match::default()
             },
             limits: Limits::default(),
-            action: Action::Decide(forward.policy),
-            log: forward.policy_log.clone(),
+            action,
+            log,
             origin,
         };
         let index = self.index((zone, zone));

@@ -144,7 +144,7 @@ fn build(session: &mut Session<'_>) -> Option<Policy> {
     let kept_from_nat = nested::kept_from_nat(&world, &chains, &destination_nat);
     nested::inherit_nat(&world, &chains, &mut destination_nat);
     chains.warn_of_lost_answers(session, &world);
-    world.forward_hairpins(&mut chains);
+    world.forward_hairpins(&mut session.tables, &mut chains);
     let policy_chains =
         nested::assemble(&mut session.tables, &world, &chains, &settings, undecided);
     one_to_one::add_inbound(&world, &one_to_one, &kept_from_nat, &mut destination_nat);

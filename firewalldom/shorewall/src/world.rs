@@ -18,6 +18,7 @@ use crate::session::Session;
 use crate::settings::Configuration;
 use crate::source::Word;
 use crate::suggest::did_you_mean;
+use crate::tables::Tables;
 
 /// The zones, interfaces and routes of a site.
 #[derive(Default)]
@@ -177,7 +178,7 @@ impl World {
     /// of its own hosts: else it meets the policy `all all`, where Shorewall does not look for
     /// hairpins: on an interface whose sources the kernel checks, or that has `routeback` for others,
     /// on any where there are `blrules`, and where there is only one zone.
-    pub(crate) fn forward_hairpins(&mut self, chains: &mut Chains) {
+    pub(crate) fn forward_hairpins(&mut self, tables: &mut Tables, chains: &mut Chains) {
         let has_blacklist = chains.has_blacklist();
         for index in 0..self.interfaces.len() {
             let interface = &mut self.interfaces[index];
@@ -211,7 +212,8 @@ impl World {
                     false => Stage::Sections,
                 };
                 for group in groups.filter(|group| !group.route_back) {
-                    chains.forwarded_back(zone, id, &group.addresses, place, origin);
+                    let way = (id, origin);
+                    chains.forwarded_back(tables, zone, way, &group.addresses, place);
                 }
             }
         }

@@ -9,6 +9,7 @@ use oracle::linux::Host;
 use oracle::traffic::Kind;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 const USAGE: &str = "\
 usage: oracle [OPTION…] [FOLDER…]
@@ -18,6 +19,7 @@ folder, whose interfaces are given addresses.
   --configurations N  how many are generated
   --frames N          how many are sent, over all configurations, or into each FOLDER
   --kinds KIND,KIND…  of traffic
+  --jobs N            configurations at once; twice the processors by default, for each waits a lot
   --show N            differences of so many classes are printed
   --shrink N          and of the first so many, the smallest configuration that differs; this takes long
   --save DIR          and of each, its configuration is written to a folder in there
@@ -41,6 +43,7 @@ fn options() -> Result<Options> {
             configurations: 20,
             frames: 20_000,
             kinds: Kind::ALL.to_vec(),
+            jobs: std::thread::available_parallelism()?.get() * 2,
         },
         show: 20,
         shrink: 0,
@@ -61,6 +64,7 @@ fn options() -> Result<Options> {
             "--seed" => plan.seed = value.parse()?,
             "--configurations" => plan.configurations = value.parse()?,
             "--frames" => plan.frames = value.parse()?,
+            "--jobs" => plan.jobs = value.parse()?,
             "--show" => options.show = value.parse()?,
             "--shrink" => options.shrink = value.parse()?,
             "--save" => options.save = Some(value.into()),
@@ -82,12 +86,19 @@ fn main() -> Result<()> {
     let host = Host::prepare(&program, &qemu_tests::to_stderr())?;
     if options.folders.is_empty() {
         let mut shown = 0;
+        let started = Instant::now();
         let summary = campaign::run(&host, &options.plan, &mut |summary: &Summary| {
             for number in shown..summary.unexplained.len() {
                 println!("-- configuration {}", summary.configurations);
                 show(&host, &options, &summary.unexplained[number], number);
             }
             shown = summary.unexplained.len();
+            eprintln!(
+                "{} configurations, {} frames, {} s",
+                summary.configurations,
+                summary.frames,
+                started.elapsed().as_secs()
+            );
         })?;
         report(&summary);
         if let Some(file) = &options.write {

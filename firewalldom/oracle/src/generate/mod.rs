@@ -171,7 +171,8 @@ struct Author<'a> {
     rng: &'a mut Rng,
     /// EXPAND_POLICIES.
     expands: bool,
-    /// OPTIMIZE=All, which makes Shorewall 5.2.8 forget a rule without conditions within a zone.
+    /// OPTIMIZE=All, which makes Shorewall 5.2.8 forget all rules of a pair of zones whose policy is
+    /// ACCEPT where one of them has no conditions.
     optimizes: bool,
     used: BTreeSet<&'static str>,
     files: BTreeMap<&'static str, String>,

@@ -62,10 +62,13 @@ pub(super) fn write(author: &mut Author<'_>, network: &Network) {
             author.uses("policy: LOGLEVEL");
         }
         let (mut rate, mut connections) = ("-", "-");
-        if !matches!(policy.as_str(), "CONTINUE" | "NONE") && author.one_in(12) {
+        // With a limit Shorewall forgets such a policy only where there are no rules.
+        let is_forgotten = !author.expands && (source == "all+" || destination == "all+");
+        let is_limited = !is_forgotten && !matches!(policy.as_str(), "CONTINUE" | "NONE");
+        if is_limited && author.one_in(12) {
             author.uses("policy: RATE");
             rate = author.choose(&["1/hour:2", "s:1/hour:2", "5000/sec:9000"]);
-        } else if policy == "ACCEPT" && author.one_in(6) {
+        } else if is_limited && policy == "ACCEPT" && author.one_in(6) {
             author.uses("policy: CONNLIMIT");
             connections = author.choose(&["1", "2", "d:1"]);
         }

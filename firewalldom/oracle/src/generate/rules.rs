@@ -119,8 +119,15 @@ fn plain(author: &mut Author<'_>, network: &Network) {
     let action = level(author, action);
     let source = end(author, network, Side::Source);
     let destination = end(author, network, Side::Destination);
-    let [proto, dport, sport] = traffic(author);
+    let [mut proto, dport, sport] = traffic(author);
     let origdest = original_destination(author, network, 12);
+    let asks = [&proto, &dport, &sport, &origdest]
+        .iter()
+        .any(|column| *column != "-");
+    let is_of_hosts = source.contains(':') || destination.contains(':');
+    if author.optimizes && !asks && !is_of_hosts {
+        proto = "tcp".to_owned();
+    }
     let [rate, connections, time] = limits(author, &proto, refuses);
     let none = || "-".to_owned();
     let columns = [

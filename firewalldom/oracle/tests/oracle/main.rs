@@ -69,13 +69,14 @@ const STILL_UNEXPLAINED_PER_MILLE: usize = 2;
 fn generated_agree(host: &Host, seed: u64, tier: Tier) -> Result<(), Failed> {
     let (configurations, frames) = match tier {
         Tier::Short => (8, 8_000),
-        Tier::Full => (500, 500_000),
+        Tier::Full => (50, 50_000),
     };
     let plan = Plan {
         seed,
         configurations,
         frames,
         kinds: Kind::ALL.to_vec(),
+        jobs: 1,
     };
     let summary = campaign::run(host, &plan, &mut |_| ())?;
     eprintln!("{summary}");
@@ -162,7 +163,7 @@ fn trials(host: &Host) -> Vec<Trial> {
     let mut trials = Vec::new();
     let seeds = match tier {
         Tier::Short => 1..=1,
-        Tier::Full => 1..=2,
+        Tier::Full => 1..=20,
     };
     for seed in seeds {
         let host = host.clone();

@@ -33,7 +33,7 @@ const INSIDE: &str = "10.0.3.1";
 const HOST: &str = "10.0.3.9";
 const FAR: &str = "198.51.100.7";
 
-pub(crate) const CASES: [Case; 41] = [
+pub(crate) const CASES: [Case; 42] = [
     Case {
         name: "a reset for a segment of no connection meets the rules from $FW",
         files: &[("policy", "loc $FW REJECT\n$FW loc DROP\nall all REJECT\n")],
@@ -488,6 +488,21 @@ pub(crate) const CASES: [Case; 41] = [
         ],
         steps: || vec![udp(LOC, FAR, "192.0.2.77", 9), reply(0)],
         linux: &["forwards", "answers ICMP 3/3"],
+    },
+    Case {
+        name: "what goes back meets the default action of the policy all all first",
+        files: &[
+            ("interfaces", "?FORMAT 2\nnet eth0 -\nloc eth1 -\n"),
+            ("blrules", "DROP net:203.0.113.9 all\n"),
+            ("shorewall.conf", "+REJECT_DEFAULT=dropInvalid\n"),
+        ],
+        steps: || {
+            vec![
+                tcp(LOC, HOST, "10.0.3.10", SYN | ACK),
+                udp(LOC, HOST, "10.0.3.10", 9),
+            ]
+        },
+        linux: &["nothing", "answers ICMP 3/3"],
     },
     Case {
         name: "a datagram in pieces may get a port of NAT's choice",
