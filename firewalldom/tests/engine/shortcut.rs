@@ -7,6 +7,9 @@ use firewalldom::{Checksum, Gso, GsoKind, Shortcut, Timeouts};
 use proptest::prelude::*;
 use std::net::Ipv4Addr;
 
+/// The conversation whose packets leave by the link that they came by.
+const HAIRPIN: u8 = 2;
+
 const PSH: u8 = 8;
 const URG: u8 = 32;
 
@@ -130,11 +133,18 @@ fn segment(event: &Event, ends: &mut Ends, flags: u8) -> Vec<u8> {
 fn frame(event: &Event, all: &mut [Ends; 3]) -> (InterfaceId, Vec<u8>, Checksum, Option<Gso>) {
     let ends = &mut all[usize::from(event.conversation)];
     let client_port = 4000 + u16::from(event.conversation);
-    let from = if event.from_server { NET } else { LOC };
+    // One conversation stays on its link.
+    let is_hairpin = event.conversation == HAIRPIN;
+    let from = match event.from_server && !is_hairpin {
+        true => NET,
+        false => LOC,
+    };
+    let server = if is_hairpin { SERVER } else { FAR };
+    let client = if is_hairpin { CLIENT } else { FW_NET };
     let (source, destination): ((Ipv4Addr, u16), (Ipv4Addr, u16)) = if event.from_server {
-        ((FAR, 80), (FW_NET, client_port))
+        ((server, 80), (client, client_port))
     } else {
-        ((CLIENT, client_port), (FAR, 80))
+        ((CLIENT, client_port), (server, 80))
     };
     let flags = match event.what {
         What::Ack => ACK | if event.payload > 20 { PSH } else { 0 },
@@ -196,8 +206,11 @@ fn frame(event: &Event, all: &mut [Ends; 3]) -> (InterfaceId, Vec<u8>, Checksum,
 }
 
 fn policies() -> impl Strategy<Value = Policy> {
-    (any::<[bool; 4]>(), 0u8..4).prop_map(|([translated, open, back, flags], mtu)| {
+    (any::<[bool; 5]>(), 0u8..4).prop_map(|([translated, open, back, flags, asks], mtu)| {
         let mut policy = policy();
+        if asks {
+            policy.chains[WITHIN].rules.push(about_hairpins(6));
+        }
         if !translated {
             policy.source_nat.clear();
         } else if back {
@@ -235,7 +248,8 @@ proptest! {
         let mut ends = [0, 1, 2].map(|n| Ends { next: [start[n], start[n + 3]] });
         for event in events {
             let (from, mut bytes, checksum, gso) = frame(&event, &mut ends);
-            if event.from_server && !translated && event.damage.is_none() {
+            let crosses = event.conversation != HAIRPIN;
+            if event.from_server && crosses && !translated && event.damage.is_none() {
                 // Nothing is translated: the client is seen as itself.
                 bytes[30..34].copy_from_slice(&CLIENT.octets());
                 fix_header(&mut bytes);
@@ -351,6 +365,37 @@ fn what_rules_look_at_takes_the_whole_way() {
         site.send(LOC, &sent).forwarded(NET);
     });
     assert_eq!(count, 0);
+}
+
+/// What stays within a zone meets this chain.
+const WITHIN: usize = 7;
+
+/// A rule against established packets of a protocol that leave by the inner link, where they came from.
+fn about_hairpins(protocol: u8) -> firewalldom::policy::Rule {
+    let mut rule = rule(protocol, 0, Disposition::Drop, 61);
+    rule.states = firewalldom::policy::States::ESTABLISHED;
+    rule.matches.ingress = Some(LOC);
+    rule.matches.egress = Some(LOC);
+    rule
+}
+
+#[test]
+fn rules_about_hairpins_hold_for_them_and_cost_the_others_nothing() {
+    let mut asking = policy();
+    asking.chains[WITHIN].rules.push(about_hairpins(17));
+    let count = packets_the_short_way(asking.clone(), |site| {
+        let sent = tcp_with(LOC, (CLIENT, 4000), (FAR, 80), ACK, (1001, 5001), b"data");
+        site.send(LOC, &sent).forwarded(NET);
+    });
+    assert_eq!(count, 1);
+    asking.interfaces[1].route_back = true;
+    let mut site = Site::new(asking);
+    let there = udp(LOC, (CLIENT, 1000), (SERVER, 53), b"?");
+    site.send(LOC, &there).forwarded(LOC);
+    let answer = udp(LOC, (SERVER, 53), (CLIENT, 1000), b"!");
+    site.send(LOC, &answer)
+        .dropped(firewalldom::Reason::Dropped);
+    site.send(LOC, &there).dropped(firewalldom::Reason::Dropped);
 }
 
 #[test]
