@@ -1,135 +1,45 @@
-//! What loading a policy takes of memory, counted by the allocator itself: a domain of 8 MiB has room
-//! for a long blacklist.
+//! What loading a policy takes of memory: a domain of 8 MiB has room for a long blacklist.
+//!
+//! The example `load` counts; it is built as the appliance is, without what only `xen-image explain`
+//! wants to know and other packages of the workspace ask for.
 
-#![expect(unsafe_code, reason = "an allocator that counts is an unsafe trait")]
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use firewalldom::policy::{
-    Action, AddressRange, Addresses, Chain, Disposition, Interface, InterfacePrefix, Limits, Log,
-    Match, Origin, Policy, Rule, RuleList, States, Zone, blob,
-};
-use firewalldom::{Link, Site};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
-thread_local! {
-    static NOW: Cell<usize> = const { Cell::new(0) };
-    static PEAK: Cell<usize> = const { Cell::new(0) };
-}
-
-/// The system's, with a count of each thread's bytes and the most there ever were.
-struct Counting;
-
-// SAFETY: every call is the system allocator's own; counting neither allocates nor unwinds.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let now = NOW.get() + layout.size();
-        NOW.set(now);
-        PEAK.set(PEAK.get().max(now));
-        // SAFETY: the caller's promise is passed on as it is.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        NOW.set(NOW.get().saturating_sub(layout.size()));
-        // SAFETY: the caller's promise is passed on as it is.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// As many networks as a public blacklist has.
-const LISTED: u32 = 17_567;
-
-fn listed(number: u32) -> Rule {
-    // All over the addresses, in no order; neighbours here and there.
-    let first = number.wrapping_mul(0x9e37_79b9) & !0xff;
-    Rule {
-        states: States::NEW,
-        matches: Match {
-            source: Addresses {
-                ranges: vec![AddressRange {
-                    first: first.into(),
-                    last: (first | 0xff).into(),
-                }],
-                ..Addresses::default()
-            },
-            ..Match::default()
-        },
-        limits: Limits::default(),
-        action: Action::Decide(Disposition::Drop),
-        log: Some(Log {
-            level: 6,
-            disposition: "DROP".into(),
-            tag: None,
-        }),
-        origin: Origin {
-            file: 0,
-            line: number + 1,
-        },
-    }
-}
-
-fn policy(lines: u32) -> Policy {
-    let origin = Origin { file: 0, line: 1 };
-    Policy {
-        site: "bench".into(),
-        files: vec!["shorewall/blrules".into()],
-        interfaces: vec![Interface {
-            name: "eth0".into(),
-            addresses: vec![InterfacePrefix {
-                address: [192, 0, 2, 2].into(),
-                length: 24,
-                broadcast: None,
-            }],
-            ..Interface::default()
-        }],
-        zones: vec![Zone {
-            name: "fw".into(),
-            parents: vec![],
-            origin,
-        }],
-        chains: vec![Chain {
-            name: "all-all".into(),
-            blacklist: Some(0),
-            origin,
-            ..Chain::default()
-        }],
-        pairs: vec![0; 4],
-        rule_lists: vec![RuleList {
-            log_chain: None,
-            rules: (0..lines).map(listed).collect(),
-        }],
-        ..Policy::default()
-    }
-}
-
-/// Bytes on this thread's heap while a policy is loaded, at most and in the end.
-fn loading(lines: u32) -> (usize, usize) {
-    let bytes = blob::encode(&policy(lines)).unwrap();
-    let before = NOW.get();
-    PEAK.set(before);
-    let links = [Link {
-        mac: [2, 0, 0, 0, 0, 1],
-        mtu: 1500,
-    }];
-    let site = Site::new(blob::open(&bytes).unwrap(), &links).unwrap();
-    let (most, kept) = (PEAK.get() - before, NOW.get() - before);
-    drop(site);
-    (most, kept)
+fn example() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let output = Command::new(env!("CARGO"))
+        .args(["build", "--locked", "--profile", "appliance"])
+        .args(["--package", "firewalldom", "--example", "load"])
+        .arg("--message-format=json-render-diagnostics")
+        .current_dir(root)
+        .output()
+        .expect("cargo runs");
+    let messages = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let (_, path) = messages
+        .rsplit_once("\"executable\":\"")
+        .expect("cargo says where it is");
+    let (path, _) = path.split_once('"').expect("the path ends");
+    PathBuf::from(path)
 }
 
 #[test]
 fn a_rule_of_a_long_blacklist_takes_an_eighth_of_a_kilobyte_to_load_and_half_of_that_to_keep() {
-    let (few_most, few_kept) = loading(17);
-    let (most, kept) = loading(LISTED);
-    let each = |bytes: usize| bytes as f64 / f64::from(LISTED - 17);
-    println!(
-        "{LISTED} blrules: at most {most} bytes, {:.1} each; {kept} bytes kept, {:.1} each",
-        each(most - few_most),
-        each(kept - few_kept)
-    );
-    assert!(most - few_most <= 128 * LISTED as usize, "{most} bytes");
-    assert!(kept - few_kept <= 64 * LISTED as usize, "{kept} bytes");
+    let output = Command::new(example()).output().expect("it runs");
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let numbers: Vec<usize> = text
+        .split_whitespace()
+        .map(|word| word.parse().expect("a number"))
+        .collect();
+    let [few, few_most, few_kept, many, most, kept] = numbers[..] else {
+        panic!("{text}");
+    };
+    let lines = many - few;
+    let (most, kept) = (most - few_most, kept - few_kept);
+    println!("{lines} blrules: {most} bytes at most, {kept} bytes kept");
+    assert!(most <= 128 * lines, "{most} bytes");
+    assert!(kept <= 64 * lines, "{kept} bytes");
 }
