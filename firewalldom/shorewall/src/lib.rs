@@ -25,6 +25,7 @@ mod names;
 mod nested;
 mod network;
 mod one_to_one;
+mod optimized;
 mod other_files;
 mod packet_set;
 mod policies;

@@ -15,6 +15,7 @@ use crate::columns::{Row, Schema};
 use crate::ends::{Ends, zones};
 use crate::ipset;
 use crate::limits::{self, LimitColumns};
+use crate::optimized;
 use crate::reader::{Item, read_named};
 use crate::report::Finding;
 use crate::session::Session;
@@ -165,6 +166,7 @@ impl<'w> Rules<'w> {
         }
         if !session.has_errors() {
             unreachable::warn(session, rules.chains, &rules.nat, &rules.lines);
+            optimized::warn(session, rules.chains, &rules.lines);
         }
         rules.nat
     }
