@@ -1,40 +1,12 @@
 //! What loading a policy takes of memory, counted by the allocator itself: bytes at most and in the
 //! end, for few lines of a blacklist and for as many as a public one has.
 
-#![expect(unsafe_code, reason = "an allocator that counts is an unsafe trait")]
-
 use firewalldom::policy::{
     Action, AddressRange, Addresses, Chain, Disposition, Interface, InterfacePrefix, Limits, Log,
     Match, Origin, Policy, Rule, RuleList, States, Zone, blob,
 };
 use firewalldom::{Link, Site};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
-thread_local! {
-    static NOW: Cell<usize> = const { Cell::new(0) };
-    static PEAK: Cell<usize> = const { Cell::new(0) };
-}
-
-/// The system's, with a count of each thread's bytes and the most there ever were.
-struct Counting;
-
-// SAFETY: every call is the system allocator's own; counting neither allocates nor unwinds.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let now = NOW.get() + layout.size();
-        NOW.set(now);
-        PEAK.set(PEAK.get().max(now));
-        // SAFETY: the caller's promise is passed on as it is.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        NOW.set(NOW.get().saturating_sub(layout.size()));
-        // SAFETY: the caller's promise is passed on as it is.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
+use minios_rs::counting::{Counting, Taken, taken};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -105,24 +77,19 @@ fn policy(lines: u32) -> Policy {
     }
 }
 
-/// Bytes on this thread's heap while a policy is loaded, at most and in the end.
-fn loading(lines: u32) -> (usize, usize) {
+/// What loading a policy takes.
+fn loading(lines: u32) -> Taken {
     let bytes = blob::encode(&policy(lines)).unwrap();
-    let before = NOW.get();
-    PEAK.set(before);
     let links = [Link {
         mac: [2, 0, 0, 0, 0, 1],
         mtu: 1500,
     }];
-    let site = Site::new(blob::open(&bytes).unwrap(), &links).unwrap();
-    let (most, kept) = (PEAK.get() - before, NOW.get() - before);
-    drop(site);
-    (most, kept)
+    taken(|| Site::new(blob::open(&bytes).unwrap(), &links).unwrap()).1
 }
 
 fn main() {
     for lines in LISTED {
-        let (most, kept) = loading(lines);
+        let Taken { most, kept } = loading(lines);
         println!("{lines} {most} {kept}");
     }
 }

@@ -3,31 +3,15 @@
 //! The example `load` counts; it is built as the appliance is, without what only `xen-image explain`
 //! wants to know and other packages of the workspace ask for.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+mod appliance;
 
-fn example() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let output = Command::new(env!("CARGO"))
-        .args(["build", "--locked", "--profile", "appliance"])
-        .args(["--package", "firewalldom", "--example", "load"])
-        .arg("--message-format=json-render-diagnostics")
-        .current_dir(root)
-        .output()
-        .expect("cargo runs");
-    let messages = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{errors}");
-    let (_, path) = messages
-        .rsplit_once("\"executable\":\"")
-        .expect("cargo says where it is");
-    let (path, _) = path.split_once('"').expect("the path ends");
-    PathBuf::from(path)
-}
+use std::process::Command;
 
 #[test]
 fn a_rule_of_a_long_blacklist_takes_an_eighth_of_a_kilobyte_to_load_and_half_of_that_to_keep() {
-    let output = Command::new(example()).output().expect("it runs");
+    let output = Command::new(appliance::example("load"))
+        .output()
+        .expect("it runs");
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8_lossy(&output.stdout);
     let numbers: Vec<usize> = text

@@ -5,6 +5,8 @@ extern crate alloc;
 
 pub mod abi;
 #[cfg(feature = "fake")]
+pub mod counting;
+#[cfg(feature = "fake")]
 pub mod fake;
 pub mod net;
 pub mod nospec;

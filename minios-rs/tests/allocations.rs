@@ -1,9 +1,8 @@
 //! The data path allocates nothing: counted by the allocator itself while frames go from one vif
 //! to another. What the simulated Xen allocates for its own book-keeping does not count.
 
-#![expect(unsafe_code, reason = "an allocator that counts is an unsafe trait")]
-
 use minios_rs::abi::io::netif::NETRXF_CSUM_BLANK;
+use minios_rs::counting::{self, Counting, with_counting};
 use minios_rs::fake::netback::{Netback, OFFERS};
 use minios_rs::fake::{Domain, Page, World};
 use minios_rs::net::front::TAIL_MAX;
@@ -13,48 +12,11 @@ use minios_rs::xen::{
     Access, DomId, Errno, GrantError, GrantRef, Hypercalls, OutOfMemory, Port, Xen,
 };
 use minios_rs::xenstore::Client;
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::future::Future;
 use std::task::{Context, Poll, Waker};
 
-thread_local! {
-    static COUNTING: Cell<bool> = const { Cell::new(false) };
-    static COUNT: Cell<u64> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-fn count() {
-    if COUNTING.get() {
-        COUNT.set(COUNT.get() + 1);
-    }
-}
-
-// SAFETY: every call is the system allocator's own; counting neither allocates nor unwinds.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: the caller's promise is passed on as it is.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        count();
-        // SAFETY: the caller's promise is passed on as it is.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
-
-fn with_counting<T>(on: bool, what: impl FnOnce() -> T) -> T {
-    let before = COUNTING.replace(on);
-    let value = what();
-    COUNTING.set(before);
-    value
-}
 
 /// The simulated domain, whose own allocations are not counted.
 #[derive(Clone)]
@@ -169,7 +131,7 @@ fn forwarding_allocates_nothing() {
         });
     }
     assert_eq!(outside.counters().transmitted_frames, 2000);
-    assert_eq!(COUNT.get(), 0, "allocations and frees");
+    assert_eq!(counting::calls(), 0, "allocations and frees");
     with_counting(true, || drop(vec![1]));
-    assert!(COUNT.get() > 0, "the count counts");
+    assert!(counting::calls() > 0, "the count counts");
 }
