@@ -5,7 +5,9 @@
 //! is no valgrind this says so and counts nothing, but in continuous integration and in the full
 //! tier that is a failure.
 
-use std::path::{Path, PathBuf};
+mod appliance;
+
+use std::path::Path;
 use std::process::Command;
 
 /// Instructions from headers in the cache to headers rewritten, for TCP and UDP, with and without
@@ -26,28 +28,6 @@ const PACKETS: u64 = 10_000;
 fn is_required() -> bool {
     let set = |name: &str, value: &str| std::env::var(name).is_ok_and(|found| found == value);
     set("CI", "true") || set("XEN_TESTS", "full")
-}
-
-/// Builds the example with the appliance's own optimisation.
-fn example() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let output = Command::new(env!("CARGO"))
-        .args(["build", "--locked", "--profile", "appliance"])
-        .args(["--package", "firewalldom", "--example", "forward"])
-        .arg("--message-format=json-render-diagnostics")
-        .current_dir(root)
-        .output()
-        .expect("cargo runs");
-    let messages = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success(),
-        "the example forward does not compile"
-    );
-    let (_, path) = messages
-        .rsplit_once("\"executable\":\"")
-        .expect("cargo says where it is");
-    let (path, _) = path.split_once('"').expect("the path ends");
-    PathBuf::from(path)
 }
 
 /// Instructions of the engine in one run.
@@ -77,7 +57,7 @@ fn an_established_packet_costs_what_it_did() {
         eprintln!("NOT COUNTED: no valgrind on this machine (apt install valgrind)");
         return;
     }
-    let example = example();
+    let example = appliance::example("forward");
     let mut wrong = Vec::new();
     for (transport, nat, expected) in EXPECTED {
         // The difference leaves out what it takes to open the flows.
