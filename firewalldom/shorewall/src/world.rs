@@ -228,16 +228,19 @@ impl World {
             .collect()
     }
 
+    /// Addresses of a zone behind an interface.
+    fn ranges(&self, zone: ZoneId, interface: InterfaceId) -> Vec<AddressRange> {
+        let groups = self.groups.iter();
+        groups
+            .filter(|group| group.zone == zone && group.interface == interface)
+            .flat_map(|group| packet_set::flatten(&group.addresses))
+            .collect()
+    }
+
     /// Zones that claim addresses after `zone` and would have all of that one's behind an interface:
     /// as if it lay in them, but for what its declaration says.
     fn covering(&self, zone: ZoneId, interface: InterfaceId) -> Vec<ZoneId> {
-        let ranges = |zone: ZoneId| {
-            let groups = self.groups.iter();
-            let groups = groups
-                .filter(move |group| group.zone == zone && group.interface == interface)
-                .map(|group| packet_set::flatten(&group.addresses));
-            groups.flatten().collect::<Vec<_>>()
-        };
+        let ranges = |zone| self.ranges(zone, interface);
         let own = ranges(zone);
         let covers = |other: &ZoneId| {
             let theirs = ranges(*other);
@@ -268,13 +271,7 @@ impl World {
     /// Whether a zone that claims its addresses after `zone` would have any of that one's behind an
     /// interface.
     fn is_shared(&self, zone: ZoneId, interface: InterfaceId) -> bool {
-        let ranges = |zone: ZoneId| {
-            let groups = self.groups.iter();
-            let groups = groups
-                .filter(move |group| group.zone == zone && group.interface == interface)
-                .map(|group| packet_set::flatten(&group.addresses));
-            groups.flatten().collect::<Vec<_>>()
-        };
+        let ranges = |zone| self.ranges(zone, interface);
         let order = self.claiming_order();
         let later = order.iter().skip_while(|other| **other != zone).skip(1);
         let own = ranges(zone);
