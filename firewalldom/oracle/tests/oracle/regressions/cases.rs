@@ -1,0 +1,553 @@
+//! The cases: each the smallest site and steps that show a difference.
+
+use super::*;
+use oracle::packet::flag::{ACK, FIN, PSH, RST};
+
+pub(crate) const CASES: [Case; 42] = [
+    Case {
+        name: "a reset for a segment of no connection meets the rules from $FW",
+        files: &[("policy", "loc $FW REJECT\n$FW loc DROP\nall all REJECT\n")],
+        steps: || vec![tcp(LOC, HOST, INSIDE, FIN | ACK)],
+        linux: &["nothing"],
+    },
+    Case {
+        name: "a reset for a segment of no connection leaves where the rules let it",
+        files: &[("policy", "$FW loc ACCEPT\nall all REJECT\n")],
+        steps: || vec![tcp(LOC, HOST, INSIDE, FIN | ACK)],
+        linux: &["answers TCP RST"],
+    },
+    Case {
+        name: "an echo reply of the firewall may be fragmented",
+        files: &[],
+        steps: || vec![icmp(NET, FAR, OUTSIDE, 8, 0)],
+        linux: &["answers ICMP 0/0"],
+    },
+    Case {
+        name: "a port unreachable quotes the datagram as it came, options and all",
+        files: &[("rules", "ACCEPT net $FW udp\n")],
+        steps: || {
+            let mut packet = udp_packet(FAR, OUTSIDE, 31_505, 68, 4);
+            packet.options = vec![1, 1, 1, 0];
+            vec![udp(NET, FAR, OUTSIDE, 68), send(NET, &packet)]
+        },
+        linux: &["answers ICMP 3/3", "answers ICMP 3/3"],
+    },
+    Case {
+        name: "a port unreachable has the datagram's precedence and quotes 548 bytes",
+        files: &[("rules", "ACCEPT net $FW udp\n")],
+        steps: || {
+            let mut packet = udp_packet(FAR, OUTSIDE, 31_505, 68, 600);
+            packet.tos = 0xb8;
+            vec![send(NET, &packet)]
+        },
+        linux: &["answers ICMP 3/3"],
+    },
+    Case {
+        name: "a rejected segment with strange flags gets a port unreachable, if the rules let it",
+        files: &[
+            ("policy", "$FW net DROP\n$FW loc ACCEPT\nall all DROP\n"),
+            ("shorewall.conf", "+TCP_FLAGS_DISPOSITION=REJECT\n"),
+        ],
+        steps: || {
+            vec![
+                tcp(NET, FAR, OUTSIDE, FIN | PSH),
+                tcp(LOC, HOST, INSIDE, SYN | RST),
+            ]
+        },
+        linux: &["nothing", "answers ICMP 3/3"],
+    },
+    Case {
+        name: "strange flags that are accepted go past the rules",
+        files: &[
+            ("policy", "$FW loc ACCEPT\nall all DROP\n"),
+            ("shorewall.conf", "+TCP_FLAGS_DISPOSITION=ACCEPT\n"),
+        ],
+        steps: || vec![tcp(LOC, HOST, INSIDE, FIN | PSH)],
+        linux: &["answers TCP ACK/RST"],
+    },
+    Case {
+        name: "what acknowledges more than was sent is no part of a connection",
+        files: &[("policy", "all all ACCEPT\n")],
+        steps: || {
+            vec![
+                segment(LOC, SYN, 1_000, 0, 0),
+                answer(0, SYN | ACK, 5_000, 1_001, 1),
+                answer(0, ACK | PSH, 5_001, 1_128, 1),
+                answer(0, ACK, 5_001, 1_126, 1),
+            ]
+        },
+        linux: &[
+            "translates",
+            "translates",
+            "answers TCP RST",
+            "answers TCP RST",
+        ],
+    },
+    Case {
+        name: "a SYN in a connection that stands is let through and remembered",
+        files: &[("policy", "all all ACCEPT\n")],
+        steps: || {
+            vec![
+                segment(LOC, SYN, 1_000, 0, 8_192),
+                answer(0, SYN | ACK, 5_000, 1_001, 8_192),
+                answer(0, ACK | PSH, 5_010, 1_002, 1),
+                segment(LOC, SYN, 1_001, 0, 8_192),
+                answer(0, ACK, 5_009, 1_001, 1),
+            ]
+        },
+        linux: &[
+            "translates",
+            "translates",
+            "answers TCP RST",
+            "translates",
+            "translates",
+        ],
+    },
+    Case {
+        name: "a reset of ours closes the connection that it is about",
+        files: &[
+            ("policy", "loc net ACCEPT\n$FW net ACCEPT\nall all REJECT\n"),
+            ("rules", "?SECTION NEW\n"),
+            ("snat", "SNAT(192.0.2.9) 10.0.3.0/24 eth0\n"),
+            ("shorewall.conf", "+EXPAND_POLICIES=No\n"),
+        ],
+        steps: || {
+            vec![
+                segment(LOC, SYN, 1_000, 0, 8_192),
+                answer(0, SYN, 5_000, 0, 8_192),
+                segment(LOC, SYN | ACK, 1_000, 5_001, 8_192),
+            ]
+        },
+        linux: &["translates", "answers TCP ACK/RST", "forwards"],
+    },
+    Case {
+        name: "SCTP that does not begin with INIT is translated by nobody",
+        files: &[("policy", "all all ACCEPT\n")],
+        steps: || {
+            vec![
+                sctp(LOC, HOST, FAR, 0x0102_0304, &[0, 3, 0, 4]),
+                sctp(LOC, HOST, FAR, 0, &INIT),
+            ]
+        },
+        linux: &["forwards", "translates"],
+    },
+    Case {
+        name: "port 0 is a closed port like any other",
+        files: &[("rules", "ACCEPT all $FW\n")],
+        steps: || {
+            let ports = Ports {
+                source: 4_000,
+                destination: 0,
+            };
+            let syn = Transport::Tcp(ports, plain(SYN, 9, 0, 8_192));
+            vec![
+                udp(NET, FAR, OUTSIDE, 0),
+                send(NET, &Packet::new(at(FAR), at(OUTSIDE), syn)),
+            ]
+        },
+        linux: &["answers ICMP 3/3", "answers TCP ACK/RST"],
+    },
+    Case {
+        name: "the firewall says what time it is, and echoes whatever the code",
+        files: &[("rules", "ACCEPT net $FW icmp\n")],
+        steps: || {
+            vec![
+                icmp(NET, FAR, OUTSIDE, 13, 0),
+                icmp(NET, FAR, OUTSIDE, 8, 1),
+            ]
+        },
+        linux: &["answers ICMP 14/0", "answers ICMP 0/1"],
+    },
+    Case {
+        name: "a rejected hairpin is told by its protocol",
+        files: &[
+            (
+                "interfaces",
+                "?FORMAT 2\nnet eth0 tcpflags\nloc eth1 tcpflags\n",
+            ),
+            ("shorewall.conf", "+SFILTER_DISPOSITION=REJECT\n"),
+        ],
+        steps: || {
+            vec![
+                udp(LOC, HOST, "10.0.3.10", 9),
+                tcp(LOC, HOST, "10.0.3.10", SYN),
+                icmp(LOC, HOST, "10.0.3.10", 8, 0),
+            ]
+        },
+        linux: &[
+            "answers ICMP 3/3",
+            "answers TCP ACK/RST",
+            "answers ICMP 3/1",
+        ],
+    },
+    Case {
+        name: "within a zone without rules no disposition of a state holds",
+        files: &[("shorewall.conf", "+INVALID_DISPOSITION=REJECT\n")],
+        steps: || vec![tcp(LOC, HOST, "10.0.3.10", SYN | ACK)],
+        linux: &["forwards"],
+    },
+    Case {
+        name: "a segment without flags gets a reset that acknowledges it",
+        files: &[
+            ("interfaces", "?FORMAT 2\nnet eth0 tcpflags=0\nloc eth1\n"),
+            ("rules", "ACCEPT net $FW tcp\n"),
+        ],
+        steps: || vec![tcp(NET, FAR, OUTSIDE, 0)],
+        linux: &["answers TCP ACK/RST"],
+    },
+    Case {
+        name: "a protocol that nobody speaks is said to be so, or prohibited",
+        files: &[("rules", "ACCEPT net $FW 50\nREJECT net $FW 51\n")],
+        steps: || vec![other(NET, FAR, OUTSIDE, 50), other(NET, FAR, OUTSIDE, 51)],
+        linux: &["answers ICMP 3/2", "answers ICMP 3/10"],
+    },
+    Case {
+        name: "what netfilter cannot vouch for is rejected in silence",
+        files: &[("rules", "REJECT net $FW\n")],
+        steps: || vec![other(NET, FAR, OUTSIDE, 200)],
+        linux: &["nothing"],
+    },
+    Case {
+        name: "with blrules a hairpin meets the policy all all",
+        files: &[
+            ("blrules", "DROP net:203.0.113.9 all\n"),
+            (
+                "interfaces",
+                "?FORMAT 2\nnet eth0 tcpflags\nloc eth1 tcpflags\n",
+            ),
+        ],
+        steps: || vec![udp(LOC, HOST, "10.0.3.10", 9)],
+        linux: &["answers ICMP 3/3"],
+    },
+    Case {
+        name: "without EXPAND_POLICIES a pair without rules loses its answers",
+        files: &[
+            ("policy", "loc net ACCEPT\nall all DROP\n"),
+            ("rules", ""),
+            ("shorewall.conf", "+EXPAND_POLICIES=No\n"),
+        ],
+        steps: || vec![udp(LOC, HOST, FAR, 9), reply(0)],
+        linux: &["translates", "nothing"],
+    },
+    Case {
+        name: "a zone alone on its interface has only a policy to forward by",
+        files: &[
+            ("zones", "fw firewall\nnet ipv4\n"),
+            ("interfaces", "?FORMAT 2\nnet eth0 tcpflags\n"),
+            ("policy", "$FW net ACCEPT\nnet all REJECT\nall all REJECT\n"),
+            ("rules", ""),
+            ("snat", ""),
+            ("../network/interfaces", ONE_LINK),
+        ],
+        steps: || vec![udp(NET, "192.0.2.7", "192.0.2.8", 9)],
+        linux: &["answers ICMP 3/3"],
+    },
+    Case {
+        name: "all the fragments of a datagram to a new neighbour arrive",
+        files: &[("policy", "all all ACCEPT\n"), ("snat", "")],
+        steps: || fragments(NET, FAR, HOST, 6),
+        linux: &["nothing", "nothing", "nothing", "nothing", "nothing", SIX],
+    },
+    Case {
+        name: "what DHCP needs is not forwarded for it",
+        files: &[
+            ("policy", "all all DROP\n"),
+            ("interfaces", "?FORMAT 2\nnet eth0 -\nloc eth1 dhcp\n"),
+        ],
+        steps: || vec![udp(LOC, HOST, FAR, 67)],
+        linux: &["nothing"],
+    },
+    Case {
+        name: "with blrules DHCP's option gives $FW a chain to a zone that lets answers pass",
+        files: &[
+            ("interfaces", "?FORMAT 2\nnet eth0 -\nloc eth1 dhcp\n"),
+            ("blrules", "DROP net:203.0.113.9 all\n"),
+            ("policy", "loc $FW REJECT\nall all DROP\n"),
+            ("rules", "DROP net $FW udp 77\n"),
+            ("shorewall.conf", "+EXPAND_POLICIES=No\n"),
+        ],
+        steps: || vec![udp(LOC, HOST, INSIDE, 9)],
+        linux: &["answers ICMP 3/3"],
+    },
+    Case {
+        name: "mss= of hosts gives their zone chains to all others that let answers pass",
+        files: &[
+            ("interfaces", "?FORMAT 2\nnet eth0\n- eth1\n"),
+            ("hosts", "loc eth1:10.0.3.0/24 mss=1200\n"),
+            ("policy", "loc net ACCEPT\nall all DROP\n"),
+            ("rules", "DROP loc net udp 77\n"),
+            ("shorewall.conf", "+EXPAND_POLICIES=No\n"),
+        ],
+        steps: || vec![udp(LOC, HOST, FAR, 9), reply(0)],
+        linux: &["translates", "translates"],
+    },
+    Case {
+        name: "mss= of hosts lowers what their SYNs announce, and what is announced to them",
+        files: &[
+            ("interfaces", "?FORMAT 2\nnet eth0\n- eth1\n"),
+            ("hosts", "loc eth1:10.0.3.0/24 mss=1200\n"),
+            ("policy", "all all ACCEPT\n"),
+        ],
+        steps: || {
+            let mut syn = plain(SYN, 9, 0, 8_192);
+            syn.options = vec![2, 4, 5, 180];
+            let ports = Ports {
+                source: 4_000,
+                destination: 80,
+            };
+            let out = Packet::new(at(HOST), at(FAR), Transport::Tcp(ports, syn.clone()));
+            let back = Packet::new(at(FAR), at(HOST), Transport::Tcp(ports, syn));
+            vec![send(LOC, &out), send(NET, &back)]
+        },
+        linux: &["translates", "forwards"],
+    },
+    Case {
+        name: "CLAMPMSS leaves alone what an interface has a size for",
+        files: &[
+            (
+                "interfaces",
+                "?FORMAT 2\nnet eth0 mss=1400\nloc eth1 mss=1300\n",
+            ),
+            ("policy", "all all ACCEPT\n"),
+            ("shorewall.conf", "+CLAMPMSS=Yes\n"),
+        ],
+        steps: || vec![syn_with_size(), segment(LOC, SYN, 1, 0, 8_192)],
+        linux: &["translates", "translates"],
+    },
+    Case {
+        name: "a SYN that is rejected is quoted with the size that it would have had",
+        files: &[
+            ("policy", "$FW all ACCEPT\nall all DROP\n"),
+            ("rules", "REJECT(icmp-port-unreachable) loc net tcp\n"),
+            ("shorewall.conf", "+CLAMPMSS=1400\n"),
+        ],
+        steps: || vec![syn_with_size()],
+        linux: &["answers ICMP 3/3"],
+    },
+    Case {
+        name: "within a zone that shares its addresses the later zone's rules hold",
+        files: &[
+            ("zones", "fw firewall\nnet ipv4\nadm ipv4\nloc ipv4\n"),
+            ("hosts", "adm eth1:10.0.3.0/26\n"),
+            ("policy", "adm loc ACCEPT\nall all REJECT\n"),
+            ("rules", ""),
+        ],
+        steps: || vec![udp(LOC, HOST, "10.0.3.10", 9)],
+        linux: &["forwards"],
+    },
+    Case {
+        name: "an inner zone without DNAT in a zone with some does not come to 1:1 NAT",
+        files: &[
+            ("zones", "fw firewall\nnet ipv4\nloc ipv4\nadm:loc ipv4\n"),
+            ("hosts", "adm eth1:10.0.3.0/26\n"),
+            ("policy", "all all ACCEPT\n"),
+            ("rules", "DNAT loc net:192.0.2.7 tcp 99\n"),
+            ("nat", "192.0.2.77 eth0 10.0.3.9 Yes No\n"),
+            ("snat", ""),
+        ],
+        steps: || {
+            vec![
+                udp(LOC, HOST, "192.0.2.77", 9),
+                udp(LOC, "10.0.3.90", "192.0.2.77", 9),
+            ]
+        },
+        linux: &["answers ICMP 3/3", "translates"],
+    },
+    Case {
+        name: "ORIGDEST does not hold for what conntrack does not know, even with !",
+        files: &[
+            ("policy", "$FW all ACCEPT\nall all DROP\n"),
+            (
+                "rules",
+                "ACCEPT net $FW - - - 192.0.2.2\nACCEPT loc $FW - - - !192.0.2.2\n",
+            ),
+        ],
+        steps: || {
+            vec![
+                tcp(NET, FAR, OUTSIDE, SYN),
+                tcp(NET, FAR, OUTSIDE, FIN | ACK),
+                tcp(LOC, HOST, INSIDE, FIN | ACK),
+            ]
+        },
+        linux: &["answers TCP ACK/RST", "nothing", "nothing"],
+    },
+    Case {
+        name: "RELATED packets that CONTINUE pass the policies of the section NEW",
+        files: &[
+            ("policy", "loc net ACCEPT\n$FW loc ACCEPT\nall all REJECT\n"),
+            ("rules", "?SECTION NEW\nREJECT $FW any\n"),
+            ("shorewall.conf", "+RELATED_DISPOSITION=CONTINUE\n"),
+        ],
+        steps: || vec![udp(LOC, HOST, INSIDE, 9)],
+        linux: &["nothing"],
+    },
+    Case {
+        name: "without EXPAND_POLICIES `all+` stands for all that belong to no zone",
+        files: &[
+            ("policy", "$FW all+ ACCEPT\nloc $FW REJECT\nall all DROP\n"),
+            ("rules", ""),
+            ("shorewall.conf", "+EXPAND_POLICIES=No\n"),
+        ],
+        steps: || vec![tcp(LOC, HOST, INSIDE, FIN | ACK)],
+        linux: &["answers TCP RST"],
+    },
+    Case {
+        name: "of a rate per hour the burst passes, and no more",
+        files: &[
+            ("policy", "$FW all ACCEPT\nall all DROP\n"),
+            ("rules", "ACCEPT net $FW icmp 8 - - 1/hour:2\n"),
+        ],
+        steps: || {
+            let ask = |n: u8| icmp(NET, &format!("198.51.100.{n}"), OUTSIDE, 8, 0);
+            vec![ask(1), ask(2), ask(3), ask(4)]
+        },
+        linux: &["answers ICMP 0/0", "answers ICMP 0/0", "nothing", "nothing"],
+    },
+    Case {
+        name: "of a rate for each source the burst passes for each",
+        files: &[
+            ("policy", "$FW all ACCEPT\nall all DROP\n"),
+            ("rules", "ACCEPT net $FW icmp 8 - - s:1/day:1\n"),
+        ],
+        steps: || {
+            let ask = |n: u8, id: u8| {
+                let from = format!("198.51.100.{n}");
+                let echo = Transport::Icmp(8, 0, [9, id, 0, 1], vec![7; 8]);
+                send(NET, &Packet::new(at(&from), at(OUTSIDE), echo))
+            };
+            vec![ask(1, 1), ask(2, 2), ask(1, 3), ask(2, 4)]
+        },
+        linux: &["answers ICMP 0/0", "answers ICMP 0/0", "nothing", "nothing"],
+    },
+    Case {
+        name: "GRE of an unknown version gets no other destination",
+        files: &[("rules", "DNAT net loc:10.0.3.9 47\n")],
+        steps: || {
+            vec![
+                gre(NET, FAR, OUTSIDE, 2),
+                gre(NET, FAR, OUTSIDE, 0),
+                gre(LOC, HOST, INSIDE, 0),
+            ]
+        },
+        linux: &["nothing", "translates", "answers ICMP 3/10"],
+    },
+    Case {
+        name: "GRE of an unknown version is translated on its way out, and its answer is not",
+        files: &[("rules", "")],
+        steps: || vec![gre(LOC, HOST, FAR, 2), mirror(0), gre(LOC, HOST, INSIDE, 2)],
+        linux: &["translates", "nothing", "answers ICMP 3/10"],
+    },
+    Case {
+        name: "an answer that goes back where the kernel checks sources meets the policy all all",
+        files: &[
+            (
+                "interfaces",
+                "?FORMAT 2\nnet eth0 routefilter\nloc eth1 -\n",
+            ),
+            ("snat", ""),
+        ],
+        steps: || vec![udp(LOC, FAR, "192.0.2.77", 9), reply(0)],
+        linux: &["forwards", "answers ICMP 3/3"],
+    },
+    Case {
+        name: "with blrules an answer that goes back meets the policy all all",
+        files: &[
+            ("interfaces", "?FORMAT 2\nnet eth0 -\nloc eth1 -\n"),
+            ("blrules", "DROP net:203.0.113.9 all\n"),
+            ("snat", ""),
+        ],
+        steps: || vec![udp(LOC, FAR, "192.0.2.77", 9), reply(0)],
+        linux: &["forwards", "answers ICMP 3/3"],
+    },
+    Case {
+        name: "what goes back meets the default action of the policy all all first",
+        files: &[
+            ("interfaces", "?FORMAT 2\nnet eth0 -\nloc eth1 -\n"),
+            ("blrules", "DROP net:203.0.113.9 all\n"),
+            ("shorewall.conf", "+REJECT_DEFAULT=dropInvalid\n"),
+        ],
+        steps: || {
+            vec![
+                tcp(LOC, HOST, "10.0.3.10", SYN | ACK),
+                udp(LOC, HOST, "10.0.3.10", 9),
+            ]
+        },
+        linux: &["nothing", "answers ICMP 3/3"],
+    },
+    Case {
+        name: "a datagram in pieces may get a port of NAT's choice",
+        files: &[
+            ("policy", "all all ACCEPT\n"),
+            ("snat", "MASQUERADE(40000-40999) 10.0.3.0/24 eth0 udp\n"),
+        ],
+        steps: || fragments(LOC, HOST, FAR, 6),
+        linux: &[
+            "nothing", "nothing", "nothing", "nothing", "nothing", ALL_SIX,
+        ],
+    },
+    Case {
+        name: "what goes back without being a connection is no hairpin to Shorewall's rules",
+        files: &[("interfaces", "?FORMAT 2\nnet eth0 -\nloc eth1 -\n")],
+        steps: || vec![sctp(LOC, HOST, "10.0.3.10", 0x0102_0304, &[0, 3, 0, 4])],
+        linux: &["nothing"],
+    },
+];
+
+/// Differences that are meant, by their names.
+pub(crate) const WANTED_CASES: [(&str, Case); 3] = [
+    (
+        "land",
+        Case {
+            name: "what is its own answer",
+            files: &[],
+            steps: || vec![tcp(LOC, HOST, HOST, SYN)],
+            linux: &["forwards"],
+        },
+    ),
+    (
+        "malformed option",
+        Case {
+            name: "an option that points beyond its header",
+            files: &[("policy", "all all ACCEPT\n")],
+            steps: || {
+                let mut packet = udp_packet(HOST, FAR, 31_505, 9, 4);
+                packet.options = vec![7, 40, 4, 0];
+                vec![send(LOC, &packet)]
+            },
+            linux: &["answers ICMP 12/0"],
+        },
+    ),
+    (
+        "broadcast source",
+        Case {
+            name: "a segment for port 0 from a broadcast address",
+            files: &[
+                ("interfaces", "?FORMAT 2\nnet eth0 -\nloc eth1 -\n"),
+                ("policy", "all all ACCEPT\n"),
+            ],
+            steps: || vec![tcp(NET, "10.0.3.255", OUTSIDE, SYN)],
+            linux: &["answers TCP ACK/RST"],
+        },
+    ),
+];
+
+pub(crate) const REFUSALS: [Refusal; 3] = [
+    Refusal {
+        name: "a service of another protocol",
+        files: &[("rules", "ACCEPT loc $FW udp ssh\n")],
+        words: "udp port/service (ssh)",
+        ours: Ours::Takes,
+    },
+    Refusal {
+        name: "a second policy for the same zones",
+        files: &[("policy", "loc net ACCEPT\nloc net REJECT\nall all REJECT\n")],
+        words: "duplicates earlier policy",
+        ours: Ours::Refuses,
+    },
+    Refusal {
+        name: "a plus behind the addresses of SNAT",
+        files: &[("snat", "SNAT(192.0.2.9)+ 10.0.3.0/24 eth0\n")],
+        words: "SNAT",
+        ours: Ours::Refuses,
+    },
+];
