@@ -7,7 +7,8 @@ use crate::frame::{Checksum, ETHERNET, Frame};
 use crate::packet::flags::{RST, SYN};
 use crate::packet::{Packet, TCP};
 use crate::path::Way;
-use crate::policy::{ClampMss, Host, InterfaceId, Policy, Prefix};
+use crate::policy::{ClampMss, Host, InterfaceId, Policy};
+use crate::ranges::prefix_bounds;
 use crate::route::Route;
 use alloc::boxed::Box;
 
@@ -34,7 +35,8 @@ pub(crate) enum Absent {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HostLimit {
     interface: InterfaceId,
-    prefix: Prefix,
+    /// First and last.
+    addresses: (u32, u32),
     mss: u16,
 }
 
@@ -44,7 +46,7 @@ impl HostLimit {
         let limited = |host: &Host| {
             Some(Self {
                 interface: host.interface,
-                prefix: host.prefix,
+                addresses: prefix_bounds(host.prefix.address.to_bits(), host.prefix.length),
                 mss: host.mss?,
             })
         };
@@ -52,9 +54,8 @@ impl HostLimit {
     }
 
     fn holds(&self, interface: InterfaceId, address: u32) -> bool {
-        let differing = address ^ self.prefix.address.to_bits();
-        let prefix = u32::MAX.checked_shl(32 - u32::from(self.prefix.length));
-        self.interface == interface && differing & prefix.unwrap_or(0) == 0
+        let (first, last) = self.addresses;
+        self.interface == interface && (first..=last).contains(&address)
     }
 }
 
