@@ -87,6 +87,7 @@ impl Port {
 }
 
 /// A policy and its links, compiled: every table built, but none that grows with the traffic.
+#[derive(Clone)]
 pub struct Site {
     pub(crate) policy: Policy,
     pub(crate) ports: Box<[Port]>,

@@ -7,17 +7,15 @@
 
 #![no_main]
 
-use firewalldom::policy::{InterfaceId, Policy};
+use firewalldom::policy::InterfaceId;
 use firewalldom::time::Instant;
-use firewalldom::{Budget, Checksum, Firewall, Frame, Head, Link, Verdict};
+use firewalldom::{Checksum, Firewall, Frame, Head, Verdict};
+use fuzz::{FLOWS, MACS};
 use libfuzzer_sys::fuzz_target;
-use shorewall::Site;
 use std::collections::HashMap;
-use std::sync::LazyLock;
 
 const NET: InterfaceId = InterfaceId(0);
 const LOC: InterfaceId = InterfaceId(1);
-const MACS: [[u8; 6]; 2] = [[2, 0, 0, 0, 0, 0x10], [2, 0, 0, 0, 0, 0x11]];
 const GATEWAY: [u8; 4] = [192, 0, 2, 1];
 const FIREWALL: [u8; 4] = [192, 0, 2, 2];
 const CLIENT: [u8; 4] = [10, 0, 3, 7];
@@ -25,12 +23,6 @@ const SERVER: [u8; 4] = [198, 51, 100, 7];
 /// For experiments (RFC 3692): nothing in it is read.
 const PROTOCOL: u8 = 253;
 const PIECES_MAX: usize = 300;
-
-static POLICY: LazyLock<Policy> = LazyLock::new(|| {
-    shorewall::compile(&Site::from_files("fuzz", fuzz::site()))
-        .expect("the example is right")
-        .policy
-});
 
 struct Piece<'a> {
     packet: u8,
@@ -151,11 +143,8 @@ fn inject(
 }
 
 fuzz_target!(|input: &[u8]| {
-    let links = MACS.map(|mac| Link { mac, mtu: 1500 });
     let mut now = Instant(1_000_000_000);
-    let budget = Budget { flows: 32 };
-    let mut firewall =
-        Firewall::new(&POLICY, &links, budget, [7; 32], now).expect("it runs");
+    let mut firewall = fuzz::firewall(now);
     inject(&mut firewall, now, NET, &greeting());
     while firewall.take_output().is_some() {}
     let mut sent = Sent::new();
@@ -182,6 +171,6 @@ fuzz_target!(|input: &[u8]| {
                 assert_was_sent(&output.bytes, &sent);
             }
         }
-        assert!(firewall.flows().now <= 32);
+        assert!(firewall.flows().now <= FLOWS);
     }
 });

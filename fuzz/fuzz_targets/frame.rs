@@ -4,23 +4,14 @@
 #![no_main]
 
 use arbitrary::Arbitrary;
-use firewalldom::policy::{InterfaceId, Policy};
+use firewalldom::policy::InterfaceId;
 use firewalldom::time::Instant;
-use firewalldom::{Budget, Checksum, Firewall, Frame, Gso, GsoKind, Head, Link, Verdict};
+use firewalldom::{Checksum, Frame, Gso, GsoKind, Head, Verdict};
+use fuzz::{FLOWS, MACS};
 use libfuzzer_sys::fuzz_target;
-use shorewall::Site;
-use std::sync::LazyLock;
 
-const FLOWS: usize = 32;
-const MACS: [[u8; 6]; 2] = [[2, 0, 0, 0, 0, 0x10], [2, 0, 0, 0, 0, 0x11]];
 /// Frames of one input; more teach the fuzzer nothing and slow it down.
 const FRAMES_MAX: usize = 40;
-
-static POLICY: LazyLock<Policy> = LazyLock::new(|| {
-    shorewall::compile(&Site::from_files("fuzz", fuzz::site()))
-        .expect("the example is right")
-        .policy
-});
 
 #[derive(Arbitrary, Debug)]
 struct Arrival<'a> {
@@ -111,11 +102,8 @@ fn assert_sound(bytes: &[u8]) {
 }
 
 fuzz_target!(|arrivals: Vec<Arrival<'_>>| {
-    let links = MACS.map(|mac| Link { mac, mtu: 1500 });
     let mut now = Instant(1_000_000_000);
-    let budget = Budget { flows: FLOWS };
-    let mut firewall =
-        Firewall::new(&POLICY, &links, budget, [7; 32], now).expect("it runs");
+    let mut firewall = fuzz::firewall(now);
     for arrival in arrivals.iter().take(FRAMES_MAX) {
         now = Instant(now.0 + u64::from(arrival.seconds_later) * 1_000_000_000);
         let mut bytes = arrival.bytes.to_vec();

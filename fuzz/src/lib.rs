@@ -1,5 +1,8 @@
 //! What the fuzz targets share: a small site, whole and with one file replaced.
 
+use firewalldom::policy::blob;
+use firewalldom::time::Instant;
+use firewalldom::{Budget, Firewall, Link};
 use shorewall::{Site, Style};
 
 /// The files of Shorewall that are read.
@@ -71,4 +74,32 @@ pub fn compile(files: Files) {
             assert!(!report.render(Style::Colour).is_empty());
         }
     }
+}
+
+/// Flows that [`firewall`] has room for.
+pub const FLOWS: usize = 32;
+
+/// The MAC addresses of [`firewall`]: towards the net, and towards loc.
+pub const MACS: [[u8; 6]; 2] = [[2, 0, 0, 0, 0, 0x10], [2, 0, 0, 0, 0, 0x11]];
+
+thread_local! {
+    /// The example's tables, built once: every execution begins with a copy.
+    static TABLES: firewalldom::Site = {
+        let compiled =
+            shorewall::compile(&Site::from_files("fuzz", site())).expect("the example is right");
+        let written = blob::encode(&compiled.policy).expect("a policy can be written");
+        let links = MACS.map(|mac| Link { mac, mtu: 1500 });
+        let stored = blob::open(&written).expect("what was written can be read");
+        firewalldom::Site::new(stored, &links).expect("it runs on two links")
+    };
+}
+
+/// The example's firewall, as it starts.
+pub fn firewall(now: Instant) -> Firewall {
+    Firewall::of(
+        TABLES.with(Clone::clone),
+        Budget { flows: FLOWS },
+        [7; 32],
+        now,
+    )
 }
