@@ -179,6 +179,14 @@ impl Firewall {
         if let Some(from) = from {
             self.check_reverse_path(now, frame, packet, tracked, from)?;
         }
+        // A redirect names a router of the link it comes from, which means nothing where the
+        // addresses are others.
+        if let Tracked::Related(handle, _) = tracked
+            && packet.icmp.0 == ICMP_REDIRECT
+            && self.flows.tuple(*handle) != self.flows.translated(*handle)
+        {
+            return Err(Reason::BadTransport);
+        }
         let mut leaving = self.leaving(tracked, packet);
         if matches!(tracked, Tracked::Start(_)) {
             leaving = self.translate_destination(now, from, frame, packet);
@@ -332,12 +340,6 @@ impl Firewall {
             return None;
         }
         let handle = self.flows.find(tick, inner.tuple.reversed())?;
-        // A redirect names a router of the link it comes from, which means nothing where the
-        // addresses are others.
-        let translated = self.flows.tuple(handle) != self.flows.translated(handle);
-        if translated && packet.icmp.0 == ICMP_REDIRECT {
-            return None;
-        }
         Some(Tracked::Related(handle, inner))
     }
 

@@ -99,10 +99,12 @@ pub struct Site {
     pub(crate) raw: Box<[raw::Rule]>,
     pub(crate) host_limits: Box<[HostLimit]>,
     pub(crate) origins: Origins,
-    /// Whether any chain looks at packets of established flows.
+    /// Whether any chain looks at packets of established flows that are forwarded.
     judges_established: bool,
     /// Whether any chain looks at those that leave by the interface that they came by.
     judges_established_hairpins: bool,
+    /// Whether any chain looks at those to or from the firewall itself.
+    judges_established_own: bool,
 }
 
 impl core::fmt::Debug for Site {
@@ -143,6 +145,17 @@ impl Site {
             .zip(stored.chains)
             .map(|(chain, rules)| Chain::new(chain, rules, &lists, &named, &mut origins))
             .collect();
+        let side = policy.zones.len() + 1;
+        let firewall = usize::from(ZoneId::FIREWALL.0);
+        let forwards = |at: usize| at / side != firewall && at % side != firewall;
+        let (mut judges_established, mut judges_established_hairpins) = (false, false);
+        for (at, &chain) in policy.pairs.iter().enumerate() {
+            let chain: &Chain = &chains[usize::from(chain)];
+            if forwards(at) {
+                judges_established |= chain.looks_at_crossing(States::ESTABLISHED);
+                judges_established_hairpins |= chain.looks_at(States::ESTABLISHED);
+            }
+        }
         let nat = nat::Rules::new(&policy, &named, &mut origins);
         let raw = raw::rules(&policy, &named, &mut origins);
         let (zones, routes) = (Zones::new(&policy), Routes::new(&policy));
@@ -161,10 +174,9 @@ impl Site {
             nat,
             raw,
             host_limits: HostLimit::all(&policy),
-            judges_established: chains
-                .iter()
-                .any(|chain| chain.looks_at_crossing(States::ESTABLISHED)),
-            judges_established_hairpins: chains
+            judges_established,
+            judges_established_hairpins,
+            judges_established_own: chains
                 .iter()
                 .any(|chain| chain.looks_at(States::ESTABLISHED)),
             chains,
@@ -193,8 +205,12 @@ impl Site {
 
     /// Whether rules have a say about an established packet on this way.
     pub(crate) fn judges_established(&self, way: Way) -> bool {
-        let is_hairpin = way.from.is_some() && way.from == way.egress;
-        self.judges_established || is_hairpin && self.judges_established_hairpins
+        match (way.from, way.egress) {
+            (Some(from), Some(egress)) => {
+                self.judges_established || from == egress && self.judges_established_hairpins
+            }
+            _ => self.judges_established_own,
+        }
     }
 
     /// Bytes of the rules' tables.

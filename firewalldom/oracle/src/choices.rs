@@ -93,9 +93,10 @@ impl Choices {
             if let [Some(theirs), Some(ours), Some(linux_sent), Some(engine_sent)] = ends
                 && theirs != ours
                 && self.may_choose(theirs, ours)
-                // What was kept was no choice.
-                && differs_where_chosen(theirs, ours, linux_sent)
-                && differs_where_chosen(ours, theirs, engine_sent)
+                // An answer to what was chosen before, of no flow; else what was kept was no choice.
+                && ((theirs, ours) == (linux_sent, engine_sent)
+                    || self.differs_where_chosen(theirs, ours, linux_sent)
+                        && self.differs_where_chosen(ours, theirs, engine_sent))
                 && let Some(other) = end(&views[0], side.other())
                 && !self.learned.contains_key(&(theirs, other))
             {
@@ -119,6 +120,18 @@ impl Choices {
                 range.contains(&&theirs.address) && range.contains(&&ours.address)
             });
         theirs.protocol == ours.protocol && ports && addresses
+    }
+
+    /// Whether `chosen` differs from what was sent wherever it differs from what the other side chose. An
+    /// address that was sent to one of a range may be chosen out of it.
+    fn differs_where_chosen(&self, chosen: End, other: End, sent: End) -> bool {
+        let mut ranges = self.addresses.iter();
+        let is_one_of =
+            |(first, last): &(Ipv4Addr, Ipv4Addr)| (first..=last).contains(&&sent.address);
+        (chosen.port == other.port || chosen.port != sent.port)
+            && (chosen.address == other.address
+                || chosen.address != sent.address
+                || ranges.any(is_one_of))
     }
 
     /// Whether they are the same once Linux's choices are exchanged for the engine's.
@@ -217,12 +230,6 @@ impl Side {
 
 fn mac(address: Ipv4Addr) -> [u8; 6] {
     Neighbour { link: 0, address }.mac()
-}
-
-/// Whether `chosen` differs from what was sent wherever it differs from what the other side chose.
-fn differs_where_chosen(chosen: End, other: End, sent: End) -> bool {
-    (chosen.port == other.port || chosen.port != sent.port)
-        && (chosen.address == other.address || chosen.address != sent.address)
 }
 
 /// Where in the payload the port is, or the identifier that stands for one at both ends.

@@ -21,12 +21,21 @@ pub struct Difference {
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (side, outputs) in [("Linux ", &self.linux), ("engine", &self.engine)] {
+        let words = |outputs: &[Output]| outputs.iter().map(describe::output).collect::<Vec<_>>();
+        let (linux, engine) = (words(&self.linux), words(&self.engine));
+        let looks_the_same = linux == engine;
+        for (side, outputs, words) in [
+            ("Linux ", &self.linux, linux),
+            ("engine", &self.engine, engine),
+        ] {
             if outputs.is_empty() {
                 writeln!(f, "    {side}: nothing")?;
             }
-            for output in outputs {
-                writeln!(f, "    {side}: {}", describe::output(output))?;
+            for (output, words) in outputs.iter().zip(words) {
+                writeln!(f, "    {side}: {words}")?;
+                if looks_the_same {
+                    writeln!(f, "            {:02x?}", output.bytes)?;
+                }
             }
         }
         Ok(())
@@ -106,6 +115,10 @@ fn canonical(outputs: &[Output]) -> Vec<Output> {
 /// Type of ICMP's answer to a question for the time.
 const TIMESTAMP_REPLY: u8 = 14;
 
+fn is_timestamp_reply(view: &View<'_>) -> bool {
+    view.protocol() == 1 && view.payload().first() == Some(&TIMESTAMP_REPLY)
+}
+
 /// Takes out of a timestamp reply what time it is, and the checksum.
 fn forget_time(message: &mut [u8]) {
     for range in [2..4, 12..20] {
@@ -126,8 +139,14 @@ fn agree(linux: &Output, engine: &Output, sent: &[Option<Vec<u8>>; 2]) -> bool {
             let mut bytes = output.bytes.clone();
             bytes[ETHERNET + 4..ETHERNET + 6].fill(0);
             bytes[ETHERNET + 10..ETHERNET + 12].fill(0);
-            if view.protocol() == 1 && view.payload().first() == Some(&TIMESTAMP_REPLY) {
+            if is_timestamp_reply(&view) {
                 forget_time(&mut bytes[ETHERNET + 20..]);
+            } else if let Some(quoted) = view.quoted().filter(is_timestamp_reply) {
+                // One that was answered by an error, whose checksum follows.
+                let quote = ETHERNET + view.bytes.len() - view.payload().len() + 8;
+                let message = quote + quoted.bytes.len() - quoted.payload().len();
+                forget_time(&mut bytes[message..]);
+                bytes[quote - 6..quote - 4].fill(0);
             }
             bytes
         })

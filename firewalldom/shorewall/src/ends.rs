@@ -25,7 +25,18 @@ pub(crate) struct Ends {
     /// `all`, `any` or a list: a zone is not paired with itself…
     pub(crate) wild: bool,
     /// …unless a `+` says so.
-    pub(crate) intra_zone: bool,
+    pub(crate) intra_zone: IntraZone,
+}
+
+/// Whether zones are paired with themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IntraZone {
+    /// Neither `+` nor a list.
+    Unsaid,
+    /// A `+`.
+    Included,
+    /// A list of zones without it.
+    Left,
 }
 
 /// Reads `zone`, `zone:hosts`, `zone,zone`, `all[+][!zone,…][:hosts]` or `zone:(hosts),zone:(hosts)`.
@@ -116,7 +127,7 @@ fn groups(session: &mut Session<'_>, world: &World, word: &Word) -> Option<Ends>
     let mut all = Ends {
         ends: Vec::new(),
         wild: false,
-        intra_zone: false,
+        intra_zone: IntraZone::Unsaid,
     };
     for piece in word.split(',') {
         let Some((name, hosts_word)) = piece.split_once(':') else {
@@ -176,7 +187,7 @@ fn zone_names(
     session: &mut Session<'_>,
     world: &World,
     word: &Word,
-) -> Option<(Vec<ZoneId>, bool, bool)> {
+) -> Option<(Vec<ZoneId>, bool, IntraZone)> {
     let (base, excluded) = match word.split_once('!') {
         Some((base, excluded)) => (base, Some(excluded)),
         None => (word.clone(), None),
@@ -199,7 +210,11 @@ fn zone_names(
                 zones.retain(|&zone| zone != taken);
             }
         }
-        return Some((zones, true, signs.contains('+')));
+        let intra_zone = match signs.contains('+') {
+            true => IntraZone::Included,
+            false => IntraZone::Unsaid,
+        };
+        return Some((zones, true, intra_zone));
     }
     if let Some(excluded) = excluded {
         session.error(
@@ -210,11 +225,11 @@ fn zone_names(
         );
         return None;
     }
-    let intra_zone = base.text().contains(',') && base.text().ends_with('+');
-    let list = if intra_zone {
-        base.slice(0..base.text().len() - 1)
-    } else {
-        base
+    let is_list = base.text().contains(',');
+    let (list, intra_zone) = match (is_list, base.text().ends_with('+')) {
+        (false, _) => (base, IntraZone::Unsaid),
+        (true, false) => (base, IntraZone::Left),
+        (true, true) => (base.slice(0..base.text().len() - 1), IntraZone::Included),
     };
     let mut zones = Vec::new();
     let mut complete = true;

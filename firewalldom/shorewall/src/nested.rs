@@ -60,15 +60,17 @@ pub(crate) fn assemble(
                 // Without a chain of its own, but with those of the zones around.
                 Standing::Unused => chains.index(pair) >= HOOKS,
             };
-            if goes_on {
+            if assembly.is_target(pair) {
+                let chain = &mut policy[chains.index(pair)];
+                *chain = Chain {
+                    rules: accept_exceptions(settings).into_iter().collect(),
+                    ..target(chain)
+                };
+            } else if goes_on {
                 policy[chains.index(pair)] = assembly.joined(pair);
             } else if chains.is_bare(pair) {
                 let rules = assembly.stateless(&draft.chain);
                 policy[chains.index(pair)].rules.extend(rules);
-            }
-            if assembly.is_target(pair) {
-                let chain = &mut policy[chains.index(pair)];
-                chain.rules.extend(accept_exceptions(settings));
             }
         }
     }
@@ -82,6 +84,7 @@ pub(crate) fn assemble(
 
 /// The chains FORWARD, INPUT and OUTPUT come first.
 pub(crate) const HOOKS: usize = 3;
+const FORWARD: usize = 0;
 const OUTPUT: usize = 2;
 
 pub(crate) fn returns(rule: &Arc<Rule>) -> bool {
@@ -170,11 +173,14 @@ impl Assembly<'_> {
         list
     }
 
-    /// Whether a pair has no chain at all, but is let through at once: within a zone without rules,
-    /// and, if OPTIMIZE says so, wherever there is nothing but a policy ACCEPT.
+    /// Whether a pair has no chain at all, but is let through at once: within a zone where nothing but
+    /// its policy is said, be it none, CONTINUE or, if OPTIMIZE says so, ACCEPT; and if OPTIMIZE says
+    /// so, wherever there is nothing but a policy ACCEPT.
     fn is_target(&self, pair: Pair) -> bool {
         let draft = &self.chains.drafts[self.chains.index(pair)];
-        let has_options = self.chains.has_options(pair);
+        if draft.has_rules() || self.chains.has_options(pair) {
+            return false;
+        }
         let Chain {
             policy,
             policy_log,
@@ -182,17 +188,23 @@ impl Assembly<'_> {
             origin,
             ..
         } = &draft.chain;
-        let is_implicit = pair.0 == pair.1 && *origin == NOWHERE;
-        let is_optimized = pair.0 != pair.1
-            && self.chains.optimizes_policies
-            && policy_log.is_none()
-            && default_action.is_empty()
-            && draft.connection_limit.is_none();
-        self.chains.standing(pair) == Standing::Decides
-            && *policy == Disposition::Accept
-            && (is_implicit || is_optimized)
-            && !draft.has_rules()
-            && !has_options
+        let is_within = pair.0 == pair.1;
+        let standing = self.chains.standing(pair);
+        // A chain that pairs share is not looked at within a zone, but for its policy.
+        let shares = draft.shares_policy || standing == Standing::Forgotten;
+        let says_no_more =
+            policy_log.is_none() && default_action.is_empty() && draft.connection_limit.is_none();
+        match standing {
+            Standing::Unused => false,
+            Standing::Continues => is_within && !self.chains.covering.contains_key(&pair.0),
+            Standing::Forgotten if !is_within => false,
+            Standing::Decides | Standing::Forgotten => {
+                let is_implicit = is_within && *origin == NOWHERE;
+                let is_optimized =
+                    self.chains.optimizes_policies && (is_within && shares || says_no_more);
+                *policy == Disposition::Accept && (is_implicit || is_optimized)
+            }
+        }
     }
 
     /// The default action and the policy for packets of any state: where no chain looks at states.
@@ -215,8 +227,12 @@ impl Assembly<'_> {
         // A pair of zones may have flows whose answers it has no chain for; and what is let through here
         // may go back where it came from, which the checks of the options would not let.
         let is_strict = chain.policy != Disposition::Accept;
-        let established = match (is_strict, chains.has_unused(), chains.has_blacklist()) {
-            (true, true, _) | (false, _, true) => States::ESTABLISHED,
+        // The firewall may be asked, but not answer, or the other way round; and an answer may go where
+        // it has no zone, though the question came from one by another link.
+        let is_met = hook != FORWARD || chains.has_unused() || self.world.has_hosts_of_no_zone();
+        let established = match is_strict {
+            true if is_met => States::ESTABLISHED,
+            false if chains.has_blacklist() => States::ESTABLISHED,
             _ => States(0),
         };
         if chains.has_blacklist() && hook != OUTPUT {
@@ -295,7 +311,7 @@ impl Assembly<'_> {
             });
             chain.rules.push(call(list, states, chain.origin));
         }
-        let mut is_first = own.is_empty() && !decides && !forgets;
+        let mut is_first = own.is_empty() && !decides && !forgets && !chains.has_options(pair);
         let mut is_decided = false;
         let mut policy = &chains.drafts[usize::from(crate::chains::hook(pair))].chain;
         for around in self.around(pair) {
@@ -304,6 +320,15 @@ impl Assembly<'_> {
                 continue;
             }
             let next = &chains.drafts[chains.index(around)];
+            if self.is_target(around) {
+                if is_first {
+                    chain.rules.extend(accept_exceptions(self.settings));
+                }
+                return Chain {
+                    policy_chain: Some(next.chain.name.clone()),
+                    ..target(&chain)
+                };
+            }
             let mut theirs = Vec::new();
             if let Some(list) = self.blacklist(next) {
                 let states = union_of(&next.blacklist);
@@ -330,7 +355,7 @@ impl Assembly<'_> {
                     break;
                 }
                 Standing::Forgotten => is_first = false,
-                _ => {}
+                _ => is_first &= !chains.has_options(around),
             }
         }
         if is_first && !is_decided {
@@ -424,6 +449,16 @@ impl Assembly<'_> {
 
 const NOWHERE: Origin = Origin { file: 0, line: 0 };
 
+/// A chain that lets everything through which its rules do not decide about, in silence.
+fn target(chain: &Chain) -> Chain {
+    Chain {
+        policy: Disposition::Accept,
+        policy_log: None,
+        default_action: Vec::new(),
+        ..chain.clone()
+    }
+}
+
 /// Within a zone without rules Shorewall lets everything through at once: what shorewall.conf says
 /// of states is never asked.
 fn accept_exceptions(settings: &Settings) -> Option<Rule> {
@@ -491,11 +526,15 @@ pub(crate) fn inherit_nat(world: &World, chains: &Chains, nat: &mut Vec<Destinat
         let inner = ZoneId(zone as u16);
         let continues = (0..world.zones.len())
             .any(|to| chains.standing((inner, ZoneId(to as u16))) == Standing::Continues);
-        if !continues {
-            continue;
+        let mut around: Vec<ZoneId> = world.inside_out(inner).into_iter().skip(1).collect();
+        around.retain(|&zone| continues && world.coverage(inner, zone) != Coverage::Nothing);
+        // What claims its addresses after it, without being said to be around it.
+        for zone in world.all_covering(inner) {
+            if !around.contains(&zone) {
+                around.push(zone);
+            }
         }
-        let around = world.inside_out(inner).into_iter().skip(1);
-        for around in around.filter(|&zone| world.coverage(inner, zone) != Coverage::Nothing) {
+        for around in around {
             let theirs = own.iter().filter(|nat| nat.source_zone == around);
             nat.extend(theirs.map(|nat| DestinationNat {
                 source_zone: inner,

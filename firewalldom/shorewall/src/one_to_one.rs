@@ -201,13 +201,16 @@ pub(crate) fn add_inbound(
 
 fn inbound(world: &World, pairs: &[Pair]) -> Vec<DestinationNat> {
     let mut rules = Vec::new();
+    // Hosts of no zone come after the last.
+    let zones = 1..world.zones.len() + usize::from(world.has_hosts_of_no_zone());
     for pair in pairs {
-        for zone in 1..world.zones.len() {
+        for zone in zones.clone() {
             let source_zone = ZoneId(zone as u16);
-            let possible = match pair.interface {
-                Some(interface) => world.zone_has_interface(source_zone, interface),
-                None => true,
-            };
+            let possible = zone == world.zones.len()
+                || match pair.interface {
+                    Some(interface) => world.zone_has_interface(source_zone, interface),
+                    None => true,
+                };
             if possible {
                 rules.push(DestinationNat {
                     source_zone,

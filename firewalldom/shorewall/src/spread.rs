@@ -7,7 +7,7 @@ use firewalldom::policy::{Action, Addresses, Limits, Match, Ports, Rule, States,
 use crate::action::Part;
 use crate::address::Hosts;
 use crate::chains::{MAX_ENTRIES, Standing};
-use crate::ends::{End, zones};
+use crate::ends::{End, IntraZone, zones};
 use crate::limits::LimitColumns;
 use crate::packet_set;
 use crate::rules::{Line, Rules, columns};
@@ -54,7 +54,11 @@ impl Rules<'_> {
             (&line.sources, &destinations)
         };
         let wild = from.wild || to.wild;
-        let intra_zone = from.intra_zone || to.intra_zone;
+        // Shorewall reads the source first, and what a list says of it takes the place of a `+` there.
+        let intra_zone = match destinations.intra_zone {
+            IntraZone::Unsaid => line.sources.intra_zone,
+            said => said,
+        } == IntraZone::Included;
         let mut used = false;
         let pairs = |source: &End| {
             let zone = source.zone;

@@ -7,7 +7,7 @@ use firewalldom::policy::{
 
 use crate::action::Part;
 use crate::address;
-use crate::ends::{End, redirect_port, server, zones};
+use crate::ends::{End, IntraZone, redirect_port, server, zones};
 use crate::report::Finding;
 use crate::rules::{Line, Rules, columns};
 use crate::session::Session;
@@ -108,7 +108,7 @@ impl Rules<'_> {
             return true;
         }
         let mut sources = self.nat_sources(session, line);
-        if line.sources.wild && !line.sources.intra_zone {
+        if line.sources.wild && line.sources.intra_zone != IntraZone::Included {
             // As everywhere, a list of zones is about what passes between them.
             sources.retain(|source| Some(source.zone) != server.zone);
         }

@@ -1,6 +1,7 @@
 //! The zones of a site, what lies behind its interfaces, and the ways there.
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 
 use firewalldom::policy::{
     AddressRange, Addresses, Host, Interface, InterfaceId, Prefix, Route, RouteFilter, Zone, ZoneId,
@@ -257,6 +258,34 @@ impl World {
             .filter(|other| !around.contains(other))
             .filter(covers)
             .collect()
+    }
+
+    /// The same on every interface that a zone has addresses behind.
+    pub(crate) fn all_covering(&self, zone: ZoneId) -> Vec<ZoneId> {
+        let groups = self.groups.iter().filter(|group| group.zone == zone);
+        let mut all: Option<Vec<ZoneId>> = None;
+        for group in groups {
+            let here = self.covering(zone, group.interface);
+            match &mut all {
+                None => all = Some(here),
+                Some(all) => all.retain(|zone| here.contains(zone)),
+            }
+        }
+        all.unwrap_or_default()
+    }
+
+    /// Whether an interface leads to hosts that no zone claims.
+    pub(crate) fn has_hosts_of_no_zone(&self) -> bool {
+        let everything = AddressRange {
+            first: Ipv4Addr::UNSPECIFIED,
+            last: Ipv4Addr::BROADCAST,
+        };
+        (0..self.interfaces.len()).any(|index| {
+            let groups = self.groups.iter();
+            let here = groups.filter(|group| usize::from(group.interface.0) == index);
+            let mut ranges = here.flat_map(|group| packet_set::flatten(&group.addresses));
+            !ranges.any(|range| range == everything)
+        })
     }
 
     /// Zones with hosts that have `mss=` in the file `hosts`.

@@ -188,7 +188,11 @@ pub(super) fn check_all_but_rules(policy: &Policy) -> Result<(), Nonsense> {
         policy.check_origin(raw.origin)?;
     }
     for nat in &policy.destination_nat {
-        policy.check_zone(nat.source_zone)?;
+        // Or of none: one past the last.
+        ensure(
+            usize::from(nat.source_zone.0) <= policy.zones.len(),
+            Nonsense::Index("a zone"),
+        )?;
         policy.check_match(&nat.matches)?;
         policy.check_limits(&nat.limits)?;
         policy.check_origin(nat.origin)?;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// DNAT and REDIRECT.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DestinationNat {
-    /// Zone the packet comes from.
+    /// Zone the packet comes from; one past the last: none.
     pub source_zone: ZoneId,
     /// On the packet as it came: `destination` is the original destination.
     pub matches: Match,

@@ -407,7 +407,7 @@ fn a_redirect_about_a_translated_flow_is_not_let_in() {
     let mut site = Site::new(policy());
     let out = site.send(LOC, &sent).forwarded(NET);
     site.send(NET, &icmp_error(NET, ROUTER, (5, 1), &out, 8))
-        .dropped(Reason::Dropped);
+        .dropped(Reason::BadTransport);
     // Where nothing is translated it is an error like any other.
     let mut open = policy();
     open.source_nat.clear();

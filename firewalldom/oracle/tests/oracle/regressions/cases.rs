@@ -3,7 +3,7 @@
 use super::*;
 use oracle::packet::flag::{ACK, FIN, PSH, RST};
 
-pub(crate) const CASES: [Case; 42] = [
+pub(crate) const CASES: [Case; 51] = [
     Case {
         name: "a reset for a segment of no connection meets the rules from $FW",
         files: &[("policy", "loc $FW REJECT\n$FW loc DROP\nall all REJECT\n")],
@@ -490,6 +490,129 @@ pub(crate) const CASES: [Case; 42] = [
         files: &[("interfaces", "?FORMAT 2\nnet eth0 -\nloc eth1 -\n")],
         steps: || vec![sctp(LOC, HOST, "10.0.3.10", 0x0102_0304, &[0, 3, 0, 4])],
         linux: &["nothing"],
+    },
+    Case {
+        name: "a policy CONTINUE within a zone without rules lets everything through",
+        files: &[
+            ("zones", "fw firewall\nnet ipv4\nloc ipv4\nadm:loc ipv4\n"),
+            ("hosts", "adm eth1:10.0.3.0/28 routeback\n"),
+            (
+                "policy",
+                "adm adm CONTINUE\n$FW all ACCEPT\nall all REJECT\n",
+            ),
+            ("rules", ""),
+        ],
+        steps: || vec![udp(LOC, HOST, "10.0.3.10", 9)],
+        linux: &["forwards"],
+    },
+    Case {
+        name: "of a policy ACCEPT within a zone OPTIMIZE leaves no disposition of a state",
+        files: &[
+            ("policy", "loc loc ACCEPT\nall all REJECT\n"),
+            ("rules", ""),
+            (
+                "shorewall.conf",
+                "+OPTIMIZE=All\nINVALID_DISPOSITION=DROP\n",
+            ),
+        ],
+        steps: || vec![tcp(LOC, HOST, "10.0.3.10", SYN | ACK)],
+        linux: &["forwards"],
+    },
+    Case {
+        name: "without EXPAND_POLICIES an ACCEPT for `all+` holds within a zone that OPTIMIZE has no chain for",
+        files: &[
+            (
+                "policy",
+                "$FW all ACCEPT\nloc all+ ACCEPT\nall all REJECT\n",
+            ),
+            ("rules", ""),
+            ("shorewall.conf", "+OPTIMIZE=All\nEXPAND_POLICIES=No\n"),
+        ],
+        steps: || vec![udp(LOC, HOST, "10.0.3.10", 9), udp(LOC, HOST, FAR, 9)],
+        linux: &["forwards", "answers ICMP 3/3"],
+    },
+    Case {
+        name: "a chain that mss= of hosts makes asks for states ahead of the zones around",
+        files: &[
+            ("zones", "fw firewall\nnet ipv4\nloc ipv4\nadm:loc ipv4\n"),
+            ("hosts", "adm eth1:10.0.3.0/28 mss=1200\n"),
+            ("policy", "all all ACCEPT\n"),
+            (
+                "shorewall.conf",
+                "+IMPLICIT_CONTINUE=Yes\nEXPAND_POLICIES=No\nINVALID_DISPOSITION=REJECT\n",
+            ),
+        ],
+        // The reset is no part of a connection, either.
+        steps: || vec![tcp(LOC, HOST, FAR, SYN | ACK)],
+        linux: &["nothing"],
+    },
+    Case {
+        name: "a redirect of what is translated never passes",
+        files: &[("policy", "all all ACCEPT\n"), ("rules", "")],
+        steps: || {
+            let with = Answer::Error {
+                from: None,
+                kind: 5,
+                code: 1,
+                rest: [192, 0, 2, 9],
+                quoted: 8,
+            };
+            vec![udp(LOC, HOST, FAR, 9), Step::Answer { to: 0, with }]
+        },
+        linux: &["translates", "nothing"],
+    },
+    Case {
+        name: "hosts of no zone get no answer that the policy from $FW forbids",
+        files: &[
+            ("interfaces", "?FORMAT 2\nnet eth0\n- eth1\n"),
+            ("hosts", "loc eth1:10.0.3.0/24!10.0.3.9\n"),
+            ("policy", "$FW all DROP\nall all ACCEPT\n"),
+            ("rules", ""),
+        ],
+        steps: || {
+            vec![
+                icmp(LOC, HOST, INSIDE, 8, 0),
+                icmp(LOC, "10.0.3.8", INSIDE, 8, 0),
+            ]
+        },
+        linux: &["nothing", "answers ICMP 0/0"],
+    },
+    Case {
+        name: "a list of destinations without `+` keeps a zone from itself, whatever the source says",
+        files: &[
+            ("policy", "all all ACCEPT\n"),
+            ("rules", "REJECT all+ net,loc udp 9\n"),
+        ],
+        steps: || vec![udp(LOC, HOST, "10.0.3.10", 9), udp(LOC, HOST, FAR, 9)],
+        linux: &["forwards", "answers ICMP 3/3"],
+    },
+    Case {
+        name: "one-to-one NAT on all interfaces is for hosts of no zone as well",
+        files: &[
+            ("interfaces", "?FORMAT 2\nnet eth0\n- eth1 routeback\n"),
+            ("hosts", "loc eth1:10.0.3.0/24!10.0.3.9\n"),
+            ("policy", "all all ACCEPT\n"),
+            ("rules", ""),
+            ("nat", "192.0.2.77 eth0 10.0.3.20 Yes\n"),
+        ],
+        steps: || {
+            vec![
+                udp(LOC, HOST, "10.0.3.20", 9),
+                udp(LOC, HOST, "192.0.2.77", 9),
+            ]
+        },
+        linux: &["forwards", "translates"],
+    },
+    Case {
+        name: "a zone of addresses meets the DNAT of the zone of its interface",
+        files: &[
+            ("zones", "fw firewall\nadm ipv4\nnet ipv4\nloc ipv4\n"),
+            ("hosts", "adm eth1:10.0.3.0/28\n"),
+            ("policy", "all all ACCEPT\n"),
+            ("rules", "DNAT loc net:198.51.100.9 udp 1002\n"),
+        ],
+        steps: || vec![udp(LOC, HOST, OUTSIDE, 1002)],
+        linux: &["translates"],
     },
 ];
 
