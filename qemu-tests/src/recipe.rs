@@ -23,6 +23,7 @@ const PACKAGES: &[&str] = &[
     "ethtool",
     "iperf3",
     "iproute2",
+    "ipset",
     "iptables",
     "iputils-ping",
     "kmod",

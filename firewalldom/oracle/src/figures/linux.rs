@@ -42,7 +42,9 @@ pub fn measure(
         if u64::from(flows) >= most {
             warn(format!(
                 "Linux: {flows} flows are more than the {most} connections that this host's kernel \
-                 tracks (net.netfilter.nf_conntrack_max)"
+                 tracks; to measure them, first: sysctl -w net.netfilter.nf_conntrack_max={room} \
+                 net.netfilter.nf_conntrack_buckets={room}",
+                room = flows.next_power_of_two() * 2
             ));
             continue;
         }

@@ -151,6 +151,11 @@ fn start(files: &[(String, Vec<u8>)], age: Age) -> Result<Option<String>> {
             write(name, bytes)?;
         }
     }
+    if files.iter().any(|(name, _)| name == SETS)
+        && let Some(words) = restore_sets(&site.join(SETS))?
+    {
+        return Ok(Some(words));
+    }
     let refusal = compile_and_load()?;
     if !refusal
         .as_ref()
@@ -160,6 +165,19 @@ fn start(files: &[(String, Vec<u8>)], age: Age) -> Result<Option<String>> {
     }
     use_older_tables()?;
     compile_and_load()
+}
+
+/// The file of a configuration that holds the sets of addresses, as `ipset save` wrote it.
+const SETS: &str = "ipsets";
+
+/// Makes the sets that a configuration's rules name; ipset's own words if it refuses.
+fn restore_sets(file: &Path) -> Result<Option<String>> {
+    let output = command("ipset")
+        .args(["-exist", "restore", "-file"])
+        .arg(file)
+        .output()
+        .context("ipset")?;
+    Ok((!output.status.success()).then(|| words(&output)))
 }
 
 /// What iptables-nft says of a rule set that does not fit the netlink buffer that a user namespace is

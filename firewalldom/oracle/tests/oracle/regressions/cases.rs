@@ -3,7 +3,28 @@
 use super::*;
 use oracle::packet::flag::{ACK, FIN, PSH, RST};
 
-pub(crate) const CASES: [Case; 51] = [
+pub(crate) const CASES: [Case; 52] = [
+    Case {
+        name: "a rule's set of addresses has the members of the file ipsets, and no others",
+        files: &[
+            (
+                "ipsets",
+                "create known hash:net family inet\nadd known 198.51.100.0/24\n\
+                 add known 198.51.100.7/32 nomatch\n",
+            ),
+            ("policy", "all all DROP\n"),
+            ("rules", "ACCEPT net:+known $FW udp\n"),
+        ],
+        steps: || {
+            let from = |address| send(NET, &udp_packet(address, OUTSIDE, 31_505, 68, 4));
+            vec![
+                from("198.51.100.6"),
+                from("198.51.100.7"),
+                from("198.51.101.6"),
+            ]
+        },
+        linux: &["answers ICMP 3/3", "nothing", "nothing"],
+    },
     Case {
         name: "a reset for a segment of no connection meets the rules from $FW",
         files: &[("policy", "loc $FW REJECT\n$FW loc DROP\nall all REJECT\n")],
