@@ -274,8 +274,9 @@ impl Pending {
         self.held as usize + self.pieces.len() * Assembler::PIECE_COST
     }
 
-    /// Where among the others the fragment belongs.
-    fn place(&self, fragment: &Fragment, end: u32, len: usize) -> Result<usize, Reason> {
+    /// Where among the others the fragment belongs. Where the packet ends is known even from one that
+    /// says nothing else that is new.
+    fn place(&mut self, fragment: &Fragment, end: u32, len: usize) -> Result<usize, Reason> {
         let contradicts = if fragment.more {
             self.has_last && end > self.end
         } else {
@@ -284,6 +285,8 @@ impl Pending {
         if contradicts || len == 0 || self.pieces.len() >= Assembler::MAX_PIECES {
             return Err(Reason::Fragment);
         }
+        self.end = self.end.max(end);
+        self.has_last |= !fragment.more;
         let place = self
             .pieces
             .partition_point(|piece| piece.end() <= fragment.offset);
@@ -309,9 +312,6 @@ impl Pending {
 
     fn insert(&mut self, place: usize, fragment: &Fragment, payload: Vec<u8>, frame: &Frame<'_>) {
         let len = payload.len() as u32;
-        let end = fragment.offset + len;
-        self.end = self.end.max(end);
-        self.has_last |= !fragment.more;
         self.held += len;
         let size = fragment.header_len as u16 + len as u16;
         self.largest = self.largest.max(size);

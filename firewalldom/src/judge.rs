@@ -303,7 +303,8 @@ impl Firewall {
         match answer {
             None => {}
             Some(Answer::Reset) => {
-                if let Some(bytes) = reject::reset(frame.head.bytes(), packet, 0) {
+                if let Some(mut bytes) = reject::reset(frame.head.bytes(), packet, 0) {
+                    reject::avoid_zero_checksum(&mut bytes);
                     self.emit(now, &bytes, tracked.occasion());
                     if let Tracked::Flow(handle, _) = tracked {
                         self.flows.close(Tick::of(now), *handle);

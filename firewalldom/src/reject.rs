@@ -180,6 +180,15 @@ pub(crate) struct Header {
     pub(crate) destination: u32,
 }
 
+/// Writes a reset's checksum 0 as its other representation (RFC 1071), which is what Linux makes of
+/// one that it left to a device.
+pub(crate) fn avoid_zero_checksum(reset: &mut [u8]) {
+    let checksum = &mut reset[ETHERNET + 36..ETHERNET + 38];
+    if checksum == [0, 0] {
+        checksum.fill(0xff);
+    }
+}
+
 /// The reset that answers a segment (RFC 9293, 3.10.7.1), as a frame without Ethernet addresses;
 /// `None` for a reset.
 pub(crate) fn reset(head: &[u8], packet: &Packet, tos: u8) -> Option<Vec<u8>> {

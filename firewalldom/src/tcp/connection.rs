@@ -237,10 +237,13 @@ impl Connection {
                 Reset::Doubt
             };
         }
+        // Of an acknowledgement netfilter does not ask whose it was.
+        let after_syn =
+            self.course.is_last(Kind::Syn) && !self.course.is_last_of(direction as usize);
         let answers = match progress {
             Progress::Unanswered => self.course.is_last(Kind::Ack),
-            Progress::Answered => self.course.is_last(Kind::Ack) || self.course.is_last(Kind::Syn),
-            Progress::Assured => self.course.is_last(Kind::Syn),
+            Progress::Answered => self.course.is_last(Kind::Ack) || after_syn,
+            Progress::Assured => after_syn,
         };
         let answers_challenge = before == State::SynSent
             && self.course.is_last(Kind::Ack)

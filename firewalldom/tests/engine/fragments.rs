@@ -55,6 +55,21 @@ fn sent(site: &mut Site) -> Vec<Vec<u8>> {
 }
 
 #[test]
+fn a_duplicate_that_says_where_the_packet_ends_is_believed() {
+    let (_, [first, second, third]) = datagram();
+    let mut site = Site::new(policy());
+    held(site.send(LOC, &first));
+    held(site.send(LOC, &second));
+    let mut last = second.clone();
+    last[20] &= !0x20;
+    fix_header(&mut last);
+    site.send(LOC, &last).dropped(Reason::FragmentDuplicate);
+    // So this one is beyond the end, and the packet is given up.
+    site.send(LOC, &third).dropped(Reason::Fragment);
+    held(site.send(LOC, &first));
+}
+
+#[test]
 fn fragments_in_any_order_leave_translated_as_they_came() {
     for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0], [0, 2, 1]] {
         let (whole, pieces) = datagram();

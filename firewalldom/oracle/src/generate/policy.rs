@@ -28,13 +28,21 @@ pub(super) fn write(author: &mut Author<'_>, network: &Network) {
         if source == destination && source != "all" {
             author.uses("policy: intra-zone");
         }
+        // What it makes of an ACCEPT that Shorewall forgets depends on the last rules of the zone.
+        let is_lost = author.optimizes
+            && !author.expands
+            && (source == "all+" || destination == "all+")
+            && source != "all"
+            && destination != "all";
         let is_child = network
             .zones
             .iter()
             .any(|zone| zone.name == source && !zone.parents.is_empty());
-        let mut policy = author
-            .choose(&["ACCEPT", "ACCEPT", "DROP", "REJECT"])
-            .to_owned();
+        let policies: &[&str] = match is_lost {
+            true => &["DROP", "REJECT"],
+            false => &["ACCEPT", "ACCEPT", "DROP", "REJECT"],
+        };
+        let mut policy = author.choose(policies).to_owned();
         let concerns_firewall = source == "$FW" || destination == "$FW";
         let whole = names.contains(&source.as_str()) && names.contains(&destination.as_str());
         if is_child && !author.one_in(4) {

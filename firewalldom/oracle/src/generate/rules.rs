@@ -494,10 +494,14 @@ pub(super) fn traffic(author: &mut Author<'_>) -> Traffic {
                 }
                 false => none(),
             };
-            let dport = match sport != "-" && author.one_in(3) {
+            let mut dport = match sport != "-" && author.one_in(3) {
                 true => none(),
                 false => ports(author, names),
             };
+            if sport.starts_with('!') {
+                // iptables-nft 1.8.9 compares both at once: it excludes only what has both ports.
+                dport = dport.replace('!', "");
+            }
             [proto.to_owned(), dport, sport]
         }
     }

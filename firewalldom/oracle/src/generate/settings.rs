@@ -30,7 +30,14 @@ pub(super) fn write(author: &mut Author<'_>) {
     set("DROP_DEFAULT", default);
     set("REJECT_DEFAULT", default);
     set("EXPAND_POLICIES", if author.expands { "Yes" } else { "No" });
-    set("OPTIMIZE", if author.optimizes { "All" } else { "0" });
+    let optimize = match (author.optimizes, author.expands) {
+        (false, _) => "0",
+        (true, true) => "All",
+        // Without the 1, which has one jump for all zones that a policy ACCEPT for `all` decides
+        // about, and so for what belongs to none.
+        (true, false) => "30",
+    };
+    set("OPTIMIZE", optimize);
     let clamp = author.choose(&["No", "No", "Yes", "1400"]);
     if clamp != "No" {
         author.uses("shorewall.conf: CLAMPMSS");

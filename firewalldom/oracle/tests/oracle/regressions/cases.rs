@@ -1,9 +1,10 @@
 //! The cases: each the smallest site and steps that show a difference.
 
 use super::*;
+use oracle::packet::fix_header;
 use oracle::packet::flag::{ACK, FIN, PSH, RST};
 
-pub(crate) const CASES: [Case; 52] = [
+pub(crate) const CASES: [Case; 57] = [
     Case {
         name: "a rule's set of addresses has the members of the file ipsets, and no others",
         files: &[
@@ -634,6 +635,76 @@ pub(crate) const CASES: [Case; 52] = [
         ],
         steps: || vec![udp(LOC, HOST, OUTSIDE, 1002)],
         linux: &["translates"],
+    },
+    Case {
+        name: "what DNAT sends to the firewall is refused by the address it was for, even that of all",
+        files: &[
+            ("policy", "$FW all ACCEPT\nall all REJECT\n"),
+            ("rules", "DNAT loc net:192.0.2.2:8080 tcp 35616\n"),
+        ],
+        steps: || vec![tcp(LOC, HOST, "10.0.3.255", SYN)],
+        linux: &["answers TCP ACK/RST"],
+    },
+    Case {
+        name: "a reset that answers the SYN of its own sender must be in the window",
+        files: &[
+            ("policy", "all all ACCEPT\n"),
+            ("rules", ""),
+            ("snat", ""),
+            ("shorewall.conf", "+INVALID_DISPOSITION=DROP\n"),
+        ],
+        steps: || {
+            vec![
+                segment(LOC, SYN, 1_127, 0, 0),
+                answer(0, SYN, 5_001, 0, 0),
+                answer(0, RST, 13_194, 0, 0),
+                segment(LOC, RST, 9_127, 0, 0),
+            ]
+        },
+        linux: &["forwards", "forwards", "nothing", "forwards"],
+    },
+    Case {
+        name: "a reset that answers an acknowledgement may be of its sender",
+        files: &[
+            ("policy", "all all ACCEPT\n"),
+            ("rules", ""),
+            ("snat", ""),
+            ("shorewall.conf", "+INVALID_DISPOSITION=DROP\n"),
+        ],
+        steps: || {
+            vec![
+                segment(LOC, SYN, 1_127, 0, 0),
+                answer(0, SYN, 5_001, 0, 0),
+                answer(0, ACK, 5_002, 1_128, 0),
+                answer(0, RST | ACK, 99_300, 5_002, 0),
+            ]
+        },
+        linux: &["forwards", "forwards", "forwards", "forwards"],
+    },
+    Case {
+        name: "a fragment that is there already may still say where the packet ends",
+        files: &[("policy", "all all ACCEPT\n"), ("rules", "")],
+        steps: || {
+            let pieces = fragments(LOC, HOST, FAR, 3);
+            let mut last = pieces[1].clone();
+            if let Step::Send { bytes, .. } = &mut last {
+                bytes[20] &= !0x20;
+                fix_header(bytes);
+            }
+            let [first, second, third] = pieces.try_into().expect("three pieces");
+            vec![first, second, last, third]
+        },
+        linux: &["nothing", "nothing", "nothing", "nothing"],
+    },
+    Case {
+        name: "a rejection's reset never has the checksum 0",
+        files: &[
+            ("policy", "$FW all ACCEPT\nall all REJECT\n"),
+            ("rules", ""),
+        ],
+        // That of its reset comes to 0.
+        steps: || vec![segment(LOC, SYN, 18_860, 0, 0)],
+        linux: &["answers TCP ACK/RST"],
     },
 ];
 
