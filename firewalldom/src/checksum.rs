@@ -101,45 +101,51 @@ impl Difference {
     }
 }
 
-/// What changed among words as they are in memory: what sums to a checksum does so in any order of
-/// bytes (RFC 1071, 2.B), so none is swapped on the shortest way. Below 2^35.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Native(u64);
+/// What changed among words as they are in memory, new less old: what sums to a checksum does so in any
+/// order of bytes (RFC 1071, 2.B), so none is swapped on the shortest way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Native(u16);
 
 impl Native {
     /// Eight bytes that became others.
     #[inline(always)]
-    pub(crate) const fn change(old: u64, new: u64) -> Self {
+    pub(crate) const fn eight(old: u64, new: u64) -> Self {
         let (sum, carry) = new.overflowing_add(!old);
         let sum = sum + carry as u64;
-        Self((sum >> 32) + (sum & 0xffff_ffff))
+        Self::folded((sum >> 32) as u32, sum as u32)
     }
 
-    /// Four more that became others.
+    /// Four bytes that became others.
     #[inline(always)]
-    pub(crate) const fn and_change(self, old: u32, new: u32) -> Self {
-        Self(self.0 + !old as u64 + new as u64)
+    pub(crate) const fn four(old: u32, new: u32) -> Self {
+        Self::folded(new, !old)
     }
 
     /// A word that became less by this.
     #[inline(always)]
-    pub(crate) const fn and_less(self, by: u16) -> Self {
-        Self(self.0 + !by as u64)
+    pub(crate) const fn less(by: u16) -> Self {
+        Self(!by)
+    }
+
+    #[inline(always)]
+    const fn folded(a: u32, b: u32) -> Self {
+        let (sum, carry) = a.overflowing_add(b);
+        let sum = sum + carry as u32;
+        Self(add(sum as u16, (sum >> 16) as u16))
     }
 
     /// The sum that `sum`, over the words before they changed, becomes.
     #[inline(always)]
     pub(crate) const fn apply_to_sum(self, sum: u16) -> u16 {
-        let sum = self.0 + sum as u64;
-        // 36 bits to 21; then the halves meet in the upper one, with the carry of the lower.
-        let sum = ((sum >> 16) + (sum & 0xffff)) as u32;
-        (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
+        add(sum, self.0)
     }
 
-    /// A finished checksum over the changed words.
+    /// A finished checksum over the changed words: equation 3 of RFC 1624, with the complements of
+    /// the checksum taken into the sum.
     #[inline(always)]
     pub(crate) const fn apply(self, checksum: u16) -> u16 {
-        !self.apply_to_sum(!checksum)
+        let (difference, borrow) = checksum.overflowing_sub(self.0);
+        difference.wrapping_sub(borrow as u16)
     }
 
     /// Whether an IPv4 header without options sums up as it must.
@@ -150,6 +156,13 @@ impl Native {
         // All ones, which is 0 in this arithmetic; never all zeros, as no header is.
         (sum + carry as u64).is_multiple_of(u16::MAX as u64)
     }
+}
+
+/// One's complement addition: the carry comes around.
+#[inline(always)]
+const fn add(a: u16, b: u16) -> u16 {
+    let (sum, carry) = a.overflowing_add(b);
+    sum + carry as u16
 }
 
 /// The 16-bit word at `offset`.
@@ -205,6 +218,34 @@ mod tests {
             let difference = Difference::default().word(words[at], new);
             words[at] = new;
             prop_assert_eq!(difference.apply(before), sum(&words));
+        }
+
+        #[test]
+        fn words_as_they_are_in_memory_come_to_the_same(
+            old in any::<([u8; 8], [u8; 4], [u8; 2])>(),
+            new in any::<([u8; 8], [u8; 4])>(),
+            less in any::<[u8; 2]>(),
+            same in 0u8..4,
+        ) {
+            let new = (if same & 1 == 0 { new.0 } else { old.0 }, if same & 2 == 0 { new.1 } else { old.1 });
+            let word = |word: [u8; 2]| u16::from_be_bytes(word);
+            let sum = |eight: [u8; 8], four: [u8; 4], two: u16| {
+                Sum::default().bytes(&eight).bytes(&four).word(two).word(0x4500)
+            };
+            let before = sum(old.0, old.1, word(old.2));
+            // No borrow from another word of the header.
+            let after = sum(new.0, new.1, word(old.2).saturating_sub(word(less)));
+            let less = word(old.2).min(word(less));
+            let changes = [
+                Native::eight(u64::from_ne_bytes(old.0), u64::from_ne_bytes(new.0)),
+                Native::four(u32::from_ne_bytes(old.1), u32::from_ne_bytes(new.1)),
+                Native::less(u16::from_ne_bytes(less.to_be_bytes())),
+            ];
+            let native = |value: u16| u16::from_ne_bytes(value.to_be_bytes());
+            let applied = changes.iter().fold(native(before.finish()), |sum, change| change.apply(sum));
+            prop_assert_eq!(applied, native(after.finish()));
+            let applied = changes.iter().fold(native(before.fold()), |sum, change| change.apply_to_sum(sum));
+            prop_assert_eq!(applied, native(after.fold()));
         }
     }
 }

@@ -13,10 +13,22 @@ pub struct Traffic {
 }
 
 impl Traffic {
+    pub(crate) const NONE: Self = Self {
+        packets: 0,
+        bytes: 0,
+    };
+
     #[inline(always)]
-    pub(crate) fn count(&mut self, len: usize) {
+    pub(crate) const fn count(&mut self, len: usize) {
         self.packets += 1;
         self.bytes += len as u64;
+    }
+
+    const fn and(self, other: Self) -> Self {
+        Self {
+            packets: self.packets + other.packets,
+            bytes: self.bytes + other.bytes,
+        }
     }
 }
 
@@ -27,6 +39,15 @@ pub struct InterfaceTraffic {
     pub ingress: Traffic,
     /// Given to be sent.
     pub egress: Traffic,
+}
+
+impl InterfaceTraffic {
+    pub(crate) const fn and(self, other: Self) -> Self {
+        Self {
+            ingress: self.ingress.and(other.ingress),
+            egress: self.egress.and(other.egress),
+        }
+    }
 }
 
 /// What happened so far.

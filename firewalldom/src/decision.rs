@@ -33,7 +33,9 @@ impl Firewall {
     /// What decided about the last frame given to [`Firewall::ingress`]; `None` if nothing had to
     /// (ARP, frames for other stations).
     pub fn last_decision(&self) -> Option<Decision> {
-        if let Some((by, origin, disposition)) = self.decision {
+        let passed = self.passed.origin();
+        let passed = passed.map(|origin| (By::State, origin, Disposition::Accept));
+        if let Some((by, origin, disposition)) = passed.or(self.decision) {
             let origin = self.site.origin(origin);
             let by = match by {
                 By::Rule => Decider::Rule(origin),

@@ -1,10 +1,11 @@
 //! The engine as its owner sees it: frames in, verdicts and frames out, time as a parameter.
 
 use crate::counters::{Counters, InterfaceTraffic};
-use crate::established::{Gate, Shortcut};
-use crate::flow::{self, FlowCount};
+use crate::established::Shortcut;
+use crate::flow::{self, FlowCount, Passed};
 use crate::fragment::{Assembler, Geometry};
 use crate::frame::{Checksum, ETHERNET, Frame, Head, OwnedFrame};
+use crate::gate::Gates;
 use crate::host::{Host, PingResult};
 use crate::log::{LogLine, Logger};
 use crate::meter::Meters;
@@ -67,11 +68,12 @@ pub struct Firewall {
     pub(crate) errors: reject::Limit,
     pub(crate) key: Key,
     pub(crate) hits: Vec<u64>,
+    /// Without what came in, and what left by the shortest way: that is counted at the gates.
     pub(crate) counters: Counters,
     pub(crate) decision: Option<(By, u32, Disposition)>,
-    /// For each interface, if packets with nothing special about them need not take the whole way.
-    pub(crate) gates: Vec<Gate>,
-    pub(crate) shortcuts_taken: u64,
+    /// What decided about it if it took the shortest way.
+    pub(crate) passed: Passed,
+    pub(crate) gates: Gates,
     /// The check outside the rules that decided about the last frame.
     pub(crate) checked: Option<Reason>,
     output: VecDeque<(InterfaceId, OwnedFrame)>,
@@ -129,16 +131,17 @@ impl Firewall {
                 ..Counters::default()
             },
             key,
-            gates: site.gates(),
-            shortcuts_taken: 0,
+            gates: Gates::new(),
             site,
             decision: None,
+            passed: Passed::NONE,
             checked: None,
             output: VecDeque::new(),
             output_bytes: 0,
             #[cfg(feature = "trace")]
             trace: Default::default(),
         };
+        firewall.set_shortcut(Shortcut::Taken);
         firewall.announce();
         firewall
     }
@@ -161,6 +164,7 @@ impl Firewall {
         interface: InterfaceId,
         frame: &mut Frame<'_>,
     ) -> Verdict {
+        self.gates.came_in(interface, frame.len);
         if let Some(egress) = self.send_established(now, interface, frame) {
             return Verdict::Forward { egress };
         }
@@ -175,13 +179,13 @@ impl Firewall {
         interface: InterfaceId,
         frame: &mut Frame<'_>,
     ) -> Verdict {
+        self.passed = Passed::NONE;
         self.decision = None;
         #[cfg(feature = "trace")]
         self.trace.clear();
         self.checked = None;
-        match self.counters.interfaces.get_mut(usize::from(interface.0)) {
-            Some(traffic) => traffic.ingress.count(frame.len),
-            None => return self.refuse(Reason::OtherHost),
+        if usize::from(interface.0) >= self.site.ports.len() {
+            return self.refuse(Reason::OtherHost);
         }
         match self.receive(now, interface, frame) {
             Ok(Verdict::Forward { egress }) => {
@@ -379,8 +383,13 @@ impl Firewall {
     }
 
     /// What happened so far.
-    pub fn counters(&self) -> &Counters {
-        &self.counters
+    pub fn counters(&self) -> Counters {
+        let mut counters = self.counters.clone();
+        counters.forwarded += self.shortcuts_taken();
+        for (whole, short) in counters.interfaces.iter_mut().zip(self.gates.traffic()) {
+            *whole = whole.and(short);
+        }
+        counters
     }
 
     /// How often each line of the user's files was hit by the first packet of a flow.
@@ -405,7 +414,7 @@ impl Firewall {
 
     /// Of the packets forwarded, those that took the shortest way.
     pub fn shortcuts_taken(&self) -> u64 {
-        self.shortcuts_taken
+        self.gates.traffic().map(|short| short.egress.packets).sum()
     }
 
     /// Every flow with all that is remembered of it, for people.
@@ -420,10 +429,11 @@ impl Firewall {
 
     /// Lets established packets take the shortest way (as they do unless told otherwise), or not.
     pub fn set_shortcut(&mut self, shortcut: Shortcut) {
-        self.gates = match shortcut {
-            Shortcut::Taken => self.site.gates(),
-            Shortcut::Avoided => Vec::new(),
+        let ports: &[Port] = match shortcut {
+            Shortcut::Taken if self.site.has_shortcut() => &self.site.ports,
+            _ => &[],
         };
+        self.gates.open(ports, self.site.hairpins());
     }
 
     /// What time it is: at `now`, so long after 1970-01-01 UTC. Rules with TIME go by it; until it is

@@ -11,9 +11,9 @@ mod established;
 mod follow;
 mod lookup;
 
-pub(crate) use entry::{Ends, Hop};
+pub(crate) use entry::{Ends, Hop, Passed};
 use established::Lifetimes;
-pub(crate) use established::Selective;
+pub(crate) use established::{Established, Sides};
 
 use crate::packet::{GRE, ICMP, TCP, Tuple, UDP, UDP_LITE};
 use crate::random::Key;
@@ -145,20 +145,20 @@ impl Table {
     /// The tuple of packets that arrive in this direction.
     pub(crate) fn tuple(&self, handle: Handle) -> Tuple {
         let flow = &self.lookup.flows[handle.flow()];
-        flow.ends[handle.direction() as usize].tuple(flow.protocol())
+        flow.ends(handle.side()).tuple(flow.protocol())
     }
 
     /// The tuple that packets of this direction leave with.
     pub(crate) fn translated(&self, handle: Handle) -> Tuple {
         let flow = &self.lookup.flows[handle.flow()];
-        flow.ends[handle.direction().other() as usize]
+        flow.ends(handle.direction().other() as usize)
             .tuple(flow.protocol())
             .reversed()
     }
 
     /// Where the flow was first sent to, before DNAT: address and port.
     pub(crate) fn original_destination(&self, handle: Handle) -> (u32, u16) {
-        let tuple = self.lookup.flows[handle.flow()].ends[0].tuple(0);
+        let tuple = self.lookup.flows[handle.flow()].ends(0).tuple(0);
         (tuple.destination, tuple.destination_port)
     }
 

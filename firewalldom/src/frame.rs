@@ -46,16 +46,6 @@ impl Head {
         &self.bytes[..self.len]
     }
 
-    /// The first `N` bytes, if it holds at least `least`; whatever is behind those it holds means
-    /// nothing.
-    #[inline(always)]
-    pub(crate) fn first<const N: usize>(&self, least: usize) -> Option<&[u8; N]> {
-        if self.len < least {
-            return None;
-        }
-        self.bytes.first_chunk()
-    }
-
     /// The first `N` bytes, whether it holds them or not.
     #[inline(always)]
     pub(crate) fn start<const N: usize>(&self) -> &[u8; N] {

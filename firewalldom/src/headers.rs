@@ -2,23 +2,22 @@
 //! words, most of them in the order of bytes they have on the wire.
 
 use crate::checksum::Native;
-use crate::flow::{Ends, Selective};
+use crate::flow::Ends;
 use crate::frame::{Checksum, ETHERNET, Frame};
 use crate::packet::flags::{ACK, FIN, RST, SYN, URG};
 use crate::packet::{TCP, UDP};
+use crate::tcp::Plain;
 
 /// Ethernet, and IPv4 without options.
 pub(crate) const TRANSPORT: usize = ETHERNET + 20;
+const UDP_HEADER: usize = 8;
 const TCP_HEADER: usize = 20;
 /// TCP's header with padding and a timestamp behind it, as nearly all segments have.
 const TCP_HEADER_WITH_TIMESTAMP: usize = 32;
 const ALIGNED_TIMESTAMP: [u8; 4] = [1, 1, 8, 10];
 
-/// Fewest bytes of headers; a frame with less is left to the whole way.
-pub(crate) const HEADERS_MIN: usize = TRANSPORT + TCP_HEADER;
-
 /// The headers that are read here, with the start of TCP's options.
-pub(crate) type Headers = [u8; HEADERS_MIN + 4];
+pub(crate) type Headers = [u8; TRANSPORT + TCP_HEADER + 4];
 
 /// Where the fields are.
 pub(crate) mod at {
@@ -47,12 +46,6 @@ pub(crate) fn bytes<const N: usize>(head: &Headers, offset: usize) -> [u8; N] {
     bytes
 }
 
-/// Bytes of the IPv4 packet.
-#[inline(always)]
-pub(crate) fn total(head: &Headers) -> usize {
-    usize::from(u16::from_be_bytes(bytes(head, at::LENGTH)))
-}
-
 /// Addresses and ports.
 #[inline(always)]
 pub(crate) fn ends(head: &Headers) -> Ends {
@@ -64,28 +57,60 @@ pub(crate) fn ends(head: &Headers) -> Ends {
 pub(crate) struct Station(u64);
 
 impl Station {
+    /// No frame has it.
+    pub(crate) const NONE: Self = Self(1);
+
     pub(crate) const fn of(mac: [u8; 6]) -> Self {
         let [a, b, c, d, e, f] = mac;
         Self(u64::from_le_bytes([0, 0, a, b, c, d, e, f]))
     }
 }
 
-/// The headers of a frame, if it is for this station, and an IPv4 packet without IPv4 options, whole,
-/// sound, and with hops left.
+/// What a packet carries: the word of IPv4's header with fragmentation and protocol, without whether it
+/// may be fragmented and the hops left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Carried(u32);
+
+impl Carried {
+    /// A whole segment of TCP.
+    pub(crate) const SEGMENT: Self = Self::whole(TCP);
+    /// A whole datagram of UDP.
+    pub(crate) const DATAGRAM: Self = Self::whole(UDP);
+
+    const fn whole(protocol: u8) -> Self {
+        Self(u32::from_ne_bytes([0, 0, 0, protocol]))
+    }
+
+    #[inline(always)]
+    fn by(head: &Headers) -> Self {
+        const COUNTS: u32 = u32::from_ne_bytes([0x3f, 0xff, 0, 0xff]);
+        Self(u32::from_ne_bytes(bytes(head, at::FRAGMENT)) & COUNTS)
+    }
+}
+
+/// What the shortest way goes by in headers that are nothing but usual.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Usual {
+    pub(crate) carried: Carried,
+    /// Where the packet ends in its frame; what lies behind IPv4's header may not be there.
+    pub(crate) end: usize,
+}
+
+/// Looks at a frame's headers: is it for this station, and an IPv4 packet without IPv4 options, whole,
+/// sound, and with hops left?
 #[inline(always)]
-pub(crate) fn of<'a>(frame: &'a Frame<'_>, station: Station) -> Option<&'a Headers> {
-    let head: &Headers = frame.head.first(HEADERS_MIN)?;
-    let end = ETHERNET + total(head);
+pub(crate) fn of(frame: &Frame<'_>, station: Station) -> Option<Usual> {
+    const KIND_AND_HEADER: u32 = u32::from_le_bytes([0x08, 0x00, 0x45, 0]);
+    let head: &Headers = frame.head.start();
+    let carried = Carried::by(head);
+    let end = ETHERNET + usize::from(u16::from_be_bytes(bytes(head, at::LENGTH)));
     let usual = u64::from_le_bytes(bytes(head, 0)) << 16 == station.0
-        && bytes(head, at::KIND) == [0x08, 0x00]
-        && head[at::HEADER] == 0x45
-        && u16::from_be_bytes(bytes(head, at::FRAGMENT)) & 0x3fff == 0
+        && u32::from_le_bytes(bytes(head, at::KIND)) & 0xff_ffff == KIND_AND_HEADER
         && head[at::HOPS] > 1
-        && end >= HEADERS_MIN
         && end <= frame.len
         && frame.head.len() <= frame.len
         && is_sound(head);
-    usual.then_some(head)
+    usual.then_some(Usual { carried, end })
 }
 
 /// Whether the checksum of the IPv4 header is right.
@@ -98,73 +123,102 @@ fn is_sound(head: &Headers) -> bool {
     )
 }
 
-/// Bytes of the headers of IPv4 and TCP.
-pub(crate) fn segment(head: &Headers) -> usize {
-    20 + usize::from(head[at::TCP_OFFSET] >> 4) * 4
+/// Bytes of all headers of a segment.
+#[inline(always)]
+pub(crate) fn before_payload(head: &Headers) -> usize {
+    TRANSPORT + usize::from(head[at::TCP_OFFSET] >> 4) * 4
 }
 
-/// Payload of a segment with no flag but ACK and PSH in bytes, and whether its options may say more
-/// than the time; `None`, if it is not such a one, or its header is not whole. `total` is the packet's
-/// length, `private` how many bytes of the frame there are here.
+/// A segment with no flag but ACK and PSH; `None`, if it is not such a one, if its header is not whole,
+/// or has options that say more than the time, and `sack` tells that they count. `end` is where the packet
+/// ends in its frame, `private` how many bytes of that there are here.
 #[inline(always)]
-pub(crate) fn payload(head: &Headers, total: usize, private: usize) -> Option<(u16, Selective)> {
+pub(crate) fn segment(head: &Headers, end: usize, private: usize, sack: bool) -> Option<Plain<'_>> {
     const FLAGS: u8 = ACK | FIN | RST | SYN | URG;
     const PLAIN: u16 = u16::from_le_bytes([5 << 4, ACK]);
     const WITH_TIMESTAMP: u16 = u16::from_le_bytes([8 << 4, ACK]);
-    let behind = |header: usize| {
-        let whole = 20 + header <= total && TRANSPORT + header <= private;
-        whole.then(|| (total - 20 - header) as u16)
-    };
     let word = u16::from_le_bytes(bytes(head, at::TCP_OFFSET));
-    match word & u16::from_le_bytes([0xf0, FLAGS]) {
+    let payload = match word & u16::from_le_bytes([0xf0, FLAGS]) {
         WITH_TIMESTAMP if bytes(head, at::TCP_OPTIONS) == ALIGNED_TIMESTAMP => {
-            Some((behind(TCP_HEADER_WITH_TIMESTAMP)?, Selective::None))
+            TRANSPORT + TCP_HEADER_WITH_TIMESTAMP
         }
-        PLAIN => Some((behind(TCP_HEADER)?, Selective::None)),
+        PLAIN => TRANSPORT + TCP_HEADER,
+        _ if sack => return None,
         _ => {
-            let [offset, flags] = word.to_le_bytes();
-            let header = usize::from(offset >> 4) * 4;
-            if flags & FLAGS != ACK || header < TCP_HEADER {
+            let [_, flags] = word.to_le_bytes();
+            let payload = before_payload(head);
+            if flags & FLAGS != ACK || payload < TRANSPORT + TCP_HEADER {
                 return None;
             }
-            Some((behind(header)?, Selective::Perhaps))
+            payload
+        }
+    };
+    if private < payload {
+        return None;
+    }
+    Some(Plain {
+        header: head[TRANSPORT..].first_chunk()?,
+        length: end.checked_sub(payload)? as u16,
+    })
+}
+
+/// Whether there is a header of UDP, and the packet is as long as it says, or longer; as for
+/// [`segment`].
+#[inline(always)]
+pub(crate) fn is_datagram(head: &Headers, end: usize, private: usize) -> bool {
+    let length = usize::from(u16::from_be_bytes(bytes(head, at::UDP_LENGTH)));
+    length >= UDP_HEADER && TRANSPORT + length <= end && private >= TRANSPORT + UDP_HEADER
+}
+
+/// Makes a frame leave as an answer to what arrives as `far` would come, one hop later.
+#[inline(always)]
+pub(crate) fn rewrite<const PROTOCOL: u8>(head: &mut Headers, far: Ends, checksum: Checksum) {
+    // Of the word with hop limit and protocol, as it is in memory.
+    const ONE_HOP: Native = Native::less(u16::from_ne_bytes([1, 0]));
+    let (old, new) = (ends(head), far.reversed());
+    let mut sum = ONE_HOP.apply(u16::from_ne_bytes(bytes(head, at::SUM)));
+    head[at::HOPS] -= 1;
+    if old.addresses() != new.addresses() {
+        let change = Native::eight(old.addresses(), new.addresses());
+        head[at::ADDRESSES..at::PORTS].copy_from_slice(&new.addresses().to_ne_bytes());
+        sum = change.apply(sum);
+        if checksum == Checksum::Blank {
+            // The field holds the pseudo-header's sum.
+            let field = of_transport::<PROTOCOL>();
+            let sum = change.apply_to_sum(u16::from_ne_bytes(bytes(head, field)));
+            head[field..field + 2].copy_from_slice(&sum.to_ne_bytes());
+        } else {
+            change_transport::<PROTOCOL>(head, change);
+        }
+    }
+    head[at::SUM..at::SUM + 2].copy_from_slice(&sum.to_ne_bytes());
+    if old.ports() != new.ports() {
+        head[at::PORTS..at::PORTS + 4].copy_from_slice(&new.ports().to_ne_bytes());
+        if checksum != Checksum::Blank {
+            change_transport::<PROTOCOL>(head, Native::four(old.ports(), new.ports()));
         }
     }
 }
 
-/// Makes a frame leave as an answer to what arrives as `far` would come, one hop later.
-// Apart, for its own use of registers, as all the larger parts of the shortest way are.
-#[inline(never)]
-pub(crate) fn rewrite<const PROTOCOL: u8>(head: &mut Headers, far: &Ends, checksum: Checksum) {
-    // Of the word with hop limit and protocol, as it is in memory.
-    const HOP: u16 = u16::from_ne_bytes([1, 0]);
-    let old = ends(head);
-    let new = far.reversed();
-    let mut addresses = Native::default();
-    if old != new {
-        addresses = Native::change(old.addresses(), new.addresses());
-        let all = addresses.and_change(old.ports(), new.ports());
-        let field = match PROTOCOL {
-            UDP => at::UDP_SUM,
-            _ => at::TCP_SUM,
-        };
-        let value = u16::from_ne_bytes(bytes(head, field));
-        let value = match (checksum, PROTOCOL) {
-            // The field holds the pseudo-header's sum: it does not cover the ports.
-            (Checksum::Blank, _) => addresses.apply_to_sum(value),
-            (_, TCP) => all.apply(value),
-            _ => match (value, all.apply(value)) {
-                (0, _) => 0,
-                (_, 0) => 0xffff,
-                (_, value) => value,
-            },
-        };
-        head[field..field + 2].copy_from_slice(&value.to_ne_bytes());
-        head[at::ADDRESSES..at::PORTS].copy_from_slice(&new.addresses().to_ne_bytes());
-        head[at::PORTS..at::PORTS + 4].copy_from_slice(&new.ports().to_ne_bytes());
+const fn of_transport<const PROTOCOL: u8>() -> usize {
+    match PROTOCOL {
+        UDP => at::UDP_SUM,
+        _ => at::TCP_SUM,
     }
-    let sum = u16::from_ne_bytes(bytes(head, at::SUM));
-    let sum = addresses.and_less(HOP).apply(sum);
-    head[at::HOPS] -= 1;
-    head[at::SUM..at::SUM + 2].copy_from_slice(&sum.to_ne_bytes());
+}
+
+/// Applies a change to the checksum of TCP or UDP.
+#[inline(always)]
+fn change_transport<const PROTOCOL: u8>(head: &mut Headers, change: Native) {
+    let field = const { of_transport::<PROTOCOL>() };
+    let mut sum = u16::from_ne_bytes(bytes(head, field));
+    if PROTOCOL == UDP && sum == 0 {
+        // There is none.
+        return;
+    }
+    sum = change.apply(sum);
+    if PROTOCOL == UDP && sum == 0 {
+        sum = 0xffff;
+    }
+    head[field..field + 2].copy_from_slice(&sum.to_ne_bytes());
 }

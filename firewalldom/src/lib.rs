@@ -16,6 +16,7 @@ mod firewall;
 mod flow;
 mod fragment;
 mod frame;
+mod gate;
 mod headers;
 mod host;
 mod judge;

@@ -9,7 +9,8 @@ mod shortcut;
 
 pub(crate) use shortcut::Shortcut;
 
-use crate::frame::OwnedFrame;
+use crate::flow::Hop;
+use crate::frame::{ETHERNET, OwnedFrame};
 use crate::policy::InterfaceId;
 use crate::time::Instant;
 use alloc::vec::Vec;
@@ -169,8 +170,8 @@ impl Table {
             address: u32::from_ne_bytes(address.to_be_bytes()),
             mask: u32::MAX,
             until: Instant(0),
-            mtu: 0,
-            interface: u16::from(interface.0),
+            frame_max: 0,
+            interface,
         });
         self.index.insert((interface.0, address), number as u16);
         number
@@ -181,10 +182,10 @@ impl Table {
         let entry = &self.entries[number];
         let mut stations = [0; 12];
         stations[..6].copy_from_slice(&entry.mac.0);
-        let mut mtu = 0;
+        let mut frame_max = 0;
         if let Some(own) = self.own.get(usize::from(entry.interface.0)) {
             stations[6..].copy_from_slice(&own.mac.0);
-            mtu = own.mtu;
+            frame_max = own.mtu.saturating_add(ETHERNET as u16);
         }
         self.shortcuts[number] = Shortcut {
             stations,
@@ -194,15 +195,15 @@ impl Table {
                 State::Reachable if entry.is_routed => entry.deadline,
                 _ => Instant(0),
             },
-            mtu,
-            interface: u16::from(entry.interface.0),
+            frame_max,
+            interface: entry.interface,
         };
     }
 
     /// The way that a flow remembers, which may be another neighbour's by now.
     #[inline(always)]
-    pub(crate) fn shortcut(&self, number: usize) -> Option<&Shortcut> {
-        self.shortcuts.get(number)
+    pub(crate) fn shortcut(&self, hop: Hop) -> Option<&Shortcut> {
+        self.shortcuts.get(hop.number())
     }
 
     /// The link-layer address of an entry, if it has one.

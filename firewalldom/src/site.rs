@@ -1,6 +1,6 @@
 //! A policy ready for packets: every table built, nothing left to interpret.
 
-use crate::established::Gate;
+use crate::gate::Hairpins;
 use crate::mss::HostLimit;
 use crate::nat;
 use crate::neighbour::Station;
@@ -186,21 +186,18 @@ impl Site {
         })
     }
 
-    /// What established packets need to take the shortest way, for each interface; none if rules do
-    /// not leave them alone.
-    pub(crate) fn gates(&self) -> Vec<Gate> {
-        let rules_pass_them = self.policy.settings.forwarding && !self.judges_established;
-        if !rules_pass_them || !self.raw.is_empty() {
-            return Vec::new();
-        }
-        self.ports.iter().map(Gate::new).collect()
+    /// Whether rules leave established packets alone, so that these may take the shortest way.
+    pub(crate) fn has_shortcut(&self) -> bool {
+        self.policy.settings.forwarding && !self.judges_established && self.raw.is_empty()
     }
 
-    /// Whether established packets may leave by the interface that they came by, whatever rules say.
-    #[cold]
-    pub(crate) fn routes_back(&self, number: u16) -> bool {
-        let port = self.ports.get(usize::from(number));
-        !self.judges_established_hairpins && port.is_some_and(|port| port.route_back)
+    /// Whether they do so, too, where such packets leave by the interface that they came by.
+    pub(crate) const fn hairpins(&self) -> Hairpins {
+        if self.judges_established_hairpins {
+            Hairpins::Judged
+        } else {
+            Hairpins::Unjudged
+        }
     }
 
     /// Whether rules have a say about an established packet on this way.

@@ -157,9 +157,11 @@ pub fn fill<X: Xen>(report: &mut Report, relay: &Relay<X>, policy: Identity) {
 }
 
 fn drops(firewall: &Firewall, losses: Losses) -> Vec<Count> {
-    let judged = firewall.counters().drops.iter();
+    let counters = firewall.counters();
     let lost = losses.iter().filter(|(_, count)| *count > 0);
-    judged
+    counters
+        .drops
+        .iter()
         .map(|(reason, count)| (reason.name(), count))
         .chain(lost)
         .map(|(name, count)| Count::new(name, count))

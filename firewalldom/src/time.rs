@@ -54,27 +54,34 @@ impl Tick {
     }
 }
 
-/// When a flow is forgotten: the low 28 bits of a [`Tick`], enough for any time-out twice over.
+/// When a flow is forgotten: the low 28 bits of a [`Tick`], enough for any time-out twice over, in the
+/// upper ones of a word, where they go round as the word does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Deadline(u32);
 
 impl Deadline {
-    pub(crate) const BITS: u32 = 28;
+    const BITS: u32 = 28;
+    /// Bits of the word that are always 0: the lowest.
+    pub(crate) const FREE_BITS: u32 = u32::BITS - Self::BITS;
     /// The longest that one can be ahead: 155 days.
     pub(crate) const MAX_TICKS: u32 = (1 << (Self::BITS - 1)) - 1;
 
     pub(crate) const fn at(tick: Tick) -> Self {
-        Self(tick.0 << (u32::BITS - Self::BITS) >> (u32::BITS - Self::BITS))
+        Self(tick.0 << Self::FREE_BITS)
     }
 
-    pub(crate) const fn bits(self) -> u32 {
+    /// That of a word, whatever its lowest bits.
+    pub(crate) const fn of_word(word: u32) -> Self {
+        Self(word >> Self::FREE_BITS << Self::FREE_BITS)
+    }
+
+    pub(crate) const fn word(self) -> u32 {
         self.0
     }
 
     /// Ticks from `now` to the deadline; negative if it has passed.
     pub(crate) const fn left(self, now: Tick) -> i32 {
-        const UNUSED: u32 = u32::BITS - Deadline::BITS;
-        (self.0.wrapping_sub(now.0) << UNUSED) as i32 >> UNUSED
+        self.0.wrapping_sub(Self::at(now).0) as i32 >> Self::FREE_BITS
     }
 
     pub(crate) const fn is_reached(self, now: Tick) -> bool {

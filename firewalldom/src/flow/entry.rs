@@ -1,6 +1,6 @@
 //! One flow in 84 bytes: both directions, the connection, where to send its packets next.
 
-use crate::packet::Tuple;
+use crate::packet::{Tuple, UDP};
 use crate::tcp::{self, Connection};
 use crate::time::{Deadline, Tick};
 
@@ -113,14 +113,54 @@ pub(super) const REPLIED: u8 = 2;
 /// They came back for long enough: such a flow is never evicted.
 pub(super) const ASSURED: u8 = 4;
 
+/// The origin that let a flow in, as the flow remembers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Passed(u32);
+
+impl Passed {
+    /// No flow.
+    pub(crate) const NONE: Self = Self(0);
+
+    /// Index of the origin.
+    pub(crate) const fn origin(self) -> Option<u32> {
+        match self {
+            Self::NONE => None,
+            Self(decided) => Some(decided >> Flow::ORIGIN_SHIFT),
+        }
+    }
+}
+
+/// A state that flows may be in at some time, as they remember it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment(u32);
+
+impl Moment {
+    #[inline(always)]
+    pub(super) const fn new(now: Tick, state: tcp::State) -> Self {
+        Self(Deadline::at(now).word() | state as u32)
+    }
+}
+
+/// What is added to a [`Moment`]: a time-out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lifetime(u32);
+
+impl Lifetime {
+    pub(super) const fn of(ticks: u32) -> Self {
+        Self(Deadline::at(Tick(ticks)).word())
+    }
+}
+
 /// One flow.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Flow {
-    /// As packets of the original and of the reply direction arrive.
-    pub(super) ends: [Ends; 2],
+    /// As packets of the original and of the reply direction arrive: one array for each field of
+    /// [`Ends`], so that a direction is an index that the processor scales.
+    addresses: [[u8; 8]; 2],
+    ports: [[u8; 4]; 2],
     pub(super) tcp: Connection,
     pub(super) hops: [Hop; 2],
-    /// 28 bits of deadline, 4 of TCP's state.
+    /// A deadline, and TCP's state in the bits that it leaves free.
     expires: u32,
     /// 21 bits of origin, 3 of status, 8 of protocol.
     decided: u32,
@@ -132,8 +172,12 @@ const _: () = assert!(size_of::<Flow>() == 84);
 pub(super) const ORIGIN_MAX: u32 = (1 << 21) - 1;
 
 impl Flow {
+    const ORIGIN_SHIFT: u32 = 11;
+    const STATE: u32 = (1 << Deadline::FREE_BITS) - 1;
+
     pub(super) const FREE: Self = Self {
-        ends: [Ends::new([0; 8], [0; 4]); 2],
+        addresses: [[0; 8]; 2],
+        ports: [[0; 4]; 2],
         tcp: Connection::NONE,
         hops: [Hop::UNKNOWN; 2],
         expires: 0,
@@ -142,10 +186,19 @@ impl Flow {
 
     pub(super) fn new(ends: [Ends; 2], protocol: u8, decided: u32) -> Self {
         Self {
-            ends,
-            decided: decided.min(ORIGIN_MAX) << 11 | u32::from(LIVE) << 8 | u32::from(protocol),
+            addresses: ends.map(|ends| ends.addresses),
+            ports: ends.map(|ends| ends.ports),
+            decided: decided.min(ORIGIN_MAX) << Self::ORIGIN_SHIFT
+                | u32::from(LIVE) << 8
+                | u32::from(protocol),
             ..Self::FREE
         }
+    }
+
+    /// As packets of a direction arrive; 1 is that of replies.
+    #[inline(always)]
+    pub(super) const fn ends(&self, side: usize) -> Ends {
+        Ends::new(self.addresses[side & 1], self.ports[side & 1])
     }
 
     #[inline(always)]
@@ -158,45 +211,57 @@ impl Flow {
         self.decided >> 8 & status as u32 != 0
     }
 
+    /// Whether it is one of UDP that has seen both directions.
+    #[inline(always)]
+    pub(super) const fn is_answered_udp(&self) -> bool {
+        const ANSWERED: u32 = (REPLIED as u32) << 8;
+        self.decided & (ANSWERED | u8::MAX as u32) == ANSWERED | UDP as u32
+    }
+
     #[inline(always)]
     pub(super) fn mark(&mut self, status: u8) {
         self.decided |= u32::from(status) << 8;
     }
 
     /// Index of the origin that let it in.
-    #[inline(always)]
     pub(super) const fn decided(&self) -> u32 {
-        self.decided >> 11
+        self.decided >> Self::ORIGIN_SHIFT
     }
 
+    /// The same, without taking it apart; never [`Passed::NONE`].
     #[inline(always)]
+    pub(super) const fn passed(&self) -> Passed {
+        Passed(self.decided)
+    }
+
     pub(super) const fn deadline(&self) -> Deadline {
-        Deadline::at(Tick(self.expires))
+        Deadline::of_word(self.expires)
     }
 
-    #[inline(always)]
-    pub(super) fn expire_at(&mut self, deadline: Deadline) {
-        self.expires = self.expires >> Deadline::BITS << Deadline::BITS | deadline.bits();
-    }
-
-    #[inline(always)]
     pub(super) const fn state(&self) -> tcp::State {
-        tcp::State::from_number((self.expires >> Deadline::BITS) as u8)
+        tcp::State::from_number((self.expires & Self::STATE) as u8)
     }
 
-    #[inline(always)]
-    pub(super) const fn is_established(&self) -> bool {
-        self.expires >> Deadline::BITS == tcp::State::Established as u32
-    }
-
-    /// A connection that is established is so until then.
-    #[inline(always)]
-    pub(super) fn stay_established(&mut self, deadline: Deadline) {
-        self.expires = (tcp::State::Established as u32) << Deadline::BITS | deadline.bits();
+    pub(super) fn expire_at(&mut self, deadline: Deadline) {
+        self.expires = deadline.word() | self.expires & Self::STATE;
     }
 
     pub(super) fn set_state(&mut self, state: tcp::State) {
-        self.expires = (state as u32) << Deadline::BITS | self.deadline().bits();
+        self.expires = self.deadline().word() | state as u32;
+    }
+
+    /// Whether it is in the state of a moment, and not over by then.
+    #[inline(always)]
+    pub(super) const fn lives_at(&self, moment: Moment) -> bool {
+        // In another state, what is left of that is above all ticks.
+        let left = self.expires.wrapping_sub(moment.0);
+        left.rotate_right(Deadline::FREE_BITS).wrapping_sub(1) < Deadline::MAX_TICKS
+    }
+
+    /// From that moment on it lives for so long, in the same state.
+    #[inline(always)]
+    pub(super) const fn live_on(&mut self, moment: Moment, lifetime: Lifetime) {
+        self.expires = moment.0.wrapping_add(lifetime.0);
     }
 
     /// UDP, which has no connection: from when on an answer makes it a stream.

@@ -1,196 +1,148 @@
 //! The shortest way through the table: a packet of a flow that has seen both directions.
 
-use super::entry::{ASSURED, Flow, REPLIED};
+use super::entry::{ASSURED, Flow, Lifetime, Moment, Passed, REPLIED};
 use super::follow::{Udp, follow_udp};
-use super::{Ends, Handle, Hop, Lookup, Table};
-use crate::frame::Frame;
-use crate::headers::{self, Headers, Station, at};
-use crate::tcp::{Outstanding, Plain};
-use crate::time::{Deadline, Tick};
+use super::{Hop, Lookup, Table};
+use crate::flow::Ends;
+use crate::headers::{self, Headers};
+use crate::packet::TCP;
+use crate::tcp::{self, Outstanding, Plain};
+use crate::time::Tick;
 use crate::timeout::Timeouts;
 
-/// The flow of an established packet.
-pub(crate) struct Established<'a> {
+/// The flow of a packet that goes in the original (0) or the reply (1) direction.
+pub(crate) struct Established<'a, const SIDE: usize> {
     flow: &'a mut Flow,
-    /// Whether it goes in the reply direction, as an index.
-    side: usize,
+    lifetimes: &'a Lifetimes,
 }
 
-/// Selective acknowledgements of a segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Selective {
-    None,
-    Perhaps,
+/// The flow of a packet, by the packet's direction.
+pub(crate) enum Sides<'a> {
+    Original(Established<'a, 0>),
+    Reply(Established<'a, 1>),
 }
 
 impl Lookup {
-    /// Slots where nearly every flow is found.
-    const NEAR: usize = 8;
-
-    /// The flow of an established packet of TCP or UDP that is nothing but usual.
-    // Apart, for its own use of registers.
-    #[inline(never)]
-    fn established(&mut self, station: Station, frame: &Frame<'_>) -> Option<Established<'_>> {
-        let head = headers::of(frame, station)?;
-        let (ends, protocol) = (headers::ends(head), head[at::PROTOCOL]);
+    /// The first flow whose tag is that of a packet, if its addresses and ports are, too, and the side
+    /// that these are of; it may be a flow of another protocol.
+    #[inline(always)]
+    fn established(&mut self, head: &Headers, protocol: u8) -> Option<(&mut Flow, usize)> {
+        let ends = headers::ends(head);
         let hash = self.hash(ends, protocol);
-        // Half of all flows are where the search begins, and most of the others soon after.
-        let home = self.home(hash);
-        let slot = *self.index.get(home)?;
-        if (slot ^ hash) & self.tag_mask != 0 {
-            return self.search_near(head, home, hash);
-        }
-        let handle = self.handle_in(slot);
-        if !self.arrives_as(handle, ends, protocol) {
-            return self.search(head);
-        }
-        self.replied(handle)
-    }
-
-    /// The same, searched for in the slots behind the first, which is another's.
-    #[inline(never)]
-    fn search_near(&mut self, head: &Headers, home: usize, hash: u32) -> Option<Established<'_>> {
-        let near: &[u32; Self::NEAR] = match self.index.get(home..)?.first_chunk() {
-            Some(near) => near,
-            None => return self.search(head),
-        };
-        for slot in near {
-            if *slot == 0 {
+        let mut at = self.home(hash);
+        let handle = loop {
+            // Where the index comes around, the whole way searches on.
+            let slot = *self.index.get(at)?;
+            if (slot ^ hash) & self.tag_mask == 0 {
+                break self.handle_in(slot);
+            }
+            if slot == 0 {
                 return None;
             }
-            if (slot ^ hash) & self.tag_mask == 0 {
-                let handle = self.handle_in(*slot);
-                if !self.arrives_as(handle, headers::ends(head), head[at::PROTOCOL]) {
-                    break;
-                }
-                return self.replied(handle);
-            }
-        }
-        self.search(head)
-    }
-
-    /// The same, searched for among all.
-    #[cold]
-    #[inline(never)]
-    fn search(&mut self, head: &Headers) -> Option<Established<'_>> {
-        let (_, handle) = self.probe(headers::ends(head), head[at::PROTOCOL])?;
-        self.replied(handle)
-    }
-
-    #[inline(always)]
-    fn replied(&mut self, handle: Handle) -> Option<Established<'_>> {
-        let flow = self.flows.get_mut(handle.flow())?;
-        flow.is(REPLIED).then_some(Established {
-            flow,
-            side: handle.side(),
-        })
+            at += 1;
+        };
+        let (flow, side) = (self.flows.get_mut(handle.flow())?, handle.side());
+        (flow.ends(side) == ends).then_some((flow, side))
     }
 }
 
 impl Table {
-    /// The flow of an established packet of TCP or UDP for `station` that is nothing but usual, and
-    /// what its time-out may be.
+    /// The flow that a packet of a protocol may belong to. It may still be one of another, or of one
+    /// that has not seen both directions.
     #[inline(always)]
-    pub(crate) fn established(
-        &mut self,
-        station: Station,
-        frame: &Frame<'_>,
-    ) -> Option<(Established<'_>, &Lifetimes)> {
-        let flow = self.lookup.established(station, frame)?;
-        Some((flow, &self.lifetimes))
+    pub(crate) fn established(&mut self, head: &Headers, protocol: u8) -> Option<Sides<'_>> {
+        let lifetimes = &self.lifetimes;
+        let (flow, side) = self.lookup.established(head, protocol)?;
+        Some(match side {
+            0 => Sides::Original(Established { flow, lifetimes }),
+            _ => Sides::Reply(Established { flow, lifetimes }),
+        })
     }
 }
 
-impl Established<'_> {
-    /// As its packets of the other direction arrive.
+impl<const SIDE: usize> Established<'_, SIDE> {
+    const OTHER: usize = SIDE ^ 1;
+
+    /// As its packets arrive.
     #[inline(always)]
-    pub(crate) const fn far(&self) -> &Ends {
-        &self.flow.ends[(self.side ^ 1) & 1]
+    pub(crate) const fn near(&self) -> Ends {
+        self.flow.ends(SIDE)
+    }
+
+    /// As those of the other direction do.
+    #[inline(always)]
+    pub(crate) const fn far(&self) -> Ends {
+        self.flow.ends(Self::OTHER)
     }
 
     #[inline(always)]
     pub(crate) const fn onwards(&self) -> Hop {
-        self.flow.hops[self.side & 1]
+        self.flow.hops[SIDE]
     }
 
     /// Where the packets of the other direction go.
     #[inline(always)]
     pub(crate) const fn back(&self) -> Hop {
-        self.flow.hops[(self.side ^ 1) & 1]
+        self.flow.hops[Self::OTHER]
     }
 
-    /// Index of the origin that let the flow in.
+    /// The origin that let the flow in.
     #[inline(always)]
-    pub(crate) const fn decided(&self) -> u32 {
-        self.flow.decided()
+    pub(crate) const fn passed(&self) -> Passed {
+        self.flow.passed()
     }
 
     /// Whether the selective acknowledgements of segments in its direction count.
     #[inline(always)]
     pub(crate) const fn takes_sack(&self) -> bool {
-        self.flow.tcp.takes_sack(self.side)
+        self.flow.tcp.takes_sack(SIDE)
     }
 
-    /// Follows a segment if there is nothing special about it; if there is, `None`, and nothing has
-    /// changed.
+    /// Follows a segment if its connection is established and there is nothing special about it; if
+    /// not, `None`, and nothing has changed.
     #[inline(always)]
-    pub(crate) fn acknowledge(
-        &mut self,
-        now: Tick,
-        plain: Plain<'_>,
-        lifetimes: &Lifetimes,
-    ) -> Option<()> {
-        // Twice the code, for fields at fixed places.
-        if self.side == 0 {
-            acknowledge::<0>(self.flow, now, plain, lifetimes)
-        } else {
-            acknowledge::<1>(self.flow, now, plain, lifetimes)
-        }
-    }
-
-    /// Follows a datagram of UDP, unless its flow is over.
-    #[inline(always)]
-    pub(crate) fn follow_datagram(&mut self, now: Tick, lifetimes: &Lifetimes) -> Option<()> {
-        let flow = &mut *self.flow;
-        if flow.deadline().is_reached(now) {
+    pub(crate) fn acknowledge(&mut self, now: Tick, plain: Plain<'_>) -> Option<()> {
+        let moment = Moment::new(now, tcp::State::Established);
+        if !self.flow.lives_at(moment) {
             return None;
         }
-        let lifetime = match follow_udp(flow, now) {
-            Udp::Stream => lifetimes.udp_stream,
-            Udp::Other => lifetimes.udp,
+        let lifetime = match self.flow.tcp.acknowledge::<SIDE>(plain)? {
+            Outstanding::Nothing => self.lifetimes.established,
+            Outstanding::Data => self.lifetimes.unacknowledged,
         };
-        flow.expire_at(Deadline::at(now.after(lifetime)));
+        debug_assert!(
+            self.flow.protocol() == TCP && self.flow.is(REPLIED),
+            "only of such a flow both sides have acknowledged something"
+        );
+        self.flow.mark(ASSURED);
+        self.flow.live_on(moment, lifetime);
+        Some(())
+    }
+
+    /// Follows a datagram of UDP if its flow was answered and is not over.
+    #[inline(always)]
+    pub(crate) fn follow_datagram(&mut self, now: Tick) -> Option<()> {
+        let moment = Moment::new(now, tcp::State::None);
+        if !self.flow.is_answered_udp() || !self.flow.lives_at(moment) {
+            return None;
+        }
+        let lifetime = match follow_udp(self.flow, now) {
+            Udp::Stream => self.lifetimes.udp_stream,
+            Udp::Other => self.lifetimes.udp,
+        };
+        self.flow.live_on(moment, lifetime);
         Some(())
     }
 }
 
-#[inline(never)]
-fn acknowledge<const SIDE: usize>(
-    flow: &mut Flow,
-    now: Tick,
-    plain: Plain<'_>,
-    lifetimes: &Lifetimes,
-) -> Option<()> {
-    if !flow.is_established() || flow.deadline().is_reached(now) {
-        return None;
-    }
-    let lifetime = match flow.tcp.acknowledge::<SIDE>(plain)? {
-        Outstanding::Nothing => lifetimes.established,
-        Outstanding::Data => lifetimes.unacknowledged,
-    };
-    flow.mark(ASSURED);
-    flow.stay_established(Deadline::at(now.after(lifetime)));
-    Some(())
-}
-
-/// Time-outs of established flows in ticks.
+/// Time-outs of established flows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lifetimes {
-    established: u32,
+    established: Lifetime,
     /// Of TCP with data that was not acknowledged yet.
-    unacknowledged: u32,
-    udp: u32,
-    udp_stream: u32,
+    unacknowledged: Lifetime,
+    udp: Lifetime,
+    udp_stream: Lifetime,
 }
 
 impl Lifetimes {
@@ -198,14 +150,14 @@ impl Lifetimes {
     pub(super) const fn of(timeouts: &Timeouts) -> Self {
         let (established, unacknowledged) = (timeouts.established, timeouts.unacknowledged);
         Self {
-            established,
-            unacknowledged: if unacknowledged < established {
+            established: Lifetime::of(established),
+            unacknowledged: Lifetime::of(if unacknowledged < established {
                 unacknowledged
             } else {
                 established
-            },
-            udp: timeouts.udp,
-            udp_stream: timeouts.udp_stream,
+            }),
+            udp: Lifetime::of(timeouts.udp),
+            udp_stream: Lifetime::of(timeouts.udp_stream),
         }
     }
 }

@@ -94,7 +94,7 @@ impl Lookup {
     /// The hash of the tuple that packets in this direction arrive with.
     fn hash_of(&self, handle: Handle) -> u32 {
         let flow = &self.flows[handle.flow()];
-        self.hash(flow.ends[handle.side()], flow.protocol())
+        self.hash(flow.ends(handle.side()), flow.protocol())
     }
 
     const fn slot(&self, handle: Handle, hash: u32) -> u32 {
@@ -111,7 +111,7 @@ impl Lookup {
     #[inline(always)]
     pub(super) fn arrives_as(&self, handle: Handle, ends: Ends, protocol: u8) -> bool {
         let flow = self.flows.get(handle.flow());
-        flow.is_some_and(|flow| flow.ends[handle.side()] == ends && flow.protocol() == protocol)
+        flow.is_some_and(|flow| flow.ends(handle.side()) == ends && flow.protocol() == protocol)
     }
 
     /// The slot of the flow whose packets of one direction arrive as `ends`, and its handle.
@@ -158,7 +158,7 @@ impl Lookup {
     /// Forgets a direction of a flow.
     pub(super) fn unlink(&mut self, handle: Handle) {
         let flow = &self.flows[handle.flow()];
-        let found = self.probe(flow.ends[handle.side()], flow.protocol());
+        let found = self.probe(flow.ends(handle.side()), flow.protocol());
         let Some((mut hole, _)) = found else {
             return;
         };

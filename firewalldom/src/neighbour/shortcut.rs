@@ -1,5 +1,6 @@
 //! What the shortest way reads of a neighbour.
 
+use crate::policy::InterfaceId;
 use crate::time::Instant;
 
 /// What an established packet needs of a neighbour, 32 bytes.
@@ -13,9 +14,9 @@ pub(crate) struct Shortcut {
     pub(super) mask: u32,
     /// Until when the neighbour is trusted without asking; 0: it is not.
     pub(super) until: Instant,
-    /// Of the interface.
-    pub(crate) mtu: u16,
-    pub(crate) interface: u16,
+    /// Bytes of the longest frame that may leave by the interface.
+    pub(crate) frame_max: u16,
+    pub(crate) interface: InterfaceId,
 }
 
 const _: () = assert!(size_of::<Shortcut>() == 32);

@@ -25,7 +25,7 @@ fn empty() -> Table {
 
 /// What a flow that was sent this way, to `address`, finds there now.
 fn mac(table: &Table, now: Instant, way: Handle, address: u32) -> Option<EthernetAddress> {
-    let shortcut = table.shortcut(usize::from(way.number()))?;
+    let shortcut = table.shortcut(Hop::via(way))?;
     let leads = shortcut.leads_to(u32::from_ne_bytes(address.to_be_bytes()));
     if !leads || !shortcut.is_fresh(now) {
         return None;

@@ -2,26 +2,30 @@
 
 use super::{Kind, Offer, Segment};
 
-/// The segment that a direction's next one is compared with. Two words, for a comparison of two.
+/// The segment that a direction's next one is compared with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Last {
-    /// Acknowledgement and sequence number.
+    /// Acknowledgement and sequence number: one word to compare and to write.
     numbers: [u32; 2],
-    /// Sequence numbers it took, and its window, not scaled.
-    extent: [u16; 2],
+    /// Sequence numbers it took.
+    length: u16,
+    /// Not scaled.
+    window: u16,
 }
 
 impl Last {
     pub(super) const NONE: Self = Self {
         numbers: [0; 2],
-        extent: [0; 2],
+        length: 0,
+        window: 0,
     };
 
     #[inline(always)]
     pub(super) const fn new(sequence: u32, acknowledgement: u32, length: u16, window: u16) -> Self {
         Self {
             numbers: [acknowledgement, sequence],
-            extent: [length, window],
+            length,
+            window,
         }
     }
 
@@ -32,6 +36,12 @@ impl Last {
             segment.length,
             segment.window,
         )
+    }
+
+    /// Whether a segment has the same numbers, as one that only repeats it must.
+    #[inline(always)]
+    pub(super) fn has_numbers_of(&self, other: &Self) -> bool {
+        self.numbers == other.numbers
     }
 
     #[inline(always)]
@@ -46,7 +56,7 @@ impl Last {
 
     #[inline(always)]
     pub(super) const fn window(&self) -> u16 {
-        self.extent[1]
+        self.window
     }
 
     pub(super) const fn set_sequence(&mut self, sequence: u32) {
@@ -59,7 +69,7 @@ impl Last {
 
     #[inline(always)]
     pub(super) const fn end(&self) -> u32 {
-        self.sequence().wrapping_add(self.extent[0] as u32)
+        self.sequence().wrapping_add(self.length as u32)
     }
 }
 
@@ -114,6 +124,43 @@ impl Agreed {
 
     pub(super) fn set(&mut self, flag: u8, value: bool) {
         self.0 = if value { self.0 | flag } else { self.0 & !flag };
+    }
+}
+
+/// What both sides agreed to, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Both(u16);
+
+impl Both {
+    const fn of(flag: u8, side: usize) -> u16 {
+        (flag as u16) << (side as u32 * u8::BITS)
+    }
+
+    #[inline(always)]
+    pub(super) const fn new([one, other]: [Agreed; 2]) -> Self {
+        Self(u16::from_le_bytes([one.0, other.0]))
+    }
+
+    #[inline(always)]
+    pub(super) const fn each(self) -> [Agreed; 2] {
+        let [one, other] = self.0.to_le_bytes();
+        [Agreed(one), Agreed(other)]
+    }
+
+    /// Whether a flag is that of one side or of both.
+    #[inline(always)]
+    pub(super) const fn has_one(self, flag: u8) -> bool {
+        self.0 & (Self::of(flag, 0) | Self::of(flag, 1)) != 0
+    }
+
+    #[inline(always)]
+    pub(super) const fn set(&mut self, side: usize, flag: u8) {
+        self.0 |= Self::of(flag, side);
+    }
+
+    #[inline(always)]
+    pub(super) const fn clear(&mut self, side: usize, flag: u8) {
+        self.0 &= !Self::of(flag, side);
     }
 }
 

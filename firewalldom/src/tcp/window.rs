@@ -11,7 +11,7 @@
 //! Beyond 1 and 3 lies what an attacker would have to guess: such a segment is invalid. Short of 2
 //! and 4 is what came late or twice: it passes, and teaches nothing.
 
-use super::history::{Agreed, Annotated, Course, Last};
+use super::history::{Agreed, Annotated, Both, Course, Last};
 use super::{Kind, Segment, State, after};
 use crate::flow::Direction;
 use crate::packet::flags::{ACK, RST, SYN};
@@ -323,48 +323,69 @@ impl Connection {
 
     /// A plain acknowledgement of an established connection, with data or without, as nearly all
     /// segments are: what it leaves unacknowledged. `None`, and nothing has changed, if there is more
-    /// to it: then [`Connection::fit`] tells.
+    /// to it, or this is no connection: then [`Connection::fit`] tells.
     #[inline(always)]
     pub(crate) fn acknowledge<const SIDE: usize>(
         &mut self,
         plain: Plain<'_>,
     ) -> Option<Outstanding> {
         let (from, to) = const { (SIDE & 1, SIDE & 1 ^ 1) };
-        let next = plain.last();
-        let end = next.end();
-        let (sender, receiver) = (&self.sides[from], &self.sides[to]);
-        let agreed = self.agreed[from];
-        // Of one that closes its window, is the first to acknowledge anything, or only repeats the
-        // one before it, more is to be said.
-        if sender.window == 0
-            || receiver.window == 0
-            || next.window() == 0
-            || !agreed.has(Agreed::ACKNOWLEDGES)
-            || self.last == next && self.course.is_last_of(SIDE)
-        {
+        if self.agreed[0].0 & self.agreed[1].0 & Agreed::ACKNOWLEDGES == 0 {
             return None;
         }
-        let unacknowledged = receiver.end.wrapping_sub(next.acknowledgement());
-        let beyond_lowest = end.wrapping_sub(sender.end).wrapping_add(receiver.window);
+        debug_assert!(
+            self.sides.iter().all(|side| side.window != 0),
+            "who acknowledged something was seen"
+        );
+        let mut agreed = Both::new(self.agreed);
+        let next = plain.last();
+        let repeats =
+            self.last.has_numbers_of(&next) && self.last == next && self.course.is_last_of(SIDE);
+        // Of one that closes the window, or repeats the segment before it, more is to be said.
+        if next.window() == 0 || repeats {
+            return None;
+        }
+        let (end, acknowledgement) = (next.end(), next.acknowledgement());
         // No window reaches half around the circle: an acknowledgement of what was never sent is
         // further back than any.
-        if unacknowledged > sender.window.max(ACKNOWLEDGED_BACK_MIN)
-            || after(next.sequence(), sender.limit)
-            || (beyond_lowest as i32) < 0
-        {
+        let unacknowledged = self.sides[to].end.wrapping_sub(acknowledgement);
+        if unacknowledged > ACKNOWLEDGED_BACK_MIN {
+            seldom();
+            if unacknowledged > self.sides[from].window {
+                return None;
+            }
+        }
+        // If it ends so far within the limit, it begins there, too.
+        const ROOM_MAX: u32 = i32::MAX as u32 - u16::MAX as u32;
+        if self.sides[from].limit.wrapping_sub(end) > ROOM_MAX {
+            return None;
+        }
+        let back = self.sides[from].end.wrapping_sub(end);
+        if (self.sides[to].window.wrapping_sub(back) as i32) < 0 {
             return None;
         }
         self.last = next;
         self.course.go_on(SIDE);
-        let numbers = Numbers {
-            sequence: next.sequence(),
-            end,
-            acknowledgement: next.acknowledgement(),
-            highest: next.acknowledgement(),
-            window: u32::from(next.window()) << agreed.scale(),
-        };
-        self.learn(SIDE, &numbers, true);
-        Some(if self.is_unacknowledged() {
+        let window = u32::from(next.window()) << self.agreed[from].scale();
+        if window > self.sides[from].window {
+            self.sides[from].window = window;
+        }
+        if (back as i32) < 0 {
+            self.sides[from].end = end;
+            agreed.set(from, Agreed::UNACKNOWLEDGED);
+        }
+        if after(acknowledgement, self.sides[from].acknowledged) {
+            self.sides[from].acknowledged = acknowledgement;
+        }
+        let limit = acknowledgement.wrapping_add(window);
+        if limit.wrapping_sub(self.sides[to].limit) as i32 >= 0 {
+            self.sides[to].limit = limit;
+        }
+        if unacknowledged == 0 {
+            agreed.clear(to, Agreed::UNACKNOWLEDGED);
+        }
+        self.agreed = agreed.each();
+        Some(if agreed.has_one(Agreed::UNACKNOWLEDGED) {
             Outstanding::Data
         } else {
             Outstanding::Nothing
@@ -383,6 +404,11 @@ impl Connection {
         self.agreed[side & 1 ^ 1].has(Agreed::SACK)
     }
 }
+
+/// Tells the compiler that a branch is hardly ever taken: it is not to be computed beforehand.
+#[cold]
+#[inline(always)]
+const fn seldom() {}
 
 /// A segment that has no flag but ACK and PSH.
 #[derive(Clone, Copy, Debug)]

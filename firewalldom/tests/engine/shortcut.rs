@@ -2,8 +2,8 @@
 //! same frames, verdicts, counters and flows.
 
 use crate::support::*;
-use firewalldom::policy::{Disposition, InterfaceId, Policy, SourceTarget};
-use firewalldom::{Checksum, Gso, GsoKind, Shortcut, Timeouts};
+use firewalldom::policy::{Disposition, InterfaceId, Policy, RouteFilter, SourceTarget};
+use firewalldom::{Checksum, Counters, Gso, GsoKind, Shortcut, Timeouts};
 use proptest::prelude::*;
 use std::net::Ipv4Addr;
 
@@ -28,6 +28,7 @@ struct Event {
     offload: u8,
     damage: Option<(prop::sample::Index, u8)>,
     tenths: u16,
+    is_astray: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -59,9 +60,10 @@ fn events() -> impl Strategy<Value = Event> {
     let tenths = prop_oneof![20 => Just(0u16), 2 => 0..50u16, 1 => 0..4000u16];
     let window = prop_oneof![8 => 1000..u16::MAX, 1 => 0..3u16];
     let payload = prop_oneof![3 => Just(0u16), 3 => 1..40u16, 1 => 1..2000u16];
+    let is_astray = proptest::bool::weighted(0.03);
     (
         (0u8..3, any::<bool>(), what, off(), off(), window, payload),
-        (0u8..5, 0u8..20, 0u8..8, damage, tenths),
+        (0u8..5, 0u8..20, 0u8..8, damage, tenths, is_astray),
     )
         .prop_map(
             |(
@@ -74,7 +76,7 @@ fn events() -> impl Strategy<Value = Event> {
                     window,
                     payload,
                 ),
-                (options, padding, offload, damage, tenths),
+                (options, padding, offload, damage, tenths, is_astray),
             )| Event {
                 conversation,
                 from_server,
@@ -88,6 +90,7 @@ fn events() -> impl Strategy<Value = Event> {
                 offload,
                 damage,
                 tenths,
+                is_astray,
             },
         )
 }
@@ -135,7 +138,8 @@ fn frame(event: &Event, all: &mut [Ends; 3]) -> (InterfaceId, Vec<u8>, Checksum,
     let client_port = 4000 + u16::from(event.conversation);
     // One conversation stays on its link.
     let is_hairpin = event.conversation == HAIRPIN;
-    let from = match event.from_server && !is_hairpin {
+    let is_from_net = event.from_server && !is_hairpin;
+    let from = match is_from_net != event.is_astray {
         true => NET,
         false => LOC,
     };
@@ -206,7 +210,13 @@ fn frame(event: &Event, all: &mut [Ends; 3]) -> (InterfaceId, Vec<u8>, Checksum,
 }
 
 fn policies() -> impl Strategy<Value = Policy> {
-    (any::<[bool; 5]>(), 0u8..4).prop_map(|([translated, open, back, flags, asks], mtu)| {
+    let filter = prop_oneof![
+        Just(RouteFilter::Off),
+        Just(RouteFilter::Loose),
+        Just(RouteFilter::Strict)
+    ];
+    let settings = (any::<[bool; 5]>(), 0u8..4, filter);
+    settings.prop_map(|([translated, open, back, flags, asks], mtu, filter)| {
         let mut policy = policy();
         if asks {
             policy.chains[WITHIN].rules.push(about_hairpins(6));
@@ -227,6 +237,7 @@ fn policies() -> impl Strategy<Value = Policy> {
         }
         for interface in &mut policy.interfaces {
             interface.tcp_flags = flags;
+            interface.route_filter = filter;
             interface.route_back = back;
             interface.mtu = (mtu == 0).then_some(576);
         }
@@ -413,4 +424,74 @@ fn a_flow_that_is_over_takes_no_way_at_all() {
     site.wait(5);
     site.send(NET, &answer)
         .dropped(firewalldom::Reason::Dropped);
+}
+
+#[test]
+fn a_source_that_a_route_filter_refuses_takes_no_way_at_all() {
+    for (filter, reason) in [
+        (RouteFilter::Off, None),
+        (RouteFilter::Strict, Some(firewalldom::Reason::ReversePath)),
+    ] {
+        let mut filtered = policy();
+        filtered.source_nat.clear();
+        for interface in &mut filtered.interfaces {
+            interface.route_filter = filter;
+        }
+        let mut site = Site::new(filtered);
+        let there = udp(LOC, (CLIENT, 1000), (FAR, 53), b"is there anyone?");
+        let answer = udp(NET, (FAR, 53), (CLIENT, 1000), b"here is someone");
+        site.send(LOC, &there).forwarded(NET);
+        site.send(NET, &answer).forwarded(LOC);
+        let before = site.firewall.shortcuts_taken();
+        // A packet of the flow, from the wrong side.
+        let astray = udp(NET, (CLIENT, 1000), (FAR, 53), b"is there anyone?");
+        let outcome = site.send(NET, &astray);
+        match reason {
+            Some(reason) => outcome.dropped(reason),
+            // It would leave by where it came.
+            None => outcome.dropped(firewalldom::Reason::Hairpin),
+        };
+        site.send(LOC, &there).forwarded(NET);
+        assert_eq!(site.firewall.shortcuts_taken() - before, 1, "{filter:?}");
+    }
+}
+
+#[test]
+fn a_bad_checksum_that_nobody_vouches_for_is_no_shortcut() {
+    let count = packets_the_short_way(policy(), |site| {
+        let mut sent = tcp_with(LOC, (CLIENT, 4000), (FAR, 80), ACK, (1001, 5001), b"data");
+        sent[50] ^= 1;
+        site.send_with(LOC, &sent, Checksum::Unknown, None);
+    });
+    assert_eq!(count, 0);
+}
+
+#[test]
+fn what_passed_is_counted_whatever_way_it_took() {
+    let counted = [Shortcut::Taken, Shortcut::Avoided].map(|shortcut| {
+        let mut site = Site::new(policy());
+        site.firewall.set_shortcut(shortcut);
+        let there = udp(LOC, (CLIENT, 1000), (FAR, 53), b"is there anyone?");
+        let back = udp(NET, (FAR, 53), (FW_NET, 1000), b"here is someone");
+        let before = site.firewall.counters();
+        for _ in 0..3 {
+            site.send(LOC, &there).forwarded(NET);
+            site.send(NET, &back).forwarded(LOC);
+        }
+        let taken = site.firewall.shortcuts_taken();
+        assert_eq!(taken, if shortcut == Shortcut::Taken { 4 } else { 0 });
+        let after = site.firewall.counters();
+        assert_eq!(after.forwarded - before.forwarded, 6);
+        [NET, LOC].map(|interface| {
+            let of = |counters: &Counters| counters.interfaces[usize::from(interface.0)];
+            let (before, after) = (of(&before), of(&after));
+            assert_eq!(after.ingress.packets - before.ingress.packets, 3);
+            assert_eq!(after.egress.packets - before.egress.packets, 3);
+            (
+                after.ingress.bytes - before.ingress.bytes,
+                after.egress.bytes - before.egress.bytes,
+            )
+        })
+    });
+    assert_eq!(counted[0], counted[1]);
 }
