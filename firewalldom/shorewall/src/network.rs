@@ -8,7 +8,7 @@ use firewalldom::policy::{InterfacePrefix, Prefix};
 use crate::columns::words;
 use crate::report::Finding;
 use crate::session::Session;
-use crate::source::{FileId, Span, Word};
+use crate::source::{FileId, Piece, Span, Word};
 use crate::stanza::{Stanza, begin};
 use crate::suggest::did_you_mean;
 
@@ -226,28 +226,11 @@ impl Network {
 
 /// Lines with continuation lines joined; comments are whole lines in this file.
 fn lines(session: &Session<'_>, file: FileId) -> Vec<Word> {
-    let text = session.sources.text(file);
-    let mut lines = Vec::new();
-    let mut current: Option<Word> = None;
-    let mut start = 0u32;
-    for physical in text.split_inclusive('\n') {
-        let body = physical.trim_end_matches(['\n', '\r']);
-        let mut word = current.take().unwrap_or_else(|| Word::empty(file, start));
-        let (body, continued) = match body.strip_suffix('\\') {
-            Some(body) => (body, true),
-            None => (body, false),
-        };
-        word.push_literal(body, start);
-        start += physical.len() as u32;
-        if continued {
-            current = Some(word);
-        } else {
-            lines.push(word.trim());
-        }
-    }
-    lines.extend(current.map(|word| word.trim()));
-    lines.retain(|line| !line.is_empty() && !line.text().starts_with('#'));
-    lines
+    let lines = session.sources.lines(file, |_, line| Piece::of(line));
+    let trimmed = lines.iter().map(Word::trim);
+    trimmed
+        .filter(|line| !line.is_empty() && !line.text().starts_with('#'))
+        .collect()
 }
 
 /// `*` and `?` as the shell has them.

@@ -8,7 +8,7 @@ use crate::expression;
 use crate::program;
 use crate::report::{Edit, Finding};
 use crate::session::{Session, is_name};
-use crate::source::{FileId, Span, Word};
+use crate::source::{FileId, Piece, Span, Word};
 use crate::suggest::did_you_mean;
 
 /// Includes may be this deep, as in Shorewall.
@@ -132,35 +132,23 @@ fn read_into(
 
 /// Joins continuation lines and takes comments away.
 fn logical_lines(session: &Session<'_>, file: FileId) -> Vec<Word> {
-    let text = session.sources.text(file);
-    let mut lines = Vec::new();
-    let mut current: Option<Word> = None;
-    let mut start = 0u32;
-    for physical in text.split_inclusive('\n') {
-        let body = physical.trim_end_matches(['\n', '\r']);
-        let (body, continued) = match body.strip_suffix('\\') {
-            Some(body) => (body, true),
-            None => (body, false),
-        };
-        let mut word = current.take().unwrap_or_else(|| Word::empty(file, start));
-        // Shorewall drops the indentation of what continues a list.
-        let skipped = if word.text().ends_with([',', ':']) {
-            body.len() - body.trim_start().len()
+    let lines = session.sources.lines(file, |joined, line| {
+        let piece = Piece::of(line);
+        if joined.text().len() > MAX_LINE_BYTES {
+            piece.last()
+        } else if joined.text().ends_with([',', ':']) {
+            // Shorewall drops the indentation of what continues a list.
+            piece.without_indentation()
         } else {
-            0
-        };
-        word.push_literal(&body[skipped..], start + skipped as u32);
-        start += physical.len() as u32;
-        if continued && start < text.len() as u32 && word.text().len() <= MAX_LINE_BYTES {
-            current = Some(word);
-            continue;
+            piece
         }
-        // The comment is cut only now: one that ends in a backslash swallows the next line, too.
-        let end = word.text().find('#').unwrap_or(word.text().len());
-        lines.push(word.slice(0..end));
-    }
-    lines.extend(current);
-    lines
+    });
+    // The comment is cut only now: one that ends in a backslash swallows the next line, too.
+    let without_comment = |line: &Word| {
+        let end = line.text().find('#').unwrap_or(line.text().len());
+        line.slice(0..end)
+    };
+    lines.iter().map(without_comment).collect()
 }
 
 /// `?NAME argument`.

@@ -7,7 +7,7 @@ use crate::program;
 use crate::reader::open_include;
 use crate::report::Finding;
 use crate::session::{Session, is_name};
-use crate::source::{FileId, Word};
+use crate::source::{FileId, Piece, Word};
 
 /// `NAME=value`, quotes removed and variables replaced.
 pub(crate) struct Assignment {
@@ -114,36 +114,16 @@ pub(crate) fn read_settings(session: &mut Session<'_>, file: FileId) -> Vec<Assi
 
 /// Lines with continuation lines joined, without comments and empty ones.
 fn lines(session: &Session<'_>, file: FileId) -> Vec<Word> {
-    let text = session.sources.text(file);
-    let mut lines = Vec::new();
-    let mut current: Option<Word> = None;
-    let mut start = 0u32;
-    for physical in text.split_inclusive('\n') {
-        let body = physical.trim_end_matches(['\n', '\r']);
-        let mut word = current.take().unwrap_or_else(|| Word::empty(file, start));
+    let lines = session.sources.lines(file, |joined, line| {
         // A comment runs to the end of its own line and is never continued.
-        let (body, continued) = match (
-            word.is_empty() && body.trim_start().starts_with('#'),
-            body.strip_suffix('\\'),
-        ) {
-            (true, _) => ("", false),
-            (false, Some(body)) => (body, true),
-            (false, None) => (body, false),
-        };
-        word.push_literal(body, start);
-        start += physical.len() as u32;
-        if continued {
-            current = Some(word);
-        } else if !word.trim().is_empty() {
-            lines.push(word.trim());
+        if joined.is_empty() && line.trim_start().starts_with('#') {
+            Piece::NONE
+        } else {
+            Piece::of(line)
         }
-    }
-    lines.extend(
-        current
-            .map(|word| word.trim())
-            .filter(|word| !word.is_empty()),
-    );
-    lines
+    });
+    let trimmed = lines.iter().map(Word::trim);
+    trimmed.filter(|line| !line.is_empty()).collect()
 }
 
 /// The assignment at the start of a line, and what follows it (comments removed).

@@ -92,6 +92,31 @@ impl Sources {
         &self.files[file.index()].text
     }
 
+    /// The lines of a file, each with those that continue it. `piece` says what of a physical line
+    /// counts, after what was joined so far.
+    pub(crate) fn lines(
+        &self,
+        file: FileId,
+        piece: impl for<'a> Fn(&Word, &'a str) -> Piece<'a>,
+    ) -> Vec<Word> {
+        let mut lines = Vec::new();
+        let mut joined: Option<Word> = None;
+        let mut start = 0u32;
+        for physical in self.text(file).split_inclusive('\n') {
+            let mut word = joined.take().unwrap_or_else(|| Word::empty(file, start));
+            let piece = piece(&word, physical.trim_end_matches(['\n', '\r']));
+            word.push_literal(piece.text, start + piece.skipped);
+            start += physical.len() as u32;
+            if piece.goes_on {
+                joined = Some(word);
+            } else {
+                lines.push(word);
+            }
+        }
+        lines.extend(joined);
+        lines
+    }
+
     pub(crate) fn short_names(&self) -> Vec<String> {
         self.files.iter().map(|file| file.short.clone()).collect()
     }
@@ -120,6 +145,53 @@ impl Sources {
             column: column(line, span.start),
             end_line,
             end_column: column(end_line, span.end),
+        }
+    }
+}
+
+/// What counts of a physical line.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Piece<'a> {
+    text: &'a str,
+    /// Bytes of the line before it.
+    skipped: u32,
+    /// Whether the next line continues it.
+    goes_on: bool,
+}
+
+impl<'a> Piece<'a> {
+    /// A comment: nothing.
+    pub(crate) const NONE: Self = Self {
+        text: "",
+        skipped: 0,
+        goes_on: false,
+    };
+
+    /// All, but a backslash at the end, which says that the next line continues it.
+    pub(crate) fn of(line: &'a str) -> Self {
+        let continued = line.strip_suffix('\\');
+        Self {
+            text: continued.unwrap_or(line),
+            skipped: 0,
+            goes_on: continued.is_some(),
+        }
+    }
+
+    /// The same without its indentation.
+    pub(crate) fn without_indentation(self) -> Self {
+        let text = self.text.trim_start();
+        Self {
+            text,
+            skipped: self.skipped + (self.text.len() - text.len()) as u32,
+            ..self
+        }
+    }
+
+    /// The same as the last of its line.
+    pub(crate) const fn last(self) -> Self {
+        Self {
+            goes_on: false,
+            ..self
         }
     }
 }
