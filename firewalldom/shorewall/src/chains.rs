@@ -271,6 +271,7 @@ impl Chains {
         draft.sections.clear();
         draft.new.clear();
         draft.connection_limit = None;
+        draft.unsettled = States(0);
     }
 
     /// Where there are rules for the states `had`, what shorewall.conf says of another state does not

@@ -114,8 +114,13 @@ fn read_line(
         );
         return;
     };
-    if !chains.contains('P') {
-        // The firewall itself opens no connections.
+    if chains.contains('O') {
+        session.error(
+            action.span(),
+            "what the firewall itself sends is not looked up in conntrack yet",
+            "about its answers as well",
+            format!("write: {name}:P"),
+        );
         return;
     }
     for column in [6, 7] {
@@ -131,8 +136,10 @@ fn read_line(
     }
     if let Some(matches) = conditions(session, world, &row) {
         let origin = session.origin(row.span);
+        // Hosts of no zone come after the last.
+        let zones = 1..world.zones.len() + usize::from(world.has_hosts_of_no_zone());
         for matches in matches {
-            for zone in 1..world.zones.len() {
+            for zone in zones.clone() {
                 rules.push(RawRule {
                     source_zone: ZoneId(zone as u16),
                     matches: matches.clone(),

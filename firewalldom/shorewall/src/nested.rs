@@ -147,15 +147,6 @@ impl Assembly<'_> {
             })
         };
         own.extend(draft.new.iter().map(all));
-        // On to the policy, past shorewall.conf.
-        own.push(Arc::new(Rule {
-            states: draft.unsettled,
-            matches: Match::default(),
-            limits: Limits::default(),
-            action: Action::Return,
-            log: None,
-            origin: draft.chain.origin,
-        }));
         own
     }
 
@@ -273,12 +264,13 @@ impl Assembly<'_> {
         let own = self.own(draft);
         let is_shared =
             own.len() >= SHARED_FROM && self.users.get(&key(&own)).is_some_and(|&users| users > 1);
-        let rules = if is_shared {
+        let mut rules = if is_shared {
             let list = self.list(None, &own);
             vec![call(list, union_of(&own), draft.chain.origin)]
         } else {
             copied(&own)
         };
+        rules.extend(to_policy(draft.unsettled, draft.chain.origin));
         Chain {
             blacklist: self.blacklist(draft),
             rules,
@@ -302,7 +294,8 @@ impl Assembly<'_> {
             let mut rules = copied(&own);
             if decides {
                 // What comes to the end meets the policy; only what leaves goes on.
-                rules.extend(self.policy_as_rules(&draft.chain, self.reaching_the_end));
+                let states = self.reaching_the_end.union(draft.unsettled);
+                rules.extend(self.policy_as_rules(&draft.chain, states));
             }
             let states = union(rules.iter());
             let list = self.tables.push_list(RuleList {
@@ -312,6 +305,8 @@ impl Assembly<'_> {
             chain.rules.push(call(list, states, chain.origin));
         }
         let mut is_first = own.is_empty() && !decides && !forgets && !chains.has_options(pair);
+        // States that no chain so far has let shorewall.conf decide about.
+        let mut unsettled = draft.unsettled;
         let mut is_decided = false;
         let mut policy = &chains.drafts[usize::from(crate::chains::hook(pair))].chain;
         for around in self.around(pair) {
@@ -338,9 +333,19 @@ impl Assembly<'_> {
             if chains.is_bare(around) {
                 theirs.extend(self.stateless(&next.chain).into_iter().map(Arc::new));
             }
+            let exists = !theirs.is_empty()
+                || matches!(standing, Standing::Decides | Standing::Forgotten)
+                || chains.has_options(around);
+            let before = unsettled;
+            if exists {
+                unsettled = match is_first {
+                    true => next.unsettled,
+                    false => States(unsettled.0 & next.unsettled.0),
+                };
+            }
             if !theirs.is_empty() {
                 if !is_first {
-                    chain.rules.extend(self.decided_states(&theirs));
+                    chain.rules.extend(self.decided_states(&theirs, before));
                 }
                 is_first = false;
                 let list = self.list(Some(&next.chain.name), &theirs);
@@ -360,6 +365,8 @@ impl Assembly<'_> {
         }
         if is_first && !is_decided {
             chain.rules.extend(self.stateless(policy));
+        } else {
+            chain.rules.extend(to_policy(unsettled, chain.origin));
         }
         chain.policy = policy.policy;
         chain.policy_log.clone_from(&policy.policy_log);
@@ -392,8 +399,9 @@ impl Assembly<'_> {
     }
 
     /// The first chain that a packet meets decides about its state, unless the state is to reach the
-    /// end: rules for what a chain does not leave to the next, if that would ask.
-    fn decided_states(&self, next: &[Arc<Rule>]) -> Vec<Rule> {
+    /// end, or is `unsettled` there: rules for what a chain does not leave to the next, if that would
+    /// ask.
+    fn decided_states(&self, next: &[Arc<Rule>], unsettled: States) -> Vec<Rule> {
         let asked = next
             .iter()
             .any(|rule| rule.states.0 & !self.reaching_the_end.0 != 0);
@@ -412,6 +420,7 @@ impl Assembly<'_> {
             (States::UNTRACKED, settings.untracked.as_ref()),
         ]
         .into_iter()
+        .filter(|(states, _)| states.0 & unsettled.0 == 0)
         .filter_map(|(states, exception)| {
             let exception = exception?;
             Some(Rule {
@@ -470,6 +479,18 @@ fn accept_exceptions(settings: &Settings) -> Option<Rule> {
         action: Action::Decide(Disposition::Accept),
         log: None,
         origin: NOWHERE,
+    })
+}
+
+/// Leads packets of these states on to the policy, past what shorewall.conf says of them.
+fn to_policy(states: States, origin: Origin) -> Option<Rule> {
+    (states != States(0)).then(|| Rule {
+        states,
+        matches: Match::default(),
+        limits: Limits::default(),
+        action: Action::Policy,
+        log: None,
+        origin,
     })
 }
 

@@ -183,16 +183,12 @@ pub(super) fn check_all_but_rules(policy: &Policy) -> Result<(), Nonsense> {
         policy.check_chain(chain)?;
     }
     for raw in &policy.raw {
-        policy.check_zone(raw.source_zone)?;
+        policy.check_zone_or_none(raw.source_zone)?;
         policy.check_match(&raw.matches)?;
         policy.check_origin(raw.origin)?;
     }
     for nat in &policy.destination_nat {
-        // Or of none: one past the last.
-        ensure(
-            usize::from(nat.source_zone.0) <= policy.zones.len(),
-            Nonsense::Index("a zone"),
-        )?;
+        policy.check_zone_or_none(nat.source_zone)?;
         policy.check_match(&nat.matches)?;
         policy.check_limits(&nat.limits)?;
         policy.check_origin(nat.origin)?;
@@ -232,6 +228,14 @@ impl Policy {
     fn check_zone(&self, zone: ZoneId) -> Result<(), Nonsense> {
         ensure(
             usize::from(zone.0) < self.zones.len(),
+            Nonsense::Index("a zone"),
+        )
+    }
+
+    /// One past the last stands for hosts of no zone.
+    fn check_zone_or_none(&self, zone: ZoneId) -> Result<(), Nonsense> {
+        ensure(
+            usize::from(zone.0) <= self.zones.len(),
             Nonsense::Index("a zone"),
         )
     }

@@ -75,7 +75,7 @@ pub enum SourceTarget {
 /// anything else, of every packet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RawRule {
-    /// Zone the packet comes from.
+    /// Zone the packet comes from; one past the last: none.
     pub source_zone: ZoneId,
     /// On the packet as it came.
     pub matches: Match,

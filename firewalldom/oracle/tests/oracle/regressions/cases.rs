@@ -4,7 +4,7 @@ use super::*;
 use oracle::packet::fix_header;
 use oracle::packet::flag::{ACK, FIN, PSH, RST};
 
-pub(crate) const CASES: [Case; 57] = [
+pub(crate) const CASES: [Case; 59] = [
     Case {
         name: "a rule's set of addresses has the members of the file ipsets, and no others",
         files: &[
@@ -705,6 +705,50 @@ pub(crate) const CASES: [Case; 57] = [
         // That of its reset comes to 0.
         steps: || vec![segment(LOC, SYN, 18_860, 0, 0)],
         linux: &["answers TCP ACK/RST"],
+    },
+    Case {
+        name: "what a section leaves unsettled meets the policy of the zone that a hairpin is left to",
+        files: &[
+            (
+                "zones",
+                "fw firewall\nnet ipv4\nloc ipv4\nadm:loc,net ipv4\n",
+            ),
+            ("interfaces", "?FORMAT 2\nnet eth0\nloc eth1\n"),
+            ("hosts", "adm eth1:10.0.3.64/26\n"),
+            ("policy", "$FW all ACCEPT\nall all DROP\n"),
+            (
+                "rules",
+                "?SECTION RELATED\nCOUNT adm loc udp\nLOG:info all+ all!net udp 1024\n\
+                 ?SECTION NEW\nACCEPT all all tcp 22\n",
+            ),
+            (
+                "shorewall.conf",
+                "+ROUTE_FILTER=Yes\nINVALID_DISPOSITION=REJECT\n",
+            ),
+        ],
+        steps: || vec![tcp(LOC, "10.0.3.127", "10.0.3.95", FIN | ACK)],
+        linux: &["nothing"],
+    },
+    Case {
+        name: "hosts of no zone are kept from being tracked as well",
+        files: &[
+            ("interfaces", "?FORMAT 2\nnet eth0\n- eth1\n"),
+            ("hosts", "loc eth1:10.0.3.0/24!10.0.3.9\n"),
+            ("policy", "$FW all DROP\nall all ACCEPT\n"),
+            ("rules", ""),
+            (
+                "conntrack",
+                "?FORMAT 3\nNOTRACK - 10.0.3.1 icmp 8\nNOTRACK - 192.0.2.2 icmp 8\n",
+            ),
+        ],
+        steps: || {
+            vec![
+                icmp(LOC, HOST, INSIDE, 8, 0),
+                icmp(NET, HOST, OUTSIDE, 8, 0),
+                icmp(LOC, "198.51.100.7", OUTSIDE, 8, 0),
+            ]
+        },
+        linux: &["nothing", "nothing", "nothing"],
     },
 ];
 
