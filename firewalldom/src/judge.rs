@@ -75,7 +75,9 @@ impl Firewall {
     ) -> Result<(), Reason> {
         let state = tracked.state();
         if state == States::ESTABLISHED && !self.site.judges_established(way) {
-            self.check_options(now, frame, packet, tracked, way)?;
+            if self.check_options(now, frame, packet, tracked, way)? == Checked::Passed {
+                self.clamp_mss_of_hosts(frame, packet, way);
+            }
             if let Tracked::Flow(handle, _) = tracked {
                 self.decision = Some((By::State, self.flows.decided(*handle), Disposition::Accept));
             }
@@ -109,6 +111,7 @@ impl Firewall {
         if self.check_options(now, frame, packet, tracked, way)? == Checked::Accepted {
             return Ok(());
         }
+        self.clamp_mss_of_hosts(frame, packet, way);
         match self.ask_chain(now, frame, &facts, state, (way, pair), Part::Rules) {
             Some(ruling) => self.obey(now, frame, packet, tracked, way, ruling),
             None => Ok(()),
@@ -177,7 +180,7 @@ impl Firewall {
     }
 
     /// The zones that a packet goes from and to.
-    fn zones(&self, packet: &Packet, way: Way) -> [ZoneId; 2] {
+    pub(crate) fn zones(&self, packet: &Packet, way: Way) -> [ZoneId; 2] {
         let tuple = seen_by_rules(packet, way);
         let source = way.from.map(|from| from.0);
         let destination = way.egress.map(|egress| egress.0);
@@ -286,7 +289,6 @@ impl Firewall {
     ) {
         let refuse = way.from.is_none()
             || packet.is_damaged()
-            || packet.cast != Cast::Unicast
             || matches!(
                 way.route,
                 Route::Broadcast | Route::AllHosts | Route::Multicast

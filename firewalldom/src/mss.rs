@@ -60,11 +60,10 @@ impl HostLimit {
 }
 
 impl Firewall {
-    /// Lowers the segment size of a forwarded SYN to what the site wants, as Shorewall's chains ask: an
-    /// interface's `mss=` takes the place of CLAMPMSS, that of hosts comes on top.
+    /// Lowers the segment size of a forwarded SYN to what the site wants, ahead of the rules: an
+    /// interface's `mss=` takes the place of CLAMPMSS.
     pub(crate) fn clamp_mss(&self, frame: &mut Frame<'_>, packet: &mut Packet, way: Way) {
-        let is_syn = packet.tuple.protocol == TCP && packet.tcp_flags & (SYN | RST) == SYN;
-        let (Some(from), Some(egress), true) = (way.from, way.egress, is_syn) else {
+        let (Some(from), Some(egress), true) = (way.from, way.egress, announces(packet)) else {
             return;
         };
         let site = &self.site;
@@ -94,13 +93,35 @@ impl Firewall {
                 clamp(frame, packet, limit, Absent::Add);
             }
         }
-        for host in &site.host_limits {
+    }
+
+    /// The same for `mss=` of hosts, which comes on top: in the chains of pairs of zones, so behind the
+    /// checks of the interfaces' options, and not for hosts of no zone.
+    pub(crate) fn clamp_mss_of_hosts(&self, frame: &mut Frame<'_>, packet: &Packet, way: Way) {
+        if self.site.host_limits.is_empty() || !announces(packet) {
+            return;
+        }
+        let (Some(from), Some(egress)) = (way.from, way.egress) else {
+            return;
+        };
+        let known = self.site.policy.zones.len();
+        let zones = self.zones(packet, way);
+        if zones.iter().any(|zone| usize::from(zone.0) >= known) {
+            return;
+        }
+        let mut packet = *packet;
+        for host in &self.site.host_limits {
             if host.holds(from, packet.tuple.source) || host.holds(egress, way.leaving.destination)
             {
-                clamp(frame, packet, host.mss, Absent::Leave);
+                clamp(frame, &mut packet, host.mss, Absent::Leave);
             }
         }
     }
+}
+
+/// Whether a segment may announce the size of those to come.
+const fn announces(packet: &Packet) -> bool {
+    packet.tuple.protocol == TCP && packet.tcp_flags & (SYN | RST) == SYN
 }
 
 /// Makes a SYN announce `limit` bytes at most; never more than it does.

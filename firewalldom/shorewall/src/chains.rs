@@ -1,6 +1,6 @@
 //! The chains: one for each pair of zones, as the file `policy` decides, in Shorewall's order.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use firewalldom::policy::{
@@ -30,8 +30,8 @@ pub(crate) struct Chains {
     with_dhcp: Vec<ZoneId>,
     /// Zones with hosts that have `mss=`: Shorewall makes the chains of all of their pairs for it.
     with_mss: Vec<ZoneId>,
-    /// By zone whose packets within it are left to others: who else claims its addresses.
-    pub(crate) covering: BTreeMap<ZoneId, Vec<ZoneId>>,
+    /// Zones whose packets within them are left to the zones around.
+    pub(crate) left_to_others: BTreeSet<ZoneId>,
     /// OPTIMIZE: Shorewall makes no chain where there is nothing but a policy ACCEPT.
     pub(crate) optimizes_policies: bool,
 }
@@ -162,7 +162,7 @@ impl Chains {
             entries: 0,
             with_dhcp: world.with_dhcp(),
             with_mss: world.with_mss(),
-            covering: BTreeMap::new(),
+            left_to_others: BTreeSet::new(),
             optimizes_policies: optimizes_policies(configuration),
         }
     }
@@ -262,8 +262,8 @@ impl Chains {
 
     /// Within a zone there is no way but by the chains of the zones around it, and of those that
     /// claim its addresses after it.
-    pub(crate) fn leave_to_others(&mut self, zone: ZoneId, covering: Vec<ZoneId>) {
-        self.covering.insert(zone, covering);
+    pub(crate) fn leave_to_others(&mut self, zone: ZoneId) {
+        self.left_to_others.insert(zone);
         let cell = self.cell(zone, zone);
         self.standings[cell] = Standing::Continues;
         let draft = &mut self.drafts[usize::from(self.pairs[cell])];
@@ -487,7 +487,7 @@ fn pair_chain(
                 ..around()
             }),
             // On to the zones around, if there are any.
-            Verdict::None if world.is_nested(source) || world.is_nested(destination) => {
+            Verdict::None if world.is_inside(source) || world.is_inside(destination) => {
                 Some(around())
             }
             Verdict::None => None,

@@ -55,7 +55,7 @@ impl World {
 /// ask where each packet is.
 pub(crate) fn check(session: &mut Session<'_>, world: &World, chains: &Chains) {
     for zone in (1..world.zones.len()).map(|index| ZoneId(index as u16)) {
-        let mut parts = world.inside_out(zone).into_iter();
+        let mut parts = world.claiming_after(zone).into_iter();
         let Some(around) = parts.find(|&around| world.coverage(zone, around) == Coverage::Part)
         else {
             continue;
@@ -77,10 +77,11 @@ pub(crate) fn check(session: &mut Session<'_>, world: &World, chains: &Chains) {
             let [zone, around] = [zone, around].map(|zone| &world.zones[usize::from(zone.0)]);
             session.report(
                 Finding::error(format!(
-                    "CONTINUE for the zone `{}` is not supported yet: only part of it lies in `{}`",
+                    "what the zone `{}` leaves to others is not supported yet: only part of it lies in `{}`",
                     zone.name, around.name
                 ))
                 .maybe_note(session.place(zone.origin))
+                .note("it does so by CONTINUE, NONE, or an interface without routeback")
                 .note(
                     "see interfaces and hosts; make it two zones, or give it policies that decide",
                 ),

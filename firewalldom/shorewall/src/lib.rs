@@ -140,12 +140,12 @@ fn build(session: &mut Session<'_>) -> Option<Policy> {
         undecided,
         blacklist,
     );
-    coverage::check(session, &world, &chains);
     bridge_ports::check(session, &world, &chains, &destination_nat);
     let kept_from_nat = nested::kept_from_nat(&world, &chains, &destination_nat);
     nested::inherit_nat(&world, &chains, &mut destination_nat);
     chains.warn_of_lost_answers(session, &world);
     world.forward_hairpins(&mut session.tables, &mut chains);
+    coverage::check(session, &world, &chains);
     let policy_chains =
         nested::assemble(&mut session.tables, &world, &chains, &settings, undecided);
     one_to_one::add_inbound(&world, &one_to_one, &kept_from_nat, &mut destination_nat);

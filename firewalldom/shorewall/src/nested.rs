@@ -9,8 +9,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use firewalldom::policy::{
-    Action, Chain, DestinationNat, Disposition, Exception, Limits, Match, Origin, Protocol, Rule,
-    RuleList, Settings, States, ZoneId,
+    Action, Addresses, Chain, DestinationNat, DestinationTarget, Disposition, Exception, Limits,
+    Match, Origin, Protocol, Rule, RuleList, Settings, States, ZoneId,
 };
 
 use crate::chains::{Chains, Draft, Standing};
@@ -187,7 +187,7 @@ impl Assembly<'_> {
             policy_log.is_none() && default_action.is_empty() && draft.connection_limit.is_none();
         match standing {
             Standing::Unused => false,
-            Standing::Continues => is_within && !self.chains.covering.contains_key(&pair.0),
+            Standing::Continues => is_within && !self.chains.left_to_others.contains(&pair.0),
             Standing::Forgotten if !is_within => false,
             Standing::Decides | Standing::Forgotten => {
                 let is_implicit = is_within && *origin == NOWHERE;
@@ -376,26 +376,20 @@ impl Assembly<'_> {
         chain
     }
 
-    /// The pairs around a pair, the innermost first.
+    /// The pairs whose chains a packet of a pair may meet after that pair's, in Shorewall's order: for
+    /// each zone that its source is in, as they claim it, those that its destination is in.
     fn around(&self, pair: Pair) -> Vec<Pair> {
-        let mut around = Vec::new();
         let of = |zone: ZoneId| {
-            let mut zones = self.world.inside_out(zone);
-            if pair.0 == pair.1 {
-                zones.extend(self.chains.covering.get(&zone).into_iter().flatten());
-            }
+            let mut zones = vec![zone];
+            zones.extend(self.world.claiming_after(zone));
             zones
         };
-        for source in of(pair.0) {
-            for destination in of(pair.1) {
-                around.push((source, destination));
-            }
-        }
-        // What is not in a zone never meets its chains, whatever the file `zones` says.
-        let holds = |inner, around| self.world.coverage(inner, around) != Coverage::Nothing;
-        around
-            .retain(|&around| around != pair && holds(pair.0, around.0) && holds(pair.1, around.1));
-        around
+        let sources = of(pair.0).into_iter();
+        let around = sources.flat_map(|source| {
+            let destinations = of(pair.1).into_iter();
+            destinations.map(move |destination| (source, destination))
+        });
+        around.filter(|&around| around != pair).collect()
     }
 
     /// The first chain that a packet meets decides about its state, unless the state is to reach the
@@ -537,6 +531,47 @@ pub(crate) fn kept_from_nat(world: &World, chains: &Chains, nat: &[DestinationNa
         parents.iter().any(has_nat) && !continues
     };
     zones().filter(is_kept).collect()
+}
+
+/// What keeps from destination NAT the addresses that the file `hosts` takes out of zones that are kept
+/// from it: netfilter's chain is left for all that the exclusion is taken out of. Ahead of the rules of
+/// the zones that these addresses belong to, or behind them where those claim addresses earlier.
+pub(crate) fn kept_with(world: &World, kept: &[ZoneId]) -> [Vec<DestinationNat>; 2] {
+    let (mut ahead, mut behind) = (Vec::new(), Vec::new());
+    // Hosts of no zone come after the last.
+    let nobody = ZoneId(world.zones.len() as u16);
+    let mut order = world.claiming_order();
+    order.push(nobody);
+    for group in &world.groups {
+        let Some(place) = order.iter().position(|&zone| zone == group.zone) else {
+            continue;
+        };
+        if !kept.contains(&group.zone) || group.addresses.except.is_empty() {
+            continue;
+        }
+        for (index, &source_zone) in order.iter().enumerate() {
+            let rules = match index > place {
+                true => &mut ahead,
+                false => &mut behind,
+            };
+            rules.push(DestinationNat {
+                source_zone,
+                matches: Match {
+                    ingress: Some(group.interface),
+                    source: Addresses {
+                        except: Vec::new(),
+                        ..group.addresses.clone()
+                    },
+                    ..Match::default()
+                },
+                limits: Limits::default(),
+                target: DestinationTarget::Exempt,
+                log: None,
+                origin: NOWHERE,
+            });
+        }
+    }
+    [ahead, behind]
 }
 
 /// Destination NAT of the zones around: what no rule of an inner zone decides goes on to theirs,

@@ -9,6 +9,7 @@ use firewalldom::policy::{
 
 use crate::address;
 use crate::columns::{Row, Schema};
+use crate::nested;
 use crate::packet_set;
 use crate::reader::{Item, read_named};
 use crate::report::Finding;
@@ -165,7 +166,7 @@ fn only(address: Ipv4Addr) -> Addresses {
 
 /// Adds destination NAT to that of `rules`, after which it is tried. What NONAT and ACCEPT+ exempt
 /// from `rules` meets the pairs of its own interface all the same. Packets of the zones `kept` meet
-/// none.
+/// none, nor does what their exclusions take out of them.
 pub(crate) fn add_inbound(
     world: &World,
     pairs: &[Pair],
@@ -196,6 +197,9 @@ pub(crate) fn add_inbound(
         }
         at += 1;
     }
+    let [ahead, behind] = nested::kept_with(world, kept);
+    nat.splice(0..0, ahead);
+    nat.extend(behind);
     nat.extend(inbound);
 }
 

@@ -181,9 +181,8 @@ fn read_line(
     destination.forget_exclusion(session, world, &source);
     if policy.text() == "CONTINUE" {
         let nested = |side: &Side| {
-            side.zones
-                .iter()
-                .any(|zone| !world.zones[usize::from(zone.0)].parents.is_empty())
+            let mut zones = side.zones.iter();
+            zones.any(|&zone| world.is_nested(zone) || world.is_inside(zone))
         };
         if !nested(&source) && !nested(&destination) {
             session.report(

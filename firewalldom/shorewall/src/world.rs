@@ -9,6 +9,7 @@ use firewalldom::policy::{
 
 use crate::bridge_ports::BridgePort;
 use crate::chains::{Chains, Stage};
+use crate::coverage::Coverage;
 use crate::hosts::Group;
 use crate::interfaces::Surroundings;
 use crate::network::Network;
@@ -201,11 +202,9 @@ impl World {
                 if is_checked || others.next().is_some() {
                     continue;
                 }
-                let is_nested = self.is_nested(zone);
-                let covering = self.covering(zone, id);
-                let is_inner = is_nested || !covering.is_empty();
+                let is_inner = self.is_nested(zone) || self.is_inside(zone);
                 if is_inner && groups.clone().all(|group| !group.route_back) {
-                    chains.leave_to_others(zone, covering);
+                    chains.leave_to_others(zone);
                     continue;
                 }
                 let place = match is_alone || has_blacklist {
@@ -258,6 +257,21 @@ impl World {
             .filter(|other| !around.contains(other))
             .filter(covers)
             .collect()
+    }
+
+    /// Zones that claim addresses after `zone` and would have any of that one's, in that order: what
+    /// its chains leave undecided meets theirs, whatever the file `zones` says of parents.
+    pub(crate) fn claiming_after(&self, zone: ZoneId) -> Vec<ZoneId> {
+        let order = self.claiming_order();
+        let later = order.into_iter().skip_while(|other| *other != zone).skip(1);
+        later
+            .filter(|&other| self.coverage(zone, other) != Coverage::Nothing)
+            .collect()
+    }
+
+    /// Whether any address of a zone is another one's as well, which claims it later.
+    pub(crate) fn is_inside(&self, zone: ZoneId) -> bool {
+        !self.claiming_after(zone).is_empty()
     }
 
     /// The same on every interface that a zone has addresses behind.
@@ -354,7 +368,7 @@ impl World {
     }
 
     /// The zones but the firewall: each after all that lie in it, else as they are declared.
-    fn claiming_order(&self) -> Vec<ZoneId> {
+    pub(crate) fn claiming_order(&self) -> Vec<ZoneId> {
         let mut order: Vec<ZoneId> = Vec::new();
         let mut left: Vec<ZoneId> = (1..self.zones.len())
             .map(|index| ZoneId(index as u16))

@@ -251,7 +251,8 @@ impl Network {
                 author.uses("hosts: prefix");
                 let mut hosts = format!("{}:{}", link.logical, part.network.text());
                 let mut options = Vec::new();
-                if author.one_in(4) {
+                let excludes = author.one_in(4);
+                if excludes {
                     author.uses("hosts: exclusion");
                     hosts += &format!("!{}", part.network.host(3));
                 }
@@ -259,7 +260,8 @@ impl Network {
                     author.uses("hosts: routeback");
                     options.push("routeback");
                 }
-                if author.one_in(4) {
+                // With both, Shorewall 5.2.8 takes the exclusion for one of sources, whatever the way.
+                if !excludes && author.one_in(4) {
                     author.uses("hosts: mss");
                     options.push("mss=1200");
                 }

@@ -48,13 +48,7 @@ pub(super) fn write(author: &mut Author<'_>, network: &Network) {
         if is_child && !author.one_in(4) {
             author.uses("policy: CONTINUE");
             policy = "CONTINUE".to_owned();
-        } else if whole
-            && !concerns_firewall
-            && source != destination
-            // What NONE leaves alone of zones that share addresses goes on to the others.
-            && network.zones.iter().all(|zone| !zone.by_hosts)
-            && author.one_in(4)
-        {
+        } else if whole && !concerns_firewall && source != destination && author.one_in(4) {
             author.uses("policy: NONE");
             policy = "NONE".to_owned();
         } else if policy != "ACCEPT" && author.one_in(5) {

@@ -4,7 +4,7 @@ use super::*;
 use oracle::packet::fix_header;
 use oracle::packet::flag::{ACK, FIN, PSH, RST};
 
-pub(crate) const CASES: [Case; 59] = [
+pub(crate) const CASES: [Case; 65] = [
     Case {
         name: "a rule's set of addresses has the members of the file ipsets, and no others",
         files: &[
@@ -749,6 +749,121 @@ pub(crate) const CASES: [Case; 59] = [
             ]
         },
         linux: &["nothing", "nothing", "nothing"],
+    },
+    Case {
+        name: "after CONTINUE comes the zone that claims the addresses later, whatever its declaration says",
+        files: &[
+            ("zones", "fw firewall\nadm ipv4\nnet ipv4\nloc ipv4\n"),
+            ("interfaces", "?FORMAT 2\nnet eth0\nloc eth1\n"),
+            ("hosts", "adm eth1:10.0.3.0/28\n"),
+            (
+                "policy",
+                "adm net CONTINUE\nnet adm CONTINUE\nloc net DROP\nnet loc DROP\nall all ACCEPT\n",
+            ),
+            ("rules", "?SECTION NEW\nACCEPT loc net udp 9\n"),
+            ("snat", ""),
+        ],
+        steps: || {
+            vec![
+                udp(LOC, HOST, FAR, 9),
+                udp(LOC, HOST, FAR, 10),
+                udp(NET, FAR, HOST, 10),
+            ]
+        },
+        linux: &["forwards", "nothing", "nothing"],
+    },
+    Case {
+        name: "zones that share addresses: the policy NONE leaves them to the other",
+        files: &[
+            ("zones", "fw firewall\nadm ipv4\nnet ipv4\nloc ipv4\n"),
+            ("interfaces", "?FORMAT 2\nnet eth0\nloc eth1\n"),
+            ("hosts", "adm eth1:10.0.3.0/28\n"),
+            (
+                "policy",
+                "adm net NONE\nnet adm NONE\nloc net DROP\nnet loc DROP\nall all ACCEPT\n",
+            ),
+            ("rules", "?SECTION NEW\nACCEPT loc net udp 9\n"),
+            ("snat", ""),
+        ],
+        steps: || {
+            vec![
+                udp(LOC, HOST, FAR, 9),
+                udp(LOC, HOST, FAR, 10),
+                udp(NET, FAR, HOST, 10),
+            ]
+        },
+        linux: &["forwards", "nothing", "nothing"],
+    },
+    Case {
+        name: "mss= of hosts is for what passes between zones",
+        files: &[
+            ("interfaces", "?FORMAT 2\n- eth0\n- eth1\n"),
+            (
+                "hosts",
+                "loc eth1:10.0.3.64/26\nnet eth0:0.0.0.0/0 mss=1200\n",
+            ),
+            ("policy", "all all ACCEPT\n"),
+            ("rules", ""),
+            ("snat", ""),
+        ],
+        steps: || vec![syn_with_size()],
+        linux: &["forwards"],
+    },
+    Case {
+        name: "a rejected segment with strange flags is quoted ahead of mss= of hosts",
+        files: &[
+            (
+                "zones",
+                "fw firewall\nnet ipv4\nloc ipv4\nadm:loc ipv4\n",
+            ),
+            ("interfaces", "?FORMAT 2\nnet eth0\nloc eth1 tcpflags\n"),
+            ("hosts", "adm eth1:10.0.3.0/28 mss=1200\n"),
+            ("policy", "all all ACCEPT\n"),
+            ("rules", ""),
+            ("shorewall.conf", "+TCP_FLAGS_DISPOSITION=REJECT\n"),
+        ],
+        steps: || {
+            let mut strange = plain(SYN | FIN, 9, 0, 8_192);
+            strange.options = vec![2, 4, 5, 180];
+            let ports = Ports {
+                source: 4_001,
+                destination: 80,
+            };
+            let transport = Transport::Tcp(ports, strange);
+            vec![send(LOC, &Packet::new(at(HOST), at(FAR), transport))]
+        },
+        linux: &["answers ICMP 3/3"],
+    },
+    Case {
+        name: "a reset answers what came to all stations and was translated to one",
+        files: &[
+            ("policy", "$FW all ACCEPT\nall all REJECT\n"),
+            ("rules", "DNAT loc net:192.0.2.2:8080 tcp 35616\n"),
+        ],
+        steps: || {
+            let mut to_all = tcp(LOC, HOST, "10.0.3.255", SYN);
+            if let Step::Send { bytes, .. } = &mut to_all {
+                bytes[..6].fill(0xff);
+            }
+            vec![to_all]
+        },
+        linux: &["answers TCP ACK/RST"],
+    },
+    Case {
+        name: "what is taken out of an inner zone is kept from DNAT with it",
+        files: &[
+            ("zones", "fw firewall\nnet ipv4\nloc ipv4\nadm:loc ipv4\n"),
+            ("hosts", "adm eth1:10.0.3.0/28!10.0.3.9\n"),
+            ("policy", "all all ACCEPT\n"),
+            ("rules", "DNAT loc net:198.51.100.9 udp 1002\n"),
+        ],
+        steps: || {
+            vec![
+                udp(LOC, HOST, OUTSIDE, 1002),
+                udp(LOC, "10.0.3.20", OUTSIDE, 1002),
+            ]
+        },
+        linux: &["answers ICMP 3/3", "translates"],
     },
 ];
 
