@@ -95,6 +95,7 @@ impl Choices {
                 && self.may_choose(theirs, ours)
                 // An answer to what was chosen before, of no flow; else what was kept was no choice.
                 && ((theirs, ours) == (linux_sent, engine_sent)
+                    || side == Side::Source && self.went_to_one_of_many(&views)
                     || self.differs_where_chosen(theirs, ours, linux_sent)
                         && self.differs_where_chosen(ours, theirs, engine_sent))
                 && let Some(other) = end(&views[0], side.other())
@@ -120,6 +121,16 @@ impl Choices {
                 range.contains(&&theirs.address) && range.contains(&&ours.address)
             });
         theirs.protocol == ours.protocol && ports && addresses
+    }
+
+    /// Whether each side handed a packet to an address of its choice: to the one's, another flow may
+    /// have taken the port.
+    fn went_to_one_of_many(&self, [theirs, ours, sent, _]: &[View<'_>; 4]) -> bool {
+        let [theirs, ours] = [theirs, ours].map(View::destination);
+        let mut ranges = self.addresses.iter().map(|(first, last)| first..=last);
+        theirs != ours
+            && ours != sent.destination()
+            && ranges.any(|range| range.contains(&&theirs) && range.contains(&&ours))
     }
 
     /// Whether `chosen` differs from what was sent wherever it differs from what the other side chose. An

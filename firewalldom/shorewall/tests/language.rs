@@ -236,7 +236,7 @@ fn where_a_section_had_rules_what_the_file_passes_over_is_decided_as_shorewall_f
             (States::ESTABLISHED, Action::Decide(Disposition::Drop)),
             (States::RELATED, accept),
             (new.union(States::INVALID), accept),
-            (States::INVALID, Action::Return),
+            (States::INVALID, Action::Policy),
         ]
     );
     assert_eq!(of("loc"), [(new, accept)]);

@@ -219,6 +219,19 @@ fn chains_of_a_zone_around_are_for_what_lies_in_it() {
             ("shorewall/interfaces", "?FORMAT 2\nnet eth0\nloc eth1\n"),
         ])
     };
+    let with_hairpin = |hosts| {
+        refusal(&[
+            ("shorewall/hosts", hosts),
+            ("shorewall/policy", "all all REJECT\n"),
+            (
+                "shorewall/interfaces",
+                "?FORMAT 2\n- eth0 routeback\nloc eth1\n",
+            ),
+        ])
+    };
     let report = with_part("kid eth1:10.0.3.64/26\nkid eth0:198.51.100.0/24\n");
+    assert!(report.contains("only part of it lies in `net`"), "{report}");
+    // It must say so itself where it may go back by its own interface.
+    let report = with_hairpin("net eth0:198.51.100.0/24\nloc eth0:198.51.100.128/25\n");
     assert!(report.contains("only part of it lies in `loc`"), "{report}");
 }

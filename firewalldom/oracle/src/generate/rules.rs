@@ -267,8 +267,10 @@ fn translation(author: &mut Author<'_>, network: &Network) {
                 ("DNAT-", format!("{server}{to_port}"))
             } else if other == 5 {
                 author.uses("rules: DNAT to range");
-                let last = zone.network.host(n + 3);
-                ("DNAT", format!("{}:{server}-{last}", zone.name))
+                // Without the firewall's own, to which nothing is forwarded.
+                let n = n.max(3);
+                let [first, last] = [n, n + 3].map(|n| zone.network.host(n));
+                ("DNAT", format!("{}:{first}-{last}", zone.name))
             } else {
                 if to_port.is_empty() {
                     author.uses("rules: DNAT");

@@ -812,10 +812,7 @@ pub(crate) const CASES: [Case; 65] = [
     Case {
         name: "a rejected segment with strange flags is quoted ahead of mss= of hosts",
         files: &[
-            (
-                "zones",
-                "fw firewall\nnet ipv4\nloc ipv4\nadm:loc ipv4\n",
-            ),
+            ("zones", "fw firewall\nnet ipv4\nloc ipv4\nadm:loc ipv4\n"),
             ("interfaces", "?FORMAT 2\nnet eth0\nloc eth1 tcpflags\n"),
             ("hosts", "adm eth1:10.0.3.0/28 mss=1200\n"),
             ("policy", "all all ACCEPT\n"),
