@@ -56,24 +56,9 @@ impl World {
 pub(crate) fn check(session: &mut Session<'_>, world: &World, chains: &Chains) {
     for zone in (1..world.zones.len()).map(|index| ZoneId(index as u16)) {
         let mut parts = world.claiming_after(zone).into_iter();
-        let Some(around) = parts.find(|&around| world.coverage(zone, around) == Coverage::Part)
-        else {
-            continue;
-        };
-        let mut others = (0..world.zones.len()).map(|index| ZoneId(index as u16));
-        let leaves = others.any(|other| {
-            [(zone, other), (other, zone)].into_iter().any(|pair| {
-                let draft = &chains.drafts[chains.index(pair)];
-                match chains.standing(pair) {
-                    Standing::Continues | Standing::Forgotten => true,
-                    Standing::Unused => chains.index(pair) >= nested::HOOKS,
-                    Standing::Decides => {
-                        draft.sections.iter().chain(&draft.new).any(nested::returns)
-                    }
-                }
-            })
-        });
-        if leaves {
+        let is_part = |around: ZoneId| world.coverage(zone, around) == Coverage::Part;
+        if let Some(around) = parts.find(|&around| is_part(around) && leaves(chains, zone, around))
+        {
             let [zone, around] = [zone, around].map(|zone| &world.zones[usize::from(zone.0)]);
             session.report(
                 Finding::error(format!(
@@ -88,4 +73,38 @@ pub(crate) fn check(session: &mut Session<'_>, world: &World, chains: &Chains) {
             );
         }
     }
+}
+
+/// Whether packets of `zone` may come to its chains' end undecided, and it matters if they are in
+/// `around` as well.
+fn leaves(chains: &Chains, zone: ZoneId, around: ZoneId) -> bool {
+    let mut others = (0..chains.side - 1).map(|index| ZoneId(index as u16));
+    others.any(|other| {
+        [(zone, other), (other, zone)].into_iter().any(|pair| {
+            let draft = &chains.drafts[chains.index(pair)];
+            match chains.standing(pair) {
+                _ if other == zone && chains.left_to_others.contains(&zone) => {
+                    !says_as_of_nobody(chains, zone, around)
+                }
+                Standing::Continues | Standing::Forgotten => true,
+                Standing::Unused => chains.index(pair) >= nested::HOOKS,
+                Standing::Decides => draft.sections.iter().chain(&draft.new).any(nested::returns),
+            }
+        })
+    })
+}
+
+/// Whether what goes back by its interface is let through or not as what belongs to no zone, all the
+/// same if it is in `around`.
+fn says_as_of_nobody(chains: &Chains, zone: ZoneId, around: ZoneId) -> bool {
+    let nobodys = &chains.drafts[nested::FORWARD].chain;
+    let pairs = [(zone, around), (around, zone), (around, around)];
+    !chains.has_blacklist()
+        && pairs.into_iter().all(|pair| {
+            let draft = &chains.drafts[chains.index(pair)];
+            chains.standing(pair) == Standing::Decides
+                // What goes back has a rule already that says just so.
+                && !draft.is_mentioned
+                && draft.chain.policy == nobodys.policy
+        })
 }

@@ -84,7 +84,7 @@ pub(crate) fn assemble(
 
 /// The chains FORWARD, INPUT and OUTPUT come first.
 pub(crate) const HOOKS: usize = 3;
-const FORWARD: usize = 0;
+pub(crate) const FORWARD: usize = 0;
 const OUTPUT: usize = 2;
 
 pub(crate) fn returns(rule: &Arc<Rule>) -> bool {
