@@ -61,11 +61,8 @@ fn sample_agrees(host: &Host, name: &str) -> Result<(), Failed> {
     explained(&summary)
 }
 
-/// How many in a thousand generated sequences may differ without an explanation. Each repair lowers
-/// it; it is to become 0.
-const STILL_UNEXPLAINED_PER_MILLE: usize = 2;
-
-/// Generated configurations of one seed.
+/// Generated configurations of one seed. That Shorewall refuses one is no difference in what it lets
+/// through.
 fn generated_agree(host: &Host, seed: u64, tier: Tier) -> Result<(), Failed> {
     let (configurations, frames) = match tier {
         Tier::Short => (8, 8_000),
@@ -80,9 +77,7 @@ fn generated_agree(host: &Host, seed: u64, tier: Tier) -> Result<(), Failed> {
     };
     let summary = campaign::run(host, &plan, &mut |_| ())?;
     eprintln!("{summary}");
-    let sequences: usize = summary.sequences.values().sum();
-    let differing: usize = summary.unexplained.iter().map(|found| found.count).sum();
-    match differing * 1000 <= sequences * STILL_UNEXPLAINED_PER_MILLE {
+    match summary.unexplained.is_empty() {
         true => Ok(()),
         false => explained(&summary),
     }
@@ -167,7 +162,7 @@ fn trials(host: &Host) -> Vec<Trial> {
     };
     for seed in seeds {
         let host = host.clone();
-        let title = format!("generated configurations differ seldom, seed {seed}");
+        let title = format!("generated configurations agree, seed {seed}");
         trials.push(Trial::test(title, move || {
             generated_agree(&host, seed, tier)
         }));
