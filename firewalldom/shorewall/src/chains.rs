@@ -297,8 +297,12 @@ impl Chains {
     }
 
     /// Whether the chain of a pair exists for what interfaces' options ask: `mss=`, or their checks, see
-    /// [`Chains::has_blacklist`]. What the firewall sends is only asked about DHCP.
+    /// [`Chains::has_blacklist`]. What the firewall sends is only asked about DHCP. The policy NONE
+    /// leaves no chain for that either.
     pub(crate) fn has_options(&self, (source, destination): (ZoneId, ZoneId)) -> bool {
+        if self.is_unused(source, destination) {
+            return false;
+        }
         let asks = source != ZoneId::FIREWALL || self.with_dhcp.contains(&destination);
         let clamps = [source, destination]
             .iter()

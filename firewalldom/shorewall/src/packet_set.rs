@@ -79,7 +79,8 @@ fn either<T: PartialEq + Copy>(left: Option<T>, right: Option<T>) -> Option<Opti
     }
 }
 
-fn both_addresses(left: &Addresses, right: &Addresses) -> Option<Addresses> {
+/// Addresses that both hold; `None`: there are none.
+pub(crate) fn both_addresses(left: &Addresses, right: &Addresses) -> Option<Addresses> {
     let ranges = match (left.ranges.as_slice(), right.ranges.as_slice()) {
         ([], ranges) | (ranges, []) => ranges.to_vec(),
         (left, right) => {

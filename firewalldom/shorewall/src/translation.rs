@@ -8,6 +8,7 @@ use firewalldom::policy::{
 use crate::action::Part;
 use crate::address;
 use crate::ends::{End, IntraZone, redirect_port, server, zones};
+use crate::packet_set::both_addresses;
 use crate::report::Finding;
 use crate::rules::{Line, Rules, columns};
 use crate::session::Session;
@@ -242,29 +243,43 @@ impl Rules<'_> {
         let Some(mut matches) = part.matches(session, line.action_word, columns(line.row)) else {
             return true;
         };
-        let mut destinations = Addresses::default();
+        let mut destinations: Vec<Addresses> = Vec::new();
         if let Some(word) = line.row.get(2)
-            && let Some(ends) = zones(session, self.world, word)
-            && let [end] = ends.ends.as_slice()
+            && let Some(named) = zones(session, self.world, word)
         {
-            destinations = end.hosts.addresses.clone();
+            for end in named.ends {
+                if !destinations.contains(&end.hosts.addresses) {
+                    destinations.push(end.hosts.addresses);
+                }
+            }
         }
+        if destinations.is_empty() {
+            destinations.push(Addresses::default());
+        }
+        // Nothing is translated yet: the original destination is the packet's.
+        let original = &line.original_destination;
+        let destinations = destinations.iter();
+        let destinations: Vec<Addresses> = destinations
+            .filter_map(|addresses| both_addresses(addresses, original))
+            .collect();
         for source in &self.nat_sources(session, line) {
-            matches.destination = destinations.clone();
-            for (addresses, source_mac) in source_alternatives(&source.hosts) {
-                self.nat.push(DestinationNat {
-                    source_zone: source.zone,
-                    matches: Match {
-                        source: addresses,
-                        source_mac,
-                        ingress: source.hosts.interface,
-                        ..matches.clone()
-                    },
-                    limits: line.limits.place(session),
-                    target: DestinationTarget::Exempt,
-                    log: None,
-                    origin: session.origin(line.row.span),
-                });
+            for destination in &destinations {
+                matches.destination = destination.clone();
+                for (addresses, source_mac) in source_alternatives(&source.hosts) {
+                    self.nat.push(DestinationNat {
+                        source_zone: source.zone,
+                        matches: Match {
+                            source: addresses,
+                            source_mac,
+                            ingress: source.hosts.interface,
+                            ..matches.clone()
+                        },
+                        limits: line.limits.place(session),
+                        target: DestinationTarget::Exempt,
+                        log: None,
+                        origin: session.origin(line.row.span),
+                    });
+                }
             }
         }
         true

@@ -4,7 +4,7 @@ use super::*;
 use oracle::packet::fix_header;
 use oracle::packet::flag::{ACK, FIN, PSH, RST};
 
-pub(crate) const CASES: [Case; 65] = [
+pub(crate) const CASES: [Case; 67] = [
     Case {
         name: "a rule's set of addresses has the members of the file ipsets, and no others",
         files: &[
@@ -861,6 +861,41 @@ pub(crate) const CASES: [Case; 65] = [
             ]
         },
         linux: &["answers ICMP 3/3", "translates"],
+    },
+    Case {
+        name: "NONAT and ACCEPT+ are about the original destinations that they name",
+        files: &[
+            (
+                "rules",
+                "NONAT loc all udp 1002 - 192.0.2.2,203.0.113.77\n\
+                 ACCEPT+ loc $FW udp 1003 - !192.0.2.2\nDNAT loc net:198.51.100.9 udp 1002:1003\n",
+            ),
+            ("policy", "all all ACCEPT\n"),
+        ],
+        steps: || {
+            vec![
+                udp(LOC, HOST, OUTSIDE, 1002),
+                udp(LOC, HOST, FAR, 1002),
+                udp(LOC, HOST, OUTSIDE, 1003),
+                udp(LOC, HOST, INSIDE, 1003),
+            ]
+        },
+        linux: &["answers ICMP 3/3", "translates", "translates", "answers ICMP 3/3"],
+    },
+    Case {
+        name: "the policy NONE leaves no chain for mss= of hosts that would ask for the state",
+        files: &[
+            (
+                "zones",
+                "fw firewall\nnet ipv4\nloc ipv4\nadm:loc ipv4\n",
+            ),
+            ("interfaces", "?FORMAT 2\nnet eth0\nloc eth1\n"),
+            ("hosts", "adm eth1:10.0.3.0/28 routeback,mss=1200\n"),
+            ("policy", "adm loc NONE\nall all DROP\n"),
+            ("rules", "?SECTION NEW\nACCEPT all all udp 9\n"),
+        ],
+        steps: || vec![udp(LOC, "10.0.3.20", HOST, 9), reply(0)],
+        linux: &["forwards", "nothing"],
     },
 ];
 
