@@ -34,6 +34,8 @@ pub(crate) struct Chains {
     pub(crate) left_to_others: BTreeSet<ZoneId>,
     /// OPTIMIZE: Shorewall makes no chain where there is nothing but a policy ACCEPT.
     pub(crate) optimizes_policies: bool,
+    /// FASTACCEPT: what is established is let through ahead of all chains.
+    accepts_established_first: bool,
 }
 
 /// A chain while its rules are read. Rules that are the same for many pairs of zones are shared.
@@ -93,6 +95,20 @@ impl Draft {
             is_mentioned: false,
             unsettled: States(0),
         }
+    }
+
+    /// Shorewall takes a state that shorewall.conf decides about for settled where the rules for another
+    /// have it forgotten: an action such as `dropInvalid` adds nothing there.
+    fn pass_over_in_default_action(&mut self, state: States) {
+        if self.shares_policy {
+            return;
+        }
+        self.chain.default_action.retain_mut(|rule| {
+            if rule.states != States::ALL {
+                rule.states = States(rule.states.0 & !state.0);
+            }
+            rule.states != States(0)
+        });
     }
 
     /// Whether the files have rules for it.
@@ -164,6 +180,7 @@ impl Chains {
             with_mss: world.with_mss(),
             left_to_others: BTreeSet::new(),
             optimizes_policies: optimizes_policies(configuration),
+            accepts_established_first: configuration.flag("FASTACCEPT", false),
         }
     }
 
@@ -217,6 +234,28 @@ impl Chains {
                         lost.count()
                     ))
                     .note("set EXPAND_POLICIES=Yes in shorewall.conf"),
+            );
+        }
+    }
+
+    /// Says where it does the same for want of a line of the section NEW: see
+    /// [`Chains::leave_unsettled`].
+    pub(crate) fn warn_of_unsettled_answers(&self, session: &mut Session<'_>) {
+        let drops_answers = |draft: &&Draft| draft.unsettled.0 & States::ESTABLISHED.0 != 0;
+        let mut lost = self.drafts.iter().filter(drops_answers);
+        if let Some(draft) = lost.next()
+            && !session.has_errors()
+        {
+            session.report(
+                Finding::warning(
+                    "without a line of the section NEW in rules Shorewall 5.2 drops answers",
+                )
+                .note(format!(
+                    "what is established meets the policy in chain {}; others: {}",
+                    draft.chain.name,
+                    lost.count()
+                ))
+                .note("end the file rules with a line of that section"),
             );
         }
     }
@@ -291,8 +330,39 @@ impl Chains {
             }
             match is_accepted {
                 true => draft.sections.push(Arc::clone(&accept)),
-                false => draft.unsettled = draft.unsettled.union(state),
+                false => {
+                    draft.unsettled = draft.unsettled.union(state);
+                    draft.pass_over_in_default_action(state);
+                }
             }
+        }
+    }
+
+    /// Where the file `rules` has no line of the section NEW, chains that exist by then do not decide about
+    /// these states: whatever they are of meets the policy, answers included. Chains that are made for
+    /// the policy decide as ever.
+    pub(crate) fn leave_unsettled(&mut self, states: States) {
+        let states = match self.accepts_established_first {
+            true => States(states.0 & !States::ESTABLISHED.0),
+            false => states,
+        };
+        let zones = || (0..self.side - 1).map(|index| ZoneId(index as u16));
+        let pairs = zones().flat_map(|source| zones().map(move |to| (source, to)));
+        let existing = pairs.filter(|&pair| {
+            let draft = &self.drafts[self.index(pair)];
+            !self.is_unused(pair.0, pair.1) && (draft.has_rules() || self.has_options(pair))
+        });
+        for pair in existing.collect::<Vec<_>>() {
+            let decides = self.standing(pair) == Standing::Decides;
+            let index = self.index(pair);
+            let draft = &mut self.drafts[index];
+            let chain = &draft.chain;
+            let accepts = chain.policy == Disposition::Accept && chain.default_action.is_empty();
+            draft.unsettled = match decides && accepts {
+                // It comes to the same, and established flows keep their short way.
+                true => States(states.0 & !States::ESTABLISHED.0),
+                false => states,
+            };
         }
     }
 
@@ -380,7 +450,7 @@ pub(crate) fn hook((source, destination): (ZoneId, ZoneId)) -> u16 {
 }
 
 /// Whether OPTIMIZE, a sum of powers of two or All, has the 2 in it.
-fn optimizes_policies(configuration: &Configuration) -> bool {
+pub(crate) fn optimizes_policies(configuration: &Configuration) -> bool {
     let value = configuration.get("OPTIMIZE").map_or("", Word::text);
     value.eq_ignore_ascii_case("all") || value.parse().is_ok_and(|value: u8| value & 2 != 0)
 }

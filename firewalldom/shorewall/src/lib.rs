@@ -144,6 +144,7 @@ fn build(session: &mut Session<'_>) -> Option<Policy> {
     let kept_from_nat = nested::kept_from_nat(&world, &chains, &destination_nat);
     nested::inherit_nat(&world, &chains, &mut destination_nat);
     chains.warn_of_lost_answers(session, &world);
+    chains.warn_of_unsettled_answers(session);
     world.forward_hairpins(&mut session.tables, &mut chains);
     coverage::check(session, &world, &chains);
     let policy_chains =

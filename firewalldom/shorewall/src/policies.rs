@@ -3,6 +3,7 @@
 use firewalldom::policy::{Action, Disposition, Limits, Log, Match, Origin, Rule, States, ZoneId};
 
 use crate::action::{self, TrafficColumns};
+use crate::chains::optimizes_policies;
 use crate::columns::{Row, Schema};
 use crate::level;
 use crate::limits::{self, LimitColumns};
@@ -212,6 +213,17 @@ fn read_line(
         );
         return None;
     }
+    let limited = world.with_mss();
+    let zones = || source.zones.iter().chain(&destination.zones);
+    if verdict == Verdict::None && zones().any(|zone| limited.contains(zone)) {
+        session.error(
+            policy.span(),
+            "the policy NONE for zones whose hosts have mss= is not supported yet",
+            "without a chain, no segment size is lowered",
+            "write: DROP, or take mss= out of shorewall/hosts",
+        );
+        return None;
+    }
     let disposition = match verdict {
         Verdict::Decide(disposition) => disposition,
         Verdict::Continue | Verdict::None => Disposition::Drop,
@@ -241,12 +253,19 @@ fn read_line(
     };
     let ending = ending(configuration, &source, &destination);
     if let Ending::Forgotten(chain) = &ending {
+        let loses_more =
+            verdict == Verdict::Decide(Disposition::Accept) && optimizes_policies(configuration);
         session.report(
             Finding::warning("with EXPAND_POLICIES=No Shorewall forgets a policy of `all+`")
                 .at(row.span, "decides nothing")
                 .note(format!(
                     "its chain {chain} ends without it, here as on Linux"
                 ))
+                .maybe_note(loses_more.then(|| {
+                    "with OPTIMIZE Linux loses the ACCEPTs at the end of its pairs' rules as well; \
+                     here they hold"
+                        .to_owned()
+                }))
                 .note("set EXPAND_POLICIES=Yes in shorewall.conf"),
         );
     }

@@ -164,6 +164,7 @@ impl<'w> Rules<'w> {
                 }
             }
         }
+        rules.leave_unsettled();
         if !session.has_errors() {
             unreachable::warn(session, rules.chains, &rules.nat, &rules.lines);
             optimized::warn(session, rules.chains, &rules.lines);
@@ -219,6 +220,17 @@ impl<'w> Rules<'w> {
                 self.chains
                     .forget_exception(STATES[last], state, is_accepted);
             }
+        }
+    }
+
+    /// After the last line: where it is ahead of the section NEW, Shorewall has not come to decide about
+    /// the states of the sections from there on.
+    fn leave_unsettled(&mut self) {
+        let settled = self.last_section.unwrap_or(0).max(1);
+        let left = STATES[settled..STATES.len() - 1].iter();
+        let left = left.fold(States(0), |all, &state| all.union(state));
+        if self.last_section.is_none_or(|last| last < STATES.len() - 1) {
+            self.chains.leave_unsettled(left);
         }
     }
 

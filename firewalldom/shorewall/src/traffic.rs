@@ -72,11 +72,30 @@ pub(crate) fn traffic(
     }
     let destination = optional_ports(session, destination_port);
     let source = optional_ports(session, source_port);
+    let (destination_ports, source_ports) = (destination?, source?);
+    if leaves_out_one(&destination_ports)
+        && leaves_out_one(&source_ports)
+        && let Some(word) = source_port
+    {
+        session.report(
+            Finding::warning(
+                "iptables-nft 1.8 takes two ports that are left out for one condition",
+            )
+            .at(word.span(), "and the column DPORT")
+            .note("Linux asks whether one of the two is another port; here both must be")
+            .note("write the ports that are meant, as ranges"),
+        );
+    }
     Some(Traffic {
         protocol,
-        destination_port: destination?,
-        source_port: source?,
+        destination_port: destination_ports,
+        source_port: source_ports,
     })
+}
+
+/// `!port`, and no list or range.
+fn leaves_out_one(ports: &Ports) -> bool {
+    ports.negated && matches!(ports.ranges.as_slice(), [range] if range.first == range.last)
 }
 
 /// Whether all of the protocols have ports.

@@ -4,7 +4,7 @@ use super::*;
 use oracle::packet::fix_header;
 use oracle::packet::flag::{ACK, FIN, PSH, RST};
 
-pub(crate) const CASES: [Case; 67] = [
+pub(crate) const CASES: [Case; 71] = [
     Case {
         name: "a rule's set of addresses has the members of the file ipsets, and no others",
         files: &[
@@ -880,22 +880,88 @@ pub(crate) const CASES: [Case; 67] = [
                 udp(LOC, HOST, INSIDE, 1003),
             ]
         },
-        linux: &["answers ICMP 3/3", "translates", "translates", "answers ICMP 3/3"],
+        linux: &[
+            "answers ICMP 3/3",
+            "translates",
+            "translates",
+            "answers ICMP 3/3",
+        ],
     },
     Case {
-        name: "the policy NONE leaves no chain for mss= of hosts that would ask for the state",
+        name: "the policy NONE leaves no chain for checks of options that would ask for the state",
         files: &[
-            (
-                "zones",
-                "fw firewall\nnet ipv4\nloc ipv4\nadm:loc ipv4\n",
-            ),
+            ("zones", "fw firewall\nnet ipv4\nloc ipv4\nadm:loc ipv4\n"),
             ("interfaces", "?FORMAT 2\nnet eth0\nloc eth1\n"),
-            ("hosts", "adm eth1:10.0.3.0/28 routeback,mss=1200\n"),
+            ("hosts", "adm eth1:10.0.3.0/28 routeback\n"),
             ("policy", "adm loc NONE\nall all DROP\n"),
             ("rules", "?SECTION NEW\nACCEPT all all udp 9\n"),
+            ("blrules", "DROP net:198.51.100.1 all\n"),
         ],
         steps: || vec![udp(LOC, "10.0.3.20", HOST, 9), reply(0)],
         linux: &["forwards", "nothing"],
+    },
+    Case {
+        name: "without a line of the section NEW the chains that exist drop answers",
+        files: &[
+            ("policy", "$FW all ACCEPT\nloc net ACCEPT\nall all DROP\n"),
+            ("rules", ""),
+            ("blrules", "DROP net:198.51.100.1 all\n"),
+        ],
+        steps: || vec![udp(LOC, HOST, FAR, 9), reply(0), udp(LOC, HOST, INSIDE, 9)],
+        linux: &["translates", "nothing", "nothing"],
+    },
+    Case {
+        name: "where rules end with the section RELATED their chains let answers pass",
+        files: &[
+            ("policy", "$FW all ACCEPT\nloc net ACCEPT\nall all DROP\n"),
+            (
+                "rules",
+                "?SECTION RELATED\nACCEPT net loc icmp 11\nDROP net $FW icmp\n",
+            ),
+            ("shorewall.conf", "+INVALID_DISPOSITION=REJECT\n"),
+        ],
+        steps: || {
+            vec![
+                udp(LOC, HOST, FAR, 9),
+                reply(0),
+                tcp(NET, FAR, OUTSIDE, FIN | ACK),
+            ]
+        },
+        linux: &["translates", "translates", "nothing"],
+    },
+    Case {
+        name: "mss= of hosts makes chains that drop answers without a line of the section NEW",
+        files: &[
+            ("zones", "fw firewall\nnet ipv4\nloc ipv4\n"),
+            ("interfaces", "?FORMAT 2\nnet eth0\n- eth1\n"),
+            ("hosts", "loc eth1:10.0.3.0/24 mss=1200\n"),
+            ("policy", "loc net ACCEPT\nall all DROP\n"),
+            ("rules", ""),
+        ],
+        steps: || vec![udp(LOC, HOST, FAR, 9), reply(0)],
+        linux: &["translates", "nothing"],
+    },
+    Case {
+        name: "dropInvalid adds nothing where rules for RELATED have INVALID forgotten",
+        files: &[
+            ("policy", "$FW all ACCEPT\nall all REJECT\n"),
+            (
+                "rules",
+                "?SECTION RELATED\nACCEPT loc any\nACCEPT $FW loc\n\
+                 ?SECTION NEW\nACCEPT all all udp 9\n",
+            ),
+            (
+                "shorewall.conf",
+                "+INVALID_DISPOSITION=DROP\nREJECT_DEFAULT=dropInvalid\n",
+            ),
+        ],
+        steps: || {
+            vec![
+                tcp(LOC, HOST, FAR, FIN | ACK),
+                tcp(NET, FAR, OUTSIDE, FIN | ACK),
+            ]
+        },
+        linux: &["answers TCP RST", "nothing"],
     },
 ];
 
