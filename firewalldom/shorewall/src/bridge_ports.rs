@@ -84,7 +84,7 @@ impl World {
             .map(|group| group.zone)
             .collect();
         if zones.is_empty() {
-            zones.push(ZoneId(self.zones.len() as u16));
+            zones.push(self.nobody());
         }
         zones
     }
@@ -135,8 +135,9 @@ fn stricter_line(
     };
     let lacking = of(around).find(|nat| of(zone).all(|own| *own != moved(nat)));
     let lacking = lacking.map(|nat| nat.origin);
-    let destinations = (0..world.zones.len()).map(|index| ZoneId(index as u16));
-    let mut routed = destinations.filter(|to| !world.bridge_zones.contains(to) && *to != around);
+    let mut routed = world
+        .all_zones()
+        .filter(|to| !world.bridge_zones.contains(to) && *to != around);
     lacking.or_else(|| {
         routed.find_map(|to| {
             let own = &chains.drafts[chains.index((zone, to))];

@@ -209,8 +209,10 @@ impl Chains {
 
     /// Says where Shorewall lets nothing through, not even answers: see [`Chains::is_bare`].
     pub(crate) fn warn_of_lost_answers(&self, session: &mut Session<'_>, world: &World) {
-        let zones = || (0..world.zones.len()).map(|index| ZoneId(index as u16));
-        let pairs = zones().flat_map(|source| zones().map(move |to| (source, to)));
+        let zones = world.all_zones();
+        let pairs = zones
+            .clone()
+            .flat_map(|source| zones.clone().map(move |to| (source, to)));
         let mut lost = pairs.filter(|&pair| {
             let is_open = |pair| match self.standing(pair) {
                 Standing::Decides => {

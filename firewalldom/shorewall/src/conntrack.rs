@@ -4,7 +4,7 @@
 //! do. Helpers let more through, and drop what they cannot read: their lines are warnings, by name, whatever
 //! frames them.
 
-use firewalldom::policy::{Match, RawAction, RawRule, ZoneId};
+use firewalldom::policy::{Match, RawAction, RawRule};
 
 use crate::address::{self, Hosts};
 use crate::columns::{Row, Schema, row, words};
@@ -136,12 +136,10 @@ fn read_line(
     }
     if let Some(matches) = conditions(session, world, &row) {
         let origin = session.origin(row.span);
-        // Hosts of no zone come after the last.
-        let zones = 1..world.zones.len() + usize::from(world.has_hosts_of_no_zone());
         for matches in matches {
-            for zone in zones.clone() {
+            for source_zone in world.senders() {
                 rules.push(RawRule {
-                    source_zone: ZoneId(zone as u16),
+                    source_zone,
                     matches: matches.clone(),
                     action: raw,
                     origin,

@@ -54,7 +54,7 @@ impl World {
 /// Refuses zones that leave packets to a zone which only some of them are in: their chains would have to
 /// ask where each packet is.
 pub(crate) fn check(session: &mut Session<'_>, world: &World, chains: &Chains) {
-    for zone in (1..world.zones.len()).map(|index| ZoneId(index as u16)) {
+    for zone in world.zones_but_firewall() {
         let mut parts = world.claiming_after(zone).into_iter();
         let is_part = |around: ZoneId| world.coverage(zone, around) == Coverage::Part;
         if let Some(around) = parts.find(|&around| is_part(around) && leaves(chains, zone, around))

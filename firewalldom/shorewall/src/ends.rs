@@ -195,9 +195,7 @@ fn zone_names(
     let stem = base.text().trim_end_matches(['+', '-']);
     if matches!(stem, "all" | "any") {
         let signs = &base.text()[stem.len()..];
-        let mut zones: Vec<ZoneId> = (0..world.zones.len())
-            .map(|index| ZoneId(index as u16))
-            .collect();
+        let mut zones: Vec<ZoneId> = world.all_zones().collect();
         if stem == "any" {
             zones.retain(|zone| world.zones[usize::from(zone.0)].parents.is_empty());
         }

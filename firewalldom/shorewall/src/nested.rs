@@ -49,9 +49,9 @@ pub(crate) fn assemble(
         .iter()
         .map(|draft| assembly.plain(draft))
         .collect();
-    for source in 0..world.zones.len() {
-        for destination in 0..world.zones.len() {
-            let pair = (ZoneId(source as u16), ZoneId(destination as u16));
+    for source in world.all_zones() {
+        for destination in world.all_zones() {
+            let pair = (source, destination);
             let draft = &chains.drafts[chains.index(pair)];
             let leaves = draft.sections.iter().chain(&draft.new).any(returns);
             let goes_on = match chains.standing(pair) {
@@ -523,14 +523,15 @@ fn call(list: u16, states: States, origin: Origin) -> Rule {
 /// Inner zones whose packets Shorewall keeps from the destination NAT of the zones around, which have
 /// some, by leaving netfilter's chain: so they do not come to 1:1 NAT either.
 pub(crate) fn kept_from_nat(world: &World, chains: &Chains, nat: &[DestinationNat]) -> Vec<ZoneId> {
-    let zones = || (0..world.zones.len()).map(|zone| ZoneId(zone as u16));
     let has_nat = |zone: &ZoneId| nat.iter().any(|nat| nat.source_zone == *zone);
     let is_kept = |inner: &ZoneId| {
         let parents = &world.zones[usize::from(inner.0)].parents;
-        let continues = zones().any(|to| chains.standing((*inner, to)) == Standing::Continues);
+        let continues = world
+            .all_zones()
+            .any(|to| chains.standing((*inner, to)) == Standing::Continues);
         parents.iter().any(has_nat) && !continues
     };
-    zones().filter(is_kept).collect()
+    world.all_zones().filter(is_kept).collect()
 }
 
 /// What keeps from destination NAT the addresses that the file `hosts` takes out of zones that are kept
@@ -538,10 +539,8 @@ pub(crate) fn kept_from_nat(world: &World, chains: &Chains, nat: &[DestinationNa
 /// the zones that these addresses belong to, or behind them where those claim addresses earlier.
 pub(crate) fn kept_with(world: &World, kept: &[ZoneId]) -> [Vec<DestinationNat>; 2] {
     let (mut ahead, mut behind) = (Vec::new(), Vec::new());
-    // Hosts of no zone come after the last.
-    let nobody = ZoneId(world.zones.len() as u16);
     let mut order = world.claiming_order();
-    order.push(nobody);
+    order.push(world.nobody());
     for group in &world.groups {
         let Some(place) = order.iter().position(|&zone| zone == group.zone) else {
             continue;
@@ -578,10 +577,10 @@ pub(crate) fn kept_with(world: &World, kept: &[ZoneId]) -> [Vec<DestinationNat>;
 /// if the inner zone has the policy CONTINUE to any zone.
 pub(crate) fn inherit_nat(world: &World, chains: &Chains, nat: &mut Vec<DestinationNat>) {
     let own = nat.clone();
-    for zone in 1..world.zones.len() {
-        let inner = ZoneId(zone as u16);
-        let continues = (0..world.zones.len())
-            .any(|to| chains.standing((inner, ZoneId(to as u16))) == Standing::Continues);
+    for inner in world.zones_but_firewall() {
+        let continues = world
+            .all_zones()
+            .any(|to| chains.standing((inner, to)) == Standing::Continues);
         let mut around: Vec<ZoneId> = world.inside_out(inner).into_iter().skip(1).collect();
         around.retain(|&zone| continues && world.coverage(inner, zone) != Coverage::Nothing);
         // What claims its addresses after it, without being said to be around it.

@@ -205,12 +205,9 @@ pub(crate) fn add_inbound(
 
 fn inbound(world: &World, pairs: &[Pair]) -> Vec<DestinationNat> {
     let mut rules = Vec::new();
-    // Hosts of no zone come after the last.
-    let zones = 1..world.zones.len() + usize::from(world.has_hosts_of_no_zone());
     for pair in pairs {
-        for zone in zones.clone() {
-            let source_zone = ZoneId(zone as u16);
-            let possible = zone == world.zones.len()
+        for source_zone in world.senders() {
+            let possible = source_zone == world.nobody()
                 || match pair.interface {
                     Some(interface) => world.zone_has_interface(source_zone, interface),
                     None => true,

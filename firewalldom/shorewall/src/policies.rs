@@ -183,7 +183,7 @@ fn read_line(
     if policy.text() == "CONTINUE" {
         let nested = |side: &Side| {
             let mut zones = side.zones.iter();
-            zones.any(|&zone| world.is_nested(zone) || world.is_inside(zone))
+            zones.any(|&zone| world.is_inner(zone))
         };
         if !nested(&source) && !nested(&destination) {
             session.report(

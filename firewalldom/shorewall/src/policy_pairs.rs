@@ -56,9 +56,7 @@ impl Side {
         let intra_zone = plus.is_some();
         let list = plus.unwrap_or(list);
         let mut zones = match wild {
-            true => (0..world.zones.len())
-                .map(|index| ZoneId(index as u16))
-                .collect(),
+            true => world.all_zones().collect(),
             false => zone_list(session, world, &list)?,
         };
         if let Some(excluded) = &excluded {
@@ -108,9 +106,7 @@ impl Side {
                 .at(exclusion, "decided about as well, here as on Linux")
                 .note("write the lines for these zones above this one, and `all` here"),
         );
-        self.zones = (0..world.zones.len())
-            .map(|index| ZoneId(index as u16))
-            .collect();
+        self.zones = world.all_zones().collect();
         self.all = true;
     }
 }

@@ -134,6 +134,27 @@ impl World {
         !self.has_interface(name) && self.wildcards.iter().any(|stem| name.starts_with(stem))
     }
 
+    /// Every zone, the firewall first.
+    pub(crate) fn all_zones(&self) -> impl Iterator<Item = ZoneId> + Clone + use<> {
+        (0..self.zones.len()).map(|index| ZoneId(index as u16))
+    }
+
+    /// The zones but the firewall, as they are declared.
+    pub(crate) fn zones_but_firewall(&self) -> impl Iterator<Item = ZoneId> + Clone + use<> {
+        self.all_zones().skip(1)
+    }
+
+    /// What stands for hosts that no zone claims: it comes after the last.
+    pub(crate) fn nobody(&self) -> ZoneId {
+        ZoneId(self.zones.len() as u16)
+    }
+
+    /// Whoever packets come from on an interface: the zones, and nobody where there are such hosts.
+    pub(crate) fn senders(&self) -> impl Iterator<Item = ZoneId> + Clone + use<> {
+        let nobody = self.has_hosts_of_no_zone().then(|| self.nobody());
+        self.zones_but_firewall().chain(nobody)
+    }
+
     /// Whether a zone lies in another.
     pub(crate) fn is_nested(&self, zone: ZoneId) -> bool {
         !self.zones[usize::from(zone.0)].parents.is_empty()
@@ -166,8 +187,7 @@ impl World {
                 .any(|group| self.zone_has_interface(other, group.interface))
         };
         [source, destination].into_iter().find_map(|zone| {
-            (1..self.zones.len())
-                .map(|index| ZoneId(index as u16))
+            self.zones_but_firewall()
                 .filter(|&other| shares(zone, other))
                 .find(|&other| {
                     !self.inside_out(zone).contains(&other)
@@ -188,7 +208,7 @@ impl World {
             let route_back = interface.route_back;
             let origin = interface.origin;
             let id = InterfaceId(index as u8);
-            for zone in (1..self.zones.len()).map(|index| ZoneId(index as u16)) {
+            for zone in self.zones_but_firewall() {
                 let groups = self.groups.iter().filter(|group| group.zone == zone);
                 let mut others = groups.clone().filter(|group| group.interface != id);
                 let is_alone = self.zones.len() == 2
@@ -202,8 +222,7 @@ impl World {
                 if is_checked || others.next().is_some() {
                     continue;
                 }
-                let is_inner = self.is_nested(zone) || self.is_inside(zone);
-                if is_inner && groups.clone().all(|group| !group.route_back) {
+                if self.is_inner(zone) && groups.clone().all(|group| !group.route_back) {
                     chains.leave_to_others(zone);
                     continue;
                 }
@@ -272,6 +291,11 @@ impl World {
     /// Whether any address of a zone is another one's as well, which claims it later.
     pub(crate) fn is_inside(&self, zone: ZoneId) -> bool {
         !self.claiming_after(zone).is_empty()
+    }
+
+    /// Whether it may leave packets to another zone, by its declaration or by its addresses.
+    pub(crate) fn is_inner(&self, zone: ZoneId) -> bool {
+        self.is_nested(zone) || self.is_inside(zone)
     }
 
     /// The same on every interface that a zone has addresses behind.
@@ -370,9 +394,7 @@ impl World {
     /// The zones but the firewall: each after all that lie in it, else as they are declared.
     pub(crate) fn claiming_order(&self) -> Vec<ZoneId> {
         let mut order: Vec<ZoneId> = Vec::new();
-        let mut left: Vec<ZoneId> = (1..self.zones.len())
-            .map(|index| ZoneId(index as u16))
-            .collect();
+        let mut left: Vec<ZoneId> = self.zones_but_firewall().collect();
         while !left.is_empty() {
             let ready = left.iter().position(|&zone| {
                 left.iter()

@@ -172,7 +172,7 @@ fn trials(host: &Host) -> Vec<Trial> {
         let title = format!("Shorewall's sample {name} agrees");
         trials.push(Trial::test(title, move || sample_agrees(&host, name)));
     }
-    for case in &regressions::CASES {
+    for case in regressions::cases() {
         let host = host.clone();
         let title = format!("mended: {}", case.name);
         trials.push(Trial::test(title, move || {

@@ -16,7 +16,7 @@ use std::net::Ipv4Addr;
 
 mod cases;
 
-pub(crate) use cases::{CASES, REFUSALS, WANTED_CASES};
+pub(crate) use cases::{REFUSALS, WANTED_CASES, cases};
 
 /// A difference that was.
 pub(crate) struct Case {
