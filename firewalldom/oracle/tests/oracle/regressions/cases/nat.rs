@@ -1,7 +1,7 @@
 //! Other destinations and sources.
 
 use super::super::*;
-use oracle::packet::flag::{ACK, FIN, RST};
+use oracle::packet::flag::{ACK, FIN};
 
 pub(super) const CASES: &[Case] = &[
     Case {

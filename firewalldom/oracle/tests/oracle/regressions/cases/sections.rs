@@ -1,7 +1,7 @@
 //! Sections of `rules`, and the states that they settle or leave.
 
 use super::super::*;
-use oracle::packet::flag::{ACK, FIN, RST};
+use oracle::packet::flag::{ACK, FIN};
 
 pub(super) const CASES: &[Case] = &[
     Case {

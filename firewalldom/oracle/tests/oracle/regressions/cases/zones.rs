@@ -1,7 +1,7 @@
 //! Zones that share interfaces and addresses, and their policies.
 
 use super::super::*;
-use oracle::packet::flag::{ACK, FIN, RST};
+use oracle::packet::flag::{ACK, FIN};
 
 /// `adm` claims addresses ahead of `loc`, whose interface they are behind, without lying in it; its
 /// policies towards `net` and from there.
