@@ -7,8 +7,9 @@
     reason = "hypercalls are calls into a page that Xen wrote"
 )]
 
+use crate::abi::callback::{CALLBACKOP_REGISTER, CALLBACKTYPE_EVENT, CallbackRegister};
 use crate::abi::sched::{
-    POLL_PORTS_MAX, Poll, SCHEDOP_POLL, SCHEDOP_SHUTDOWN, Shutdown, ShutdownReason,
+    POLL_PORTS_MAX, Poll, SCHEDOP_BLOCK, SCHEDOP_POLL, SCHEDOP_SHUTDOWN, Shutdown, ShutdownReason,
 };
 use crate::abi::xen::{
     CONSOLEIO_WRITE, DOMID_SELF, MmuUpdate, TrapInfo, UVMF_INVLPG, XENVER_VERSION, nr,
@@ -16,7 +17,7 @@ use crate::abi::xen::{
 use crate::abi::{memory, vcpu};
 use crate::xen::{Errno, Hypercalls, Port};
 use core::arch::asm;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 unsafe extern "C" {
     static hypercall_page: [[u8; 32]; 128];
@@ -143,7 +144,27 @@ pub fn maximum_reservation() -> Result<usize, Errno> {
 /// `argument` is what `operation` takes, and what it points to lives.
 pub unsafe fn grant_table_op<T>(operation: u32, argument: &mut T) -> Result<(), Errno> {
     // SAFETY: the caller's promise.
-    unsafe { call::<{ nr::GRANT_TABLE_OP }>([u64::from(operation), address_mut(argument), 1, 0]) }?;
+    unsafe { grant_table_ops(operation, core::slice::from_mut(argument)) }
+}
+
+/// A grant-table operation on many arguments at once. Xen does one after the other, and goes on behind
+/// one that fails.
+///
+/// # Errors
+/// Xen's; most operations report through a status field of each argument instead.
+///
+/// # Safety
+/// The arguments are what `operation` takes, and what they point to lives.
+pub unsafe fn grant_table_ops<T>(operation: u32, arguments: &mut [T]) -> Result<(), Errno> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        call::<{ nr::GRANT_TABLE_OP }>([
+            u64::from(operation),
+            arguments.as_mut_ptr() as u64,
+            arguments.len() as u64,
+            0,
+        ])
+    }?;
     Ok(())
 }
 
@@ -183,6 +204,70 @@ pub fn poll(ports: &[Port], timeout_ns: u64) -> Result<(), Errno> {
     // SAFETY: Xen reads `poll` and as many port numbers as it says.
     unsafe { call::<{ nr::SCHED_OP }>([SCHEDOP_POLL, address(&poll), 0, 0]) }?;
     Ok(())
+}
+
+/// Where Xen enters when an event comes while upcalls are not masked.
+///
+/// # Errors
+/// Xen's.
+///
+/// # Safety
+/// `entry` is the address of code that may run on the stack in use at any instruction at which upcalls
+/// are not masked, and that returns as one of Xen's upcalls must.
+pub unsafe fn set_event_callback(entry: u64) -> Result<(), Errno> {
+    let callback = CallbackRegister {
+        kind: CALLBACKTYPE_EVENT,
+        flags: 0,
+        address: entry,
+    };
+    // SAFETY: Xen reads `callback`; what it jumps to is the caller's promise.
+    unsafe { call::<{ nr::CALLBACK_OP }>([CALLBACKOP_REGISTER, address(&callback), 0, 0]) }?;
+    Ok(())
+}
+
+/// Makes `VIRQ_TIMER` fire once, when Xen's clock reaches `deadline_ns`; 0: not at all.
+///
+/// # Errors
+/// Xen's.
+pub fn set_timer(deadline_ns: u64) -> Result<(), Errno> {
+    // SAFETY: takes no pointer.
+    unsafe { call::<{ nr::SET_TIMER_OP }>([deadline_ns, 0, 0, 0]) }?;
+    Ok(())
+}
+
+/// Sleeps until an event comes at a port that is not masked, or is there already.
+///
+/// Xen lets upcalls through from inside this call on, and masks them again when it makes one. The upcall
+/// comes on the stack in use, at an instruction of the assembly below or in the hypercall page: the
+/// assembly owns the stack there (no `nostack`), so no red zone is in use. `upcall_mask` is set again
+/// before the assembly ends, for a wake-up without an upcall.
+///
+/// # Errors
+/// Xen's.
+pub(crate) fn block(upcall_mask: &AtomicU8) -> Result<(), Errno> {
+    let count = COUNTS[nr::SCHED_OP].load(Ordering::Relaxed);
+    COUNTS[nr::SCHED_OP].store(count + 1, Ordering::Relaxed);
+    let result: i64;
+    // SAFETY: takes no pointer but the mask's, which lives. The entry point preserves every register.
+    unsafe {
+        asm!(
+            "call {page} + {offset}",
+            "mov byte ptr [{mask}], 1",
+            page = sym hypercall_page,
+            offset = const nr::SCHED_OP * 32,
+            mask = in(reg) upcall_mask.as_ptr(),
+            inlateout("rdi") SCHEDOP_BLOCK => _,
+            inlateout("rsi") 0u64 => _,
+            inlateout("rdx") 0u64 => _,
+            inlateout("r10") 0u64 => _,
+            out("rax") result,
+            out("rcx") _,
+            out("r11") _,
+        );
+    }
+    u64::try_from(result)
+        .map(drop)
+        .map_err(|_| Errno(result.unsigned_abs() as i32))
 }
 
 /// Ends the domain.

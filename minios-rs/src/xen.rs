@@ -1,6 +1,7 @@
 //! What drivers ask of Xen, as one trait: the real thing (`arch`, feature `pv`) and the strict
 //! simulation (`fake`) both give it, and the drivers above cannot tell them apart.
 
+use crate::abi::grant_table::{GNTST_EAGAIN, GNTST_OKAY};
 use crate::abi::xen::nr;
 use crate::time::Instant;
 use core::sync::atomic::AtomicU32;
@@ -46,6 +47,62 @@ pub enum GrantError {
     #[error("the peer still uses the page")]
     InUse,
 }
+
+/// What Xen made of one entry of a grant operation (`GNTST_*`): an allegation about a peer's grant that
+/// turned out right or wrong, not an error of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+#[error("grant status {0}")]
+pub struct GrantStatus(pub i16);
+
+impl GrantStatus {
+    /// It was done.
+    pub const OKAY: Self = Self(GNTST_OKAY);
+
+    /// Whether it was done.
+    pub fn is_okay(self) -> bool {
+        self == Self::OKAY
+    }
+
+    /// Whether the same may succeed later: the page is paged out now.
+    pub fn is_busy(self) -> bool {
+        self.0 == GNTST_EAGAIN
+    }
+}
+
+/// One end of a [`GrantCopy`].
+#[derive(Clone, Debug)]
+pub enum CopyEnd<P> {
+    /// A page that another domain granted.
+    Grant {
+        /// The domain.
+        domain: DomId,
+        /// Its reference.
+        reference: GrantRef,
+    },
+    /// A page of this domain.
+    Page(P),
+}
+
+/// Bytes that Xen is to copy inside one page each side (`struct gnttab_copy`). Neither side need be
+/// mapped, and both may be other domains' pages.
+#[derive(Clone, Debug)]
+pub struct GrantCopy<P> {
+    /// Where from.
+    pub source: CopyEnd<P>,
+    /// Bytes from the source page's start.
+    pub source_offset: u16,
+    /// Where to.
+    pub destination: CopyEnd<P>,
+    /// Bytes from the destination page's start.
+    pub destination_offset: u16,
+    /// Bytes; with either offset at most 4096.
+    pub len: u16,
+    /// What became of it, once [`Xen::copy_grants`] has returned.
+    pub status: GrantStatus,
+}
+
+/// How often an entry that is busy (`GNTST_eagain`) is tried again.
+pub const COPY_RETRIES_MAX: usize = 8;
 
 /// No page left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
@@ -108,6 +165,9 @@ pub trait Xen: Clone + 'static {
     /// A page that can be granted.
     type Page: SharedPage;
 
+    /// Another domain's page, mapped; unmapped with its last handle.
+    type Foreign: SharedPage;
+
     /// A zeroed page.
     ///
     /// # Errors
@@ -131,6 +191,41 @@ pub trait Xen: Clone + 'static {
     /// # Errors
     /// Xen's.
     fn allocate_port(&self, remote: DomId) -> Result<Port, Errno>;
+
+    /// Binds a port to one that `remote` allocated for this domain (`EVTCHNOP_bind_interdomain`).
+    ///
+    /// # Errors
+    /// Xen's: there is none, or it is not for this domain.
+    fn bind_port(&self, remote: DomId, remote_port: Port) -> Result<Port, Errno>;
+
+    /// Maps a page that `owner` granted to this domain, to read and write it
+    /// (`GNTTABOP_map_grant_ref`). Only for what both ends look at all the time, such as rings: a
+    /// domain that ends stays a zombie until the last handle is gone.
+    ///
+    /// # Errors
+    /// [`ResourceError::Status`] if the grant is not there, not ours or read-only;
+    /// [`ResourceError::Memory`] without a page for a page table.
+    fn map_grant(&self, owner: DomId, reference: GrantRef) -> Result<Self::Foreign, ResourceError>;
+
+    /// Copies (`GNTTABOP_copy`), and writes what became of each into its status. One that fails
+    /// keeps no other from being done.
+    ///
+    /// # Panics
+    /// If an entry reaches beyond a page's end.
+    fn copy_grants(&self, copies: &mut [GrantCopy<Self::Page>]);
+
+    /// As [`Xen::copy_grants`], trying those that are busy again, [`COPY_RETRIES_MAX`] times at most.
+    fn copy_grants_patiently(&self, copies: &mut [GrantCopy<Self::Page>]) {
+        self.copy_grants(copies);
+        for copy in copies.iter_mut().filter(|copy| copy.status.is_busy()) {
+            for _ in 0..COPY_RETRIES_MAX {
+                self.copy_grants(core::slice::from_mut(copy));
+                if !copy.status.is_busy() {
+                    break;
+                }
+            }
+        }
+    }
 
     /// Sends an event (`EVTCHNOP_send`).
     ///
@@ -241,6 +336,17 @@ impl<X: Xen> BoundPort<X> {
         })
     }
 
+    /// A port bound to one that `remote` allocated for this domain.
+    ///
+    /// # Errors
+    /// Xen's.
+    pub fn bind(xen: &X, remote: DomId, remote_port: Port) -> Result<Self, Errno> {
+        Ok(Self {
+            xen: xen.clone(),
+            port: xen.bind_port(remote, remote_port)?,
+        })
+    }
+
     /// Its number.
     pub fn number(&self) -> Port {
         self.port
@@ -273,4 +379,7 @@ pub enum ResourceError {
     /// No port.
     #[error("no event channel: {0}")]
     Port(#[from] Errno),
+    /// The peer's grant is not what it should be.
+    #[error("the peer's grant cannot be used: {0}")]
+    Status(#[from] GrantStatus),
 }

@@ -271,7 +271,10 @@ impl<X: Xen> Device<X> {
     }
 }
 
-async fn state_at<X: Xen>(xenstore: &Client<X>, directory: &str) -> Result<XenbusState, Error> {
+pub(crate) async fn state_at<X: Xen>(
+    xenstore: &Client<X>,
+    directory: &str,
+) -> Result<XenbusState, Error> {
     match xenstore.read_number(&format!("{directory}/state")).await {
         Ok(state) => Ok(XenbusState(state)),
         Err(error) if error.is_not_found() || error == xenstore::Error::BadValue => {
@@ -281,7 +284,7 @@ async fn state_at<X: Xen>(xenstore: &Client<X>, directory: &str) -> Result<Xenbu
     }
 }
 
-async fn publish<X: Xen>(
+pub(crate) async fn publish<X: Xen>(
     xenstore: &Client<X>,
     node: &str,
     keys: &[(&str, &str)],

@@ -4,12 +4,16 @@
 use minios_rs::abi::io::netif::NETRXF_CSUM_BLANK;
 use minios_rs::counting::{self, Counting, with_counting};
 use minios_rs::fake::netback::{Netback, OFFERS};
-use minios_rs::fake::{Domain, Page, World};
+use minios_rs::fake::netfront::{Netfront, Shape};
+use minios_rs::fake::{Domain, Foreign, Page, World};
+use minios_rs::net::back::{self, HEAD_MAX};
 use minios_rs::net::front::TAIL_MAX;
-use minios_rs::net::{Checksum, Config, Front, Offload};
+use minios_rs::net::{Backends, Checksum, Config, Front, Offload, Received};
+use minios_rs::task::Executor;
 use minios_rs::time::Instant;
 use minios_rs::xen::{
-    Access, DomId, Errno, GrantError, GrantRef, Hypercalls, OutOfMemory, Port, Xen,
+    Access, DomId, Errno, GrantCopy, GrantError, GrantRef, Hypercalls, OutOfMemory, Port,
+    ResourceError, Xen,
 };
 use minios_rs::xenstore::Client;
 use std::future::Future;
@@ -24,6 +28,7 @@ struct Uncounted(Domain);
 
 impl Xen for Uncounted {
     type Page = Page;
+    type Foreign = Foreign;
 
     fn allocate_page(&self) -> Result<Page, OutOfMemory> {
         with_counting(false, || self.0.allocate_page())
@@ -39,6 +44,18 @@ impl Xen for Uncounted {
 
     fn allocate_port(&self, remote: DomId) -> Result<Port, Errno> {
         with_counting(false, || self.0.allocate_port(remote))
+    }
+
+    fn bind_port(&self, remote: DomId, port: Port) -> Result<Port, Errno> {
+        with_counting(false, || self.0.bind_port(remote, port))
+    }
+
+    fn map_grant(&self, owner: DomId, reference: GrantRef) -> Result<Foreign, ResourceError> {
+        with_counting(false, || self.0.map_grant(owner, reference))
+    }
+
+    fn copy_grants(&self, copies: &mut [GrantCopy<Page>]) {
+        with_counting(false, || self.0.copy_grants(copies));
     }
 
     fn notify(&self, port: Port) -> Result<(), Errno> {
@@ -134,4 +151,63 @@ fn forwarding_allocates_nothing() {
     assert_eq!(counting::calls(), 0, "allocations and frees");
     with_counting(true, || drop(vec![1]));
     assert!(counting::calls() > 0, "the count counts");
+}
+
+#[test]
+fn copying_from_guest_to_guest_allocates_nothing() {
+    let world = World::new();
+    let domain = Uncounted(world.domain(GUEST));
+    let port = world.connect_xenstore(&domain.0).port();
+    let page = world.xenstore_page(GUEST).expect("connected");
+    let store = Client::new(domain.clone(), page, port);
+    let executor = Executor::new(8);
+    let backends = Backends::start(&domain, &store, &executor, back::Config::default())
+        .expect("there is a place for the task");
+    let mut fronts = [7, 8].map(|guest| Netfront::announce(&world, GUEST, DomId(guest), 0, &[]));
+    let mut backs = Vec::new();
+    for round in 0..400 {
+        if round == 200 {
+            for front in &mut fronts {
+                front.connect(Shape::default());
+            }
+        }
+        store.pump();
+        world.serve_xenstore();
+        store.pump();
+        executor.run_ready(Instant(0));
+        backs.extend(backends.arrived());
+    }
+    let [sender, receiver] = &mut backs[..] else {
+        panic!("two backs")
+    };
+
+    let payload = [3; 1448];
+    for _ in 0..1000 {
+        assert!(fronts[0].send(0, &[&payload, &payload, &payload], 0, &[]));
+        with_counting(true, || {
+            let mut frame = Received::default();
+            assert!(sender.receive_into(&mut frame));
+            let mut head = [0; HEAD_MAX];
+            assert_eq!(frame.read(0, &mut head), HEAD_MAX);
+            sender.recycle(frame.slots.remove(0).buffer);
+            let offload = Offload {
+                checksum: frame.checksum,
+                gso: frame.gso,
+            };
+            receiver
+                .transmit(&head, frame.slots.as_mut_view(), offload)
+                .expect("there is room");
+            receiver.flush();
+            while let Some(buffer) = receiver.completed() {
+                sender.recycle(buffer);
+            }
+            sender.flush();
+            let _ = (sender.park(), receiver.park());
+        });
+        assert_eq!(fronts[1].receive(0).len(), 1);
+        fronts[1].post(0, 256);
+        assert_eq!(fronts[0].answers(0).len(), 3);
+    }
+    assert_eq!(receiver.counters().transmitted_frames, 1000);
+    assert_eq!(counting::calls(), 0, "allocations and frees");
 }

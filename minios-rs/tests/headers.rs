@@ -1,7 +1,9 @@
 //! The structs and constants of `abi` against Xen's own headers, compiled by the C compiler.
 
 use minios_rs::abi::io::{console, netif, ring, xenbus::XenbusState, xs_wire};
-use minios_rs::abi::{elfnote, errno, event_channel, grant_table, memory, sched, vcpu, xen};
+use minios_rs::abi::{
+    callback, elfnote, errno, event_channel, grant_table, memory, sched, vcpu, xen,
+};
 use std::collections::BTreeMap;
 use std::mem::{offset_of, size_of};
 use std::path::Path;
@@ -34,7 +36,7 @@ impl Table {
         let mut program = String::from(
             "#include <stddef.h>\n#include <stdint.h>\n#include <stdio.h>\n#include <string.h>\n#include <errno.h>\n\
              #define __XEN_INTERFACE_VERSION__ __XEN_LATEST_INTERFACE_VERSION__\n#define xen_mb()\n#define xen_rmb()\n#define xen_wmb()\n\
-             #include <xen/xen.h>\n#include <xen/elfnote.h>\n#include <xen/memory.h>\n#include <xen/sched.h>\n#include <xen/vcpu.h>\n#include <xen/version.h>\n#include <xen/errno.h>\n#include <xen/event_channel.h>\n#include <xen/grant_table.h>\n\
+             #include <xen/xen.h>\n#include <xen/elfnote.h>\n#include <xen/memory.h>\n#include <xen/sched.h>\n#include <xen/vcpu.h>\n#include <xen/version.h>\n#include <xen/callback.h>\n#include <xen/errno.h>\n#include <xen/event_channel.h>\n#include <xen/grant_table.h>\n\
              #include <xen/io/ring.h>\n#include <xen/io/netif.h>\n#include <xen/io/console.h>\n\
              #include <xen/io/xenbus.h>\n#include <xen/io/xs_wire.h>\nint main(void) {\n",
         );
@@ -388,6 +390,7 @@ fn start_of_day(table: &mut Table) {
 fn hypercalls(table: &mut Table) {
     structs! { table;
         "struct sched_shutdown" => sched::Shutdown { "reason" => reason }
+        "struct callback_register" => callback::CallbackRegister { "type" => kind, "address" => address }
         "struct sched_poll" => sched::Poll { "ports" => ports, "nr_ports" => nr_ports, "timeout" => timeout }
     }
     constants! { table;
@@ -407,12 +410,18 @@ fn hypercalls(table: &mut Table) {
         "MMU_NORMAL_PT_UPDATE" => xen::MMU_NORMAL_PT_UPDATE,
         "UVMF_INVLPG" => xen::UVMF_INVLPG,
         "SCHEDOP_shutdown" => sched::SCHEDOP_SHUTDOWN,
+        "SCHEDOP_block" => sched::SCHEDOP_BLOCK,
         "SCHEDOP_poll" => sched::SCHEDOP_POLL,
         "SHUTDOWN_poweroff" => sched::ShutdownReason::Poweroff as u32,
         "SHUTDOWN_reboot" => sched::ShutdownReason::Reboot as u32,
         "SHUTDOWN_suspend" => sched::ShutdownReason::Suspend as u32,
         "SHUTDOWN_crash" => sched::ShutdownReason::Crash as u32,
         "XENMEM_maximum_reservation" => memory::XENMEM_MAXIMUM_RESERVATION,
+        "CALLBACKOP_register" => callback::CALLBACKOP_REGISTER,
+        "CALLBACKTYPE_event" => callback::CALLBACKTYPE_EVENT,
+        "VIRQ_TIMER" => xen::VIRQ_TIMER,
+        "__HYPERVISOR_set_timer_op" => xen::nr::SET_TIMER_OP,
+        "__HYPERVISOR_callback_op" => xen::nr::CALLBACK_OP,
         "VCPUOP_stop_periodic_timer" => vcpu::VCPUOP_STOP_PERIODIC_TIMER,
     }
 }

@@ -1,5 +1,6 @@
 //! Xen's public headers as plain structs: one file per header, same names, no logic.
 
+pub mod callback;
 pub mod elfnote;
 pub mod errno;
 pub mod event_channel;

@@ -1,5 +1,7 @@
 //! xen/sched.h
 
+/// `SCHEDOP_block`: no argument.
+pub const SCHEDOP_BLOCK: u64 = 1;
 /// `SCHEDOP_shutdown`, with [`Shutdown`].
 pub const SCHEDOP_SHUTDOWN: u64 = 2;
 /// `SCHEDOP_poll`, with [`Poll`].

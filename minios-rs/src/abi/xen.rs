@@ -12,6 +12,8 @@ pub mod nr {
     pub const MEMORY_OP: usize = 12;
     /// `update_va_mapping`
     pub const UPDATE_VA_MAPPING: usize = 14;
+    /// `set_timer_op`
+    pub const SET_TIMER_OP: usize = 15;
     /// `xen_version`
     pub const XEN_VERSION: usize = 17;
     /// `console_io`
@@ -24,6 +26,8 @@ pub mod nr {
     pub const MMUEXT_OP: usize = 26;
     /// `sched_op`
     pub const SCHED_OP: usize = 29;
+    /// `callback_op`
+    pub const CALLBACK_OP: usize = 30;
     /// `event_channel_op`
     pub const EVENT_CHANNEL_OP: usize = 32;
 
@@ -38,17 +42,22 @@ pub mod nr {
             MMU_UPDATE => "mmu_update",
             MEMORY_OP => "memory_op",
             UPDATE_VA_MAPPING => "update_va_mapping",
+            SET_TIMER_OP => "set_timer_op",
             XEN_VERSION => "xen_version",
             CONSOLE_IO => "console_io",
             GRANT_TABLE_OP => "grant_table_op",
             VCPU_OP => "vcpu_op",
             MMUEXT_OP => "mmuext_op",
             SCHED_OP => "sched_op",
+            CALLBACK_OP => "callback_op",
             EVENT_CHANNEL_OP => "event_channel_op",
             _ => return None,
         })
     }
 }
+
+/// `VIRQ_TIMER`: the virtual interrupt of [`nr::SET_TIMER_OP`].
+pub const VIRQ_TIMER: u32 = 0;
 
 /// "The domain that asks" (`DOMID_SELF`).
 pub const DOMID_SELF: u16 = 0x7ff0;

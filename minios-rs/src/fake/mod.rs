@@ -12,6 +12,7 @@
 extern crate std;
 
 pub mod netback;
+pub mod netfront;
 mod page;
 mod xenstored;
 
@@ -19,10 +20,14 @@ pub use page::{Foreign, Page};
 pub use xenstored::Quirks;
 
 use crate::abi::errno::{EACCES, EFAULT, EINVAL, ENOENT, ENOMEM};
+use crate::abi::grant_table::{
+    GNTST_BAD_GNTREF, GNTST_EAGAIN, GNTST_GENERAL_ERROR, GNTST_PERMISSION_DENIED,
+};
 use crate::abi::xen::nr;
 use crate::time::Instant;
 use crate::xen::{
-    Access, DomId, Errno, GrantError, GrantRef, Hypercalls, OutOfMemory, PAGE_SIZE, Port, Xen,
+    Access, CopyEnd, DomId, Errno, GrantCopy, GrantError, GrantRef, GrantStatus, Hypercalls,
+    OutOfMemory, PAGE_SIZE, Port, ResourceError, Xen,
 };
 use alloc::collections::BTreeMap;
 use alloc::rc::{Rc, Weak};
@@ -34,6 +39,8 @@ use page::{Memory, Owned};
 pub const GRANTS_MAX: usize = 8192;
 /// Ports a domain may have at a time.
 pub const PORTS_MAX: usize = 4096;
+/// Copies that one hypercall takes, as the real domain batches them.
+pub const COPIES_PER_CALL: usize = 32;
 
 /// What can be made to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,6 +51,14 @@ pub enum Fault {
     Grant,
     /// [`Xen::allocate_port`].
     Port,
+    /// [`Xen::bind_port`].
+    Bind,
+    /// [`Xen::map_grant`].
+    Map,
+    /// One entry of [`Xen::copy_grants`], for good.
+    Copy,
+    /// One entry of [`Xen::copy_grants`], which may be tried again.
+    CopyBusy,
     /// [`Xen::notify`].
     Notify,
     /// A request to xenstored, which answers `EIO`.
@@ -57,6 +72,8 @@ pub struct Usage {
     pub pages: usize,
     /// Grants not ended.
     pub grants: usize,
+    /// Mappings of other domains' pages.
+    pub mapped: usize,
     /// Ports not closed.
     pub ports: usize,
     /// Watches set in xenstore.
@@ -86,6 +103,7 @@ struct Channel {
 
 struct DomainState {
     pages: usize,
+    mapped: usize,
     grants: BTreeMap<u32, Grant>,
     grants_max: usize,
     next_grant: u32,
@@ -156,6 +174,7 @@ impl World {
             .entry(id)
             .or_insert_with(|| DomainState {
                 pages: 0,
+                mapped: 0,
                 grants: BTreeMap::new(),
                 grants_max: GRANTS_MAX,
                 // As in Xen, the first ones are the toolstack's.
@@ -214,44 +233,20 @@ impl Domain {
         self.with(self.id, |domain| Usage {
             pages: domain.pages,
             grants: domain.grants.len(),
+            mapped: domain.mapped,
             ports: domain.channels.len(),
             watches,
         })
     }
 
+    /// Hypercalls so far.
+    pub fn usage_hypercalls(&self) -> u64 {
+        self.hypercalls().total()
+    }
+
     /// Shrinks or widens its grant table.
     pub fn limit_grants(&self, grants_max: usize) {
         self.with(self.id, |domain| domain.grants_max = grants_max);
-    }
-
-    /// Binds a port to one that `remote` allocated for this domain.
-    ///
-    /// # Errors
-    /// `EINVAL` if there is none, or it is not for this domain.
-    pub fn bind_port(&self, remote: DomId, remote_port: Port) -> Result<Port, Errno> {
-        let ours = self.free_port()?;
-        self.with(remote, |domain| match domain.channels.get_mut(&remote_port.0) {
-            Some(channel) if matches!(channel.binding, Binding::Unbound { remote } if remote == self.id) => {
-                channel.binding = Binding::Interdomain { remote: self.id, port: ours };
-                Ok(())
-            }
-            _ => Err(EINVAL),
-        })?;
-        let binding = Binding::Interdomain {
-            remote,
-            port: remote_port,
-        };
-        self.with(self.id, |domain| {
-            domain.channels.insert(
-                ours.0,
-                Channel {
-                    binding,
-                    pending: true,
-                    received: 0,
-                },
-            );
-        });
-        Ok(ours)
     }
 
     /// Whether the port has a pending event, which it no longer has then.
@@ -285,8 +280,10 @@ impl Domain {
                 grant.mapped += 1;
             }
         });
+        self.with(self.id, |domain| domain.mapped += 1);
         Ok(Foreign::new(
             self.world.clone(),
+            self.id,
             owner,
             reference,
             memory,
@@ -384,8 +381,54 @@ impl Domain {
     }
 }
 
+/// What Xen says of a grant that cannot be used.
+fn status_of(error: Errno) -> GrantStatus {
+    GrantStatus(if error == EACCES {
+        GNTST_PERMISSION_DENIED
+    } else {
+        GNTST_BAD_GNTREF
+    })
+}
+
+impl Domain {
+    /// One entry of [`Xen::copy_grants`]. Reaching beyond a page is our own mistake, and panics.
+    fn copy_one(&self, copy: &GrantCopy<Page>) -> Result<(), GrantStatus> {
+        let len = usize::from(copy.len);
+        let (from, to) = (
+            usize::from(copy.source_offset),
+            usize::from(copy.destination_offset),
+        );
+        assert!(
+            from + len <= PAGE_SIZE && to + len <= PAGE_SIZE,
+            "a copy reaches beyond its page"
+        );
+        if self.world.inner.fails(Fault::Copy) {
+            return Err(GrantStatus(GNTST_GENERAL_ERROR));
+        }
+        if self.world.inner.fails(Fault::CopyBusy) {
+            return Err(GrantStatus(GNTST_EAGAIN));
+        }
+        let memory = |end: &CopyEnd<Page>, access| match end {
+            CopyEnd::Page(page) => {
+                assert_eq!(page.0.owner, self.id, "a domain copies its own pages");
+                Ok(page.0.memory.clone())
+            }
+            CopyEnd::Grant { domain, reference } => {
+                self.granted(*domain, *reference, access).map_err(status_of)
+            }
+        };
+        let source = memory(&copy.source, Access::ReadOnly)?;
+        let destination = memory(&copy.destination, Access::ReadWrite)?;
+        let mut bytes = [0; PAGE_SIZE];
+        source.read(from, &mut bytes[..len]);
+        destination.write(to, &bytes[..len]);
+        Ok(())
+    }
+}
+
 impl Xen for Domain {
     type Page = Page;
+    type Foreign = Foreign;
 
     fn allocate_page(&self) -> Result<Page, OutOfMemory> {
         if self.world.inner.fails(Fault::Page) {
@@ -449,6 +492,58 @@ impl Xen for Domain {
             );
         });
         Ok(port)
+    }
+
+    fn bind_port(&self, remote: DomId, remote_port: Port) -> Result<Port, Errno> {
+        self.count_hypercall(nr::EVENT_CHANNEL_OP);
+        if self.world.inner.fails(Fault::Bind) {
+            return Err(EINVAL);
+        }
+        let ours = self.free_port()?;
+        self.with(remote, |domain| match domain.channels.get_mut(&remote_port.0) {
+            Some(channel) if matches!(channel.binding, Binding::Unbound { remote } if remote == self.id) => {
+                channel.binding = Binding::Interdomain { remote: self.id, port: ours };
+                Ok(())
+            }
+            _ => Err(EINVAL),
+        })?;
+        let binding = Binding::Interdomain {
+            remote,
+            port: remote_port,
+        };
+        self.with(self.id, |domain| {
+            domain.channels.insert(
+                ours.0,
+                Channel {
+                    binding,
+                    // As in Xen: what was sent before is not lost.
+                    pending: true,
+                    received: 0,
+                },
+            );
+        });
+        Ok(ours)
+    }
+
+    fn map_grant(&self, owner: DomId, reference: GrantRef) -> Result<Foreign, ResourceError> {
+        self.count_hypercall(nr::GRANT_TABLE_OP);
+        if self.world.inner.fails(Fault::Map) {
+            return Err(GrantStatus(GNTST_GENERAL_ERROR).into());
+        }
+        let mapped = self.map(owner, reference, Access::ReadWrite);
+        mapped.map_err(|error| status_of(error).into())
+    }
+
+    fn copy_grants(&self, copies: &mut [GrantCopy<Page>]) {
+        for _ in copies.chunks(COPIES_PER_CALL) {
+            self.count_hypercall(nr::GRANT_TABLE_OP);
+        }
+        for copy in copies {
+            copy.status = match self.copy_one(copy) {
+                Ok(()) => GrantStatus::OKAY,
+                Err(status) => status,
+            };
+        }
     }
 
     fn notify(&self, port: Port) -> Result<(), Errno> {

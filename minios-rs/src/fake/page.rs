@@ -125,6 +125,7 @@ impl core::fmt::Debug for Page {
 
 struct Mapping {
     world: World,
+    mapper: DomId,
     owner: DomId,
     reference: GrantRef,
     memory: Rc<Memory>,
@@ -134,6 +135,9 @@ struct Mapping {
 impl Drop for Mapping {
     fn drop(&mut self) {
         let mut domains = self.world.inner.domains.borrow_mut();
+        if let Some(mapper) = domains.get_mut(&self.mapper) {
+            mapper.mapped -= 1;
+        }
         let grant = domains
             .get_mut(&self.owner)
             .and_then(|domain| domain.grants.get_mut(&self.reference.0));
@@ -150,6 +154,7 @@ pub struct Foreign(Rc<Mapping>);
 impl Foreign {
     pub(super) fn new(
         world: World,
+        mapper: DomId,
         owner: DomId,
         reference: GrantRef,
         memory: Rc<Memory>,
@@ -157,6 +162,7 @@ impl Foreign {
     ) -> Self {
         Self(Rc::new(Mapping {
             world,
+            mapper,
             owner,
             reference,
             memory,

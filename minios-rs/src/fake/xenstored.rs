@@ -170,6 +170,17 @@ impl World {
             .map(|value| String::from_utf8_lossy(value).into_owned())
     }
 
+    /// How many nodes there are below a path.
+    pub fn nodes_below(&self, path: &str) -> usize {
+        let below = format!("{path}/");
+        let store = self.inner.store.borrow();
+        store
+            .nodes
+            .keys()
+            .filter(|node| node.starts_with(&below))
+            .count()
+    }
+
     /// Removes a node and all below it as the control domain would.
     pub fn remove_node(&self, path: &str) {
         self.inner

@@ -2,13 +2,21 @@
 #![expect(unsafe_code, reason = "setting the table up")]
 
 use super::table::{FRAMES_MAX, Frame, Table};
-use crate::abi::grant_table::{GNTTABOP_SETUP_TABLE, SetupTable};
+use crate::abi::grant_table::{
+    Copy, CopyPointer, GNTCOPY_DEST_GREF, GNTCOPY_SOURCE_GREF, GNTST_GENERAL_ERROR, GNTTABOP_COPY,
+    GNTTABOP_SETUP_TABLE, SetupTable,
+};
 use crate::abi::xen::DOMID_SELF;
 use crate::mm::{self, Mfn, SharedWords};
-use crate::xen::{Access, DomId, GrantError, GrantRef, PAGE_SIZE};
+use crate::xen::{
+    Access, CopyEnd, DomId, GrantCopy, GrantError, GrantRef, GrantStatus, PAGE_SIZE, ResourceError,
+};
 use crate::{hypercall, xen};
 use core::sync::atomic::AtomicU32;
 use spin::Mutex;
+
+/// Copies that one hypercall is asked for: 1,280 bytes of stack.
+const COPIES_PER_CALL: usize = 32;
 
 static TABLE: Mutex<Table<SharedWords>> = Mutex::new(Table::new());
 
@@ -55,6 +63,7 @@ pub struct Pv;
 
 impl xen::Xen for Pv {
     type Page = mm::Page;
+    type Foreign = mm::Foreign;
 
     fn allocate_page(&self) -> Result<mm::Page, xen::OutOfMemory> {
         mm::Page::allocate()
@@ -79,6 +88,20 @@ impl xen::Xen for Pv {
         crate::event::allocate_unbound(remote)
     }
 
+    fn bind_port(&self, remote: DomId, remote_port: xen::Port) -> Result<xen::Port, xen::Errno> {
+        crate::event::bind_interdomain(remote, remote_port)
+    }
+
+    fn map_grant(&self, owner: DomId, reference: GrantRef) -> Result<mm::Foreign, ResourceError> {
+        mm::Foreign::map(owner, reference)
+    }
+
+    fn copy_grants(&self, copies: &mut [GrantCopy<mm::Page>]) {
+        for part in copies.chunks_mut(COPIES_PER_CALL) {
+            copy(part);
+        }
+    }
+
     fn notify(&self, port: xen::Port) -> Result<(), xen::Errno> {
         crate::event::notify(port)
     }
@@ -93,5 +116,56 @@ impl xen::Xen for Pv {
 
     fn hypercalls(&self) -> xen::Hypercalls {
         hypercall::counts()
+    }
+}
+
+/// One end of a copy as Xen takes it, and the flag that says whether it is a grant.
+fn pointer(end: &CopyEnd<mm::Page>, offset: u16, grant: u16) -> (CopyPointer, u16) {
+    let (reference_or_frame, domid, flag) = match end {
+        CopyEnd::Grant { domain, reference } => (u64::from(reference.0), domain.0, grant),
+        CopyEnd::Page(page) => (page.mfn().0, DOMID_SELF, 0),
+    };
+    let pointer = CopyPointer {
+        reference_or_frame,
+        domid,
+        offset,
+        pad: 0,
+    };
+    (pointer, flag)
+}
+
+/// One hypercall for at most [`COPIES_PER_CALL`] copies.
+fn copy(copies: &mut [GrantCopy<mm::Page>]) {
+    let mut arguments = [Copy::default(); COPIES_PER_CALL];
+    for (argument, copy) in arguments.iter_mut().zip(&*copies) {
+        let len = usize::from(copy.len);
+        assert!(
+            usize::from(copy.source_offset) + len <= PAGE_SIZE
+                && usize::from(copy.destination_offset) + len <= PAGE_SIZE,
+            "a copy reaches beyond its page"
+        );
+        let (source, from) = pointer(&copy.source, copy.source_offset, GNTCOPY_SOURCE_GREF);
+        let (dest, to) = pointer(
+            &copy.destination,
+            copy.destination_offset,
+            GNTCOPY_DEST_GREF,
+        );
+        *argument = Copy {
+            source,
+            dest,
+            len: copy.len,
+            flags: from | to,
+            // What an entry says that Xen did not come to.
+            status: GNTST_GENERAL_ERROR,
+            pad: 0,
+        };
+    }
+    let arguments = &mut arguments[..copies.len()];
+    // SAFETY: the operation's own argument type. Frames of ours are pages that the entries hold handles
+    // of, in which no Rust value lies; Xen checks every grant. A call that fails leaves the statuses of
+    // what was not done as they are.
+    let _ = unsafe { hypercall::grant_table_ops(GNTTABOP_COPY, arguments) };
+    for (argument, copy) in arguments.iter().zip(copies) {
+        copy.status = GrantStatus(argument.status);
     }
 }

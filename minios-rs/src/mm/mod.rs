@@ -4,11 +4,13 @@
 //! that is not our own memory (shared info, grant table) is mapped far above, so that the identity
 //! map always shows exactly our own pages.
 
+mod foreign;
 mod frame;
 mod heap;
 mod page_table;
 mod shared;
 
+pub use foreign::Foreign;
 pub use frame::{Usage, usage};
 pub use heap::{HeapUsage, heap_usage};
 pub use page_table::map_foreign;

@@ -27,6 +27,10 @@ const TABLE: Flags = Flags::PRESENT
     .union(Flags::USER_ACCESSIBLE)
     .union(Flags::ACCESSED);
 
+/// Rights of a table of what is not our own memory, in its parent's entry. Nothing there is ever executed;
+/// said here, since Xen makes the entries of mapped grants itself, without saying so.
+const FOREIGN_TABLE: Flags = TABLE.union(Flags::NO_EXECUTE);
+
 /// Rights of read-only data.
 const READ: Flags = Flags::PRESENT
     .union(Flags::USER_ACCESSIBLE)
@@ -370,28 +374,44 @@ fn reserve_tables(growth: &mut Growth, pages: usize, maximum: usize) {
 /// [`OutOfMemory`]: no page for a table.
 pub fn map_foreign(frames: &[Mfn]) -> Result<usize, OutOfMemory> {
     let base = NEXT_FOREIGN.fetch_add(frames.len() * PAGE_SIZE, Ordering::Relaxed);
-    let root = space().root;
     for (number, &mfn) in frames.iter().enumerate() {
         let address = base + number * PAGE_SIZE;
-        let mut table = root;
-        for level in (2..=4).rev() {
-            let at = index(address, level);
-            let value = read(table, at);
-            table = if value & Flags::PRESENT.bits() == 0 {
-                let new = new_table()?;
-                let mut batch = Batch::new();
-                batch.set(mfn_of(table), at, entry(mfn_of(new), TABLE));
-                batch.send();
-                new
-            } else {
-                pfn_of(Mfn((value & ADDRESS) >> 12))
-            };
-        }
+        let table = leaf_table(address)?;
         let mut batch = Batch::new();
         batch.set(mfn_of(table), index(address, 1), entry(mfn, WRITE));
         batch.send();
     }
     Ok(base)
+}
+
+/// An address far above our own memory that shows nothing, and has the page tables for a grant to be
+/// mapped there.
+///
+/// # Errors
+/// [`OutOfMemory`]: no page for a table.
+pub(super) fn reserve_foreign() -> Result<usize, OutOfMemory> {
+    let address = NEXT_FOREIGN.fetch_add(PAGE_SIZE, Ordering::Relaxed);
+    leaf_table(address)?;
+    Ok(address)
+}
+
+/// The last-level table that `address` goes through, made with those above it where they are missing.
+fn leaf_table(address: usize) -> Result<Pfn, OutOfMemory> {
+    let mut table = space().root;
+    for level in (2..=4).rev() {
+        let at = index(address, level);
+        let value = read(table, at);
+        table = if value & Flags::PRESENT.bits() == 0 {
+            let new = new_table()?;
+            let mut batch = Batch::new();
+            batch.set(mfn_of(table), at, entry(mfn_of(new), FOREIGN_TABLE));
+            batch.send();
+            new
+        } else {
+            pfn_of(Mfn((value & ADDRESS) >> 12))
+        };
+    }
+    Ok(table)
 }
 
 fn new_table() -> Result<Pfn, OutOfMemory> {

@@ -64,37 +64,75 @@ impl Page {
         page_table::mfn_of(self.owner.pfn)
     }
 
-    fn range(&self, offset: usize, length: usize) -> *mut u8 {
-        assert!(
-            offset <= PAGE_SIZE && length <= PAGE_SIZE - offset,
-            "beyond the page's end"
-        );
-        (self.owner.pfn.0 * PAGE_SIZE + offset) as *mut u8
+    fn window(&self) -> Window {
+        // SAFETY: the page is mapped, readable and writable, as long as `self` lives, and no Rust value
+        // lies in it; the window does not leave the methods below but for a lifetime tied to `self`.
+        unsafe { Window::new(self.owner.pfn.0 * PAGE_SIZE) }
     }
 }
 
 impl SharedPage for Page {
     fn word(&self, offset: usize) -> &AtomicU32 {
-        assert!(offset.is_multiple_of(4), "unaligned word");
-        let word = self.range(offset, 4).cast::<u32>();
-        // SAFETY: aligned, inside the page, which lives as long as `self`; nothing but atomics and
-        // assembly ever touches it.
-        unsafe { AtomicU32::from_ptr(word) }
+        let word: *const AtomicU32 = self.window().word(offset);
+        // SAFETY: the page lives at least as long as the borrow of `self`.
+        unsafe { &*word }
     }
 
     fn read(&self, offset: usize, into: &mut [u8]) {
+        self.window().read(offset, into);
+    }
+
+    fn write(&self, offset: usize, from: &[u8]) {
+        self.window().write(offset, from);
+    }
+
+    fn zero(&self, offset: usize, length: usize) {
+        self.window().zero(offset, length);
+    }
+}
+
+/// The bytes of one page that a peer may read or write at the same time.
+pub(super) struct Window {
+    base: usize,
+}
+
+impl Window {
+    /// # Safety
+    /// The page at `base` is mapped, readable and writable, and nothing but atomics and assembly touches
+    /// it, as long as the window and what it gives out are used.
+    pub(super) unsafe fn new(base: usize) -> Self {
+        Self { base }
+    }
+
+    fn range(&self, offset: usize, length: usize) -> *mut u8 {
+        assert!(
+            offset <= PAGE_SIZE && length <= PAGE_SIZE - offset,
+            "beyond the page's end"
+        );
+        (self.base + offset) as *mut u8
+    }
+
+    pub(super) fn word(&self, offset: usize) -> &AtomicU32 {
+        assert!(offset.is_multiple_of(4), "unaligned word");
+        let word = self.range(offset, 4).cast::<u32>();
+        // SAFETY: aligned, inside the page that `new` was promised; nothing but atomics and assembly
+        // ever touches it.
+        unsafe { AtomicU32::from_ptr(word) }
+    }
+
+    pub(super) fn read(&self, offset: usize, into: &mut [u8]) {
         let from = self.range(offset, into.len());
         // SAFETY: `from` has `into.len()` mapped bytes, and `into` is ours alone.
         unsafe { copy(from, into.as_mut_ptr(), into.len()) }
     }
 
-    fn write(&self, offset: usize, from: &[u8]) {
+    pub(super) fn write(&self, offset: usize, from: &[u8]) {
         let to = self.range(offset, from.len());
         // SAFETY: `to` has `from.len()` mapped, writable bytes, and no Rust value lies there.
         unsafe { copy(from.as_ptr(), to, from.len()) }
     }
 
-    fn zero(&self, offset: usize, length: usize) {
+    pub(super) fn zero(&self, offset: usize, length: usize) {
         let to = self.range(offset, length);
         // SAFETY: `to` has `length` mapped, writable bytes.
         unsafe {

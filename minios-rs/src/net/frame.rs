@@ -4,13 +4,14 @@
 
 use super::{Checksum, Gso};
 use crate::abi::io::netif::XEN_NETIF_NR_SLOTS_MIN;
-use crate::xen::{DomId, SharedPage};
+use crate::xen::{CopyEnd, DomId, GrantRef, SharedPage};
 use core::sync::atomic::{AtomicU32, Ordering};
 
 /// Slots of one frame, at most, on either side.
 pub const FRAME_SLOTS_MAX: usize = XEN_NETIF_NR_SLOTS_MIN;
 
-/// One connection of one interface: a [`Front`](super::Front) that is connected anew has another.
+/// One connection of one interface: a [`Front`](super::Front) or [`Back`](super::Back) that is connected
+/// anew has another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FrontId(u32);
 
@@ -22,8 +23,19 @@ impl FrontId {
     }
 }
 
+/// Where a buffer's bytes lie.
+#[derive(Debug)]
+pub(super) enum Memory<P> {
+    /// In a page of ours with nothing of anybody else's: it can be lent.
+    Page(P),
+    /// In a page of ours that holds other frames' bytes as well: copied from, never lent.
+    Private(P),
+    /// In the sender's own page: only Xen reads it, by copying.
+    Foreign(GrantRef),
+}
+
 /// A receive buffer that holds part of a frame: the right to its page until it is given back to
-/// its owner by [`Front::recycle`](super::Front::recycle).
+/// its owner by [`Front::recycle`](super::Front::recycle) or [`Back::recycle`](super::Back::recycle).
 ///
 /// There is one token for a buffer, and it cannot be copied. A token that is dropped instead is a
 /// buffer the owner has to do without until it is closed.
@@ -33,7 +45,9 @@ pub struct RxBuffer<P> {
     pub(super) owner: FrontId,
     pub(super) backend: DomId,
     pub(super) index: u16,
-    pub(super) page: P,
+    pub(super) memory: Memory<P>,
+    /// Xen could not copy out of it, by the sender's fault.
+    pub(super) is_faulty: bool,
 }
 
 impl<P> RxBuffer<P> {
@@ -42,9 +56,29 @@ impl<P> RxBuffer<P> {
         self.owner
     }
 
-    /// The domain that filled it, and can change it at any moment.
+    /// The domain that filled it: of a front's buffers its backend, of a back's its frontend. It can
+    /// change it at any moment, but for what [`Received::read`] reads of a back's.
     pub fn backend(&self) -> DomId {
         self.backend
+    }
+
+    /// Whether it may follow a header out of a [`Front`](super::Front), which lends pages. What a
+    /// [`Back`](super::Back) received has to be fetched first ([`Back::fetch`](super::Back::fetch)).
+    pub fn is_lendable(&self) -> bool {
+        matches!(self.memory, Memory::Page(_))
+    }
+}
+
+impl<P: Clone> RxBuffer<P> {
+    /// The buffer as what Xen copies from.
+    pub(super) fn copy_source(&self) -> CopyEnd<P> {
+        match &self.memory {
+            Memory::Page(page) | Memory::Private(page) => CopyEnd::Page(page.clone()),
+            Memory::Foreign(reference) => CopyEnd::Grant {
+                domain: self.backend,
+                reference: *reference,
+            },
+        }
     }
 }
 
@@ -95,7 +129,9 @@ impl<P> Default for Received<P> {
 
 impl<P: SharedPage> Received<P> {
     /// Copies bytes from `offset` of the frame, as many as there are, and says how many. What is
-    /// read twice may differ: decide on one copy, and send that copy.
+    /// read twice may differ: decide on one copy, and send that copy. Bytes that still lie in the
+    /// pages of a [`Back`](super::Back)'s frontend, which are all beyond the first
+    /// [`back::HEAD_MAX`](super::back::HEAD_MAX), are not to be read.
     pub fn read(&self, offset: usize, into: &mut [u8]) -> usize {
         let mut skip = offset;
         let mut done = 0;
@@ -105,8 +141,11 @@ impl<P: SharedPage> Received<P> {
                 skip -= len;
                 continue;
             }
+            let (Memory::Page(page) | Memory::Private(page)) = &slice.buffer.memory else {
+                break;
+            };
             let count = (len - skip).min(into.len() - done);
-            slice.buffer.page.read(
+            page.read(
                 usize::from(slice.offset) + skip,
                 &mut into[done..done + count],
             );

@@ -1,8 +1,10 @@
 //! Network devices (xen/io/netif.h).
 //!
-//! [`Front`] drives one vif. Payload is never moved: a received frame is a list of [`Slice`]s of
-//! pages that its backend filled, and the same slices can follow a header of ours out of another
-//! [`Front`]. See [`front`] for who may see which page when.
+//! [`Front`] is the frontend of a vif, [`Back`] the backend of a guest's, [`Interface`] either.
+//!
+//! A front never moves payload: a received frame is a list of [`Slice`]s of pages that its backend
+//! filled, and the same slices can follow a header of ours out of another [`Front`]. See [`front`] for
+//! who may see which page when, and [`back`] for how a back has Xen copy it instead, once.
 //!
 //! ```no_run
 //! use minios_rs::net::{Front, Offload, front::TAIL_MAX};
@@ -39,13 +41,18 @@
 
 #![forbid(unsafe_code)]
 
+pub mod back;
 mod frame;
 pub mod front;
+mod interface;
 
+pub use back::{Back, Backends};
 pub use frame::{FRAME_SLOTS_MAX, FrontId, Received, RxBuffer, Slice};
 pub use front::{
     Config, Counters, Error, Features, Front, Link, State, StillInUse, TransmitError, Wake,
 };
+
+pub use interface::{Egress, Interface};
 
 use thiserror::Error;
 

@@ -132,16 +132,30 @@ where
         }
     }
 
+    /// Requests that were taken and have no answer yet.
+    pub fn unanswered(&self) -> u32 {
+        self.req_cons.wrapping_sub(self.rsp_prod_pvt)
+    }
+
     /// Asks for an event once another request has come, and says whether one is there already.
     ///
     /// # Errors
     /// [`Corrupt`].
     pub fn arm(&self) -> Result<Pending, Corrupt> {
+        self.arm_after(0)
+    }
+
+    /// Asks for an event once more than `left` requests wait, and says whether that is so already.
+    ///
+    /// # Errors
+    /// [`Corrupt`].
+    pub fn arm_after(&self, left: u32) -> Result<Pending, Corrupt> {
+        let event = self.req_cons.wrapping_add(left).wrapping_add(1);
         self.memory
             .ring_word(REQ_EVENT)
-            .store(self.req_cons.wrapping_add(1), Ordering::Relaxed);
+            .store(event, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        Ok(if self.available()? > 0 {
+        Ok(if self.available()? > left {
             Pending::Work
         } else {
             Pending::Nothing

@@ -4,3 +4,4 @@ pub mod boot;
 pub mod clock;
 mod memory;
 pub mod trap;
+pub(crate) mod upcall;

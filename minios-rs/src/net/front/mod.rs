@@ -94,7 +94,7 @@ pub enum TransmitError {
     /// The backend did not offer what the frame needs: several slots, or this kind of GSO.
     #[error("the backend cannot take such a frame")]
     NotOffered,
-    /// A slice reaches beyond its page, or GSO comes without a blank checksum.
+    /// A slice reaches beyond its page or cannot be lent, or GSO comes without a blank checksum.
     #[error("the frame's description contradicts itself")]
     Invalid,
     /// The interface is broken or closed.

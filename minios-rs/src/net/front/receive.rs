@@ -8,7 +8,7 @@ use crate::abi::io::netif::{
     NETRXF_MORE_DATA, RxRequest, RxResponse, XEN_NETIF_EXTRA_FLAG_MORE, XEN_NETIF_EXTRA_TYPE_GSO,
     XEN_NETIF_EXTRA_TYPE_MAX, XEN_NETIF_GSO_TYPE_TCPV4, XEN_NETIF_GSO_TYPE_TCPV6,
 };
-use crate::net::frame::{FRAME_SLOTS_MAX, FrontId, Received, RxBuffer, Slice};
+use crate::net::frame::{FRAME_SLOTS_MAX, FrontId, Memory, Received, RxBuffer, Slice};
 use crate::net::{Checksum, ETHERNET_HEADER, Gso, GsoKind};
 use crate::nospec;
 use crate::ring::{Corrupt, FrontRing, Notify, Pending};
@@ -201,7 +201,8 @@ impl<X: Xen> Receiver<X> {
                         owner: self.id,
                         backend: self.backend,
                         index,
-                        page,
+                        memory: Memory::Page(page),
+                        is_faulty: false,
                     };
                     // As many as the parser kept, and it keeps no more than fit.
                     let _ = frame.slots.push(Slice {

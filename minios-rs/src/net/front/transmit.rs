@@ -9,7 +9,7 @@ use crate::abi::io::netif::{
     XEN_NETIF_EXTRA_TYPE_GSO, XEN_NETIF_GSO_TYPE_TCPV4, XEN_NETIF_GSO_TYPE_TCPV6,
     XEN_NETIF_MAX_TX_SIZE,
 };
-use crate::net::frame::{FRAME_SLOTS_MAX, RxBuffer, Slice};
+use crate::net::frame::{FRAME_SLOTS_MAX, Memory, RxBuffer, Slice};
 use crate::net::{Checksum, ETHERNET_HEADER, Gso, GsoKind, Offload};
 use crate::nospec;
 use crate::ring::{Corrupt, FrontRing, Notify, Pending, ReadError};
@@ -153,7 +153,7 @@ impl<X: Xen> Transmitter<X> {
         // Taken from the end, which is cheap.
         tail.reverse();
         while let Some(slice) = tail.last() {
-            let Ok(granted) = self.lend(slice) else {
+            let Some(granted) = self.lend(slice) else {
                 tail.reverse();
                 // Taken back as if answered: the backend may have guessed the reference already.
                 for id in ids {
@@ -224,15 +224,18 @@ impl<X: Xen> Transmitter<X> {
     }
 
     /// Grants a slice's page, with nothing in it that the backend was not sent.
-    fn lend(&self, slice: &Slice<X::Page>) -> Result<Granted<X>, crate::xen::GrantError> {
-        let page = &slice.buffer.page;
+    fn lend(&self, slice: &Slice<X::Page>) -> Option<Granted<X>> {
+        // Others were refused before anything was lent.
+        let Memory::Page(page) = &slice.buffer.memory else {
+            return None;
+        };
         if slice.buffer.backend != self.backend {
             let start = usize::from(slice.offset);
             let end = start + usize::from(slice.len);
             page.zero(0, start);
             page.zero(end, PAGE_SIZE - end);
         }
-        Granted::new(&self.xen, self.backend, page.clone(), Access::ReadOnly)
+        Granted::new(&self.xen, self.backend, page.clone(), Access::ReadOnly).ok()
     }
 
     /// Pushes a frame's first request, its extra info, and the others.
@@ -422,7 +425,9 @@ impl<X: Xen> Front<X> {
             return Err(TransmitError::Size);
         }
         let outside = |slice: &Slice<_>| {
-            slice.len == 0 || usize::from(slice.offset) + usize::from(slice.len) > PAGE_SIZE
+            slice.len == 0
+                || !slice.buffer.is_lendable()
+                || usize::from(slice.offset) + usize::from(slice.len) > PAGE_SIZE
         };
         if tail.iter().any(outside) {
             return Err(TransmitError::Invalid);

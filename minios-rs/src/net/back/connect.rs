@@ -1,0 +1,502 @@
+//! One vif's life in xenstore, from the toolstack's nodes to their removal.
+//!
+//! The frontend's state is followed whatever it does: it may close before it ever connects (Windows does:
+//! Closing, Closed, Initialising), start anew without closing, vanish, or say nothing. Whatever a state
+//! demands is done once, from the present values of three nodes: the frontend's state, our own (the toolstack
+//! writes it as well) and `online`.
+
+#![forbid(unsafe_code)]
+
+use super::keys::Keys;
+use super::lease::{Lease, Signal};
+use super::settings::{self, BadSetting, Settings};
+use super::{Back, Breach};
+use crate::task::{Executor, First, race};
+use crate::time::Instant;
+use crate::xen::{DomId, Errno, ResourceError, Xen};
+use crate::xenbus::{self, XenbusState};
+use crate::xenstore::{self, Client, Refusal, Watch};
+use alloc::collections::VecDeque;
+use alloc::format;
+use alloc::rc::Rc;
+use alloc::string::{String, ToString};
+use core::cell::RefCell;
+use core::time::Duration;
+use thiserror::Error as ThisError;
+
+/// Nodes of ours that one vif costs, its directories and what the toolstack writes included: xenstored counts
+/// them all as ours, and lets a domain have 1,000. Addresses, a rate, a name, split channels and several
+/// queues cost another each.
+pub const NODES_MAX: usize = 13;
+
+/// What the toolstack writes for the scripts and drivers of other backends, which nobody reads here.
+const NOT_FOR_US: [&str; 5] = ["script", "bridge", "gatewaydev", "type", "handle"];
+
+/// How long a frontend may take to close when the toolstack detaches it: the toolstack itself waits for 10 s.
+const DETACH_GRACE: Duration = Duration::from_secs(5);
+
+/// How long our directory stays after Closed: the toolstack still wants to read that.
+const REMOVE_GRACE: Duration = Duration::from_secs(1);
+
+/// How long a frontend whose connection failed waits for the next: it cannot have us do nothing else.
+const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Whether a queue has one event channel or one for each ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventChannels {
+    /// One: fewer ports, and a domain that looks at both rings anyway loses nothing.
+    Shared,
+    /// Two, for frontends that want them (`feature-split-event-channels`).
+    Split,
+}
+
+/// What frontends are offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Queues of one vif, at most 16.
+    pub queues_max: u8,
+    /// Event channels of one queue.
+    pub event_channels: EventChannels,
+    /// Pages of one vif for what goes to backends ([`Back::fetch`]), at most; taken when first needed.
+    pub fetch_pages_max: u16,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            queues_max: 1,
+            event_channels: EventChannels::Shared,
+            fetch_pages_max: 64,
+        }
+    }
+}
+
+/// Queues that a buffer's index can tell apart.
+pub(super) const QUEUES_MAX: u8 = 16;
+
+/// Why a vif could not be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
+pub enum Error {
+    /// xenstore failed.
+    #[error(transparent)]
+    Xenstore(#[from] xenstore::Error),
+    /// The directory is gone.
+    #[error("the device is gone from xenstore")]
+    Gone,
+    /// The toolstack wrote what cannot be followed.
+    #[error(transparent)]
+    Setting(#[from] BadSetting),
+    /// The toolstack's directory names no frontend.
+    #[error("the toolstack named no frontend")]
+    Frontend,
+    /// A key of the frontend's is missing or no number.
+    #[error("the frontend's {0} is missing or no number")]
+    Key(&'static str),
+    /// The frontend wants no queue or more than were offered.
+    #[error("the frontend wants a number of queues that was not offered")]
+    Queues,
+    /// The frontend cannot have its frames copied to it (`request-rx-copy`).
+    #[error("the frontend does not ask for request-rx-copy")]
+    NoRxCopy,
+    /// Memory, grants or ports.
+    #[error(transparent)]
+    Resource(#[from] ResourceError),
+    /// It was connected, and did what cannot be.
+    #[error(transparent)]
+    Breach(#[from] Breach),
+}
+
+impl From<xenbus::Error> for Error {
+    fn from(error: xenbus::Error) -> Self {
+        match error {
+            xenbus::Error::Xenstore(error) => Self::Xenstore(error),
+            xenbus::Error::Closing | xenbus::Error::Gone => Self::Gone,
+        }
+    }
+}
+
+impl From<Errno> for Error {
+    fn from(error: Errno) -> Self {
+        Self::Resource(error.into())
+    }
+}
+
+impl Error {
+    /// The number that stands for it in the device's `error` node.
+    fn errno(self) -> Errno {
+        use crate::abi::errno::{EINVAL, EIO, ENOMEM};
+        match self {
+            Self::Resource(_) => ENOMEM,
+            Self::Xenstore(_) | Self::Gone => EIO,
+            _ => EINVAL,
+        }
+    }
+}
+
+/// How far our side is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// InitWait: for the frontend's keys.
+    Waiting,
+    /// Connected.
+    Connected,
+    /// Closing: for the frontend to close.
+    Closing,
+    /// Closed.
+    Closed,
+}
+
+impl Phase {
+    fn state(self) -> XenbusState {
+        match self {
+            Self::Waiting => XenbusState::INIT_WAIT,
+            Self::Connected => XenbusState::CONNECTED,
+            Self::Closing => XenbusState::CLOSING,
+            Self::Closed => XenbusState::CLOSED,
+        }
+    }
+}
+
+/// What time asks of a vif.
+#[derive(Default)]
+struct Timers {
+    now: Instant,
+    /// When a frontend that is detached is not waited for any longer.
+    detach: Option<Instant>,
+    /// When a frontend whose connection failed may have another.
+    resume: Option<Instant>,
+}
+
+impl Timers {
+    fn pause(&mut self, now: Instant) {
+        self.resume = Some(now.after(RECONNECT_PAUSE));
+    }
+
+    fn look(&mut self, is_online: bool, now: Instant) {
+        self.now = now;
+        self.detach = match is_online {
+            true => None,
+            false => self.detach.or(Some(now.after(DETACH_GRACE))),
+        };
+        self.resume = self.resume.filter(|resume| *resume > now);
+    }
+
+    /// The phase to go to, if it is another one.
+    fn next(&self, phase: Phase, peer: XenbusState, is_online: bool) -> Option<Phase> {
+        let is_late = self.detach.is_some_and(|detach| detach <= self.now);
+        let next = match peer {
+            // Detached before it ever connected: nobody else will close it.
+            _ if !is_online && phase == Phase::Waiting => Phase::Closed,
+            _ if is_late => Phase::Closed,
+            XenbusState::INITIALISING if is_online && self.resume.is_none() => Phase::Waiting,
+            XenbusState::CONNECTED if phase == Phase::Waiting => Phase::Connected,
+            XenbusState::CLOSING if phase != Phase::Closed => Phase::Closing,
+            XenbusState::CLOSED | XenbusState::UNKNOWN => Phase::Closed,
+            _ => phase,
+        };
+        (next != phase).then_some(next)
+    }
+
+    /// When to look again if nothing else happens.
+    fn first(&self) -> Option<Instant> {
+        let timers = [self.detach, self.resume];
+        timers.into_iter().flatten().min()
+    }
+}
+
+/// Connected vifs that nobody has taken yet.
+pub(super) type Arrivals<X> = Rc<RefCell<VecDeque<Back<X>>>>;
+
+/// What every vif's task needs.
+pub(super) struct Context<X: Xen> {
+    pub(super) xen: X,
+    pub(super) store: Client<X>,
+    pub(super) executor: Executor,
+    pub(super) config: Config,
+    pub(super) arrivals: Arrivals<X>,
+}
+
+/// The task of one vif.
+pub(super) struct Vif<X: Xen> {
+    context: Rc<Context<X>>,
+    /// Our directory: `backend/vif/F/N`.
+    node: String,
+    frontend: DomId,
+    index: u32,
+    signal: Rc<Signal>,
+    lease: Option<Rc<Lease>>,
+}
+
+impl<X: Xen> Vif<X> {
+    pub(super) fn new(
+        context: Rc<Context<X>>,
+        frontend: DomId,
+        index: u32,
+        signal: Rc<Signal>,
+    ) -> Self {
+        Self {
+            context,
+            node: directory(frontend, index),
+            frontend,
+            index,
+            signal,
+            lease: None,
+        }
+    }
+
+    /// Serves the vif until its directory is gone, by the toolstack's hand or ours.
+    pub(super) async fn serve(mut self) {
+        if let Err(error) = self.live().await
+            && error != Error::Gone
+        {
+            log::error!("{}: {error}", self.node);
+        }
+        self.disconnect().await;
+    }
+
+    async fn live(&mut self) -> Result<(), Error> {
+        let (theirs, settings, watch) = match self.begin().await {
+            Ok(begun) => begun,
+            Err(Error::Gone) => return Ok(()),
+            Err(error) => {
+                self.fail(error).await?;
+                return self.await_removal().await;
+            }
+        };
+        self.offer().await?;
+        self.follow(&theirs, &settings, watch).await
+    }
+
+    /// Reads what the toolstack wrote. It writes all of it at once.
+    async fn begin(&self) -> Result<(String, Settings, Watch<X>), Error> {
+        let store = &self.context.store;
+        let theirs = match store.read_text(&format!("{}/frontend", self.node)).await {
+            Err(error) if error.is_not_found() => return Err(Error::Gone),
+            Err(xenstore::Error::BadValue) => return Err(Error::Frontend),
+            other => other?,
+        };
+        // The frontend's directory has to be the frontend's: nodes of others' are none of its words.
+        let home = format!("/local/domain/{}/", self.frontend.0);
+        if !theirs.starts_with(&home) || xenstore::path::check(&theirs).is_err() {
+            return Err(Error::Frontend);
+        }
+        let settings = settings::read(store, &self.node).await?;
+        let watch = store.watch(&format!("{theirs}/state")).await?;
+        Ok((theirs, settings, watch))
+    }
+
+    /// Writes what the frontend may use, and InitWait.
+    async fn offer(&self) -> Result<(), Error> {
+        for key in NOT_FOR_US {
+            let path = format!("{}/{key}", self.node);
+            self.context.store.rm(&path).await?;
+        }
+        let config = self.context.config;
+        let queues = config.queues_max.clamp(1, QUEUES_MAX).to_string();
+        let mut keys: heapless::Vec<(&str, &str), NODES_MAX> = heapless::Vec::new();
+        let _ = keys.extend_from_slice(&[
+            ("feature-rx-copy", "1"),
+            ("feature-sg", "1"),
+            ("feature-gso-tcpv4", "1"),
+            ("feature-gso-tcpv6", "1"),
+            ("feature-ipv6-csum-offload", "1"),
+        ]);
+        if config.event_channels == EventChannels::Split {
+            let _ = keys.push(("feature-split-event-channels", "1"));
+        }
+        if queues != "1" {
+            let _ = keys.push(("multi-queue-max-queues", &queues));
+        }
+        self.publish(&keys, Phase::Waiting).await
+    }
+
+    /// Does what the frontend's state, ours and `online` ask for, until the directory is gone.
+    async fn follow(
+        &mut self,
+        theirs: &str,
+        settings: &Settings,
+        mut watch: Watch<X>,
+    ) -> Result<(), Error> {
+        let mut phase = Phase::Waiting;
+        let mut timers = Timers::default();
+        loop {
+            let ours = xenbus::state_at(&self.context.store, &self.node).await?;
+            if ours == XenbusState::UNKNOWN {
+                return Ok(());
+            }
+            // Whoever wrote over it waits for nothing else.
+            if phase == Phase::Closed && ours != XenbusState::CLOSED {
+                self.publish(&[], phase).await?;
+            }
+            if let Some(breach) = self.lease.as_ref().and_then(|lease| lease.breach()) {
+                self.disconnect().await;
+                self.fail(breach.into()).await?;
+                phase = Phase::Closing;
+                timers.pause(self.context.executor.now());
+            }
+            let is_online = self.is_online().await?;
+            timers.look(is_online, self.context.executor.now());
+            let peer = self.peer_state(theirs).await?;
+            if let Some(next) = timers.next(phase, peer, is_online) {
+                if phase == Phase::Connected {
+                    self.disconnect().await;
+                }
+                phase = next;
+                if phase == Phase::Connected
+                    && let Err(error) = self.connect(theirs, settings).await
+                {
+                    self.disconnect().await;
+                    self.fail(error).await?;
+                    phase = Phase::Closing;
+                    timers.pause(self.context.executor.now());
+                } else if phase != Phase::Connected {
+                    self.publish(&[], phase).await?;
+                }
+                continue;
+            }
+            if !is_online && phase == Phase::Closed {
+                return self.remove().await;
+            }
+            self.wait(&mut watch, timers.first()).await?;
+        }
+    }
+
+    /// The frontend's state. Of a domain that is gone xenstored may say that we must not look.
+    async fn peer_state(&self, theirs: &str) -> Result<XenbusState, Error> {
+        match xenbus::state_at(&self.context.store, theirs).await {
+            Err(xenbus::Error::Xenstore(xenstore::Error::Refused(Refusal::AccessDenied))) => {
+                Ok(XenbusState::UNKNOWN)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// Takes the frontend's rings and hands the vif over.
+    async fn connect(&mut self, theirs: &str, settings: &Settings) -> Result<(), Error> {
+        let keys = Keys::read(&self.context.store, theirs, self.context.config).await?;
+        let lease = Lease::new(self.signal.clone());
+        let back = keys.join(
+            &self.context,
+            self.frontend,
+            self.index,
+            settings,
+            lease.clone(),
+        )?;
+        self.lease = Some(lease);
+        // A frontend that sees Connected may send at once, and is not to find nobody.
+        self.context.arrivals.borrow_mut().push_back(back);
+        let keys = [("hotplug-status", "connected")];
+        self.publish(&keys, Phase::Connected).await
+    }
+
+    /// Has the rings back.
+    async fn disconnect(&mut self) {
+        let Some(lease) = self.lease.take() else {
+            return;
+        };
+        lease.end();
+        let ended = {
+            let mut arrivals = self.context.arrivals.borrow_mut();
+            let (ended, others): (VecDeque<_>, VecDeque<_>) =
+                arrivals.drain(..).partition(Back::is_ending);
+            *arrivals = others;
+            ended
+        };
+        // Not inside the borrow: dropping it wakes a task, this one.
+        drop(ended);
+        while !lease.is_released() {
+            self.signal.wait().await;
+        }
+        // What else was to be told is looked at anew.
+        self.signal.raise();
+    }
+
+    async fn publish(&self, keys: &[(&str, &str)], phase: Phase) -> Result<(), Error> {
+        let store = &self.context.store;
+        Ok(xenbus::publish(store, &self.node, keys, phase.state()).await?)
+    }
+
+    /// Says where the administrator looks why the vif is not served, and goes to Closing.
+    async fn fail(&self, error: Error) -> Result<(), Error> {
+        log::error!("{}: {error}", self.node);
+        let place = format!("error/{}/error", self.node);
+        let reason = format!("{} {error}", error.errno().0);
+        // Full quotas must not keep it from closing.
+        let _ = self.context.store.write(&place, reason).await;
+        match self.publish(&[], Phase::Closing).await {
+            Err(Error::Gone) => Ok(()),
+            other => other,
+        }
+    }
+
+    async fn is_online(&self) -> Result<bool, Error> {
+        let path = format!("{}/online", self.node);
+        let online = self.context.store.read_number_if_any::<u32>(&path);
+        match online.await {
+            Ok(online) => Ok(online != Some(0)),
+            Err(xenstore::Error::BadValue) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Waits until something may have changed.
+    async fn wait(&self, watch: &mut Watch<X>, deadline: Option<Instant>) -> Result<(), Error> {
+        let told = race(watch.next(), self.signal.wait());
+        let Some(deadline) = deadline else {
+            return match told.await {
+                First::Left(event) => Ok(event.map(drop)?),
+                First::Right(()) => Ok(()),
+            };
+        };
+        match race(told, self.context.executor.sleep_until(deadline)).await {
+            First::Left(First::Left(event)) => Ok(event.map(drop)?),
+            _ => Ok(()),
+        }
+    }
+
+    /// A vif that was refused: closes it when the toolstack takes it away.
+    async fn await_removal(&self) -> Result<(), Error> {
+        loop {
+            if xenbus::state_at(&self.context.store, &self.node).await? == XenbusState::UNKNOWN {
+                return Ok(());
+            }
+            if !self.is_online().await? {
+                self.publish(&[], Phase::Closed).await?;
+                return self.remove().await;
+            }
+            self.signal.wait().await;
+        }
+    }
+
+    /// Removes our directory, once the toolstack has had time to read Closed in it.
+    async fn remove(&self) -> Result<(), Error> {
+        self.context.executor.sleep(REMOVE_GRACE).await;
+        let store = &self.context.store;
+        let _ = store.rm(&format!("error/{}", self.node)).await;
+        let parent = format!("backend/vif/{}", self.frontend.0);
+        let removed = store.transaction(async |transaction| {
+            let online = transaction.read(&format!("{}/online", self.node)).await;
+            match online {
+                // It was given another life meanwhile.
+                Ok(online) if online != b"0" => return Ok(false),
+                Err(error) if !error.is_not_found() => return Err(error),
+                _ => {}
+            }
+            transaction.rm(&self.node).await?;
+            match transaction.directory(&parent).await {
+                Ok(others) if others.is_empty() => transaction.rm(&parent).await?,
+                Ok(_) => {}
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error),
+            }
+            Ok(true)
+        });
+        removed.await?;
+        Ok(())
+    }
+}
+
+/// A vif's directory, relative to our home.
+pub(super) fn directory(frontend: DomId, index: u32) -> String {
+    format!("backend/vif/{}/{index}", frontend.0)
+}

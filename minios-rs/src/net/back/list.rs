@@ -1,0 +1,266 @@
+//! Every vif that hangs off this domain: the directories below `backend/vif`, and a task for each.
+
+#![forbid(unsafe_code)]
+
+use super::Back;
+use super::connect::{Arrivals, Config, Context, Error, Vif, directory};
+use super::lease::Signal;
+use crate::task::{Executor, First, TooManyTasks, race};
+use crate::xen::{DomId, Xen};
+use crate::xenstore::{self, Client};
+use alloc::format;
+use alloc::rc::Rc;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::cell::Cell;
+
+/// Vifs that are served at a time. More are left alone, until the toolstack gives up on them.
+pub const VIFS_MAX: usize = 64;
+
+/// Watches that they take: one for all of our directories, and one for each frontend's state.
+pub const WATCHES_MAX: usize = 1 + VIFS_MAX;
+
+/// Where the toolstack makes our directories, relative to our home.
+const ROOT: &str = "backend/vif";
+
+/// Names below one node that are looked at.
+const CHILDREN_MAX: usize = 256;
+
+/// A vif's task.
+struct Entry {
+    frontend: DomId,
+    index: u32,
+    signal: Rc<Signal>,
+    is_done: Rc<Cell<bool>>,
+}
+
+/// The guests' vifs: finds them, connects them, and ends them, as `xl devd` and the kernel do together in a
+/// driver domain that runs Linux. A handle to what connected.
+pub struct Backends<X: Xen> {
+    arrivals: Arrivals<X>,
+}
+
+impl<X: Xen> Backends<X> {
+    /// Starts to serve what hangs off this domain, and whatever the toolstack attaches later. One task for
+    /// all, and one for each vif.
+    ///
+    /// # Errors
+    /// [`TooManyTasks`].
+    pub fn start(
+        xen: &X,
+        store: &Client<X>,
+        executor: &Executor,
+        config: Config,
+    ) -> Result<Self, TooManyTasks> {
+        let arrivals = Arrivals::<X>::default();
+        let context = Rc::new(Context {
+            xen: xen.clone(),
+            store: store.clone(),
+            executor: executor.clone(),
+            config,
+            arrivals: arrivals.clone(),
+        });
+        let list = List {
+            context,
+            entries: Vec::with_capacity(VIFS_MAX),
+            changed: Rc::new(Signal::default()),
+            refused: Vec::new(),
+        };
+        executor.spawn(async move {
+            if let Err(error) = list.serve().await {
+                log::error!("no further interfaces can be attached: {error}");
+            }
+        })?;
+        Ok(Self { arrivals })
+    }
+
+    /// The next vif that has connected, or connected anew.
+    pub fn arrived(&self) -> Option<Back<X>> {
+        self.arrivals.borrow_mut().pop_front()
+    }
+}
+
+struct List<X: Xen> {
+    context: Rc<Context<X>>,
+    entries: Vec<Entry>,
+    /// A task has ended.
+    changed: Rc<Signal>,
+    /// Vifs that are not served, so that each is complained of once. No longer than [`CHILDREN_MAX`].
+    refused: Vec<(DomId, u32)>,
+}
+
+impl<X: Xen> List<X> {
+    async fn serve(mut self) -> Result<(), Error> {
+        let mut watch = self.context.store.watch(ROOT).await?;
+        loop {
+            let told = race(watch.next(), self.changed.wait()).await;
+            match told {
+                First::Left(path) => match Place::of(&path?) {
+                    Place::Vif(frontend, index) => self.look(frontend, index).await?,
+                    Place::Frontend(frontend) => self.scan(frontend).await?,
+                    Place::Root => self.scan_all().await?,
+                    Place::Elsewhere => {}
+                },
+                // What came while the task was ending was told to it.
+                First::Right(()) => self.scan_all().await?,
+            }
+        }
+    }
+
+    /// Tells a vif's task that something changed in its directory, or starts it.
+    async fn look(&mut self, frontend: DomId, index: u32) -> Result<(), Error> {
+        self.entries.retain(|entry| !entry.is_done.get());
+        let mut entries = self.entries.iter();
+        let known = entries.find(|entry| (entry.frontend, entry.index) == (frontend, index));
+        if let Some(entry) = known {
+            entry.signal.raise();
+            return Ok(());
+        }
+        let state = format!("{}/state", directory(frontend, index));
+        match self.context.store.read(&state).await {
+            Ok(_) => self.start(frontend, index),
+            Err(error) if error.is_not_found() => {
+                self.refused.retain(|other| *other != (frontend, index));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, frontend: DomId, index: u32) {
+        let entry = Entry {
+            frontend,
+            index,
+            signal: Rc::new(Signal::default()),
+            is_done: Rc::new(Cell::new(false)),
+        };
+        let vif = Vif::new(self.context.clone(), frontend, index, entry.signal.clone());
+        let (is_done, changed) = (entry.is_done.clone(), self.changed.clone());
+        let task = async move {
+            vif.serve().await;
+            is_done.set(true);
+            changed.raise();
+        };
+        if self.entries.len() < VIFS_MAX && self.context.executor.spawn(task).is_ok() {
+            self.refused.retain(|other| *other != (frontend, index));
+            self.entries.push(entry);
+        } else if !self.refused.contains(&(frontend, index)) && self.refused.len() < CHILDREN_MAX {
+            log::error!("vif {}.{index}: one more than can be served", frontend.0);
+            self.refused.push((frontend, index));
+        }
+    }
+
+    /// Looks at every vif of a frontend, those that were there before included.
+    async fn scan(&mut self, frontend: DomId) -> Result<(), Error> {
+        let mut known: Vec<u32> = Vec::new();
+        let of_frontend = self
+            .entries
+            .iter()
+            .filter(|entry| entry.frontend == frontend);
+        known.extend(of_frontend.map(|entry| entry.index));
+        for name in self.children(&format!("{ROOT}/{}", frontend.0)).await? {
+            if let Some(index) = number(&name)
+                && !known.contains(&index)
+            {
+                known.push(index);
+            }
+        }
+        for index in known {
+            self.look(frontend, index).await?;
+        }
+        Ok(())
+    }
+
+    async fn scan_all(&mut self) -> Result<(), Error> {
+        let mut frontends: Vec<DomId> = Vec::new();
+        for entry in &self.entries {
+            if !frontends.contains(&entry.frontend) {
+                frontends.push(entry.frontend);
+            }
+        }
+        for name in self.children(ROOT).await? {
+            if let Some(frontend) = number(&name).map(DomId)
+                && !frontends.contains(&frontend)
+            {
+                frontends.push(frontend);
+            }
+        }
+        for frontend in frontends {
+            self.scan(frontend).await?;
+        }
+        Ok(())
+    }
+
+    async fn children(&self, path: &str) -> Result<Vec<String>, Error> {
+        match self.context.store.directory(path).await {
+            Ok(mut names) => {
+                names.truncate(CHILDREN_MAX);
+                Ok(names)
+            }
+            Err(error) if error.is_not_found() => Ok(Vec::new()),
+            // Longer than one message: each vif's own event still tells of it.
+            Err(xenstore::Error::Refused(xenstore::Refusal::TooBig)) => Ok(Vec::new()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// What a watch event is about.
+#[derive(Debug, PartialEq, Eq)]
+enum Place {
+    Root,
+    Frontend(DomId),
+    Vif(DomId, u32),
+    Elsewhere,
+}
+
+impl Place {
+    fn of(path: &str) -> Self {
+        let Some(below) = path.strip_prefix(ROOT) else {
+            return Self::Elsewhere;
+        };
+        if below.is_empty() {
+            return Self::Root;
+        }
+        let Some(below) = below.strip_prefix('/') else {
+            return Self::Elsewhere;
+        };
+        let mut names = below.split('/');
+        let frontend = names.next().and_then(number).map(DomId);
+        match (frontend, names.next()) {
+            (None, _) => Self::Elsewhere,
+            (Some(frontend), None) => Self::Frontend(frontend),
+            (Some(frontend), Some(name)) => {
+                number(name).map_or(Self::Elsewhere, |index| Self::Vif(frontend, index))
+            }
+        }
+    }
+}
+
+/// A name that is a number, written as the toolstack does: another spelling is another node.
+fn number<T: core::str::FromStr>(name: &str) -> Option<T> {
+    let is_plain = name == "0" || !name.starts_with(['0', '+', '-']);
+    name.parse().ok().filter(|_| is_plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_names_a_vif_a_frontend_or_nothing_of_ours() {
+        for (path, place) in [
+            ("backend/vif", Place::Root),
+            ("backend/vif/5", Place::Frontend(DomId(5))),
+            ("backend/vif/5/0", Place::Vif(DomId(5), 0)),
+            ("backend/vif/5/12/state", Place::Vif(DomId(5), 12)),
+            ("backend/vif/5/x", Place::Elsewhere),
+            ("backend/vif/05/0", Place::Elsewhere),
+            ("backend/vif/99999/0", Place::Elsewhere),
+            ("backend/vifs/5/0", Place::Elsewhere),
+            ("backend/vbd/5/0", Place::Elsewhere),
+        ] {
+            assert_eq!(Place::of(path), place, "{path}");
+        }
+    }
+}

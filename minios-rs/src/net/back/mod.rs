@@ -1,0 +1,521 @@
+//! The backend of a vif: a guest's frontend hangs off this domain, and what it sends and gets is copied
+//! by Xen, never mapped.
+//!
+//! # Where bytes lie
+//! - **The first [`HEAD_MAX`] bytes** of what the guest sends are copied into private memory before anybody
+//!   looks at them: what is decided on cannot change any more. A short frame is there whole.
+//! - **The rest** stays in the guest's pages. A [`Slice`] of it is a right to have it copied,
+//!   by Xen, to whom the frame goes: to another guest straight from grant to grant ([`Back::transmit`]), or
+//!   into pages of ours that can be lent to a backend ([`Back::fetch`]). The guest may change it until then;
+//!   it was never decided on.
+//! - **What the guest gets** is copied into the buffers it posted, as many bytes as the frame has.
+//!
+//! Only the rings are mapped. A request is answered when the last slice of its frame was recycled, that is
+//! after the copy: so a guest has its grants back when it is told so.
+//!
+//! # Use
+//! As a [`Front`](super::Front): once a turn [`Back::receive_into`] until false, [`Back::transmit`],
+//! [`Back::flush`], [`Back::completed`] until `None` (recycling each at its owner), and before sleeping
+//! [`Back::park`]. Unlike a front's, a back's `flush` is a hypercall for each 32 copies, and frames that were
+//! transmitted complete with it: receivers are flushed before senders. When [`Back::is_ending`] says so, drop it.
+//!
+//! # What the frontend can do to us
+//! Nothing but lose its connection. There is no queue behind the ring of buffers it posts: a guest that posts
+//! none gets [`TransmitError::Full`], and nobody waits for it. Lies about one
+//! frame cost it the frame; lies about the ring, and chains that run out of it, cross pages or do not end
+//! (XSA-423, XSA-432), the connection ([`State::Broken`]).
+
+#![forbid(unsafe_code)]
+
+mod connect;
+mod credit;
+mod fetch;
+mod keys;
+mod lease;
+mod list;
+mod parse;
+mod receive;
+mod settings;
+mod transmit;
+
+pub use connect::{Config, Error, EventChannels, NODES_MAX};
+pub use list::{Backends, VIFS_MAX, WATCHES_MAX};
+pub use settings::{BadSetting, Rate, Settings};
+
+use super::front::{TransmitError, Wake};
+use super::{Checksum, ETHERNET_HEADER, FrontId, GsoKind, Offload, Received, RxBuffer, Slice};
+use crate::abi::io::netif::XEN_NETIF_MAX_TX_SIZE;
+use crate::ring::{Notify, Pending};
+use crate::time::Instant;
+use crate::xen::{BoundPort, DomId, PAGE_SIZE, Port, Xen};
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+use core::time::Duration;
+use fetch::Pool;
+use lease::Lease;
+use receive::Receiver;
+use thiserror::Error as ThisError;
+use transmit::Transmitter;
+
+/// Bytes of each received frame that are copied into private memory, at most.
+pub const HEAD_MAX: usize = 256;
+
+/// Grants of one frontend's that could not be used, after which it loses its connection. A guest that is
+/// being shut down revokes what is under way, at most what both rings hold.
+const GRANT_FAULTS_MAX: u32 = 1024;
+
+/// How long a frontend may post no buffers while there are frames for it.
+pub const STALL: Duration = Duration::from_secs(10);
+
+/// A buffer's index says by this bit that it is one of [`Pool`]'s.
+const FETCHED: u16 = 1 << 15;
+
+/// Bits of a buffer's index that number the frame; those above number the queue.
+const FRAME_BITS: u32 = 8;
+
+/// Whether the interface works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It does.
+    Open,
+    /// The frontend did what cannot be.
+    Broken(Breach),
+    /// [`Back::close`] was called.
+    Closed,
+}
+
+/// What the frontend did that cannot be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
+pub enum Breach {
+    /// Its transmit ring's index is impossible.
+    #[error("the frontend's transmit ring index is impossible")]
+    TransmitIndex,
+    /// Its receive ring's index is impossible.
+    #[error("the frontend's receive ring index is impossible")]
+    ReceiveIndex,
+    /// A frame's requests go on behind what it published.
+    #[error("a frame does not end where the ring does")]
+    Truncated,
+    /// An extra info that is none, one twice, or more than there are kinds.
+    #[error("a frame has an impossible extra info")]
+    ExtraInfo,
+    /// Segments of no size or of no known kind.
+    #[error("a frame has an impossible segmentation")]
+    Gso,
+    /// More requests in one frame than any frontend ever sends.
+    #[error("a frame has too many slots")]
+    TooManySlots,
+    /// A request reaches beyond its page.
+    #[error("a request crosses its page's end")]
+    CrossesPage,
+    /// Too many of its grants could not be used.
+    #[error("too many grants could not be used")]
+    Grants,
+    /// The event channel failed.
+    #[error("the event channel to the frontend failed")]
+    EventChannel,
+}
+
+/// What the frontend takes, as it said when it connected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Features {
+    /// Frames of several slots (`feature-sg`).
+    pub scatter_gather: bool,
+    /// Frames to be cut into TCP segments over IPv4 (`feature-gso-tcpv4`).
+    pub gso_tcpv4: bool,
+    /// The same over IPv6 (`feature-gso-tcpv6`).
+    pub gso_tcpv6: bool,
+    /// Blank checksums over IPv4 (no `feature-no-csum-offload`).
+    pub ipv4_checksum: bool,
+    /// Blank checksums over IPv6 (`feature-ipv6-csum-offload`).
+    pub ipv6_checksum: bool,
+    /// An event for each buffer posted that was asked for (`feature-rx-notify`). Without, whoever waits
+    /// for room has to look by itself.
+    pub receive_notify: bool,
+}
+
+/// What happened, by reason. All but the gauge only grow. "Received" is from the frontend, "transmitted" is
+/// to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Frames received whole.
+    pub received_frames: u64,
+    /// Their bytes.
+    pub received_bytes: u64,
+    /// Frames given to the frontend.
+    pub transmitted_frames: u64,
+    /// Their bytes.
+    pub transmitted_bytes: u64,
+    /// Events sent.
+    pub notifications: u64,
+    /// Copies that Xen was asked for.
+    pub copies: u64,
+    /// Bytes copied straight from another guest's pages to this one's.
+    pub granted_bytes: u64,
+    /// Bytes copied from this guest's pages into ours for a backend ([`Back::fetch`]).
+    pub fetched_bytes: u64,
+    /// Received frames dropped: sizes or flags that contradict.
+    pub dropped_malformed: u64,
+    /// Received frames dropped: more slots than [`FRAME_SLOTS_MAX`](super::FRAME_SLOTS_MAX).
+    pub dropped_slots: u64,
+    /// Received frames dropped: a wish that was not offered (multicast control).
+    pub dropped_extra: u64,
+    /// Received frames dropped: shorter than an Ethernet header.
+    pub dropped_runt: u64,
+    /// Received frames dropped or lost on their way out: Xen could not copy out of the guest's pages.
+    pub dropped_grant: u64,
+    /// Frames not taken: the frontend had not posted enough buffers.
+    pub refused_full: u64,
+    /// Frames lost: Xen could not copy into the buffers that the frontend had posted.
+    pub lost_grant: u64,
+    /// Frames lost: Xen could not copy out of their sender's pages.
+    pub lost_sender: u64,
+    /// Tokens given back that were not this back's to take.
+    pub foreign_tokens: u64,
+    /// Gauge: the frontend's requests that wait for their answer.
+    pub unanswered: u16,
+}
+
+/// The ports of one queue.
+enum Channels<X: Xen> {
+    Shared(BoundPort<X>),
+    Split {
+        transmit: BoundPort<X>,
+        receive: BoundPort<X>,
+    },
+}
+
+impl<X: Xen> Channels<X> {
+    /// Sends what events are needed, and says how many.
+    fn notify(&self, transmit: Notify, receive: Notify) -> Result<u64, Breach> {
+        let send = |port: &BoundPort<X>, needed: bool| match needed {
+            true => port.notify().map(|()| 1).map_err(|_| Breach::EventChannel),
+            false => Ok(0),
+        };
+        let (transmit, receive) = (transmit == Notify::Needed, receive == Notify::Needed);
+        match self {
+            Self::Shared(port) => send(port, transmit || receive),
+            Self::Split {
+                transmit: tx,
+                receive: rx,
+            } => Ok(send(tx, transmit)? + send(rx, receive)?),
+        }
+    }
+}
+
+struct Queue<X: Xen> {
+    transmitter: Transmitter<X>,
+    receiver: Receiver<X>,
+    channels: Channels<X>,
+}
+
+/// A connected vif. It knows nothing of xenstore: the task that made it does ([`Backends`]).
+pub struct Back<X: Xen> {
+    xen: X,
+    id: FrontId,
+    frontend: DomId,
+    index: u32,
+    settings: Settings,
+    features: Features,
+    state: State,
+    counters: Counters,
+    queues: Vec<Queue<X>>,
+    /// The queue that is asked next for a frame.
+    next: usize,
+    pool: Pool<X>,
+    /// Others' buffers that were not copied when this was closed.
+    orphans: Vec<RxBuffer<X::Page>>,
+    lease: Rc<Lease>,
+}
+
+impl<X: Xen> Back<X> {
+    /// Which connection this is: the [`RxBuffer::owner`] of its buffers.
+    pub fn id(&self) -> FrontId {
+        self.id
+    }
+
+    /// The frontend's domain.
+    pub fn frontend(&self) -> DomId {
+        self.frontend
+    }
+
+    /// The interface's number in that domain (`device/vif/N`).
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// What the toolstack said of it.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// What the frontend takes.
+    pub fn features(&self) -> Features {
+        self.features
+    }
+
+    /// Queues that were negotiated.
+    pub fn queues(&self) -> usize {
+        self.queues.len()
+    }
+
+    /// Whether it works.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Whether it is to be dropped: the frontend or the toolstack ends it, or it is broken.
+    pub fn is_ending(&self) -> bool {
+        self.lease.is_ending()
+    }
+
+    /// What happened so far.
+    pub fn counters(&self) -> Counters {
+        let unanswered = |queue: &Queue<X>| queue.transmitter.unanswered() as u16;
+        Counters {
+            unanswered: self.queues.iter().map(unanswered).sum(),
+            ..self.counters
+        }
+    }
+
+    /// Where the frontend's events come in: one port for each queue, or two.
+    pub fn ports(&self) -> impl Iterator<Item = Port> + '_ {
+        self.queues.iter().flat_map(|queue| {
+            let (first, second) = match &queue.channels {
+                Channels::Shared(port) => (port.number(), None),
+                Channels::Split { transmit, receive } => {
+                    (transmit.number(), Some(receive.number()))
+                }
+            };
+            core::iter::once(first).chain(second)
+        })
+    }
+
+    /// Takes the next frame. Its slices go out again by [`Back::transmit`] of any back, are fetched for a
+    /// front, or come back by [`Back::recycle`] of this one.
+    pub fn receive(&mut self) -> Option<Received<X::Page>> {
+        let mut frame = Received::default();
+        self.receive_into(&mut frame).then_some(frame)
+    }
+
+    /// As [`Back::receive`], into a place the caller has. Slices that `frame` still holds are dropped, and
+    /// their requests never answered: it should be empty. False: there is no frame.
+    pub fn receive_into(&mut self, frame: &mut Received<X::Page>) -> bool {
+        if self.state != State::Open {
+            return false;
+        }
+        for _ in 0..self.queues.len() {
+            let number = self.next;
+            let transmitter = &mut self.queues[number].transmitter;
+            match transmitter.receive(&mut self.counters, frame) {
+                Ok(true) => return true,
+                Ok(false) => self.next = (number + 1) % self.queues.len(),
+                Err(breach) => {
+                    self.break_down(breach);
+                    return false;
+                }
+            }
+        }
+        false
+    }
+
+    /// When a guest that has used up its rate may send on; `None` if none waits for that.
+    pub fn next_credit(&self) -> Option<Instant> {
+        let waits = |queue: &Queue<X>| queue.transmitter.next_credit();
+        self.queues.iter().filter_map(waits).min()
+    }
+
+    /// How long the frontend has posted no buffer though frames found too few, at `now`. A guest that is merely
+    /// slow posts some before long; after [`STALL`] it is as good as unplugged, and whoever forwards to it
+    /// need not try for every frame.
+    pub fn stalled_for(&self, now: Instant) -> Duration {
+        let since = |queue: &Queue<X>| queue.receiver.starved_since();
+        let first = self.queues.iter().filter_map(since).min();
+        first.map_or(Duration::ZERO, |since| now.since(since))
+    }
+
+    /// Takes a buffer back; the last of a frame's answers the frame. A token of another interface, or of an
+    /// earlier connection, is counted and dropped.
+    pub fn recycle(&mut self, buffer: RxBuffer<X::Page>) {
+        if buffer.owner != self.id {
+            self.counters.foreign_tokens += 1;
+        } else if buffer.index & FETCHED != 0 {
+            self.pool.give_back(buffer);
+        } else if let Some(queue) = self.queues.get_mut(usize::from(buffer.index >> FRAME_BITS)) {
+            let frame = buffer.index & ((1 << FRAME_BITS) - 1);
+            if buffer.is_faulty {
+                self.counters.dropped_grant += 1;
+            }
+            queue.transmitter.recycle(frame, buffer.is_faulty);
+        }
+    }
+
+    /// Takes a whole frame's buffers back.
+    pub fn recycle_frame(&mut self, frame: Received<X::Page>) {
+        for slice in frame.slots {
+            self.recycle(slice.buffer);
+        }
+    }
+
+    /// The next buffer of a frame that was transmitted and copied: give it to its owner. Works, and must be
+    /// called until `None`, on a broken or closed back as well.
+    pub fn completed(&mut self) -> Option<RxBuffer<X::Page>> {
+        let mut queues = self.queues.iter_mut();
+        queues
+            .find_map(|queue| queue.receiver.completed())
+            .or_else(|| self.orphans.pop())
+    }
+
+    /// Sends a frame to the guest: `head` (14 to 4096 bytes), which is copied at once, then `tail`, whose
+    /// bytes Xen copies by the next [`Back::flush`] at the latest. On success `tail` is empty, and each of its
+    /// buffers comes back by [`Back::completed`]. Nothing is visible to the guest before the flush.
+    ///
+    /// # Errors
+    /// [`TransmitError`]. What is then still in `tail` is the caller's to recycle.
+    pub fn transmit(
+        &mut self,
+        head: &[u8],
+        tail: &mut heapless::VecView<Slice<X::Page>>,
+        offload: Offload,
+    ) -> Result<(), TransmitError> {
+        if self.state != State::Open {
+            return Err(TransmitError::NotOpen);
+        }
+        let lengths = tail.iter().map(|slice| usize::from(slice.len));
+        let size = head.len() + lengths.sum::<usize>();
+        if size > XEN_NETIF_MAX_TX_SIZE || !(ETHERNET_HEADER..=PAGE_SIZE).contains(&head.len()) {
+            return Err(TransmitError::Size);
+        }
+        let outside = |slice: &Slice<_>| {
+            slice.len == 0 || usize::from(slice.offset) + usize::from(slice.len) > PAGE_SIZE
+        };
+        if tail.iter().any(outside) {
+            return Err(TransmitError::Invalid);
+        }
+        if size > PAGE_SIZE && !self.features.scatter_gather {
+            return Err(TransmitError::NotOffered);
+        }
+        if let Some(gso) = offload.gso {
+            if gso.size == 0 || offload.checksum != Checksum::Blank {
+                return Err(TransmitError::Invalid);
+            }
+            let offered = match gso.kind {
+                GsoKind::TcpV4 => self.features.gso_tcpv4,
+                GsoKind::TcpV6 => self.features.gso_tcpv6,
+            };
+            if !offered {
+                return Err(TransmitError::NotOffered);
+            }
+        }
+        let number = flow(head) % self.queues.len();
+        let receiver = &mut self.queues[number].receiver;
+        match receiver.send(head, tail, size, offload, &mut self.counters) {
+            Ok(sent) => sent,
+            Err(breach) => {
+                self.break_down(breach);
+                Err(TransmitError::NotOpen)
+            }
+        }
+    }
+
+    /// Sends a frame of our own (14 to 4096 bytes), copying it.
+    ///
+    /// # Errors
+    /// [`TransmitError`].
+    pub fn transmit_bytes(&mut self, frame: &[u8], offload: Offload) -> Result<(), TransmitError> {
+        self.transmit(frame, heapless::Vec::<_, 0>::new().as_mut_view(), offload)
+    }
+
+    /// Has Xen copy what was transmitted, shows the guest that and what was answered, and notifies it where
+    /// it asked to be.
+    pub fn flush(&mut self) {
+        if self.state != State::Open {
+            return;
+        }
+        for number in 0..self.queues.len() {
+            let queue = &mut self.queues[number];
+            let flushed = queue.receiver.run(&mut self.counters).and_then(|()| {
+                let transmit = queue.transmitter.publish();
+                let receive = queue.receiver.publish();
+                queue.channels.notify(transmit, receive)
+            });
+            match flushed {
+                Ok(events) => self.counters.notifications += events,
+                Err(breach) => return self.break_down(breach),
+            }
+        }
+    }
+
+    /// The final check before sleeping: asks for events, and says whether there is something to do at once.
+    pub fn park(&mut self) -> Pending {
+        self.park_until(Wake::FirstSlot)
+    }
+
+    /// As [`Back::park`], but the frontend's event may be asked for later. An event for buffers is asked for
+    /// only if there were too few of them for a frame.
+    pub fn park_until(&mut self, wake: Wake) -> Pending {
+        if !self.orphans.is_empty() {
+            return Pending::Work;
+        }
+        if self.state != State::Open {
+            return Pending::Nothing;
+        }
+        let mut pending = Pending::Nothing;
+        for number in 0..self.queues.len() {
+            let queue = &mut self.queues[number];
+            let armed = queue
+                .transmitter
+                .arm(wake)
+                .and_then(|requests| Ok((requests, queue.receiver.arm()?)));
+            match armed {
+                Ok((Pending::Nothing, Pending::Nothing)) => {}
+                Ok(_) => pending = Pending::Work,
+                Err(breach) => {
+                    self.break_down(breach);
+                    return Pending::Work;
+                }
+            }
+        }
+        pending
+    }
+
+    /// Stops: unmaps the rings, closes the ports, and tells the task that waits for it. Others' buffers
+    /// that were not copied come back by [`Back::completed`]; dropping it without asking loses them.
+    pub fn close(&mut self) {
+        if self.state == State::Closed {
+            return;
+        }
+        self.state = State::Closed;
+        for queue in &mut self.queues {
+            while let Some(buffer) = queue.receiver.abandon() {
+                self.orphans.push(buffer);
+            }
+        }
+        self.queues.clear();
+        self.lease.released();
+    }
+
+    fn break_down(&mut self, breach: Breach) {
+        log::error!("vif {}.{}: {breach}", self.frontend.0, self.index);
+        self.state = State::Broken(breach);
+        self.lease.broken(breach);
+    }
+}
+
+impl<X: Xen> Drop for Back<X> {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// A number that is the same for all frames of one flow: addresses and ports of an IPv4 packet without
+/// options, and something like them of any other.
+fn flow(head: &[u8]) -> usize {
+    let words = head.get(26..38).unwrap_or(&[]);
+    words.iter().fold(0_usize, |sum, byte| {
+        sum.wrapping_mul(31).wrapping_add(usize::from(*byte))
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,248 @@
+//! What a frontend writes to its transmit ring: the requests of one frame, each copied once, and checked.
+
+#![forbid(unsafe_code)]
+
+use super::Breach;
+use crate::abi::io::netif::{
+    NETIF_RSP_NULL, NETTXF_CSUM_BLANK, NETTXF_DATA_VALIDATED, NETTXF_EXTRA_INFO, NETTXF_MORE_DATA,
+    TxExtraInfo, TxRequest, TxResponse, XEN_NETIF_EXTRA_FLAG_MORE, XEN_NETIF_EXTRA_TYPE_GSO,
+    XEN_NETIF_EXTRA_TYPE_HASH, XEN_NETIF_EXTRA_TYPE_MAX, XEN_NETIF_GSO_TYPE_TCPV4,
+    XEN_NETIF_GSO_TYPE_TCPV6,
+};
+use crate::net::frame::FRAME_SLOTS_MAX;
+use crate::net::{Checksum, ETHERNET_HEADER, Gso, GsoKind};
+use crate::ring::{BackRing, RingMemory};
+use crate::xen::{GrantRef, PAGE_SIZE};
+use zerocopy::{FromBytes, IntoBytes};
+
+pub(super) type Ring<M> = BackRing<M, TxRequest, TxResponse>;
+
+/// Data slots of a frame that is only dropped. More than that no frontend sends that means well.
+const SLOTS_SUFFERED: usize = 21;
+/// Extra infos of one frame: one of each kind.
+const EXTRAS_MAX: u8 = XEN_NETIF_EXTRA_TYPE_MAX - 1;
+
+/// What a frame's answer consists of.
+#[derive(Default)]
+pub(super) struct Answer {
+    /// Its requests' ids, extra infos left out.
+    pub(super) ids: heapless::Vec<u16, SLOTS_SUFFERED>,
+    /// Requests behind the first that were extra infos.
+    pub(super) extras: u8,
+}
+
+/// Bytes in a page of the frontend's.
+#[derive(Clone, Copy)]
+pub(super) struct Part {
+    pub(super) reference: GrantRef,
+    pub(super) offset: u16,
+    pub(super) len: u16,
+}
+
+/// Answers a frame's requests.
+pub(super) fn answer<M: RingMemory>(ring: &mut Ring<M>, answer: &Answer, status: i16) {
+    for (number, &id) in answer.ids.iter().enumerate() {
+        ring.push(&TxResponse { id, status });
+        if number == 0 {
+            for _ in 0..answer.extras {
+                let status = NETIF_RSP_NULL;
+                ring.push(&TxResponse { id: 0, status });
+            }
+        }
+    }
+}
+
+/// Why a frame was dropped.
+#[derive(Clone, Copy)]
+pub(super) enum Fault {
+    Malformed,
+    TooManySlots,
+    Extra,
+    Runt,
+}
+
+/// The requests of one frame, each copied once.
+#[derive(Default)]
+pub(super) struct Parsed {
+    pub(super) answer: Answer,
+    /// Entries of the ring.
+    pub(super) entries: u32,
+    pub(super) len: u32,
+    pub(super) parts: heapless::Vec<Part, FRAME_SLOTS_MAX>,
+    pub(super) checksum: Checksum,
+    pub(super) gso: Option<Gso>,
+    pub(super) fault: Option<Fault>,
+}
+
+impl Parsed {
+    /// Reads the next frame of `ring`, which has `available` entries, at least one.
+    pub(super) fn read<M: RingMemory>(ring: &Ring<M>, available: u32) -> Result<Self, Breach> {
+        let mut parsed = Self {
+            entries: 1,
+            ..Self::default()
+        };
+        let first: TxRequest = ring.peek(0);
+        parsed.len = u32::from(first.size);
+        parsed.checksum = if first.flags & NETTXF_CSUM_BLANK != 0 {
+            Checksum::Blank
+        } else if first.flags & NETTXF_DATA_VALIDATED != 0 {
+            Checksum::Validated
+        } else {
+            Checksum::Unknown
+        };
+        let mut next = || {
+            if parsed.entries == available {
+                return Err(Breach::Truncated);
+            }
+            let request = ring.peek(parsed.entries);
+            parsed.entries += 1;
+            Ok(request)
+        };
+        let mut extras = Extras::default();
+        let mut is_extra = first.flags & NETTXF_EXTRA_INFO != 0;
+        while is_extra {
+            is_extra = extras.take(next()?)?;
+        }
+        // The first request's size is the frame's: its own is what the others leave of it.
+        let mut slots: heapless::Vec<TxRequest, SLOTS_SUFFERED> = heapless::Vec::new();
+        let _ = slots.push(first);
+        let mut rest = 0_u32;
+        let mut more = first.flags & NETTXF_MORE_DATA != 0;
+        while more {
+            let request = next()?;
+            rest += u32::from(request.size);
+            more = request.flags & NETTXF_MORE_DATA != 0;
+            if request.flags & NETTXF_EXTRA_INFO != 0 {
+                parsed.fault = Some(Fault::Malformed);
+            }
+            slots.push(request).map_err(|_| Breach::TooManySlots)?;
+        }
+        parsed.answer.extras = extras.count;
+        parsed.gso = extras.gso;
+        let own = parsed.len.checked_sub(rest);
+        for (number, request) in slots.iter().enumerate() {
+            let _ = parsed.answer.ids.push(request.id);
+            let len = match number {
+                0 => own.unwrap_or(0) as u16,
+                _ => request.size,
+            };
+            parsed.add(request, len)?;
+        }
+        // The first fault is the one that counts.
+        if (parsed.len as usize) < ETHERNET_HEADER {
+            parsed.fault.get_or_insert(Fault::Runt);
+        }
+        if own.is_none_or(|own| own == 0) {
+            parsed.fault.get_or_insert(Fault::Malformed);
+        }
+        if extras.is_refused {
+            parsed.fault.get_or_insert(Fault::Extra);
+        }
+        // Whoever cuts the frame up has to fill the checksums in: a whole one makes no sense.
+        if parsed.gso.is_some() && parsed.checksum != Checksum::Blank {
+            parsed.fault.get_or_insert(Fault::Malformed);
+        }
+        Ok(parsed)
+    }
+
+    fn add(&mut self, request: &TxRequest, len: u16) -> Result<(), Breach> {
+        if usize::from(request.offset) + usize::from(len) > PAGE_SIZE {
+            return Err(Breach::CrossesPage);
+        }
+        if len == 0 {
+            self.fault.get_or_insert(Fault::Malformed);
+            return Ok(());
+        }
+        let part = Part {
+            reference: GrantRef(request.gref),
+            offset: request.offset,
+            len,
+        };
+        if self.parts.push(part).is_err() {
+            self.fault.get_or_insert(Fault::TooManySlots);
+        }
+        Ok(())
+    }
+}
+
+/// The extra infos of one frame.
+#[derive(Default)]
+struct Extras {
+    count: u8,
+    /// A bit for each kind that came.
+    kinds: u8,
+    gso: Option<Gso>,
+    /// One asks for what was not offered.
+    is_refused: bool,
+}
+
+impl Extras {
+    /// Takes a copy of the next one, and says whether another follows.
+    fn take(&mut self, entry: TxRequest) -> Result<bool, Breach> {
+        let Ok(extra) = TxExtraInfo::read_from_bytes(entry.as_bytes()) else {
+            return Err(Breach::ExtraInfo);
+        };
+        let info = extra.info;
+        if info.kind == 0 || info.kind >= XEN_NETIF_EXTRA_TYPE_MAX || self.count == EXTRAS_MAX {
+            return Err(Breach::ExtraInfo);
+        }
+        let bit = 1 << info.kind;
+        if self.kinds & bit != 0 {
+            return Err(Breach::ExtraInfo);
+        }
+        self.kinds |= bit;
+        self.count += 1;
+        match info.kind {
+            XEN_NETIF_EXTRA_TYPE_GSO => {
+                let kind = match info.gso_type {
+                    XEN_NETIF_GSO_TYPE_TCPV4 => GsoKind::TcpV4,
+                    XEN_NETIF_GSO_TYPE_TCPV6 => GsoKind::TcpV6,
+                    _ => return Err(Breach::Gso),
+                };
+                if info.gso_size == 0 {
+                    return Err(Breach::Gso);
+                }
+                self.gso = Some(Gso {
+                    kind,
+                    size: info.gso_size,
+                });
+            }
+            // A hash is advice, and nobody here takes it.
+            XEN_NETIF_EXTRA_TYPE_HASH => {}
+            _ => self.is_refused = true,
+        }
+        Ok(info.flags & XEN_NETIF_EXTRA_FLAG_MORE != 0)
+    }
+}
+
+/// Reads every frame of a ring whose words change between one look and the next, and checks what came of it.
+#[cfg(test)]
+pub(super) fn parse_restless(memory: impl RingMemory) {
+    let mut ring = Ring::new(memory);
+    let mut left = 256;
+    while left > 0 {
+        let Ok(parsed) = Parsed::read(&ring, left) else {
+            return;
+        };
+        assert!(parsed.entries >= 1 && parsed.entries <= left);
+        assert_eq!(
+            parsed.answer.ids.len() + usize::from(parsed.answer.extras),
+            parsed.entries as usize,
+            "every entry has its answer"
+        );
+        if parsed.fault.is_none() {
+            let lengths = parsed.parts.iter().map(|part| u32::from(part.len));
+            assert_eq!(lengths.sum::<u32>(), parsed.len, "the parts are the whole");
+        }
+        for part in &parsed.parts {
+            assert!(usize::from(part.offset) + usize::from(part.len) <= PAGE_SIZE);
+        }
+        ring.consume(parsed.entries);
+        answer(
+            &mut ring,
+            &parsed.answer,
+            crate::abi::io::netif::NETIF_RSP_ERROR,
+        );
+        left -= parsed.entries;
+    }
+}

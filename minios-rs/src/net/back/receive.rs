@@ -1,0 +1,415 @@
+//! The receive ring: what the frontend gets.
+
+#![forbid(unsafe_code)]
+
+use super::{Breach, Counters, GRANT_FAULTS_MAX};
+use crate::abi::io::netif::{
+    ExtraInfo, NETIF_RSP_ERROR, NETRXF_CSUM_BLANK, NETRXF_DATA_VALIDATED, NETRXF_EXTRA_INFO,
+    NETRXF_MORE_DATA, RxRequest, RxResponse, XEN_NETIF_EXTRA_TYPE_GSO, XEN_NETIF_GSO_TYPE_TCPV4,
+    XEN_NETIF_GSO_TYPE_TCPV6,
+};
+use crate::net::frame::{FRAME_SLOTS_MAX, Memory, RxBuffer, Slice};
+use crate::net::front::TransmitError;
+use crate::net::{Checksum, GsoKind, Offload};
+use crate::ring::{BackRing, Corrupt, Notify, Pending};
+use crate::time::Instant;
+use crate::xen::{
+    CopyEnd, DomId, GrantCopy, GrantRef, GrantStatus, PAGE_SIZE, ResourceError, SharedPage, Xen,
+};
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+type Ring<X> = BackRing<<X as Xen>::Foreign, RxRequest, RxResponse>;
+
+/// Entries of the ring.
+const RING_ENTRIES: usize = 256;
+/// Pages in which headers wait to be copied: 64 of 256 bytes.
+const STAGING_PAGES: usize = 4;
+/// Copies of one batch. One frame has at most a header, its slices, and a cut for each page's end.
+const COPIES_MAX: usize = 128;
+/// Others' buffers that wait to be copied, or to be given back: two for each entry of the ring.
+const HELD_MAX: usize = 2 * RING_ENTRIES;
+/// Copies that failed whose sender is asked after, in one batch.
+const PROBES_MAX: usize = 8;
+
+/// One slot that the frontend gets, once its copies are done.
+struct Slot {
+    id: u16,
+    flags: u16,
+    len: u16,
+    /// The first of its copies, and how many they are.
+    copies: (usize, usize),
+    /// In a frame's first slot, its bytes and how to cut it.
+    first: Option<(usize, Option<ExtraInfo>)>,
+}
+
+/// Too few buffers.
+struct Starved {
+    /// As many there were.
+    posted: u32,
+    since: Instant,
+}
+
+/// A copy's source, for when it fails.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Ours,
+    /// One of the buffers held, by number.
+    Held(usize),
+}
+
+pub(super) struct Receiver<X: Xen> {
+    xen: X,
+    frontend: DomId,
+    ring: Ring<X>,
+    staging: Vec<X::Page>,
+    /// Bytes of the staging pages in use.
+    staged: usize,
+    copies: Vec<GrantCopy<X::Page>>,
+    origins: Vec<Origin>,
+    slots: Vec<Slot>,
+    /// Others' buffers that the copies read.
+    held: Vec<RxBuffer<X::Page>>,
+    /// Others' buffers that were read.
+    completed: VecDeque<RxBuffer<X::Page>>,
+    /// The last frame found too few buffers.
+    starved: Option<Starved>,
+    faults: u32,
+}
+
+impl<X: Xen> Receiver<X> {
+    pub(super) fn new(xen: &X, frontend: DomId, ring: X::Foreign) -> Result<Self, ResourceError> {
+        const { assert!(Ring::<X>::ENTRIES as usize == RING_ENTRIES) };
+        const { assert!(2 * FRAME_SLOTS_MAX < COPIES_MAX) };
+        let mut staging = Vec::with_capacity(STAGING_PAGES);
+        for _ in 0..STAGING_PAGES {
+            staging.push(xen.allocate_page()?);
+        }
+        Ok(Self {
+            xen: xen.clone(),
+            frontend,
+            ring: BackRing::new(ring),
+            staging,
+            staged: 0,
+            copies: Vec::with_capacity(COPIES_MAX),
+            origins: Vec::with_capacity(COPIES_MAX),
+            slots: Vec::with_capacity(RING_ENTRIES),
+            held: Vec::with_capacity(HELD_MAX),
+            completed: VecDeque::with_capacity(HELD_MAX),
+            starved: None,
+            faults: 0,
+        })
+    }
+
+    pub(super) fn publish(&mut self) -> Notify {
+        self.ring.publish()
+    }
+
+    pub(super) fn completed(&mut self) -> Option<RxBuffer<X::Page>> {
+        self.completed.pop_front()
+    }
+
+    /// Gives back what was not copied, and will not be.
+    pub(super) fn abandon(&mut self) -> Option<RxBuffer<X::Page>> {
+        self.completed.pop_front().or_else(|| self.held.pop())
+    }
+
+    /// Asks for an event if a frame found too few buffers; [`Pending::Work`] if there are more now.
+    pub(super) fn arm(&mut self) -> Result<Pending, Breach> {
+        if !self.completed.is_empty() {
+            return Ok(Pending::Work);
+        }
+        let Some(starved) = &self.starved else {
+            return Ok(Pending::Nothing);
+        };
+        let pending = self.ring.arm_after(starved.posted);
+        let pending = pending.map_err(|Corrupt| Breach::ReceiveIndex)?;
+        if pending == Pending::Work {
+            self.starved = None;
+        }
+        Ok(pending)
+    }
+
+    /// Since when frames have found too few buffers, and none was posted.
+    pub(super) fn starved_since(&self) -> Option<Instant> {
+        self.starved.as_ref().map(|starved| starved.since)
+    }
+
+    /// Notes that a frame found only `posted` buffers.
+    fn starve(&mut self, posted: u32) {
+        match &self.starved {
+            Some(starved) if starved.posted == posted => {}
+            _ => {
+                let since = self.xen.now();
+                self.starved = Some(Starved { posted, since });
+            }
+        }
+    }
+
+    /// Takes a frame of `size` bytes for the next batch.
+    pub(super) fn send(
+        &mut self,
+        head: &[u8],
+        tail: &mut heapless::VecView<Slice<X::Page>>,
+        size: usize,
+        offload: Offload,
+        counters: &mut Counters,
+    ) -> Result<Result<(), TransmitError>, Breach> {
+        let slots = size.div_ceil(PAGE_SIZE);
+        // A header that would cross a page's end goes to the next page.
+        let left_in_page = PAGE_SIZE - self.staged % PAGE_SIZE;
+        let is_skipped = head.len() > left_in_page;
+        let staged = self.staged + head.len() + if is_skipped { left_in_page } else { 0 };
+        if self.copies.len() + 1 + tail.len() + slots > COPIES_MAX
+            || staged > STAGING_PAGES * PAGE_SIZE
+        {
+            self.run(counters)?;
+        }
+        if self.completed.len() + self.held.len() + tail.len() > HELD_MAX {
+            return Ok(Err(TransmitError::Full));
+        }
+        let available = self.ring.available();
+        let available = available.map_err(|Corrupt| Breach::ReceiveIndex)?;
+        if (available as usize) < slots + usize::from(offload.gso.is_some()) {
+            counters.refused_full += 1;
+            self.starve(available);
+            return Ok(Err(TransmitError::Full));
+        }
+        self.starved = None;
+        let mut frame = self.open(size, offload);
+        let (page, offset) = self.stage(head);
+        let source = CopyEnd::Page(page);
+        self.add(&mut frame, source, offset, head.len() as u16, Origin::Ours);
+        // Taken from the end, which is cheap.
+        tail.reverse();
+        while let Some(slice) = tail.pop() {
+            let source = slice.buffer.copy_source();
+            if matches!(slice.buffer.memory, Memory::Foreign(_)) {
+                counters.granted_bytes += u64::from(slice.len);
+            }
+            let origin = Origin::Held(self.held.len());
+            self.add(&mut frame, source, slice.offset, slice.len, origin);
+            self.held.push(slice.buffer);
+        }
+        Ok(Ok(()))
+    }
+
+    /// Copies a header to where Xen copies it from.
+    fn stage(&mut self, head: &[u8]) -> (X::Page, u16) {
+        let left_in_page = PAGE_SIZE - self.staged % PAGE_SIZE;
+        if head.len() > left_in_page {
+            self.staged += left_in_page;
+        }
+        let (page, offset) = (self.staged / PAGE_SIZE, self.staged % PAGE_SIZE);
+        self.staged += head.len();
+        self.staging[page].write(offset, head);
+        (self.staging[page].clone(), offset as u16)
+    }
+
+    /// Takes the requests of a frame, which are there.
+    fn open(&mut self, size: usize, offload: Offload) -> Filling {
+        let checksum = match offload.checksum {
+            Checksum::Blank => NETRXF_CSUM_BLANK | NETRXF_DATA_VALIDATED,
+            Checksum::Validated => NETRXF_DATA_VALIDATED,
+            Checksum::Unknown => 0,
+        };
+        let extra = offload.gso.map(|gso| ExtraInfo {
+            kind: XEN_NETIF_EXTRA_TYPE_GSO,
+            gso_size: gso.size,
+            gso_type: match gso.kind {
+                GsoKind::TcpV4 => XEN_NETIF_GSO_TYPE_TCPV4,
+                GsoKind::TcpV6 => XEN_NETIF_GSO_TYPE_TCPV6,
+            },
+            ..ExtraInfo::default()
+        });
+        let mut filling = Filling {
+            references: heapless::Vec::new(),
+            first: self.slots.len(),
+            filled: 0,
+        };
+        let mut left = size;
+        while left > 0 {
+            let is_first = left == size;
+            let len = left.min(PAGE_SIZE);
+            left -= len;
+            let request = self.ring.peek(0);
+            self.ring.consume(1);
+            let mut flags = if left > 0 { NETRXF_MORE_DATA } else { 0 };
+            if is_first {
+                flags |= checksum;
+                if extra.is_some() {
+                    flags |= NETRXF_EXTRA_INFO;
+                    // The extra info lies in the place of a buffer, which stays empty.
+                    self.ring.consume(1);
+                }
+            }
+            let _ = filling.references.push(GrantRef(request.gref));
+            self.slots.push(Slot {
+                id: request.id,
+                flags,
+                len: len as u16,
+                copies: (self.copies.len(), 0),
+                first: is_first.then_some((size, extra)),
+            });
+        }
+        filling
+    }
+
+    /// Asks for the copies of `len` bytes to where the frame has come.
+    fn add(
+        &mut self,
+        frame: &mut Filling,
+        source: CopyEnd<X::Page>,
+        offset: u16,
+        len: u16,
+        origin: Origin,
+    ) {
+        let mut done = 0;
+        while done < len {
+            let (number, at) = (frame.filled / PAGE_SIZE, frame.filled % PAGE_SIZE);
+            let count = usize::from(len - done).min(PAGE_SIZE - at) as u16;
+            let slot = &mut self.slots[frame.first + number];
+            if slot.copies.1 == 0 {
+                slot.copies.0 = self.copies.len();
+            }
+            slot.copies.1 += 1;
+            self.copies.push(GrantCopy {
+                source: source.clone(),
+                source_offset: offset + done,
+                destination: CopyEnd::Grant {
+                    domain: self.frontend,
+                    reference: frame.references[number],
+                },
+                destination_offset: at as u16,
+                len: count,
+                status: GrantStatus::OKAY,
+            });
+            self.origins.push(origin);
+            frame.filled += usize::from(count);
+            done += count;
+        }
+    }
+
+    /// Has Xen do the batch's copies and answers the buffers they went to, in the order of their requests.
+    pub(super) fn run(&mut self, counters: &mut Counters) -> Result<(), Breach> {
+        if self.slots.is_empty() {
+            return Ok(());
+        }
+        self.xen.copy_grants_patiently(&mut self.copies);
+        counters.copies += self.copies.len() as u64;
+        self.blame();
+        let mut frame = None;
+        for slot in self.slots.drain(..) {
+            if let Some((size, _)) = slot.first {
+                count(frame.replace(Verdict::of(size)), counters);
+            }
+            let (first, number) = slot.copies;
+            let copies = first..first + number;
+            let failed = copies.clone().find(|&at| !self.copies[at].status.is_okay());
+            if let (Some(at), Some(frame)) = (failed, &mut frame) {
+                let by_sender = match self.origins[at] {
+                    Origin::Held(held) => self.held[held].is_faulty,
+                    Origin::Ours => false,
+                };
+                frame.fail(by_sender);
+            }
+            let status = match failed {
+                Some(_) => NETIF_RSP_ERROR,
+                None => slot.len as i16,
+            };
+            self.ring.push(&RxResponse {
+                id: slot.id,
+                offset: 0,
+                flags: slot.flags,
+                status,
+            });
+            if let Some((_, Some(extra))) = slot.first {
+                self.ring.push_as(&extra);
+            }
+        }
+        count(frame, counters);
+        self.copies.clear();
+        self.origins.clear();
+        self.staged = 0;
+        self.completed.extend(self.held.drain(..));
+        if self.faults > GRANT_FAULTS_MAX {
+            return Err(Breach::Grants);
+        }
+        Ok(())
+    }
+
+    /// Finds out whose grant a failed copy failed at: Xen does not say which of two. The sender's is tried
+    /// alone, one byte of it.
+    fn blame(&mut self) {
+        let mut probes = 0;
+        for at in 0..self.copies.len() {
+            if self.copies[at].status.is_okay() {
+                continue;
+            }
+            let Origin::Held(held) = self.origins[at] else {
+                self.faults += 1;
+                continue;
+            };
+            let is_foreign = matches!(self.held[held].memory, Memory::Foreign(_));
+            if is_foreign && probes < PROBES_MAX {
+                probes += 1;
+                let mut probe = [GrantCopy {
+                    destination: CopyEnd::Page(self.staging[0].clone()),
+                    destination_offset: 0,
+                    len: 1,
+                    ..self.copies[at].clone()
+                }];
+                self.xen.copy_grants_patiently(&mut probe);
+                self.held[held].is_faulty = !probe[0].status.is_okay();
+            }
+            // Who is not found out in this batch will be in another.
+            if !is_foreign || (probes < PROBES_MAX && !self.held[held].is_faulty) {
+                self.faults += 1;
+            }
+        }
+    }
+}
+
+/// A frame whose copies are being asked for.
+struct Filling {
+    /// Its buffers.
+    references: heapless::Vec<GrantRef, FRAME_SLOTS_MAX>,
+    /// Its first slot.
+    first: usize,
+    /// Bytes so far.
+    filled: usize,
+}
+
+/// What became of a frame.
+struct Verdict {
+    size: usize,
+    is_lost: bool,
+    by_sender: bool,
+}
+
+impl Verdict {
+    fn of(size: usize) -> Self {
+        Self {
+            size,
+            is_lost: false,
+            by_sender: false,
+        }
+    }
+
+    fn fail(&mut self, by_sender: bool) {
+        self.is_lost = true;
+        self.by_sender |= by_sender;
+    }
+}
+
+fn count(frame: Option<Verdict>, counters: &mut Counters) {
+    match frame {
+        None => {}
+        Some(frame) if frame.by_sender => counters.lost_sender += 1,
+        Some(frame) if frame.is_lost => counters.lost_grant += 1,
+        Some(frame) => {
+            counters.transmitted_frames += 1;
+            counters.transmitted_bytes += frame.size as u64;
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! The transmit ring: what the frontend sends.
+
+#![forbid(unsafe_code)]
+
+use super::credit::Credit;
+use super::parse::{Answer, Fault, Parsed, Part, Ring, answer};
+use super::{Breach, Counters, FRAME_BITS, GRANT_FAULTS_MAX, HEAD_MAX};
+use crate::abi::io::netif::{NETIF_RSP_ERROR, NETIF_RSP_OKAY};
+use crate::net::frame::{FRAME_SLOTS_MAX, FrontId, Memory, Received, RxBuffer, Slice};
+use crate::net::front::Wake;
+use crate::net::{Checksum, Gso};
+use crate::ring::{BackRing, Corrupt, Notify, Pending};
+use crate::time::Instant;
+use crate::xen::{CopyEnd, DomId, GrantCopy, GrantStatus, PAGE_SIZE, ResourceError, Xen};
+use alloc::vec::Vec;
+
+/// Entries of the ring.
+pub(super) const RING_ENTRIES: usize = 256;
+/// Frames whose headers are copied at a time.
+const BATCH_MAX: usize = 32;
+/// Copies of one batch: one for each frame, unless headers are strewn over slots.
+const COPIES_MAX: usize = BATCH_MAX + FRAME_SLOTS_MAX;
+/// Headers in one page.
+const HEADS_PER_PAGE: usize = PAGE_SIZE / HEAD_MAX;
+/// A frame that was handed out, until all its slices are back.
+#[derive(Default)]
+struct Frame {
+    answer: Answer,
+    /// Slices that are out.
+    slices: u8,
+    /// Xen could not copy out of one of them.
+    is_faulty: bool,
+}
+
+/// A frame whose header is being copied or has been.
+struct Ready {
+    frame: u16,
+    len: u32,
+    head_len: u16,
+    /// What lies behind the header.
+    parts: heapless::Vec<Part, FRAME_SLOTS_MAX>,
+    checksum: Checksum,
+    gso: Option<Gso>,
+    /// The first of its header's copies, and how many they are.
+    copies: (usize, usize),
+}
+
+pub(super) struct Transmitter<X: Xen> {
+    xen: X,
+    id: FrontId,
+    queue: u16,
+    frontend: DomId,
+    ring: Ring<X::Foreign>,
+    /// Where headers are copied to, by frame. No other domain may read them.
+    heads: Vec<X::Page>,
+    frames: Vec<Frame>,
+    free: Vec<u16>,
+    ready: heapless::Deque<Ready, BATCH_MAX>,
+    copies: Vec<GrantCopy<X::Page>>,
+    credit: Option<Credit>,
+    faults: u32,
+}
+
+impl<X: Xen> Transmitter<X> {
+    pub(super) fn new(
+        xen: &X,
+        id: FrontId,
+        queue: u16,
+        frontend: DomId,
+        ring: X::Foreign,
+        credit: Option<Credit>,
+    ) -> Result<Self, ResourceError> {
+        const { assert!(Ring::<X::Foreign>::ENTRIES as usize == RING_ENTRIES) };
+        const { assert!(RING_ENTRIES == 1 << FRAME_BITS) };
+        let mut heads = Vec::with_capacity(RING_ENTRIES / HEADS_PER_PAGE);
+        for _ in 0..RING_ENTRIES / HEADS_PER_PAGE {
+            heads.push(xen.allocate_page()?);
+        }
+        Ok(Self {
+            xen: xen.clone(),
+            id,
+            queue,
+            frontend,
+            ring: BackRing::new(ring),
+            heads,
+            frames: (0..RING_ENTRIES).map(|_| Frame::default()).collect(),
+            free: (0..RING_ENTRIES as u16).rev().collect(),
+            ready: heapless::Deque::new(),
+            copies: Vec::with_capacity(COPIES_MAX),
+            credit,
+            faults: 0,
+        })
+    }
+
+    pub(super) fn unanswered(&self) -> u32 {
+        self.ring.unanswered()
+    }
+
+    pub(super) fn next_credit(&self) -> Option<Instant> {
+        self.credit.as_ref().and_then(Credit::awaited)
+    }
+
+    pub(super) fn publish(&mut self) -> Notify {
+        self.ring.publish()
+    }
+
+    pub(super) fn arm(&self, wake: Wake) -> Result<Pending, Breach> {
+        if !self.ready.is_empty() {
+            return Ok(Pending::Work);
+        }
+        // What waits for credit waits for the clock.
+        if self.next_credit().is_some() {
+            return Ok(Pending::Nothing);
+        }
+        let left = match wake {
+            Wake::FirstSlot => 0,
+            Wake::Slots(slots) => u32::from(slots.saturating_sub(1)).min(RING_ENTRIES as u32 / 2),
+        };
+        self.ring
+            .arm_after(left)
+            .map_err(|Corrupt| Breach::TransmitIndex)
+    }
+
+    /// Puts the next frame that is right into `frame`, and says whether there was one.
+    pub(super) fn receive(
+        &mut self,
+        counters: &mut Counters,
+        frame: &mut Received<X::Page>,
+    ) -> Result<bool, Breach> {
+        if self.ready.is_empty() {
+            self.gather(counters)?;
+        }
+        let Some(ready) = self.ready.pop_front() else {
+            return Ok(false);
+        };
+        let (page, offset) = self.head(ready.frame);
+        let index = self.queue << FRAME_BITS | ready.frame;
+        let buffer = |memory| RxBuffer {
+            owner: self.id,
+            backend: self.frontend,
+            index,
+            memory,
+            is_faulty: false,
+        };
+        frame.slots.clear();
+        frame.len = ready.len;
+        frame.checksum = ready.checksum;
+        frame.gso = ready.gso;
+        // As many as fit: a frame of more was dropped.
+        let _ = frame.slots.push(Slice {
+            buffer: buffer(Memory::Private(page.clone())),
+            offset,
+            len: ready.head_len,
+        });
+        for part in &ready.parts {
+            let _ = frame.slots.push(Slice {
+                buffer: buffer(Memory::Foreign(part.reference)),
+                offset: part.offset,
+                len: part.len,
+            });
+        }
+        self.frames[usize::from(ready.frame)].slices = frame.slots.len() as u8;
+        counters.received_frames += 1;
+        counters.received_bytes += u64::from(ready.len);
+        Ok(true)
+    }
+
+    /// Takes a slice of a frame back, and answers the frame with its last one.
+    pub(super) fn recycle(&mut self, number: u16, is_faulty: bool) {
+        let Some(frame) = self.frames.get_mut(usize::from(number)) else {
+            return;
+        };
+        // A token exists only for a slice that is out.
+        let Some(left) = frame.slices.checked_sub(1) else {
+            return;
+        };
+        frame.slices = left;
+        frame.is_faulty |= is_faulty;
+        self.faults += u32::from(is_faulty);
+        if left == 0 {
+            let status = match frame.is_faulty {
+                true => NETIF_RSP_ERROR,
+                false => NETIF_RSP_OKAY,
+            };
+            self.finish(number, status);
+        }
+    }
+
+    fn finish(&mut self, number: u16, status: i16) {
+        let frame = core::mem::take(&mut self.frames[usize::from(number)]);
+        answer(&mut self.ring, &frame.answer, status);
+        self.free.push(number);
+    }
+
+    /// Where a frame's header lies.
+    fn head(&self, frame: u16) -> (&X::Page, u16) {
+        let number = usize::from(frame);
+        let offset = number % HEADS_PER_PAGE * HEAD_MAX;
+        (&self.heads[number / HEADS_PER_PAGE], offset as u16)
+    }
+
+    /// Takes requests from the ring and has Xen copy the headers of their frames.
+    fn gather(&mut self, counters: &mut Counters) -> Result<(), Breach> {
+        if self.faults > GRANT_FAULTS_MAX {
+            return Err(Breach::Grants);
+        }
+        let now = self.credit.is_some().then(|| self.xen.now());
+        self.copies.clear();
+        // Wrong frames are answered at once, and a frontend may put others in their place meanwhile: the
+        // ring is gone through once.
+        let mut left = RING_ENTRIES as u32;
+        while !self.ready.is_full() && self.copies.len() + FRAME_SLOTS_MAX <= COPIES_MAX {
+            let available = self.ring.available();
+            let available = available
+                .map_err(|Corrupt| Breach::TransmitIndex)?
+                .min(left);
+            if available == 0 {
+                break;
+            }
+            let parsed = match Parsed::read(&self.ring, available) {
+                // The end lies behind what this turn looks at, not behind what was published.
+                Err(Breach::Truncated) if left < RING_ENTRIES as u32 => break,
+                other => other?,
+            };
+            if let (Some(credit), Some(now)) = (&mut self.credit, now)
+                && !credit.take(u64::from(parsed.len), now)
+            {
+                break;
+            }
+            self.ring.consume(parsed.entries);
+            left -= parsed.entries;
+            match parsed.fault {
+                Some(fault) => self.refuse(&parsed.answer, fault, counters),
+                None => self.begin(parsed, counters),
+            }
+        }
+        self.xen.copy_grants_patiently(&mut self.copies);
+        counters.copies += self.copies.len() as u64;
+        for _ in 0..self.ready.len() {
+            let Some(ready) = self.ready.pop_front() else {
+                break;
+            };
+            let (first, count) = ready.copies;
+            let copies = &self.copies[first..first + count];
+            if copies.iter().all(|copy| copy.status.is_okay()) {
+                let _ = self.ready.push_back(ready);
+            } else {
+                self.faults += 1;
+                counters.dropped_grant += 1;
+                self.finish(ready.frame, NETIF_RSP_ERROR);
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, refused: &Answer, fault: Fault, counters: &mut Counters) {
+        let counter = match fault {
+            Fault::Malformed => &mut counters.dropped_malformed,
+            Fault::TooManySlots => &mut counters.dropped_slots,
+            Fault::Extra => &mut counters.dropped_extra,
+            Fault::Runt => &mut counters.dropped_runt,
+        };
+        *counter += 1;
+        answer(&mut self.ring, refused, NETIF_RSP_ERROR);
+    }
+
+    /// Asks for the copies of a frame's header, from as many slots as it lies in.
+    fn begin(&mut self, mut parsed: Parsed, counters: &mut Counters) {
+        let Some(number) = self.free.pop() else {
+            // As many frames as the ring has entries can be out, and each has an entry at least.
+            return self.refuse(&parsed.answer, Fault::Malformed, counters);
+        };
+        let first = self.copies.len();
+        let wanted = HEAD_MAX.min(parsed.len as usize) as u16;
+        let mut head_len = 0;
+        for part in &mut parsed.parts {
+            let count = part.len.min(wanted - head_len);
+            if count == 0 {
+                break;
+            }
+            let (page, offset) = self.head(number);
+            let copy = GrantCopy {
+                source: CopyEnd::Grant {
+                    domain: self.frontend,
+                    reference: part.reference,
+                },
+                source_offset: part.offset,
+                destination: CopyEnd::Page(page.clone()),
+                destination_offset: offset + head_len,
+                len: count,
+                status: GrantStatus::OKAY,
+            };
+            self.copies.push(copy);
+            part.offset += count;
+            part.len -= count;
+            head_len += count;
+        }
+        parsed.parts.retain(|part| part.len > 0);
+        if parsed.parts.len() >= FRAME_SLOTS_MAX {
+            // With the header's it has one slice more than fits.
+            self.copies.truncate(first);
+            self.free.push(number);
+            return self.refuse(&parsed.answer, Fault::TooManySlots, counters);
+        }
+        self.frames[usize::from(number)].answer = parsed.answer;
+        let _ = self.ready.push_back(Ready {
+            frame: number,
+            len: parsed.len,
+            head_len,
+            parts: parsed.parts,
+            checksum: parsed.checksum,
+            gso: parsed.gso,
+            copies: (first, self.copies.len() - first),
+        });
+    }
+}
