@@ -21,10 +21,12 @@ pub use crate::abi::io::xenbus::XenbusState;
 
 use crate::xen::{DomId, Errno, Xen};
 use crate::xenstore::{self, Client, Watch};
+use alloc::boxed::Box;
 use alloc::collections::BinaryHeap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::pin::Pin;
 
 /// Devices that [`refuse_unknown`] answers for at a time.
 pub const REFUSED_MAX: usize = 64;
@@ -271,39 +273,46 @@ impl<X: Xen> Device<X> {
     }
 }
 
-pub(crate) async fn state_at<X: Xen>(
-    xenstore: &Client<X>,
-    directory: &str,
-) -> Result<XenbusState, Error> {
-    match xenstore.read_number(&format!("{directory}/state")).await {
-        Ok(state) => Ok(XenbusState(state)),
-        Err(error) if error.is_not_found() || error == xenstore::Error::BadValue => {
-            Ok(XenbusState::UNKNOWN)
+pub(crate) fn state_at<'a, X: Xen>(
+    xenstore: &'a Client<X>,
+    directory: &'a str,
+) -> Boxed<'a, Result<XenbusState, Error>> {
+    Box::pin(async move {
+        match xenstore.read_number(&format!("{directory}/state")).await {
+            Ok(state) => Ok(XenbusState(state)),
+            Err(error) if error.is_not_found() || error == xenstore::Error::BadValue => {
+                Ok(XenbusState::UNKNOWN)
+            }
+            Err(error) => Err(error.into()),
         }
-        Err(error) => Err(error.into()),
-    }
+    })
 }
 
-pub(crate) async fn publish<X: Xen>(
-    xenstore: &Client<X>,
-    node: &str,
-    keys: &[(&str, &str)],
+/// A future in a box: what many tasks wait for is there once, not once in each of them.
+type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
+pub(crate) fn publish<'a, X: Xen>(
+    xenstore: &'a Client<X>,
+    node: &'a str,
+    keys: &'a [(&'a str, &'a str)],
     state: XenbusState,
-) -> Result<(), Error> {
-    let written = xenstore.transaction(async |transaction| {
-        // A write would make the directory of a device that is gone anew.
-        transaction.read(&format!("{node}/state")).await?;
-        for (key, value) in keys {
-            transaction.write(&format!("{node}/{key}"), value).await?;
+) -> Boxed<'a, Result<(), Error>> {
+    Box::pin(async move {
+        let written = xenstore.transaction(async |transaction| {
+            // A write would make the directory of a device that is gone anew.
+            transaction.read(&format!("{node}/state")).await?;
+            for (key, value) in keys {
+                transaction.write(&format!("{node}/{key}"), value).await?;
+            }
+            transaction
+                .write(&format!("{node}/state"), state.0.to_string())
+                .await
+        });
+        match written.await {
+            Err(error) if error.is_not_found() => Err(Error::Gone),
+            other => Ok(other?),
         }
-        transaction
-            .write(&format!("{node}/state"), state.0.to_string())
-            .await
-    });
-    match written.await {
-        Err(error) if error.is_not_found() => Err(Error::Gone),
-        other => Ok(other?),
-    }
+    })
 }
 
 /// Answers for devices of classes nobody here drives: Closing with Closed, as the toolstack waits

@@ -2,6 +2,10 @@
 
 #![forbid(unsafe_code)]
 
+mod answer;
+
+pub use answer::Answer;
+
 use super::watch::{Watch, Watches};
 use super::wire::{self, Assembler};
 use super::{Error, Refusal, path};
@@ -11,16 +15,19 @@ use crate::abi::io::xs_wire::{
 };
 use crate::nospec;
 use crate::xen::{Port, SharedPage, Xen};
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
+use answer::{Decode, Reply, done, number, text};
 use core::cell::RefCell;
-use core::future::poll_fn;
 use core::mem::offset_of;
+use core::pin::Pin;
 use core::str::FromStr;
 use core::sync::atomic::{Ordering, fence};
-use core::task::{Poll, Waker};
+use core::task::Waker;
 
 /// Requests that may wait for their answers at a time.
 pub const REQUESTS_MAX: usize = 256;
@@ -118,72 +125,92 @@ impl<X: Xen> Client<X> {
     ///
     /// # Errors
     /// Any [`Error`].
-    pub async fn read(&self, path: &str) -> Result<Vec<u8>, Error> {
-        self.read_in(0, path).await
+    pub fn read(&self, path: &str) -> Answer<'_, X, Vec<u8>> {
+        self.read_in(0, path)
     }
 
     /// Reads a node's value, which must be UTF-8.
     ///
     /// # Errors
     /// Any [`Error`].
-    pub async fn read_text(&self, path: &str) -> Result<String, Error> {
-        String::from_utf8(self.read(path).await?).map_err(|_| Error::BadValue)
+    pub fn read_text(&self, path: &str) -> Answer<'_, X, String> {
+        self.ask(XS_READ, 0, path, &[], text)
     }
 
     /// Reads a node's value as a decimal number, blanks around it allowed.
     ///
     /// # Errors
     /// Any [`Error`].
-    pub async fn read_number<T: FromStr>(&self, path: &str) -> Result<T, Error> {
-        self.read_text(path)
-            .await?
-            .trim()
-            .parse()
-            .map_err(|_| Error::BadValue)
+    pub fn read_number<T: FromStr>(&self, path: &str) -> Answer<'_, X, T> {
+        self.read_number_in(0, path)
     }
 
     /// Reads a node that need not be there, as a number.
     ///
     /// # Errors
     /// Any [`Error`] but [`Refusal::NotFound`].
-    pub async fn read_number_if_any<T: FromStr>(&self, path: &str) -> Result<Option<T>, Error> {
-        match self.read_number(path).await {
+    pub fn read_number_if_any<T: FromStr>(&self, path: &str) -> Answer<'_, X, Option<T>> {
+        self.ask(XS_READ, 0, path, &[], |answer| match number(answer) {
             Ok(number) => Ok(Some(number)),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
-        }
+        })
+    }
+
+    /// Reads several of a node's children, as text: `None` for one that is not there; what is not UTF-8
+    /// becomes U+FFFD.
+    ///
+    /// # Errors
+    /// Any [`Error`] but [`Refusal::NotFound`].
+    pub fn read_all<'a>(
+        &'a self,
+        directory: &'a str,
+        keys: &'a [&'a str],
+    ) -> Boxed<'a, Vec<Option<String>>> {
+        Box::pin(async move {
+            let mut values = Vec::with_capacity(keys.len());
+            for key in keys {
+                let answer = self.read(&format!("{directory}/{key}")).await;
+                values.push(match answer {
+                    Ok(value) => Some(String::from_utf8_lossy(&value).into_owned()),
+                    Err(error) if error.is_not_found() => None,
+                    Err(error) => return Err(error),
+                });
+            }
+            Ok(values)
+        })
     }
 
     /// Writes a node, making it and those above it if need be.
     ///
     /// # Errors
     /// Any [`Error`].
-    pub async fn write(&self, path: &str, value: impl AsRef<[u8]>) -> Result<(), Error> {
-        self.write_in(0, path, value.as_ref()).await
+    pub fn write(&self, path: &str, value: impl AsRef<[u8]>) -> Answer<'_, X, ()> {
+        self.write_in(0, path, value.as_ref())
     }
 
     /// Makes an empty node; one that is there stays as it is.
     ///
     /// # Errors
     /// Any [`Error`].
-    pub async fn mkdir(&self, path: &str) -> Result<(), Error> {
-        self.mkdir_in(0, path).await
+    pub fn mkdir(&self, path: &str) -> Answer<'_, X, ()> {
+        self.mkdir_in(0, path)
     }
 
     /// Removes a node and all below it. It is no error if there is none.
     ///
     /// # Errors
     /// Any [`Error`].
-    pub async fn rm(&self, path: &str) -> Result<(), Error> {
-        self.rm_in(0, path).await
+    pub fn rm(&self, path: &str) -> Answer<'_, X, ()> {
+        self.rm_in(0, path)
     }
 
     /// The names of a node's children.
     ///
     /// # Errors
     /// Any [`Error`]; [`Refusal::TooBig`] if the names do not fit one message.
-    pub async fn directory(&self, path: &str) -> Result<Vec<String>, Error> {
-        self.directory_in(0, path).await
+    pub fn directory(&self, path: &str) -> Answer<'_, X, Vec<String>> {
+        self.directory_in(0, path)
     }
 
     /// Watches a node and all below it. The first event comes at once.
@@ -196,57 +223,62 @@ impl<X: Xen> Client<X> {
         Ok(watch)
     }
 
-    pub(super) async fn read_in(&self, tx_id: u32, path: &str) -> Result<Vec<u8>, Error> {
-        path::check(path)?;
-        self.request(XS_READ, tx_id, &[path.as_bytes(), b"\0"])
-            .await
+    pub(super) fn read_in(&self, tx_id: u32, path: &str) -> Answer<'_, X, Vec<u8>> {
+        self.ask(XS_READ, tx_id, path, &[], |answer| answer)
     }
 
-    pub(super) async fn write_in(&self, tx_id: u32, path: &str, value: &[u8]) -> Result<(), Error> {
-        path::check(path)?;
-        self.request(XS_WRITE, tx_id, &[path.as_bytes(), b"\0", value])
-            .await
-            .map(drop)
+    pub(super) fn read_number_in<T: FromStr>(&self, tx_id: u32, path: &str) -> Answer<'_, X, T> {
+        self.ask(XS_READ, tx_id, path, &[], number)
     }
 
-    pub(super) async fn mkdir_in(&self, tx_id: u32, path: &str) -> Result<(), Error> {
-        path::check(path)?;
-        self.request(XS_MKDIR, tx_id, &[path.as_bytes(), b"\0"])
-            .await
-            .map(drop)
+    pub(super) fn write_in(&self, tx_id: u32, path: &str, value: &[u8]) -> Answer<'_, X, ()> {
+        self.ask(XS_WRITE, tx_id, path, value, done)
     }
 
-    pub(super) async fn rm_in(&self, tx_id: u32, path: &str) -> Result<(), Error> {
-        path::check(path)?;
-        match self.request(XS_RM, tx_id, &[path.as_bytes(), b"\0"]).await {
+    pub(super) fn mkdir_in(&self, tx_id: u32, path: &str) -> Answer<'_, X, ()> {
+        self.ask(XS_MKDIR, tx_id, path, &[], done)
+    }
+
+    pub(super) fn rm_in(&self, tx_id: u32, path: &str) -> Answer<'_, X, ()> {
+        self.ask(XS_RM, tx_id, path, &[], |answer| match answer {
             Err(Error::Refused(Refusal::NotFound)) => Ok(()),
-            other => other.map(drop),
-        }
+            other => done(other),
+        })
     }
 
-    pub(super) async fn directory_in(&self, tx_id: u32, path: &str) -> Result<Vec<String>, Error> {
-        path::check(path)?;
-        let names = self
-            .request(XS_DIRECTORY, tx_id, &[path.as_bytes(), b"\0"])
-            .await?;
-        // Well-formed as a message, if not as a list: this reader's trouble only.
-        wire::strings(&names).map_err(|_| Error::BadValue)
+    pub(super) fn directory_in(&self, tx_id: u32, path: &str) -> Answer<'_, X, Vec<String>> {
+        self.ask(XS_DIRECTORY, tx_id, path, &[], |answer| {
+            // Well-formed as a message, if not as a list: this reader's trouble only.
+            wire::strings(&answer?).map_err(|_| Error::BadValue)
+        })
     }
 
-    /// Sends a request and waits for its answer's payload.
-    pub(super) async fn request(
+    /// Sends a request about a node.
+    fn ask<T>(
         &self,
         kind: u32,
         tx_id: u32,
-        parts: &[&[u8]],
-    ) -> Result<Vec<u8>, Error> {
-        let req_id = self.state.borrow_mut().send(kind, tx_id, parts)?;
-        let mut reply = Reply {
-            client: self,
-            req_id,
-            taken: false,
-        };
-        poll_fn(move |context| reply.poll(context.waker())).await
+        path: &str,
+        value: &[u8],
+        decode: Decode<T>,
+    ) -> Answer<'_, X, T> {
+        let sent = path::check(path).and_then(|()| {
+            let parts = [path.as_bytes(), b"\0", value];
+            self.state.borrow_mut().send(kind, tx_id, &parts)
+        });
+        Answer {
+            reply: Reply::new(self, sent),
+            decode,
+        }
+    }
+
+    /// Sends a request and waits for its answer's payload.
+    pub(super) fn request(&self, kind: u32, tx_id: u32, parts: &[&[u8]]) -> Answer<'_, X, Vec<u8>> {
+        let sent = self.state.borrow_mut().send(kind, tx_id, parts);
+        Answer {
+            reply: Reply::new(self, sent),
+            decode: |answer| answer,
+        }
     }
 
     /// Sends a request whose answer nobody waits for.
@@ -258,39 +290,8 @@ impl<X: Xen> Client<X> {
     }
 }
 
-/// Waits for one answer; dropped early, the answer is thrown away when it comes.
-struct Reply<'a, X: Xen> {
-    client: &'a Client<X>,
-    req_id: u32,
-    taken: bool,
-}
-
-impl<X: Xen> Reply<'_, X> {
-    fn poll(&mut self, waker: &Waker) -> Poll<Result<Vec<u8>, Error>> {
-        let mut state = self.client.state.borrow_mut();
-        let Some(at) = state.position(self.req_id) else {
-            self.taken = true;
-            return Poll::Ready(Err(state.dead.unwrap_or(Error::Protocol)));
-        };
-        if let PendingState::Waiting(waiting) = &mut state.pending[at].state {
-            *waiting = Some(waker.clone());
-            return Poll::Pending;
-        }
-        self.taken = true;
-        match state.pending.remove(at).state {
-            PendingState::Answered(answer) => Poll::Ready(answer),
-            _ => Poll::Ready(Err(Error::Protocol)),
-        }
-    }
-}
-
-impl<X: Xen> Drop for Reply<'_, X> {
-    fn drop(&mut self) {
-        if !self.taken {
-            self.client.state.borrow_mut().abandon(self.req_id);
-        }
-    }
-}
+/// A future that is there once, however many tasks wait for it.
+type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + 'a>>;
 
 impl<X: Xen> State<X> {
     fn send(&mut self, kind: u32, tx_id: u32, parts: &[&[u8]]) -> Result<u32, Error> {

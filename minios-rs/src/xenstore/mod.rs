@@ -39,7 +39,7 @@ mod transaction;
 mod watch;
 pub mod wire;
 
-pub use client::{Client, REQUESTS_MAX};
+pub use client::{Answer, Client, REQUESTS_MAX};
 pub use transaction::{ATTEMPTS_MAX, Transaction};
 pub use watch::{EVENTS_MAX, Watch};
 

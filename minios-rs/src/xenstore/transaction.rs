@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::{Client, Error, Refusal};
+use super::{Answer, Client, Error, Refusal};
 use crate::abi::io::xs_wire::{XS_TRANSACTION_END, XS_TRANSACTION_START};
 use crate::xen::Xen;
 use alloc::string::String;
@@ -77,49 +77,48 @@ impl<X: Xen> Transaction<X> {
     ///
     /// # Errors
     /// Any [`Error`].
-    pub async fn read(&self, path: &str) -> Result<Vec<u8>, Error> {
-        self.client.read_in(self.tx_id, path).await
+    pub fn read(&self, path: &str) -> Answer<'_, X, Vec<u8>> {
+        self.client.read_in(self.tx_id, path)
     }
 
     /// See [`Client::read_number`].
     ///
     /// # Errors
     /// Any [`Error`].
-    pub async fn read_number<T: FromStr>(&self, path: &str) -> Result<T, Error> {
-        let text = String::from_utf8(self.read(path).await?).map_err(|_| Error::BadValue)?;
-        text.trim().parse().map_err(|_| Error::BadValue)
+    pub fn read_number<T: FromStr>(&self, path: &str) -> Answer<'_, X, T> {
+        self.client.read_number_in(self.tx_id, path)
     }
 
     /// See [`Client::write`].
     ///
     /// # Errors
     /// Any [`Error`].
-    pub async fn write(&self, path: &str, value: impl AsRef<[u8]>) -> Result<(), Error> {
-        self.client.write_in(self.tx_id, path, value.as_ref()).await
+    pub fn write(&self, path: &str, value: impl AsRef<[u8]>) -> Answer<'_, X, ()> {
+        self.client.write_in(self.tx_id, path, value.as_ref())
     }
 
     /// See [`Client::mkdir`].
     ///
     /// # Errors
     /// Any [`Error`].
-    pub async fn mkdir(&self, path: &str) -> Result<(), Error> {
-        self.client.mkdir_in(self.tx_id, path).await
+    pub fn mkdir(&self, path: &str) -> Answer<'_, X, ()> {
+        self.client.mkdir_in(self.tx_id, path)
     }
 
     /// See [`Client::rm`].
     ///
     /// # Errors
     /// Any [`Error`].
-    pub async fn rm(&self, path: &str) -> Result<(), Error> {
-        self.client.rm_in(self.tx_id, path).await
+    pub fn rm(&self, path: &str) -> Answer<'_, X, ()> {
+        self.client.rm_in(self.tx_id, path)
     }
 
     /// See [`Client::directory`].
     ///
     /// # Errors
     /// Any [`Error`].
-    pub async fn directory(&self, path: &str) -> Result<Vec<String>, Error> {
-        self.client.directory_in(self.tx_id, path).await
+    pub fn directory(&self, path: &str) -> Answer<'_, X, Vec<String>> {
+        self.client.directory_in(self.tx_id, path)
     }
 }
 

@@ -12,7 +12,7 @@ use super::transmit::Transmitter;
 use super::{Back, Channels, Counters, Features, Queue, State};
 use crate::net::FrontId;
 use crate::xen::{BoundPort, DomId, GrantRef, Port, Xen};
-use crate::xenstore::{self, Client};
+use crate::xenstore::Client;
 use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::String;
@@ -40,25 +40,24 @@ impl Keys {
         theirs: &str,
         config: Config,
     ) -> Result<Self, Error> {
-        // What may be missing, and is as good as missing when it is no number.
-        let optional = async |key: &str| -> Result<Option<u32>, Error> {
-            match store.read_number_if_any(&format!("{theirs}/{key}")).await {
-                Err(xenstore::Error::BadValue) => Ok(None),
-                other => Ok(other?),
-            }
-        };
-        let flag = async |key: &str| Ok::<_, Error>(optional(key).await? == Some(1));
-        if !flag("request-rx-copy").await? {
+        let features = [
+            "request-rx-copy",
+            "multi-queue-num-queues",
+            "feature-sg",
+            "feature-gso-tcpv4",
+            "feature-gso-tcpv6",
+            "feature-no-csum-offload",
+            "feature-ipv6-csum-offload",
+            "feature-rx-notify",
+        ];
+        let values = store.read_all(theirs, &features).await?;
+        let text = |at: usize| values.get(at)?.as_deref();
+        // What is no number is as good as missing.
+        let flag = |at: usize| text(at).and_then(number) == Some(1);
+        if !flag(0) {
             return Err(Error::NoRxCopy);
         }
-        let count: Option<u32> = match store
-            .read_number_if_any(&format!("{theirs}/multi-queue-num-queues"))
-            .await
-        {
-            Err(xenstore::Error::BadValue) => return Err(Error::Queues),
-            other => other?,
-        };
-        let count = count.unwrap_or(1);
+        let count = text(1).map_or(Some(1), number).ok_or(Error::Queues)?;
         if !(1..=u32::from(config.queues_max.clamp(1, QUEUES_MAX))).contains(&count) {
             return Err(Error::Queues);
         }
@@ -71,16 +70,16 @@ impl Keys {
             let keys = QueueKeys::read(store, &directory, config.event_channels).await?;
             let _ = queues.push(keys);
         }
-        let scatter_gather = flag("feature-sg").await?;
+        let scatter_gather = flag(2);
         Ok(Self {
             queues,
             features: Features {
                 scatter_gather,
-                gso_tcpv4: scatter_gather && flag("feature-gso-tcpv4").await?,
-                gso_tcpv6: scatter_gather && flag("feature-gso-tcpv6").await?,
-                ipv4_checksum: !flag("feature-no-csum-offload").await?,
-                ipv6_checksum: flag("feature-ipv6-csum-offload").await?,
-                receive_notify: flag("feature-rx-notify").await?,
+                gso_tcpv4: scatter_gather && flag(3),
+                gso_tcpv6: scatter_gather && flag(4),
+                ipv4_checksum: !flag(5),
+                ipv6_checksum: flag(6),
+                receive_notify: flag(7),
             },
             fetch_pages_max: config.fetch_pages_max,
         })
@@ -141,33 +140,39 @@ impl Keys {
     }
 }
 
+/// A number as xenstore holds it, blanks around it allowed.
+fn number(text: &str) -> Option<u32> {
+    text.trim().parse().ok()
+}
+
 impl QueueKeys {
     async fn read<X: Xen>(
         store: &Client<X>,
         directory: &str,
         channels: EventChannels,
     ) -> Result<Self, Error> {
-        let number = async |key: &'static str| -> Result<Option<u32>, Error> {
-            match store
-                .read_number_if_any(&format!("{directory}/{key}"))
-                .await
-            {
-                Err(xenstore::Error::BadValue) => Err(Error::Key(key)),
-                other => Ok(other?),
-            }
+        const KEYS: [&str; 5] = [
+            "tx-ring-ref",
+            "rx-ring-ref",
+            "event-channel",
+            "event-channel-tx",
+            "event-channel-rx",
+        ];
+        let values = store.read_all(directory, &KEYS).await?;
+        let optional = |at: usize| match values.get(at).and_then(Option::as_deref) {
+            None => Ok(None),
+            Some(text) => number(text).map(Some).ok_or(Error::Key(KEYS[at])),
         };
-        let needed = async |key: &'static str| -> Result<u32, Error> {
-            number(key).await?.ok_or(Error::Key(key))
-        };
-        let transmit_ring = GrantRef(needed("tx-ring-ref").await?);
-        let receive_ring = GrantRef(needed("rx-ring-ref").await?);
+        let needed = |at: usize| optional(at)?.ok_or(Error::Key(KEYS[at]));
+        let transmit_ring = GrantRef(needed(0)?);
+        let receive_ring = GrantRef(needed(1)?);
         let split = match channels {
-            EventChannels::Split => number("event-channel-tx").await?,
+            EventChannels::Split => optional(3)?,
             EventChannels::Shared => None,
         };
         let (transmit_port, receive_port) = match split {
-            Some(port) => (port, Some(Port(needed("event-channel-rx").await?))),
-            None => (needed("event-channel").await?, None),
+            Some(port) => (port, Some(Port(needed(4)?))),
+            None => (needed(2)?, None),
         };
         Ok(Self {
             transmit_ring,

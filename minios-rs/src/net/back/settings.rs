@@ -7,8 +7,6 @@ use super::connect::Error;
 use crate::net::MacAddress;
 use crate::xen::Xen;
 use crate::xenstore::Client;
-use alloc::format;
-use alloc::string::String;
 use core::net::Ipv4Addr;
 use core::time::Duration;
 use thiserror::Error as ThisError;
@@ -77,31 +75,25 @@ pub struct Settings {
 /// # Errors
 /// [`Error::Setting`], or xenstore's.
 pub(super) async fn read<X: Xen>(store: &Client<X>, directory: &str) -> Result<Settings, Error> {
-    // A value that is not UTF-8 is none of the values below.
-    let text = async |key: &str| -> Result<Option<String>, Error> {
-        match store.read_text(&format!("{directory}/{key}")).await {
-            Ok(text) => Ok(Some(text)),
-            Err(crate::xenstore::Error::BadValue) => Ok(Some("\u{fffd}".into())),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    };
-    let mac = text("mac").await?.and_then(|mac| mac.parse().ok());
-    let mtu = text("mtu").await?;
-    let mtu = mtu.map_or(Ok(MTU_DEFAULT), |mtu| {
+    let keys = ["mac", "mtu", "vlan", "ip", "rate", "vifname"];
+    let values = store.read_all(directory, &keys).await?;
+    // A value that is not UTF-8 is none of those below.
+    let text = |at: usize| values.get(at)?.as_deref();
+    let mac = text(0).and_then(|mac| mac.parse().ok());
+    let mtu = text(1).map_or(Ok(MTU_DEFAULT), |mtu| {
         let mtu = mtu.parse().ok();
         mtu.filter(|mtu| (MTU_MIN..=MTU_MAX).contains(mtu))
             .ok_or(BadSetting::Mtu)
     })?;
-    if text("vlan").await?.is_some_and(|vlan| !vlan.is_empty()) {
+    if text(2).is_some_and(|vlan| !vlan.is_empty()) {
         return Err(BadSetting::Vlan.into());
     }
     Ok(Settings {
         mac: mac.ok_or(BadSetting::Mac)?,
         mtu,
-        addresses: addresses(text("ip").await?.as_deref().unwrap_or(""))?,
-        rate: text("rate").await?.map(|text| rate(&text)).transpose()?,
-        name: text("vifname").await?.map(|text| name(&text)).transpose()?,
+        addresses: addresses(text(3).unwrap_or(""))?,
+        rate: text(4).map(rate).transpose()?,
+        name: text(5).map(name).transpose()?,
     })
 }
 

@@ -189,18 +189,30 @@ async fn prepare<X: Xen>(
 ) -> Result<Front<X>, Error> {
     device.wait_for(&[XenbusState::INIT_WAIT]).await?;
     let xenstore = device.xenstore().clone();
-    let offers = async |feature: &str| -> Result<bool, Error> {
-        let path = format!("{}/{feature}", device.other());
-        Ok(xenstore.read_number_if_any::<u32>(&path).await? == Some(1))
-    };
-    if !offers("feature-rx-copy").await? {
+    let keys = [
+        "feature-rx-copy",
+        "feature-sg",
+        "feature-gso-tcpv4",
+        "feature-gso-tcpv6",
+        "feature-ipv6-csum-offload",
+    ];
+    let offered = xenstore.read_all(device.other(), &keys).await?;
+    let mut offers = offered.iter().map(|value| match value {
+        None => Ok(false),
+        Some(value) => match value.trim().parse::<u32>() {
+            Ok(number) => Ok(number == 1),
+            Err(_) => Err(Error::from(crate::xenstore::Error::BadValue)),
+        },
+    });
+    let mut offers = || offers.next().unwrap_or(Ok(false));
+    if !offers()? {
         return Err(Error::NoRxCopy);
     }
     let features = Features {
-        scatter_gather: offers("feature-sg").await?,
-        gso_tcpv4: offers("feature-gso-tcpv4").await?,
-        gso_tcpv6: offers("feature-gso-tcpv6").await?,
-        ipv6_checksum: offers("feature-ipv6-csum-offload").await?,
+        scatter_gather: offers()?,
+        gso_tcpv4: offers()?,
+        gso_tcpv6: offers()?,
+        ipv6_checksum: offers()?,
     };
     let mac = xenstore
         .read_text(&format!("{}/mac", device.node()))
