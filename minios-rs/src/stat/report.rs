@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::VERSION;
-use crate::net::{self, Front};
+use crate::net::{self, Back, Front};
 use crate::xen::{Hypercalls, Xen};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -86,7 +86,7 @@ pub struct Interface {
     pub name: String,
     /// Its address.
     pub mac: [u8; 6],
-    /// The domain at its other end.
+    /// The domain at its other end, which is the frontend's where this domain is the backend.
     pub backend: u16,
     /// Bytes of an IP packet that the network takes.
     pub mtu: u16,
@@ -199,6 +199,48 @@ impl Interface {
             events_sent: counters.notifications,
             pages_lent: counters.tail_pages,
             pages_in_quarantine: counters.in_quarantine,
+        }
+    }
+}
+
+impl Interface {
+    /// The same of a guest's vif. The domain at its other end is the guest.
+    pub fn of_back<X: Xen>(name: &str, back: &Back<X>) -> Self {
+        let counters = back.counters();
+        let state = match back.state() {
+            net::back::State::Open => "open".to_string(),
+            net::back::State::Closed => "closed".to_string(),
+            net::back::State::Broken(breach) => breach.to_string(),
+        };
+        Self {
+            name: name.to_string(),
+            mac: back.settings().mac.0,
+            backend: back.frontend().0,
+            mtu: back.settings().mtu,
+            state,
+            received: Direction {
+                frames: counters.received_frames,
+                bytes: counters.received_bytes,
+                errors: happened(&[
+                    ("malformed", counters.dropped_malformed),
+                    ("too many slots", counters.dropped_slots),
+                    ("bad extra info", counters.dropped_extra),
+                    ("runt", counters.dropped_runt),
+                    ("unusable grant", counters.dropped_grant),
+                ]),
+            },
+            transmitted: Direction {
+                frames: counters.transmitted_frames,
+                bytes: counters.transmitted_bytes,
+                errors: happened(&[
+                    ("no buffers posted", counters.refused_full),
+                    ("unusable grant", counters.lost_grant),
+                    ("unusable grant of the sender's", counters.lost_sender),
+                ]),
+            },
+            events_sent: counters.notifications,
+            pages_lent: 0,
+            pages_in_quarantine: 0,
         }
     }
 }

@@ -473,23 +473,16 @@ impl<X: Xen> Vif<X> {
         self.context.executor.sleep(REMOVE_GRACE).await;
         let store = &self.context.store;
         let _ = store.rm(&format!("error/{}", self.node)).await;
-        let parent = format!("backend/vif/{}", self.frontend.0);
         let removed = store.transaction(async |transaction| {
             let online = transaction.read(&format!("{}/online", self.node)).await;
             match online {
                 // It was given another life meanwhile.
-                Ok(online) if online != b"0" => return Ok(false),
+                Ok(online) if online != b"0" => return Ok(()),
                 Err(error) if !error.is_not_found() => return Err(error),
                 _ => {}
             }
-            transaction.rm(&self.node).await?;
-            match transaction.directory(&parent).await {
-                Ok(others) if others.is_empty() => transaction.rm(&parent).await?,
-                Ok(_) => {}
-                Err(error) if error.is_not_found() => {}
-                Err(error) => return Err(error),
-            }
-            Ok(true)
+            // What is above it the toolstack made, and is not ours to remove.
+            transaction.rm(&self.node).await
         });
         removed.await?;
         Ok(())

@@ -50,6 +50,11 @@ impl<X: Xen> Pool<X> {
         })
     }
 
+    /// Whether there are pages for a frame of any length.
+    pub(super) fn has_room(&self) -> bool {
+        self.free.len() + usize::from(self.pages_max - self.taken) >= FRAME_SLOTS_MAX
+    }
+
     pub(super) fn give_back(&mut self, buffer: RxBuffer<X::Page>) {
         if let Memory::Page(page) = buffer.memory {
             self.free.push(page);
@@ -58,6 +63,11 @@ impl<X: Xen> Pool<X> {
 }
 
 impl<X: Xen> Back<X> {
+    /// Whether [`Back::fetch`] has the pages for a frame of any length.
+    pub fn has_room_to_fetch(&self) -> bool {
+        self.pool.has_room()
+    }
+
     /// Has Xen copy slices of frames that this back received into pages of ours, one each, so that they can be
     /// lent: afterwards every slice of `slots` is. Slices that can be already stay as they are. The guest has
     /// its own pages back with the last of them, and [`Back::recycle`] takes ours.

@@ -114,6 +114,9 @@ pub enum Breach {
     /// The event channel failed.
     #[error("the event channel to the frontend failed")]
     EventChannel,
+    /// Nothing: whoever was to serve it cannot ([`Back::refuse`]).
+    #[error("{0}")]
+    Refused(&'static str),
 }
 
 /// What the frontend takes, as it said when it connected.
@@ -493,6 +496,11 @@ impl<X: Xen> Back<X> {
         }
         self.queues.clear();
         self.lease.released();
+    }
+
+    /// Serves it not: the frontend is told to close, and the toolstack why.
+    pub fn refuse(mut self, reason: &'static str) {
+        self.break_down(Breach::Refused(reason));
     }
 
     fn break_down(&mut self, breach: Breach) {
