@@ -50,7 +50,8 @@ impl Firewall {
         if ours {
             self.send_arp(interface, ArpOperation::Reply, target, source, Some(mac));
         }
-        let released = if source == 0 || !self.site.routes.on_link(interface, source) {
+        let is_known = self.site.ports[usize::from(interface.0)].is_backend;
+        let released = if source == 0 || is_known || !self.site.routes.on_link(interface, source) {
             alloc::vec::Vec::new()
         } else if ours {
             self.neighbours.learn(now, interface, source, mac)

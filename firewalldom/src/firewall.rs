@@ -6,6 +6,7 @@ use crate::flow::{self, FlowCount, Passed};
 use crate::fragment::{Assembler, Geometry};
 use crate::frame::{Checksum, ETHERNET, Frame, Head, OwnedFrame};
 use crate::gate::Gates;
+use crate::guest::Guests;
 use crate::host::{Host, PingResult};
 use crate::log::{LogLine, Logger};
 use crate::meter::Meters;
@@ -74,6 +75,7 @@ pub struct Firewall {
     /// What decided about it if it took the shortest way.
     pub(crate) passed: Passed,
     pub(crate) gates: Gates,
+    pub(crate) guests: Guests,
     /// The check outside the rules that decided about the last frame.
     pub(crate) checked: Option<Reason>,
     output: VecDeque<(InterfaceId, OwnedFrame)>,
@@ -132,6 +134,7 @@ impl Firewall {
             },
             key,
             gates: Gates::new(),
+            guests: Guests::default(),
             site,
             decision: None,
             passed: Passed::NONE,
@@ -150,6 +153,10 @@ impl Firewall {
     fn announce(&mut self) {
         for number in 0..self.site.ports.len() {
             let interface = InterfaceId(number as u8);
+            if self.site.ports[number].is_backend {
+                // Whoever will be there is not yet.
+                continue;
+            }
             let own: Vec<u32> = self.site.routes.own(interface).collect();
             for address in own {
                 self.send_arp(interface, ArpOperation::Request, address, address, None);
@@ -200,7 +207,7 @@ impl Firewall {
         }
     }
 
-    fn refuse(&mut self, reason: Reason) -> Verdict {
+    pub(crate) fn refuse(&mut self, reason: Reason) -> Verdict {
         self.counters.drops.count(reason);
         self.checked = Some(reason);
         Verdict::Drop(reason)

@@ -4,6 +4,7 @@
 
 extern crate alloc;
 
+use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -22,6 +23,10 @@ use minios_rs::xen::Xen;
 use minios_rs::{Boot, Domain, Pv, console, entropy, entry, mm};
 
 entry!(main);
+
+#[cfg_attr(feature = "guests", path = "main/guests.rs")]
+#[cfg_attr(not(feature = "guests"), path = "main/no_guests.rs")]
+mod guests;
 
 /// The site's policy, in an image that has one of its own.
 #[cfg(feature = "embed")]
@@ -45,25 +50,26 @@ fn main(boot: Boot) -> ! {
         env!("CARGO_PKG_VERSION"),
         memory / 1024
     );
-    let work: Rc<RefCell<Option<Work>>> = Rc::default();
+    // For as long as the domain lives, so that nothing has to know how to take it apart.
+    let work: &'static RefCell<Option<Work>> = Box::leak(Box::default());
     let state = Rc::new(RefCell::new("waiting for its interfaces".to_string()));
 
-    let (told, at_work) = (state.clone(), work.clone());
+    let told = state.clone();
     domain.answer_statistics(move |report| {
         report.appliance = stat::APPLIANCE.to_string();
         report.version = env!("CARGO_PKG_VERSION").to_string();
         report.state.clone_from(&told.borrow());
-        if let Some(work) = at_work.borrow().as_ref() {
+        if let Some(work) = work.borrow().as_ref() {
             stat::fill(report, &work.relay, work.policy);
         }
     });
-    let (starter, place) = (domain.clone(), work.clone());
+    let starter = domain.clone();
     let spawned = domain.executor.spawn(async move {
         match start(&starter).await {
             Ok(started) => {
-                *place.borrow_mut() = Some(started);
+                core::mem::forget(work.replace(Some(started)));
                 *state.borrow_mut() = "forwarding".to_string();
-                announce(&starter, &place).await;
+                announce(&starter, work).await;
             }
             Err(reason) => {
                 // No interface is served: nothing gets through.
@@ -78,7 +84,9 @@ fn main(boot: Boot) -> ! {
     let mut editor = Editor::default();
     domain.run(|now| {
         let mut work = work.borrow_mut();
-        let Work { relay, fates, .. } = work.as_mut()?;
+        let work = work.as_mut()?;
+        guests::serve(work);
+        let Work { relay, fates, .. } = work;
         let now = firewalldom::time::Instant(now.0);
         while let Some(byte) = console::read() {
             let Some(line) = editor.key(byte) else {
@@ -108,8 +116,10 @@ struct Work {
     relay: Relay<Pv>,
     /// Which policy it runs.
     policy: Identity,
-    /// Of each interface's backend.
+    /// Of the backend of each vif that is the firewall's own.
     fates: Vec<Rc<Fate>>,
+    /// Those of guests, if the site has an interface for them.
+    guests: Option<guests::Backends>,
 }
 
 /// Everything that must be right before the first packet.
@@ -127,26 +137,39 @@ async fn start(domain: &Domain) -> Result<Work, String> {
     let mut fronts = Vec::new();
     let mut links = Vec::new();
     let mut fates = Vec::new();
-    for (number, interface) in policy.interfaces.iter().enumerate() {
+    for interface in &policy.interfaces {
+        if interface.is_backend() {
+            links.push(Link {
+                mac: BACKEND_MAC,
+                mtu: interface.mtu.unwrap_or(BACKEND_MTU),
+            });
+            fronts.push(None);
+            continue;
+        }
+        let number = fates.len();
         let connected = connect(domain, number as u32, &interface.name).await;
         let (front, link) = connected.map_err(|error| {
             alloc::format!(
                 "vif {number}, which is {}, does not come up: {error}; the guest's configuration must give a vif for \
-                 each of the policy's {} interfaces, in order",
+                 each of the policy's interfaces, in order, but for those that guests are behind",
                 interface.name,
-                policy.interfaces.len()
             )
         })?;
         links.push(Link {
             mac: front.mac().0,
             mtu: interface.mtu.unwrap_or(front.mtu()),
         });
-        fronts.push(front);
+        fronts.push(Some(front));
         let fate = Rc::new(Fate::default());
         watch_backend(domain, interface.name.clone(), link, fate.clone());
         fates.push(fate);
     }
+    let has_guests = fronts.iter().any(Option::is_none);
 
+    let guests = match has_guests {
+        true => Some(guests::start(domain)?),
+        false => None,
+    };
     let site = Site::new(stored, &links).map_err(|error| error.to_string())?;
     let budget = Budget {
         flows: flows_for(memory_left()),
@@ -155,11 +178,18 @@ async fn start(domain: &Domain) -> Result<Work, String> {
     let mut firewall = Firewall::of(site, budget, seed, now);
     firewall.set_wall_clock(now, wall_clock());
     Ok(Work {
-        relay: Relay::new(fronts, firewall),
+        relay: Relay::with_guests(fronts, firewall),
         policy: blob::identity(bytes).unwrap_or_default(),
         fates,
+        guests,
     })
 }
+
+/// The firewall's own address on guests' vifs: what Linux gives the backend's end.
+const BACKEND_MAC: [u8; 6] = [0xfe, 0xff, 0xff, 0xff, 0xff, 0xff];
+
+/// Bytes of the packets there, unless interfaces(5) says otherwise.
+const BACKEND_MTU: u16 = 1500;
 
 /// Bytes of memory that nobody uses yet.
 #[derive(Clone, Copy)]

@@ -45,6 +45,8 @@ enum State {
     Reachable,
     /// In use after the deadline, asked this often whether it is still there.
     Probing(u8),
+    /// A guest's, as the toolstack said: never asked, and nothing it says changes it.
+    Fixed,
 }
 
 #[derive(Debug)]
@@ -193,6 +195,7 @@ impl Table {
             mask: if number < self.gateways { 0 } else { u32::MAX },
             until: match entry.state {
                 State::Reachable if entry.is_routed => entry.deadline,
+                State::Fixed => Instant(u64::MAX),
                 _ => Instant(0),
             },
             frame_max,
@@ -212,7 +215,7 @@ impl Table {
         match entry.state {
             State::Reachable if now < entry.deadline => {}
             State::Reachable => self.probe(now, number),
-            State::Probing(_) => {}
+            State::Probing(_) | State::Fixed => {}
             State::Free | State::Incomplete(_) => return None,
         }
         Some(self.entries[usize::from(number)].mac)
@@ -310,13 +313,17 @@ impl Table {
         let in_turn = |wanted: &dyn Fn(&Entry) -> bool| {
             (0..Self::MAX_ENTRIES)
                 .map(|step| self.gateways + (self.victim + step) % Self::MAX_ENTRIES)
-                .find(|&number| wanted(&self.entries[number]))
+                .find(|&number| {
+                    let entry = &self.entries[number];
+                    entry.state != State::Fixed && wanted(entry)
+                })
         };
         in_turn(&|entry| !entry.is_used())
             .or_else(|| {
                 in_turn(&|entry| crowded(entry) && matches!(entry.state, State::Incomplete(_)))
             })
             .or_else(|| in_turn(&crowded))
+            .or_else(|| in_turn(&|_| true))
             .unwrap_or(self.gateways + self.victim % Self::MAX_ENTRIES)
     }
 
@@ -368,6 +375,9 @@ impl Table {
 
     fn set(&mut self, now: Instant, number: usize, mac: EthernetAddress) -> Vec<OwnedFrame> {
         let entry = &mut self.entries[number];
+        if entry.state == State::Fixed {
+            return Vec::new();
+        }
         entry.mac = mac;
         entry.state = State::Reachable;
         entry.deadline = now + Self::REACHABLE;
@@ -392,6 +402,31 @@ impl Table {
         self.set(now, usize::from(number), mac)
     }
 
+    /// A guest is here now, at an address that it cannot change; what waited for it comes back.
+    pub(crate) fn fix(
+        &mut self,
+        interface: InterfaceId,
+        address: u32,
+        mac: EthernetAddress,
+    ) -> Vec<OwnedFrame> {
+        let released = self.learn(Instant(0), interface, address, mac);
+        if let Some(&number) = self.index.get(&(interface.0, address)) {
+            let entry = &mut self.entries[usize::from(number)];
+            entry.mac = mac;
+            entry.state = State::Fixed;
+            self.refresh(usize::from(number));
+        }
+        released
+    }
+
+    /// A guest is gone.
+    pub(crate) fn unfix(&mut self, interface: InterfaceId, address: u32) {
+        if let Some(&number) = self.index.get(&(interface.0, address)) {
+            // Nothing waits for one that needs not be asked.
+            drop(self.forget(usize::from(number)));
+        }
+    }
+
     /// Requests to be sent now.
     pub(crate) fn take_ask(&mut self) -> Option<Ask> {
         self.asks.pop()
@@ -409,7 +444,7 @@ impl Table {
             let (tries, mac) = match entry.state {
                 State::Incomplete(tries) => (tries, None),
                 State::Probing(tries) => (tries, Some(entry.mac)),
-                State::Free | State::Reachable => continue,
+                State::Free | State::Reachable | State::Fixed => continue,
             };
             let interface = entry.interface;
             if now >= entry.deadline {

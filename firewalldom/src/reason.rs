@@ -110,6 +110,8 @@ reasons! {
     OutputFull = "output queue full",
     /// For the firewall, but not a protocol it speaks.
     NotSpoken = "protocol not spoken",
+    /// A guest claims an address, of Ethernet or IPv4, that the toolstack did not give it.
+    GuestSource = "not the guest's own address",
 }
 
 impl fmt::Display for Reason {

@@ -41,6 +41,8 @@ pub(crate) struct Routes {
     table: RangeTable<Route>,
     /// Per interface: own addresses with the bounds of their prefixes; the primary one first.
     addresses: Vec<Vec<(u32, u32, u32)>>,
+    /// Where guests are, by address, ascending.
+    guests: Vec<(u32, InterfaceId)>,
 }
 
 impl Routes {
@@ -101,21 +103,55 @@ impl Routes {
         Self {
             table: RangeTable::new(&ranges, Route::Unreachable),
             addresses,
+            guests: Vec::new(),
         }
     }
 
     /// What `address` means.
     pub(crate) fn get(&self, address: u32) -> Route {
-        self.table.get(address)
+        match self.guest(address) {
+            Ok(at) => Route::Via {
+                egress: self.guests[at].1,
+                gateway: 0,
+            },
+            Err(_) => self.table.get(address),
+        }
     }
 
-    /// The interface's own address that `peer` would expect to hear from.
+    fn guest(&self, address: u32) -> Result<usize, usize> {
+        self.guests.binary_search_by_key(&address, |guest| guest.0)
+    }
+
+    /// Whether a guest has `address`.
+    pub(crate) fn is_guest(&self, address: u32) -> bool {
+        self.guest(address).is_ok()
+    }
+
+    /// Adds the route to a guest.
+    pub(crate) fn attach(&mut self, address: u32, interface: InterfaceId) {
+        match self.guest(address) {
+            Ok(at) => self.guests[at].1 = interface,
+            Err(at) => self.guests.insert(at, (address, interface)),
+        }
+    }
+
+    /// Removes it.
+    pub(crate) fn detach(&mut self, address: u32) {
+        if let Ok(at) = self.guest(address) {
+            self.guests.remove(at);
+        }
+    }
+
+    /// The address of the firewall's that `peer` would expect to hear from: the interface's own, or of
+    /// one that has none, the first there is, as on Linux.
     pub(crate) fn source(&self, interface: InterfaceId, peer: u32) -> Option<u32> {
         let own = &self.addresses[usize::from(interface.0)];
         let on_link = own
             .iter()
             .find(|(_, first, last)| (*first..=*last).contains(&peer));
-        on_link.or(own.first()).map(|&(address, ..)| address)
+        let any = || self.addresses.iter().flatten().next();
+        let source = on_link.or(own.first()).or_else(any);
+        source.map(|&(address, ..)| address)
     }
 
     /// The interface's primary address.

@@ -54,6 +54,8 @@ pub(crate) struct Port {
     pub(crate) dhcp: bool,
     pub(crate) route_filter: RouteFilter,
     pub(crate) rpfilter: bool,
+    /// Guests hang off it: the toolstack says who is there, and ARP changes nothing.
+    pub(crate) is_backend: bool,
 }
 
 impl Port {
@@ -74,6 +76,7 @@ impl Port {
             dhcp: interface.dhcp,
             route_filter: interface.route_filter,
             rpfilter: interface.rpfilter,
+            is_backend: interface.is_backend(),
         })
     }
 

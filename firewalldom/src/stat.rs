@@ -148,11 +148,14 @@ impl Statistics {
 /// Adds a firewall at work to what its domain counts.
 pub fn fill<X: Xen>(report: &mut Report, relay: &Relay<X>, policy: Identity) {
     let firewall = relay.firewall();
-    let names = firewall.policy().interfaces.iter();
-    report.interfaces = names
-        .zip(relay.fronts())
-        .map(|(interface, front)| Interface::of(&interface.name, front))
+    let interfaces = &firewall.policy().interfaces;
+    report.interfaces = relay
+        .fronts()
+        .map(|(interface, front)| Interface::of(&interfaces[usize::from(interface.0)].name, front))
         .collect();
+    let guests = relay.guests();
+    let guests = guests.map(|(name, back)| Interface::of_back(name, back));
+    report.interfaces.extend(guests);
     report.detail = Some(Statistics::of(firewall, relay.losses(), policy).encode());
 }
 

@@ -188,7 +188,7 @@ impl Machine {
     fn arrive(&mut self, side: usize) {
         let (mac, source, port) = HOSTS[side];
         let (_, destination, other_port) = HOSTS[1 - side];
-        let own = self.relay.fronts().nth(side).unwrap().mac().0;
+        let own = self.relay.fronts().nth(side).unwrap().1.mac().0;
         let number = self.next_number;
         self.next_number = number.wrapping_add(1);
         let mut frame = [&own[..], &mac, &[8, 0, 0x45, 0, 0, 46]].concat();

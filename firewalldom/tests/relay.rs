@@ -142,7 +142,7 @@ impl Lab {
 
     /// The firewall's MAC on an interface.
     fn mac(&self, side: usize) -> [u8; 6] {
-        self.relay.fronts().nth(side).unwrap().mac().0
+        self.relay.fronts().nth(side).unwrap().1.mac().0
     }
 
     fn turn(&mut self) {

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use firewalldom::policy::{Policy, blob};
+use firewalldom::policy::{Interface, Policy, blob};
 use serde::Serialize;
 
 use crate::build::{self, Image, Program, TargetChoice};
@@ -142,10 +142,13 @@ pub fn build_site(
     let options = &settings.options;
     let name = options.name.as_deref().unwrap_or(FIREWALLDOM);
     rehearse(out, name)?;
-    let program = match settings.place {
+    let mut program = match settings.place {
         PolicyPlace::Beside => Program::appliance(FIREWALLDOM),
         PolicyPlace::Embedded => with_policy(workspace, &blob)?,
     };
+    if policy.interfaces.iter().any(Interface::is_backend) {
+        program.features.push("guests".to_owned());
+    }
     let image = build::program(workspace, &program, settings.target)?;
 
     let files = Files::new(out)?;
@@ -153,7 +156,7 @@ pub fn build_site(
         files.path(&format!("{name}.xen")),
         files.path(&format!("{name}.policy")),
     );
-    let memory_mib = memory_for(policy.interfaces.len());
+    let memory_mib = memory_for(&policy.interfaces);
     let config = DomainConfig::firewall(policy, &kernel, &ramdisk, memory_mib).with(options);
     let (config, beside) = match settings.place {
         PolicyPlace::Beside => (config, Some(blob.as_slice())),

@@ -5,10 +5,10 @@ mod vifs;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use firewalldom::policy::Policy;
+use firewalldom::policy::{Interface, Policy};
 
-use vifs::vifs;
 pub use vifs::{BRIDGE_PREFIX, Vif};
+use vifs::{guests, vifs};
 
 use crate::options::Options;
 
@@ -19,13 +19,21 @@ pub const DEFAULT_MEMORY_MIB: u32 = 8;
 ///
 /// Each interface takes 1.3 MiB for its rings' buffers; the rest is for the image (half a MiB) and,
 /// half of what is left, for the flow table.
-pub fn memory_for(interfaces: usize) -> u32 {
-    let interfaces = u32::try_from(interfaces).unwrap_or(u32::MAX);
-    interfaces
+///
+/// A guest's vif takes up to a third of a MiB; there is room for a dozen and a half where there are any.
+pub fn memory_for(interfaces: &[Interface]) -> u32 {
+    let guests = interfaces.iter().any(Interface::is_backend);
+    let own = interfaces.iter().filter(|own| !own.is_backend()).count();
+    let own = u32::try_from(own).unwrap_or(u32::MAX);
+    let memory_mib = own
         .saturating_mul(2)
         .saturating_add(4)
-        .max(DEFAULT_MEMORY_MIB)
+        .max(DEFAULT_MEMORY_MIB);
+    memory_mib + if guests { GUESTS_MIB } else { 0 }
 }
+
+/// MiB that guests' vifs get.
+const GUESTS_MIB: u32 = 8;
 
 /// What becomes the file `NAME.cfg`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +50,8 @@ pub struct DomainConfig {
     pub memory_mib: u32,
     /// `vif=`, in the order of the policy's interfaces.
     pub vifs: Vec<Vif>,
+    /// Each interface that guests' vifs are behind, as a comment says it.
+    pub guests: Vec<String>,
     /// Where the site's policy is: lines of comment.
     pub policy_note: &'static str,
     /// What a crash means, after "on_crash": the comment differs by appliance.
@@ -58,6 +68,7 @@ impl DomainConfig {
             ramdisk: Some(ramdisk.to_owned()),
             memory_mib,
             vifs: vifs(policy),
+            guests: guests(policy),
             policy_note: "# The site's policy. The image above is the same for every site.\n",
             crash_note: "\
 # A crash never lets anything through: the domain is the only way between its bridges, so while
@@ -108,6 +119,7 @@ impl DomainConfig {
             ramdisk: None,
             memory_mib: DEFAULT_MEMORY_MIB,
             vifs: Vec::new(),
+            guests: Vec::new(),
             policy_note: "",
             crash_note: "# A crash ends it; nothing depends on it yet.\n",
         }
@@ -148,6 +160,9 @@ impl DomainConfig {
         if !self.vifs.is_empty() {
             self.render_vifs(out)?;
         }
+        if !self.guests.is_empty() {
+            self.render_guests(out)?;
+        }
         writeln!(
             out,
             "\n# Reading the clock is free on a CPU whose TSC is invariant (nearly all since 2008). On one\n\
@@ -162,7 +177,7 @@ impl DomainConfig {
         writeln!(
             out,
             "on_crash = {}",
-            quoted(if self.vifs.is_empty() {
+            quoted(if self.vifs.is_empty() && self.guests.is_empty() {
                 "destroy"
             } else {
                 "restart"
@@ -186,6 +201,24 @@ impl DomainConfig {
             writeln!(out, "    {},", quoted(&vif.line()))?;
         }
         writeln!(out, "]")
+    }
+}
+
+impl DomainConfig {
+    /// What whoever writes a guest's configuration needs to know.
+    fn render_guests(&self, out: &mut String) -> std::fmt::Result {
+        writeln!(
+            out,
+            "\n# It is the backend of guests' vifs, and the toolstack must let it be one. A guest hangs off it by\n\
+             #     vif = [ \"backend={},ip=10.0.3.2\" ]\n\
+             # in its own configuration: it has no other address than those of ip=, and any address of the\n\
+             # firewall's is its gateway. vifname= chooses the interface where there are several:",
+            self.name
+        )?;
+        for guests in &self.guests {
+            writeln!(out, "#     {guests}")?;
+        }
+        writeln!(out, "driver_domain = 1")
     }
 }
 

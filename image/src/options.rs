@@ -98,6 +98,7 @@ impl Options {
         let names: Vec<&str> = policy
             .interfaces
             .iter()
+            .filter(|interface| !interface.is_backend())
             .map(|interface| interface.name.as_str())
             .collect();
         for vif in &self.vifs {
@@ -124,7 +125,8 @@ pub fn find_obstacles(
     severity: Severity,
     findings: &mut Findings,
 ) {
-    for interface in &policy.interfaces {
+    let own = policy.interfaces.iter().filter(|own| !own.is_backend());
+    for interface in own {
         let name = interface.name.as_str();
         let Some(obstacle) = Kind::of(name).obstacle() else {
             continue;

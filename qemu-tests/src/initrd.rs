@@ -91,6 +91,13 @@ pub(crate) fn router(tree: &Tree) -> Result<Archive> {
     Ok(archive)
 }
 
+/// A Debian guest's that does as it is told: dash, busybox, and iperf3.
+pub(crate) fn guest(tree: &Tree) -> Result<Archive> {
+    let mut archive = router(tree)?;
+    tree.add_program(&mut archive, "usr/bin/iperf3")?;
+    Ok(archive)
+}
+
 /// dom0's, with the toolstack and the host's agent.
 pub(crate) fn dom0(tree: &Tree, agent: Vec<u8>) -> Result<Archive> {
     let mut archive = base(tree)?;

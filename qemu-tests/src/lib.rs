@@ -3,6 +3,7 @@
 mod apt;
 mod channel;
 mod cpio;
+mod guest;
 mod host;
 mod initrd;
 mod lab;
@@ -19,6 +20,7 @@ mod tier;
 mod tree;
 
 pub use channel::{Command, Output, Running, Status, Stdin, Stream};
+pub use guest::{DebianGuest, RunningGuest};
 pub use lab::Lab;
 pub use machine::{Machine, Options};
 pub use net::Net;

@@ -219,7 +219,9 @@ impl World {
             self.read_bridge_port(session, with.network, (&bridge, &port), zone);
             return;
         }
-        if let Some(stem) = text.strip_suffix('+') {
+        if let Some(stem) = text.strip_suffix('+')
+            && !is_guests(text)
+        {
             self.push_wildcard(session, with, name, stem, zone, &options);
             return;
         }
@@ -233,6 +235,20 @@ impl World {
             );
             return;
         }
+        let is_guests = is_guests(&physical);
+        let whole = physical.strip_suffix('+').unwrap_or(&physical);
+        if let Some(earlier) = self.interfaces.iter().find(|earlier| earlier.fits(whole)) {
+            session.error(
+                name.span(),
+                format!(
+                    "no vif is behind `{text}`: `{}` holds them all",
+                    earlier.name
+                ),
+                "the first line that fits a vif's name decides",
+                format!("put this line above that of `{}`", earlier.name),
+            );
+            return;
+        }
         if self.interfaces.len() >= MAX_INTERFACES {
             session.error(
                 name.span(),
@@ -242,7 +258,10 @@ impl World {
             );
             return;
         }
-        let (addresses, mtu) = addresses(session, with.network, name, &physical);
+        let (addresses, mtu) = match is_guests {
+            true => addresses_for_guests(with.network, &physical),
+            false => addresses(session, with.network, name, &physical),
+        };
         let log_martians = options.log_martians.unwrap_or_else(|| {
             with.configuration.get("LOG_MARTIANS").is_none_or(|value| {
                 matches!(
@@ -308,6 +327,27 @@ impl World {
             let word = Word::replacing(name.span(), &link);
             self.push_interface(session, with, &word, zone, options.clone());
         }
+    }
+}
+
+/// Whether guests' vifs are behind an interface of this name, as on every domain that is their backend.
+fn is_guests(name: &str) -> bool {
+    name.starts_with("vif")
+}
+
+/// What interfaces(5) says of guests' vifs: nothing is needed, because they take any address of the
+/// firewall's for their gateway.
+fn addresses_for_guests(
+    network: &mut Network,
+    physical: &str,
+) -> (Vec<InterfacePrefix>, Option<u16>) {
+    let mut links = network.links.iter_mut();
+    match links.find(|link| link.name.text() == physical) {
+        Some(link) => {
+            link.used = true;
+            (link.prefixes.clone(), link.mtu)
+        }
+        None => (Vec::new(), None),
     }
 }
 

@@ -126,3 +126,38 @@ fn three_interfaces_limits_lists_and_translates() {
     let mail = &policy.destination_nat[2].limits.rates[0];
     assert_eq!(policy.rates[usize::from(mail.rate)].name, "mail");
 }
+
+#[test]
+fn xen_guests_are_behind_interfaces_that_no_file_has_to_list() {
+    let policy = example("xen-guests");
+    let interfaces: Vec<_> = policy
+        .interfaces
+        .iter()
+        .map(|interface| (interface.name.as_str(), interface.is_backend()))
+        .collect();
+    assert_eq!(
+        interfaces,
+        [("eth0", false), ("vif-dmz+", true), ("vif+", true)]
+    );
+    let behind = |vif: &str| {
+        let fits = |interface: &&firewalldom::policy::Interface| interface.fits(vif);
+        policy.interfaces.iter().find(fits).unwrap().name.clone()
+    };
+    assert_eq!(
+        [behind("vif5.0"), behind("vif-dmz-web")],
+        ["vif+", "vif-dmz+"]
+    );
+    assert_eq!(
+        policy.interfaces[2].addresses[0].address.to_string(),
+        "10.0.3.1"
+    );
+    // Guests of one zone do not reach each other, and those of two only by rule.
+    assert!(
+        policy
+            .interfaces
+            .iter()
+            .all(|interface| !interface.route_back)
+    );
+    assert_eq!(chain(&policy, "loc", "dmz").policy, Disposition::Reject);
+    assert_eq!(chain(&policy, "dmz", "loc").policy, Disposition::Reject);
+}

@@ -197,6 +197,23 @@ pub struct Interface {
     pub origin: Origin,
 }
 
+impl Interface {
+    /// Whether this domain is the backend there, that of guests: whatever is called `vif`, as in every
+    /// domain that is one. Any number of vifs may be there, or none; of all others there is one each.
+    pub fn is_backend(&self) -> bool {
+        self.name.starts_with("vif")
+    }
+
+    /// Whether a vif of this name (`vif5.0`, or what `vifname=` says) is behind this interface.
+    pub fn fits(&self, vif: &str) -> bool {
+        self.is_backend()
+            && match self.name.strip_suffix('+') {
+                Some(stem) => vif.starts_with(stem),
+                None => vif == self.name,
+            }
+    }
+}
+
 /// An address of the firewall and the prefix it lies in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InterfacePrefix {

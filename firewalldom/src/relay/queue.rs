@@ -5,12 +5,33 @@ use alloc::collections::VecDeque;
 use minios_rs::net;
 use minios_rs::xen::Xen;
 
-/// Frames that wait for room in one interface's ring, at most: what Linux' queue of a network device
-/// holds. A backend that shares its processor with the sender is not run for that long.
-const WAITING_MAX: usize = 1_000;
+/// How much may wait for room in one interface's ring.
+#[derive(Clone, Copy)]
+pub(super) struct Room {
+    /// Frames, at most.
+    frames: usize,
+    /// Those of them with payload in pages, at most.
+    payloads: usize,
+    /// Those pages, at most.
+    pages: usize,
+}
 
-/// Those of them with payload in pages, at most: no more pages than that are lent.
-const PAYLOADS_MAX: usize = 192;
+impl Room {
+    /// What Linux' queue of a network device holds: a backend that shares its processor with the sender is
+    /// not run for that long. No more pages are lent than there may be payloads.
+    pub(super) const FRONT: Self = Self {
+        frames: 1_000,
+        payloads: 192,
+        pages: usize::MAX,
+    };
+    /// A fraction of that, because there may be many guests: of the pages that a front lends to them all,
+    /// a third.
+    pub(super) const GUEST: Self = Self {
+        frames: 128,
+        payloads: 64,
+        pages: 64,
+    };
+}
 
 /// Pages of payload behind the headers.
 pub(super) type Payload<X> = heapless::Vec<net::Slice<<X as Xen>::Page>, { net::FRAME_SLOTS_MAX }>;
@@ -30,13 +51,18 @@ pub(super) struct Queue<X: Xen> {
     frames: VecDeque<Waiting>,
     /// Of those frames that have some, in their order.
     payloads: VecDeque<Payload<X>>,
+    /// Their pages.
+    pages: usize,
+    room: Room,
 }
 
 impl<X: Xen> Queue<X> {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(room: Room) -> Self {
         Self {
-            frames: VecDeque::with_capacity(WAITING_MAX),
-            payloads: VecDeque::with_capacity(PAYLOADS_MAX),
+            frames: VecDeque::with_capacity(room.frames),
+            payloads: VecDeque::with_capacity(room.payloads),
+            pages: 0,
+            room,
         }
     }
 
@@ -52,8 +78,11 @@ impl<X: Xen> Queue<X> {
         offload: net::Offload,
     ) -> bool {
         let has_pages = !payload.is_empty();
-        let is_full =
-            self.frames.len() == WAITING_MAX || has_pages && self.payloads.len() == PAYLOADS_MAX;
+        let room = self.room;
+        let is_full = self.frames.len() == room.frames
+            || has_pages
+                && (self.payloads.len() == room.payloads
+                    || self.pages.saturating_add(payload.len()) > room.pages);
         if is_full {
             return false;
         }
@@ -63,6 +92,7 @@ impl<X: Xen> Queue<X> {
             offload,
         });
         if has_pages {
+            self.pages += payload.len();
             self.payloads.push_back(core::mem::take(payload));
         }
         true
@@ -80,10 +110,12 @@ impl<X: Xen> Queue<X> {
             true => self.payloads.front_mut().unwrap_or(&mut none),
             false => &mut none,
         };
+        let pages = payload.len();
         let sent = send(frame.head.bytes(), payload, frame.offload);
         if sent == Err(net::TransmitError::Full) {
             return Some((sent, none));
         }
+        self.pages -= pages;
         let left = match self.frames.pop_front() {
             Some(frame) if frame.has_pages => self.payloads.pop_front().unwrap_or_default(),
             _ => none,

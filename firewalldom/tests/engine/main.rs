@@ -7,6 +7,7 @@ mod arp;
 mod blob;
 mod filter;
 mod fragments;
+mod guests;
 mod hostile;
 mod limits;
 mod local;

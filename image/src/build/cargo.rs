@@ -65,6 +65,11 @@ fn command(
 ) -> Command {
     // Under `cargo image` this is the very cargo that runs us.
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // Programs of the same name do not take each other's place, whoever builds both at once.
+    let mut directory = workspace.target().join("appliance");
+    if program.features.iter().any(|feature| feature == "guests") {
+        directory.push("guests");
+    }
     command
         .current_dir(workspace.root())
         .args([
@@ -79,7 +84,7 @@ fn command(
         .args(["--target", target.triple()])
         .args(["--message-format", "json-render-diagnostics"])
         .arg("--target-dir")
-        .arg(workspace.target().join("appliance"));
+        .arg(directory);
     if !program.features.is_empty() {
         command.args(["--features", &program.features.join(",")]);
     }

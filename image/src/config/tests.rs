@@ -1,4 +1,4 @@
-use super::samples::site;
+use super::samples::{interface, site};
 use super::*;
 
 fn config(policy: &Policy) -> DomainConfig {
@@ -129,10 +129,19 @@ fn an_appliance_without_policy_names_no_ramdisk_and_no_vif() {
 
 #[test]
 fn memory_grows_with_the_interfaces() {
-    assert_eq!(memory_for(1), 8);
-    assert_eq!(memory_for(2), 8);
-    assert_eq!(memory_for(3), 10);
-    assert_eq!(memory_for(128), 260);
+    let memory = |names: &[&str]| {
+        let interfaces: Vec<_> = names
+            .iter()
+            .map(|name| interface(name, [10, 0, 0, 1]))
+            .collect();
+        memory_for(&interfaces)
+    };
+    assert_eq!(memory(&["eth0"]), 8);
+    assert_eq!(memory(&["eth0"; 2]), 8);
+    assert_eq!(memory(&["eth0"; 3]), 10);
+    assert_eq!(memory(&["eth0"; 126]), 256);
+    // Guests' vifs are no vifs of the firewall's.
+    assert_eq!(memory(&["eth0", "vif-dmz+", "vif+"]), 16);
 }
 
 fn options(vifs: &[&str]) -> Options {
@@ -194,4 +203,19 @@ fn an_embedded_policy_leaves_no_ramdisk() {
             .any(|line| line.starts_with("ramdisk"))
     );
     assert!(text.contains("inside the image"));
+}
+
+#[test]
+fn a_backend_of_guests_is_a_driver_domain_and_has_no_vif_for_them() {
+    let policy = site(&[("eth0", "net"), ("vif-dmz+", "dmz"), ("vif+", "loc")]);
+    let text = config(&policy).render();
+    let lines = settings_of(&text);
+    assert!(lines.contains(&"driver_domain = 1"), "{text}");
+    let vifs = lines.iter().filter(|line| line.contains("bridge="));
+    assert_eq!(vifs.count(), 1, "{text}");
+    assert!(text.contains("#     vif-dmz+: zone dmz"), "{text}");
+    assert!(text.contains("backend=firewalldom,ip="), "{text}");
+    // And nobody else is one.
+    let plain = config(&site(&[("eth0", "net"), ("eth1", "loc")])).render();
+    assert!(!plain.contains("driver_domain"), "{plain}");
 }

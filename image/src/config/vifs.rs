@@ -58,7 +58,7 @@ impl Vif {
     }
 }
 
-/// A vif for each interface of the policy, in order.
+/// A vif for each interface of the policy that is the domain's own, in order.
 pub(super) fn vifs(policy: &Policy) -> Vec<Vif> {
     let zones: Vec<Vec<&str>> = (0..policy.interfaces.len())
         .map(|index| zones_behind(policy, index))
@@ -67,6 +67,7 @@ pub(super) fn vifs(policy: &Policy) -> Vec<Vif> {
         .interfaces
         .iter()
         .zip(&zones)
+        .filter(|(interface, _)| !interface.is_backend())
         .map(|(interface, behind)| {
             // A zone behind two interfaces, or two behind one, names no bridge.
             let alone =
@@ -87,6 +88,15 @@ pub(super) fn vifs(policy: &Policy) -> Vec<Vif> {
                 remark: kind.remark(),
             }
         })
+        .collect()
+}
+
+/// What the site's files say about each interface that guests are behind, for a comment.
+pub(super) fn guests(policy: &Policy) -> Vec<String> {
+    let interfaces = policy.interfaces.iter().enumerate();
+    interfaces
+        .filter(|(_, interface)| interface.is_backend())
+        .map(|(index, interface)| describe(interface, &zones_behind(policy, index)))
         .collect()
 }
 

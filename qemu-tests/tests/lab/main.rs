@@ -10,6 +10,7 @@ mod death;
 mod dom0;
 mod empty;
 mod firewall;
+mod guests;
 mod images;
 mod loader;
 mod minios;
@@ -33,6 +34,7 @@ fn modules() -> Vec<LabTest> {
     tests.extend(appliances::tests());
     tests.extend(empty::tests());
     tests.extend(firewall::tests());
+    tests.extend(guests::tests());
     tests.extend(columns::tests());
     tests.extend(stat::tests());
     tests.extend(router::tests());

@@ -1,0 +1,210 @@
+//! The rings that frames come from and go to: of the firewall's own vifs, and of the guests that hang off it.
+
+use super::queue::{Payload, Queue, Room};
+use crate::GuestId;
+use crate::policy::InterfaceId;
+use crate::time::Instant;
+use alloc::string::String;
+use alloc::vec::Vec;
+use minios_rs::net;
+use minios_rs::xen::Xen;
+
+/// A vif of the firewall's own.
+pub(super) struct Port<X: Xen> {
+    pub(super) front: net::Front<X>,
+    /// The interface that it is.
+    pub(super) interface: InterfaceId,
+    pub(super) waiting: Queue<X>,
+    /// How many of its buffers each other front holds, waiting or sent, and behind those, all guests.
+    pub(super) lent: Vec<u16>,
+    /// Closed, and all its pages are ours again.
+    pub(super) is_released: bool,
+}
+
+/// A guest's vif.
+pub(super) struct Guest<X: Xen> {
+    pub(super) back: net::Back<X>,
+    pub(super) id: GuestId,
+    /// The interface that it is behind.
+    pub(super) interface: InterfaceId,
+    /// As people know the vif.
+    pub(super) name: String,
+    /// Frames were put into its ring since it was last flushed.
+    pub(super) is_filled: bool,
+    pub(super) waiting: Queue<X>,
+    /// It took nothing for so long that what waited was lost: nothing waits until it does.
+    pub(super) is_stalled: bool,
+    /// Since when frames wait and none was taken.
+    pub(super) waiting_since: Option<Instant>,
+    /// Since when it may not send because backends hold all its pages.
+    pub(super) held_since: Option<Instant>,
+}
+
+/// Where a frame came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ingress {
+    /// At one of the firewall's own vifs, by number.
+    Front(usize),
+    /// At a guest's, by number.
+    Guest(usize),
+}
+
+/// Where a frame goes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Egress {
+    Front(usize),
+    Guest(usize),
+    /// To nobody who is there.
+    Nowhere,
+}
+
+/// All of them.
+pub(super) struct Ends<X: Xen> {
+    /// In the order of the interfaces that are no guests'.
+    pub(super) ports: Vec<Port<X>>,
+    /// In no order: the last takes the place of one that goes.
+    pub(super) guests: Vec<Guest<X>>,
+    /// For each interface the number of its front; none of guests'.
+    fronts: Vec<Option<u8>>,
+}
+
+impl<X: Xen> Ends<X> {
+    /// For each interface its front, or none if guests are behind it.
+    pub(super) fn new(fronts: Vec<Option<net::Front<X>>>) -> Self {
+        let count = fronts.iter().flatten().count();
+        let mut ends = Self {
+            ports: Vec::with_capacity(count),
+            guests: Vec::new(),
+            fronts: Vec::with_capacity(fronts.len()),
+        };
+        for (interface, front) in fronts.into_iter().enumerate() {
+            let number = front.map(|front| {
+                ends.ports.push(Port {
+                    front,
+                    interface: InterfaceId(interface as u8),
+                    waiting: Queue::new(Room::FRONT),
+                    lent: alloc::vec![0; count + 1],
+                    is_released: false,
+                });
+                (ends.ports.len() - 1) as u8
+            });
+            ends.fronts.push(number);
+        }
+        ends
+    }
+
+    /// Where a frame for `interface` goes whose Ethernet header is written.
+    pub(super) fn egress(&self, interface: InterfaceId, head: &[u8]) -> Egress {
+        match self.fronts.get(usize::from(interface.0)) {
+            Some(Some(front)) => Egress::Front(usize::from(*front)),
+            Some(None) => {
+                let mut guests = self.guests.iter();
+                let guest = guests.position(|guest| {
+                    guest.interface == interface && head.starts_with(&guest.back.settings().mac.0)
+                });
+                guest.map_or(Egress::Nowhere, Egress::Guest)
+            }
+            None => Egress::Nowhere,
+        }
+    }
+
+    /// Puts the next frame from `ingress` into `frame`; false: there is none.
+    #[inline]
+    pub(super) fn receive_into(
+        &mut self,
+        ingress: Ingress,
+        frame: &mut net::Received<X::Page>,
+    ) -> bool {
+        match ingress {
+            Ingress::Front(number) => self.ports[number].front.receive_into(frame),
+            Ingress::Guest(number) => self.guests[number].back.receive_into(frame),
+        }
+    }
+
+    /// Makes what was received at `ingress` readable, and such that it can be lent: what a guest sent still
+    /// lies in its own pages.
+    pub(super) fn fetch(
+        &mut self,
+        ingress: Ingress,
+        payload: &mut Payload<X>,
+    ) -> Result<(), net::TransmitError> {
+        match ingress {
+            Ingress::Front(_) => Ok(()),
+            Ingress::Guest(number) => self.guests[number].back.fetch(payload.as_mut_view()),
+        }
+    }
+
+    pub(super) fn recycle(&mut self, buffer: net::RxBuffer<X::Page>) {
+        let owner = buffer.owner();
+        if let Some(port) = self.ports.iter_mut().find(|port| port.front.id() == owner) {
+            port.front.recycle(buffer);
+        } else if let Some(guest) = self.guests.iter_mut().find(|it| it.back.id() == owner) {
+            guest.back.recycle(buffer);
+        }
+        // One of a guest that is gone: its page is free again.
+    }
+
+    pub(super) fn recycle_all(&mut self, slots: &mut Payload<X>) {
+        while let Some(slice) = slots.pop() {
+            self.recycle(slice.buffer);
+        }
+    }
+
+    /// What stands for all guests among the egresses that pages are lent to.
+    pub(super) fn all_guests(&self) -> usize {
+        self.ports.len()
+    }
+
+    /// A page that `egress` held, a front or the guests, goes back to the interface it came in by.
+    pub(super) fn return_lent(&mut self, egress: usize, buffer: net::RxBuffer<X::Page>) {
+        let owner = buffer.owner();
+        let port = self.ports.iter_mut().find(|port| port.front.id() == owner);
+        if let Some(lent) = port.and_then(|port| port.lent.get_mut(egress)) {
+            *lent = lent.saturating_sub(1);
+        }
+        self.recycle(buffer);
+    }
+
+    pub(super) fn give_back(&mut self, egress: usize, payload: &mut Payload<X>) {
+        while let Some(slice) = payload.pop() {
+            self.return_lent(egress, slice.buffer);
+        }
+    }
+
+    /// Has Xen copy what guests are to get, and gives back the pages that it came from.
+    pub(super) fn settle(&mut self) {
+        for number in 0..self.guests.len() {
+            if core::mem::take(&mut self.guests[number].is_filled) {
+                self.guests[number].back.flush();
+                self.take_completed(number);
+            }
+        }
+    }
+
+    /// Gives back the pages that a guest's frames were copied from.
+    fn take_completed(&mut self, number: usize) {
+        while let Some(buffer) = self.guests[number].back.completed() {
+            self.return_lent(self.all_guests(), buffer);
+        }
+    }
+
+    /// Gives up what waits for a guest: how many frames that were.
+    pub(super) fn give_up(&mut self, number: usize) -> u64 {
+        let mut frames = 0;
+        let let_go = |_: &[u8], _: &mut Payload<X>, _| Ok(());
+        while let Some((_, mut payload)) = self.guests[number].waiting.try_first(let_go) {
+            frames += 1;
+            self.give_back(self.all_guests(), &mut payload);
+        }
+        self.guests[number].waiting_since = None;
+        frames
+    }
+
+    /// Lets go of a guest's vif.
+    pub(super) fn remove_guest(&mut self, number: usize) -> Guest<X> {
+        self.give_up(number);
+        self.guests[number].back.close();
+        self.take_completed(number);
+        self.guests.swap_remove(number)
+    }
+}

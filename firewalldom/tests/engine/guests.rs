@@ -1,0 +1,260 @@
+//! Guests: who they are, and what they cannot claim to be.
+
+use crate::support::*;
+use firewalldom::policy::{Disposition, InterfacePrefix, Policy};
+use firewalldom::{Checksum, Frame, GuestError, GuestId, Head, Reason, Verdict};
+use std::net::Ipv4Addr;
+
+const GUEST: Ipv4Addr = Ipv4Addr::new(10, 0, 9, 2);
+const GUEST_MAC: [u8; 6] = [0, 0x16, 0x3e, 0, 0, 2];
+const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(10, 0, 9, 3);
+const NEIGHBOUR_MAC: [u8; 6] = [0, 0x16, 0x3e, 0, 0, 3];
+
+/// The site of the other tests, with guests behind its inner interface instead of a network.
+fn guests() -> Policy {
+    let mut policy = policy();
+    policy.interfaces[1].name = "vif+".into();
+    policy.interfaces[1].addresses.clear();
+    policy
+}
+
+/// The same, where the firewall has an address on the guests' side.
+fn guests_with_gateway() -> Policy {
+    let mut policy = guests();
+    policy.interfaces[1].addresses.push(InterfacePrefix {
+        address: Ipv4Addr::new(10, 0, 9, 1),
+        length: 24,
+        broadcast: Some(Ipv4Addr::new(10, 0, 9, 255)),
+    });
+    policy
+}
+
+fn attach(site: &mut Site, address: Ipv4Addr, mac: [u8; 6]) -> Result<GuestId, GuestError> {
+    site.firewall.attach_guest(LOC, mac, &[address], 1500)
+}
+
+fn send(site: &mut Site, guest: GuestId, bytes: &[u8]) -> Outcome {
+    let mut head = Head::new();
+    head.load(bytes);
+    let mut frame = Frame {
+        head: &mut head,
+        len: bytes.len(),
+        tail: &bytes,
+        checksum: Checksum::Unknown,
+        gso: None,
+    };
+    match site.firewall.ingress_from(site.now, guest, &mut frame) {
+        Verdict::Forward { egress } => Outcome::Forwarded(egress, frame.head.bytes().to_vec()),
+        verdict => Outcome::Other(verdict),
+    }
+}
+
+/// A datagram as the guest with this Ethernet address sends it.
+fn datagram(mac: [u8; 6], from: Ipv4Addr, to: Ipv4Addr) -> Vec<u8> {
+    let mut frame = udp(LOC, (from, 4000), (to, 53), b"hello");
+    frame[6..12].copy_from_slice(&mac);
+    frame
+}
+
+#[test]
+fn a_guest_is_reached_by_its_address_without_being_asked_for() {
+    let mut site = Site::new(guests());
+    let guest = attach(&mut site, GUEST, GUEST_MAC).unwrap();
+    site.outputs();
+    let Outcome::Forwarded(NET, out) = send(&mut site, guest, &datagram(GUEST_MAC, GUEST, FAR))
+    else {
+        panic!("out");
+    };
+    assert_eq!(out[26..30], FW_NET.octets());
+    let translated = u16::from_be_bytes([out[34], out[35]]);
+    let mut reply = udp(NET, (FAR, 53), (FW_NET, translated), b"hello");
+    reply[..6].copy_from_slice(&FW_MAC[0]);
+    let Outcome::Forwarded(LOC, back) = site.send(NET, &reply) else {
+        panic!("back");
+    };
+    assert_eq!(back[..6], GUEST_MAC);
+    assert_eq!(back[30..34], GUEST.octets());
+    assert_eq!(site.outputs(), [], "nobody was asked");
+}
+
+#[test]
+fn a_guest_that_is_gone_is_not_reached_until_it_comes_again() {
+    let mut site = Site::new(guests());
+    let guest = attach(&mut site, GUEST, GUEST_MAC).unwrap();
+    let Outcome::Forwarded(NET, out) = send(&mut site, guest, &datagram(GUEST_MAC, GUEST, FAR))
+    else {
+        panic!("out");
+    };
+    let translated = u16::from_be_bytes([out[34], out[35]]);
+    let reply = udp(NET, (FAR, 53), (FW_NET, translated), b"hello");
+    // Once on the whole way and once on the short one.
+    for _ in 0..2 {
+        assert!(matches!(site.send(NET, &reply), Outcome::Forwarded(LOC, _)));
+    }
+    site.firewall.detach_guest(guest);
+    // Its address is one like any other: the default route would take it back where it came from.
+    let gone = site.send(NET, &reply);
+    assert_eq!(gone, Outcome::Other(Verdict::Drop(Reason::Hairpin)));
+    // Twice is as good as once.
+    site.firewall.detach_guest(guest);
+    let sent = send(&mut site, guest, &datagram(GUEST_MAC, GUEST, FAR));
+    assert_eq!(sent, Outcome::Other(Verdict::Drop(Reason::GuestSource)));
+    attach(&mut site, GUEST, NEIGHBOUR_MAC).unwrap();
+    let Outcome::Forwarded(LOC, back) = site.send(NET, &reply) else {
+        panic!("back");
+    };
+    assert_eq!(back[..6], NEIGHBOUR_MAC, "of the vif that is there now");
+}
+
+#[test]
+fn a_guest_says_only_what_is_its_own() {
+    let mut site = Site::new(guests());
+    let guest = attach(&mut site, GUEST, GUEST_MAC).unwrap();
+    attach(&mut site, NEIGHBOUR, NEIGHBOUR_MAC).unwrap();
+    let refused = Outcome::Other(Verdict::Drop(Reason::GuestSource));
+    for frame in [
+        datagram(GUEST_MAC, NEIGHBOUR, FAR),
+        datagram(NEIGHBOUR_MAC, GUEST, FAR),
+        arp(GUEST_MAC, 2, NEIGHBOUR, FW_NET),
+        arp(NEIGHBOUR_MAC, 2, GUEST, FW_NET),
+        arp(GUEST_MAC, 1, CLIENT, FW_NET),
+        vec![0; 13],
+        datagram(GUEST_MAC, GUEST, FAR)[..29].to_vec(),
+    ] {
+        assert_eq!(send(&mut site, guest, &frame), refused, "{frame:x?}");
+    }
+    assert_eq!(site.firewall.counters().drops.of(Reason::GuestSource), 7);
+    // Ethernet says the one, ARP the other.
+    let mut forged = arp(GUEST_MAC, 2, GUEST, FW_NET);
+    forged[22..28].copy_from_slice(&NEIGHBOUR_MAC);
+    assert_eq!(send(&mut site, guest, &forged), refused);
+}
+
+#[test]
+fn any_address_of_the_firewalls_is_a_guests_gateway() {
+    let mut site = Site::new(guests_with_gateway());
+    let guest = attach(&mut site, GUEST, GUEST_MAC).unwrap();
+    site.outputs();
+    for gateway in [FW_NET, Ipv4Addr::new(10, 0, 9, 1)] {
+        for asks in [GUEST, Ipv4Addr::UNSPECIFIED] {
+            send(&mut site, guest, &arp(GUEST_MAC, 1, asks, gateway));
+            let reply = site.output(LOC);
+            assert_eq!(reply[..6], GUEST_MAC);
+            assert_eq!(reply[28..32], gateway.octets());
+        }
+    }
+    // Of its neighbour it learns nothing here.
+    send(&mut site, guest, &arp(GUEST_MAC, 1, GUEST, NEIGHBOUR));
+    assert_eq!(site.outputs(), []);
+}
+
+#[test]
+fn guests_reach_each_other_only_with_routeback_and_by_rule() {
+    for (route_back, policy_between) in [
+        (false, Disposition::Accept),
+        (true, Disposition::Drop),
+        (true, Disposition::Accept),
+    ] {
+        let mut policy = guests();
+        policy.interfaces[1].route_back = route_back;
+        policy.chains[7].policy = policy_between;
+        let mut site = Site::new(policy);
+        let guest = attach(&mut site, GUEST, GUEST_MAC).unwrap();
+        attach(&mut site, NEIGHBOUR, NEIGHBOUR_MAC).unwrap();
+        let sent = send(&mut site, guest, &datagram(GUEST_MAC, GUEST, NEIGHBOUR));
+        match (route_back, policy_between) {
+            (true, Disposition::Accept) => {
+                let Outcome::Forwarded(LOC, out) = sent else {
+                    panic!("{sent:?}");
+                };
+                assert_eq!(out[..6], NEIGHBOUR_MAC);
+            }
+            (true, _) => assert_eq!(sent, Outcome::Other(Verdict::Drop(Reason::Dropped))),
+            (false, _) => assert_eq!(sent, Outcome::Other(Verdict::Drop(Reason::Hairpin))),
+        }
+    }
+}
+
+#[test]
+fn what_no_guest_can_be_is_refused_and_changes_nothing() {
+    let mut site = Site::new(guests_with_gateway());
+    attach(&mut site, GUEST, GUEST_MAC).unwrap();
+    let other = [0, 0x16, 0x3e, 0, 0, 9];
+    for (address, mac, error) in [
+        (GUEST, other, GuestError::AddressTaken),
+        (NEIGHBOUR, GUEST_MAC, GuestError::MacTaken),
+        (NEIGHBOUR, [0; 6], GuestError::Mac),
+        (NEIGHBOUR, [0xff; 6], GuestError::Mac),
+        (NEIGHBOUR, FW_MAC[1], GuestError::Mac),
+        (FW_NET, other, GuestError::Address),
+        (Ipv4Addr::new(10, 0, 9, 1), other, GuestError::Address),
+        (Ipv4Addr::new(10, 0, 9, 255), other, GuestError::Address),
+        (Ipv4Addr::UNSPECIFIED, other, GuestError::Address),
+        (Ipv4Addr::LOCALHOST, other, GuestError::Address),
+        (Ipv4Addr::new(224, 0, 0, 9), other, GuestError::Address),
+        (Ipv4Addr::BROADCAST, other, GuestError::Address),
+    ] {
+        assert_eq!(attach(&mut site, address, mac), Err(error), "{address}");
+    }
+    let attach_guest = |site: &mut Site, interface, addresses: &[Ipv4Addr], mtu| {
+        site.firewall.attach_guest(interface, other, addresses, mtu)
+    };
+    let two = [NEIGHBOUR, GUEST];
+    assert_eq!(
+        attach_guest(&mut site, NET, &[NEIGHBOUR], 1500),
+        Err(GuestError::Interface)
+    );
+    assert_eq!(
+        attach_guest(&mut site, LOC, &[], 1500),
+        Err(GuestError::NoAddress)
+    );
+    assert_eq!(
+        attach_guest(&mut site, LOC, &[NEIGHBOUR], 1499),
+        Err(GuestError::Mtu)
+    );
+    assert_eq!(
+        attach_guest(&mut site, LOC, &two, 1500),
+        Err(GuestError::AddressTaken)
+    );
+    // None of them left anything behind.
+    assert!(attach_guest(&mut site, LOC, &[NEIGHBOUR], 1500).is_ok());
+}
+
+#[test]
+fn there_are_so_many_guests_and_no_more_and_others_may_follow() {
+    let mut site = Site::new(guests());
+    let address = |number: u8| Ipv4Addr::new(10, 0, 9, number);
+    let mac = |number: u8| [0, 0x16, 0x3e, 0, 1, number];
+    let all: Vec<GuestId> = (0..firewalldom::GUESTS_MAX as u8)
+        .map(|number| attach(&mut site, address(number), mac(number)).unwrap())
+        .collect();
+    let next = attach(&mut site, address(200), mac(200));
+    assert_eq!(next, Err(GuestError::Full));
+    // Their neighbours' entries are theirs, and are there again.
+    for round in 0..30 {
+        for (number, &guest) in all.iter().enumerate() {
+            site.firewall.detach_guest(guest);
+            let number = number as u8;
+            let mac = [0, 0x16, 0x3e, round, 2, number];
+            let again = attach(&mut site, address(number), mac).unwrap();
+            assert_eq!(again, guest);
+        }
+    }
+}
+
+#[test]
+fn a_vif_is_behind_the_first_interface_whose_name_fits() {
+    let mut policy = guests();
+    policy.interfaces[0].name = "vif-dmz+".into();
+    let site = Site::new(policy);
+    for (vif, interface) in [
+        ("vif-dmz-web", Some(NET)),
+        ("vif-dmz", Some(NET)),
+        ("vif5.0", Some(LOC)),
+        ("vif-dm", Some(LOC)),
+        ("eth0", None),
+        ("", None),
+    ] {
+        assert_eq!(site.firewall.interface_of_vif(vif), interface, "{vif}");
+    }
+}

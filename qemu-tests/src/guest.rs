@@ -1,0 +1,133 @@
+//! A Debian PV guest that does as it is told: somebody to be behind a firewall or a driver domain.
+
+use crate::channel::Command;
+use crate::initrd;
+use crate::lab::Lab;
+use crate::machine::Machine;
+use anyhow::{Context, Result, ensure};
+use std::cell::Cell;
+use std::fs;
+use std::time::Duration;
+
+const INIT: &str = include_str!("dom0/guest.sh");
+
+/// What the kernel runs to answer `xl shutdown`.
+const POWER_OFF: &str = "#!/bin/sh\nexec /usr/bin/busybox poweroff -f\n";
+
+/// How long `xl create` and the guest's own boot may take in the lab.
+const CREATE_LIMIT: Duration = Duration::from_secs(120);
+const READY_LIMIT: Duration = Duration::from_secs(120);
+
+/// A Debian PV guest with one vCPU and one vif.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DebianGuest {
+    /// The domain's name: letters, digits, dashes.
+    pub name: String,
+    /// Its memory, in MiB; 160 is enough.
+    pub memory_mib: u32,
+    /// Its vif, as xl.cfg(5) has it: `backend=firewalldom,ip=10.0.3.2`.
+    pub vif: String,
+    /// Its address with the prefix length: `10.0.3.2/24`.
+    pub address: String,
+    /// Its default gateway.
+    pub gateway: String,
+}
+
+/// A guest that runs.
+pub struct RunningGuest<'m> {
+    machine: &'m Machine,
+    name: String,
+    console_tty: String,
+    /// Commands it was given.
+    told: Cell<u32>,
+}
+
+impl DebianGuest {
+    fn config(&self) -> String {
+        format!(
+            "name = \"{name}\"\ntype = \"pv\"\nvcpus = 1\nmemory = {}\nkernel = \"/share/vmlinuz\"\n\
+             ramdisk = \"/share/{name}.initrd\"\ncmdline = \"console=hvc0 quiet panic=1\"\n\
+             vif = [ \"{}\" ]\non_reboot = \"destroy\"\non_crash = \"destroy\"\n",
+            self.memory_mib,
+            self.vif,
+            name = self.name,
+        )
+    }
+
+    /// What gives it its address, as often as the interface appears.
+    fn network(&self) -> String {
+        format!(
+            "set -e\nsysctl -qw net.ipv6.conf.eth0.disable_ipv6=1 || true\n\
+             ip addr replace {} dev eth0\nip link set eth0 up\nip route replace default via {}\n",
+            self.address, self.gateway
+        )
+    }
+}
+
+impl Machine {
+    /// Creates a guest and waits until it takes commands.
+    ///
+    /// # Errors
+    /// When its name is unusable, xl fails, or the guest does not come up; the error shows its console.
+    pub fn start_debian_guest(&self, lab: &Lab, guest: &DebianGuest) -> Result<RunningGuest<'_>> {
+        let name = &guest.name;
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        ensure!(
+            !name.is_empty() && name.chars().all(plain),
+            "a guest's name has letters, digits and dashes: {name:?}"
+        );
+        let mut archive = initrd::guest(lab.tree())?;
+        archive.file("init", 0o755, INIT);
+        archive.file("usr/sbin/poweroff", 0o755, POWER_OFF);
+        archive.file("guest/name", 0o644, format!("{name}\n"));
+        archive.file("guest/network", 0o644, guest.network());
+        fs::copy(lab.linux()?, self.share().join("vmlinuz"))?;
+        fs::write(self.share().join(format!("{name}.initrd")), archive.gzip()?)?;
+        let config = format!("{name}.cfg");
+        fs::write(self.share().join(&config), guest.config())?;
+        self.forget_guest_console(name)?;
+        let config = format!("/share/{config}");
+        self.check(&Command::new(["xl", "create", &config]).limit(CREATE_LIMIT))?;
+        self.wait_for_console(name, &format!("{name}: ready"), READY_LIMIT)?;
+        let console_tty = self.dom0(&format!(
+            "xenstore-read /local/domain/$(xl domid {name})/console/tty"
+        ))?;
+        Ok(RunningGuest {
+            machine: self,
+            name: name.clone(),
+            console_tty: console_tty.trim().to_owned(),
+            told: Cell::new(0),
+        })
+    }
+}
+
+impl RunningGuest<'_> {
+    /// Has it run a line of shell: what it said, and whether it succeeded.
+    ///
+    /// # Errors
+    /// When it does not answer within `limit`.
+    pub fn run(&self, line: &str, limit: Duration) -> Result<(String, bool)> {
+        let number = self.told.get() + 1;
+        self.told.set(number);
+        let before = self.machine.guest_console(&self.name)?.len();
+        self.machine
+            .put("/tmp/guest-line", format!("{line}\n").as_bytes())?;
+        self.machine
+            .dom0(&format!("cat /tmp/guest-line > {}", self.console_tty))?;
+        let done = format!("{}: done {number} ", self.name);
+        let console = self.machine.wait_for_console(&self.name, &done, limit)?;
+        let said = console.get(before..).unwrap_or(&console);
+        let (said, status) = said.split_once(&done).context(said.to_owned())?;
+        Ok((said.to_owned(), status.trim_start().starts_with('0')))
+    }
+
+    /// Has it run a line of shell that must succeed: what it said.
+    ///
+    /// # Errors
+    /// When the line fails, or is not done within half a minute.
+    pub fn check(&self, line: &str) -> Result<String> {
+        let (said, succeeded) = self.run(line, Duration::from_secs(30))?;
+        ensure!(succeeded, "{}: {line}: {said}", self.name);
+        Ok(said)
+    }
+}

@@ -1,0 +1,188 @@
+//! Debian guests whose vifs end in firewalldom, as `examples/xen-guests` has them.
+
+use crate::bench::{LabTest, Setup, expect};
+use anyhow::{Context, Result};
+use image::appliance::build_firewall;
+use image::build::TargetChoice;
+use image::workspace::Workspace;
+use qemu_tests::{Command, DebianGuest, Machine, Net, RunningGuest, Tier};
+use shorewall::Site;
+use std::time::Duration;
+
+pub(crate) fn tests() -> Vec<LabTest> {
+    vec![LabTest::new(
+        "guests::hang_off_the_firewall",
+        hang_off_the_firewall,
+    )]
+}
+
+const EXAMPLE: &str = "examples/xen-guests";
+
+/// Waits until a guest's interface has its address.
+const UP: &str = "until [ -e /sys/class/net/eth0 ] && cmp -s /run/up /sys/class/net/eth0/ifindex; do sleep 0.2; done";
+
+const FIREWALL: &str = "firewalldom";
+
+/// Builds and starts the example's firewall, with its outer vif on `outside`.
+fn start_firewall(machine: &Machine, outside: &Net) -> Result<()> {
+    let workspace = Workspace::find()?;
+    let site = Site::from_etc(workspace.root().join(EXAMPLE));
+    let policy = shorewall::compile(&site)?.policy;
+    let out = workspace.target().join("image/xen-guests");
+    let built = build_firewall(&workspace, &policy, &out, None, TargetChoice::Auto)?;
+    for file in ["firewalldom.xen", "firewalldom.policy"] {
+        std::fs::copy(out.join(file), machine.share().join(file))?;
+    }
+    let config = std::fs::read_to_string(&built.config)?
+        .replace(&format!("{}/", out.display()), "/share/")
+        .replace("bridge=br-net", &format!("bridge={}", outside.bridge()));
+    machine.put("/tmp/firewalldom.cfg", config.as_bytes())?;
+    machine.forget_guest_console(FIREWALL)?;
+    machine.check(
+        &Command::bash("xl create -q /tmp/firewalldom.cfg").limit(Duration::from_secs(60)),
+    )?;
+    machine.wait_for_console(FIREWALL, "forwarding between", Duration::from_secs(30))?;
+    Ok(())
+}
+
+fn guest(name: &str, address: &str, gateway: &str, more: &str) -> DebianGuest {
+    DebianGuest {
+        name: name.to_owned(),
+        memory_mib: 160,
+        vif: format!("backend={FIREWALL},ip={address}{more}"),
+        address: format!("{address}/24"),
+        gateway: gateway.to_owned(),
+    }
+}
+
+fn hang_off_the_firewall(setup: &Setup) -> Result<()> {
+    let Setup { lab, machine } = setup;
+    let outside = Net {
+        name: "out".to_owned(),
+        address: "192.0.2.1/24".to_owned(),
+        // It has no way back but to the firewall's own address.
+        gateway: None,
+    };
+    machine.add_net(&outside)?;
+    start_firewall(machine, &outside)?;
+    let tried = (|| {
+        let web = guest("web", "10.0.4.2", "10.0.4.1", ",vifname=vif-dmz-web");
+        let web = machine.start_debian_guest(lab, &web)?;
+        let desk = machine.start_debian_guest(lab, &guest("desk", "10.0.3.2", "10.0.3.1", ""))?;
+        try_all(machine, &web, &desk)
+    })();
+    let tried = tried.with_context(|| {
+        let console = |name| machine.guest_console(name).unwrap_or_default();
+        format!("{}\n{}", console(FIREWALL), console("desk"))
+    });
+    machine
+        .dom0("for guest in web desk firewalldom; do xl destroy $guest 2>/dev/null; done; true")?;
+    machine.remove_net(&outside)?;
+    machine.forget_guest_console(FIREWALL)?;
+    tried
+}
+
+fn try_all(machine: &Machine, web: &RunningGuest<'_>, desk: &RunningGuest<'_>) -> Result<()> {
+    reach_the_outside(machine, desk)?;
+    reach_each_other_by_rule_only(machine, web, desk)?;
+    are_nobody_else(desk)?;
+    leave_and_come_again(machine, desk)?;
+    leave_for_good(machine)
+}
+
+fn reach_the_outside(machine: &Machine, desk: &RunningGuest<'_>) -> Result<()> {
+    desk.check(UP)?;
+    // Its gateway is whichever of the firewall's addresses it likes.
+    desk.check("ping -c 2 -i 0.2 -W 5 10.0.3.1 && ping -c 2 -i 0.2 -W 5 192.0.2.2")?;
+    desk.check("ping -c 3 -i 0.2 -W 5 192.0.2.1")?;
+    // Longer than the headers the firewall copies, and in fragments.
+    desk.check(
+        "ping -c 2 -i 0.2 -s 1400 -W 5 192.0.2.1 && ping -c 2 -i 0.2 -s 4000 -W 5 192.0.2.1",
+    )?;
+    // TCP both ways: under the firewall's address, and by hash.
+    machine.dom0(
+        "head -c 8388608 /dev/urandom > /tmp/file
+         ip netns exec out iperf3 --server --daemon --pidfile /tmp/iperf3.pid
+         (ip netns exec out busybox httpd -f -p 8000 -h /tmp & echo $! > /tmp/httpd.pid) >/dev/null 2>&1
+         until ip netns exec out ss -ltnH | grep -q :8000; do sleep 0.1; done",
+    )?;
+    let hash = machine.dom0("sha256sum < /tmp/file")?;
+    let fetched = desk.check("wget -q -O - http://192.0.2.1:8000/file | sha256sum")?;
+    expect(fetched.contains(hash.trim()), || fetched.clone())?;
+    for more in ["", "--reverse"] {
+        let (said, fine) = desk.run(
+            &format!("iperf3 --client 192.0.2.1 --time 3 --format m {more} | grep receiver"),
+            Duration::from_secs(40),
+        )?;
+        println!("guest to outside {more}: {}", said.trim());
+        expect(fine && said.contains("Mbits/sec"), || said.clone())?;
+    }
+    machine.dom0("kill $(cat /tmp/httpd.pid /tmp/iperf3.pid | tr -d '\\0')")?;
+    Ok(())
+}
+
+fn reach_each_other_by_rule_only(
+    machine: &Machine,
+    web: &RunningGuest<'_>,
+    desk: &RunningGuest<'_>,
+) -> Result<()> {
+    web.check(UP)?;
+    web.check("mkdir -p /srv && head -c 4194304 /dev/urandom > /srv/file && busybox httpd -p 80 -h /srv && busybox httpd -p 81 -h /srv")?;
+    let hash = web.check("sha256sum < /srv/file")?;
+    let hash = hash
+        .split_whitespace()
+        .next()
+        .context("no hash")?
+        .to_owned();
+    let fetched = desk.check("wget -q -O - http://10.0.4.2/file | sha256sum")?;
+    expect(fetched.contains(&hash), || fetched.clone())?;
+    // From outside, by DNAT.
+    let fetched =
+        machine.dom0("ip netns exec out busybox wget -q -O - http://192.0.2.2/file | sha256sum")?;
+    expect(fetched.contains(&hash), || fetched.clone())?;
+    // No rule is about these.
+    for line in [
+        "nc -w 3 10.0.4.2 81 </dev/null",
+        "ping -c 2 -i 0.2 -W 2 10.0.4.2",
+    ] {
+        let (said, reached) = desk.run(line, Duration::from_secs(30))?;
+        expect(!reached, || format!("{line}: {said}"))?;
+    }
+    let (said, reached) = web.run("ping -c 2 -i 0.2 -W 2 10.0.3.2", Duration::from_secs(30))?;
+    expect(!reached, || said.clone())
+}
+
+/// A guest with an address that xl did not give it is heard by nobody.
+fn are_nobody_else(desk: &RunningGuest<'_>) -> Result<()> {
+    desk.check("ip addr add 10.0.3.77/24 dev eth0")?;
+    let (said, reached) = desk.run(
+        "ping -c 2 -i 0.2 -W 2 -I 10.0.3.77 192.0.2.1",
+        Duration::from_secs(30),
+    )?;
+    expect(!reached, || said.clone())?;
+    desk.check("ip addr del 10.0.3.77/24 dev eth0 && ping -c 1 -W 5 192.0.2.1")?;
+    Ok(())
+}
+
+fn leave_and_come_again(machine: &Machine, desk: &RunningGuest<'_>) -> Result<()> {
+    for _ in 0..Tier::current().repetitions(50) {
+        machine.check(&Command::bash("xl network-detach desk 0").limit(Duration::from_secs(30)))?;
+        machine.dom0("! xenstore-exists /local/domain/$(xl domid firewalldom)/backend/vif/$(xl domid desk)/0")?;
+        machine.check(
+            &Command::bash("xl network-attach desk backend=firewalldom ip=10.0.3.2")
+                .limit(Duration::from_secs(30)),
+        )?;
+        desk.check(UP)?;
+        desk.check("ping -c 2 -i 0.2 -W 5 192.0.2.1")?;
+    }
+    Ok(())
+}
+
+fn leave_for_good(machine: &Machine) -> Result<()> {
+    machine.check(&Command::bash("xl destroy desk").limit(Duration::from_secs(30)))?;
+    machine.check(&Command::bash("xl shutdown -w web").limit(Duration::from_secs(60)))?;
+    machine.dom0("for try in $(seq 50); do xenstore-list /local/domain/$(xl domid firewalldom)/backend/vif 2>/dev/null | grep -q . || exit 0; sleep 0.2; done; exit 1")?;
+    // Nothing of them is left, and the firewall lives.
+    machine.dom0("ip netns exec out ping -c 2 -i 0.2 -W 5 192.0.2.2")?;
+    Ok(())
+}
