@@ -3,14 +3,20 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-fn example() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/two-interfaces")
+fn example(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../examples")
+        .join(name)
 }
 
 fn explain(arguments: &str) -> Output {
+    explain_in("two-interfaces", arguments)
+}
+
+fn explain_in(name: &str, arguments: &str) -> Output {
     Command::new(env!("CARGO_BIN_EXE_xen-image"))
         .arg("explain")
-        .arg(example())
+        .arg(example(name))
         .args(arguments.split_whitespace())
         .output()
         .expect("xen-image runs")
@@ -178,4 +184,29 @@ fn what_makes_no_sense_is_said() {
 
     let (status, _) = refusal("--in eth0 --from somewhere --proto icmp");
     assert_eq!(status, Some(2));
+}
+
+#[test]
+fn guests_are_whoever_the_packet_says() {
+    let said = |arguments: &str| {
+        let output = explain_in("xen-guests", arguments);
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    in_order(
+        &said("--in eth0 --from 203.0.113.7 --proto tcp --dport 80"),
+        &[
+            "DNAT",
+            "forwarded",
+            "vif-dmz+  203.0.113.7:40000 -> 10.0.4.2:80",
+        ],
+    );
+    in_order(
+        &said("--in vif+ --from 10.0.3.2 --to 10.0.4.2 --proto tcp --dport 81"),
+        &["rejected", "vif+  "],
+    );
+    in_order(
+        &said("--in vif+ --from 10.0.3.2 --to 198.51.100.1 --proto tcp --dport 443"),
+        &["forwarded", "eth0  192.0.2.2:"],
+    );
 }

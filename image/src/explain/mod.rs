@@ -175,6 +175,7 @@ impl Lab {
     }
 
     fn send(&mut self, ingress: InterfaceId, packet: &Packet) -> Explanation {
+        self.attach(ingress, packet.from);
         let bytes = packet.frame(NEIGHBOUR, own(ingress));
         let came = Seen::of(self.name(ingress), &bytes).expect("a frame of our own making");
         let verdict = self.ingress(ingress, &bytes);
@@ -230,10 +231,21 @@ impl Lab {
         verdict
     }
 
+    /// Where guests are, whoever is meant is there; what waits for it is sent.
+    fn attach(&mut self, interface: InterfaceId, address: Ipv4Addr) {
+        let [a, b, c, d] = address.octets();
+        let mac = [0x02, 0, a, b, c, d];
+        // Elsewhere there are no guests, and one that is there already stays.
+        let _ = self.firewall.attach_guest(interface, mac, &[address], 1500);
+    }
+
     /// Answers what is asked for by ARP, and keeps the packets that leave.
     fn settle(&mut self) {
         while let Some((interface, frame)) = self.firewall.take_output() {
             if let Some(answer) = packet::arp_answer(&frame.bytes, NEIGHBOUR) {
+                if let Some(asked) = answer.get(28..).and_then(<[u8]>::first_chunk) {
+                    self.attach(interface, Ipv4Addr::from(*asked));
+                }
                 self.ingress(interface, &answer);
             } else {
                 let seen = Seen::of(self.name(interface), &frame.bytes);
