@@ -1,4 +1,5 @@
 use super::*;
+use crate::abi::errno::{EINVAL, ENOMEM};
 use crate::xen::{BoundPort, Granted, SharedPage};
 
 const A: DomId = DomId(1);

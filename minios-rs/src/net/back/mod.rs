@@ -27,7 +27,9 @@
 
 #![forbid(unsafe_code)]
 
+mod breach;
 mod connect;
+mod counters;
 mod credit;
 mod fetch;
 mod keys;
@@ -38,7 +40,9 @@ mod receive;
 mod settings;
 mod transmit;
 
+pub use breach::{Breach, State};
 pub use connect::{Config, Error, EventChannels, NODES_MAX};
+pub use counters::Counters;
 pub use list::{Backends, VIFS_MAX, WATCHES_MAX};
 pub use settings::{BadSetting, Rate, Settings};
 
@@ -54,7 +58,6 @@ use core::time::Duration;
 use fetch::Pool;
 use lease::Lease;
 use receive::Receiver;
-use thiserror::Error as ThisError;
 use transmit::Transmitter;
 
 /// Bytes of each received frame that are copied into private memory, at most.
@@ -73,52 +76,6 @@ const FETCHED: u16 = 1 << 15;
 /// Bits of a buffer's index that number the frame; those above number the queue.
 const FRAME_BITS: u32 = 8;
 
-/// Whether the interface works.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// It does.
-    Open,
-    /// The frontend did what cannot be.
-    Broken(Breach),
-    /// [`Back::close`] was called.
-    Closed,
-}
-
-/// What the frontend did that cannot be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
-pub enum Breach {
-    /// Its transmit ring's index is impossible.
-    #[error("the frontend's transmit ring index is impossible")]
-    TransmitIndex,
-    /// Its receive ring's index is impossible.
-    #[error("the frontend's receive ring index is impossible")]
-    ReceiveIndex,
-    /// A frame's requests go on behind what it published.
-    #[error("a frame does not end where the ring does")]
-    Truncated,
-    /// An extra info that is none, one twice, or more than there are kinds.
-    #[error("a frame has an impossible extra info")]
-    ExtraInfo,
-    /// Segments of no size or of no known kind.
-    #[error("a frame has an impossible segmentation")]
-    Gso,
-    /// More requests in one frame than any frontend ever sends.
-    #[error("a frame has too many slots")]
-    TooManySlots,
-    /// A request reaches beyond its page.
-    #[error("a request crosses its page's end")]
-    CrossesPage,
-    /// Too many of its grants could not be used.
-    #[error("too many grants could not be used")]
-    Grants,
-    /// The event channel failed.
-    #[error("the event channel to the frontend failed")]
-    EventChannel,
-    /// Nothing: whoever was to serve it cannot ([`Back::refuse`]).
-    #[error("{0}")]
-    Refused(&'static str),
-}
-
 /// What the frontend takes, as it said when it connected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Features {
@@ -135,48 +92,6 @@ pub struct Features {
     /// An event for each buffer posted that was asked for (`feature-rx-notify`). Without, whoever waits
     /// for room has to look by itself.
     pub receive_notify: bool,
-}
-
-/// What happened, by reason. All but the gauge only grow. "Received" is from the frontend, "transmitted" is
-/// to it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Frames received whole.
-    pub received_frames: u64,
-    /// Their bytes.
-    pub received_bytes: u64,
-    /// Frames given to the frontend.
-    pub transmitted_frames: u64,
-    /// Their bytes.
-    pub transmitted_bytes: u64,
-    /// Events sent.
-    pub notifications: u64,
-    /// Copies that Xen was asked for.
-    pub copies: u64,
-    /// Bytes copied straight from another guest's pages to this one's.
-    pub granted_bytes: u64,
-    /// Bytes copied from this guest's pages into ours for a backend ([`Back::fetch`]).
-    pub fetched_bytes: u64,
-    /// Received frames dropped: sizes or flags that contradict.
-    pub dropped_malformed: u64,
-    /// Received frames dropped: more slots than [`FRAME_SLOTS_MAX`](super::FRAME_SLOTS_MAX).
-    pub dropped_slots: u64,
-    /// Received frames dropped: a wish that was not offered (multicast control).
-    pub dropped_extra: u64,
-    /// Received frames dropped: shorter than an Ethernet header.
-    pub dropped_runt: u64,
-    /// Received frames dropped or lost on their way out: Xen could not copy out of the guest's pages.
-    pub dropped_grant: u64,
-    /// Frames not taken: the frontend had not posted enough buffers.
-    pub refused_full: u64,
-    /// Frames lost: Xen could not copy into the buffers that the frontend had posted.
-    pub lost_grant: u64,
-    /// Frames lost: Xen could not copy out of their sender's pages.
-    pub lost_sender: u64,
-    /// Tokens given back that were not this back's to take.
-    pub foreign_tokens: u64,
-    /// Gauge: the frontend's requests that wait for their answer.
-    pub unanswered: u16,
 }
 
 /// The ports of one queue.
