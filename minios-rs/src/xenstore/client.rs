@@ -6,6 +6,7 @@ mod answer;
 
 pub use answer::Answer;
 
+use super::transaction::Turns;
 use super::watch::{Watch, Watches};
 use super::wire::{self, Assembler};
 use super::{Error, Refusal, path};
@@ -64,6 +65,8 @@ pub(super) struct State<X: Xen> {
     pending: Vec<Pending>,
     next_req_id: u32,
     pub(super) watches: Watches,
+    /// Whose transaction is under way.
+    pub(super) turns: Turns,
     /// Why the connection is dead.
     dead: Option<Error>,
 }
@@ -95,6 +98,7 @@ impl<X: Xen> Client<X> {
                 pending: Vec::new(),
                 next_req_id: 1,
                 watches: Watches::default(),
+                turns: Turns::default(),
                 dead: None,
             })),
         }

@@ -302,6 +302,47 @@ fn a_transaction_happens_whole_or_not_at_all() {
     });
 }
 
+/// xenstored lets a domain have ten at a time, and calls any two that touch the same a conflict.
+#[test]
+fn transactions_of_one_connection_take_turns() {
+    let (world, client) = connect();
+    let (world, client) = (&world, &client);
+    let mut all: Vec<_> = (0..64)
+        .map(|number| {
+            Box::pin(client.transaction(async move |transaction| {
+                let count = transaction.read_number::<u32>("data/count").await;
+                let count = count.unwrap_or(0);
+                transaction
+                    .write("data/count", (count + 1).to_string())
+                    .await?;
+                transaction.write(&format!("data/{number}"), "1").await?;
+                // Who is tried again counts itself once all the same.
+                Ok(count)
+            }))
+        })
+        .collect();
+    // Some give up, one of them in the middle of its turn.
+    let mut before: Vec<u32> = Vec::new();
+    for round in 0..4000 {
+        if round == 3 {
+            drop(all.remove(0));
+            drop(all.pop());
+        }
+        all.retain_mut(|one| match poll(one) {
+            Poll::Ready(count) => {
+                before.push(count.expect("nobody is in the way"));
+                false
+            }
+            Poll::Pending => true,
+        });
+        client.pump();
+        world.serve_xenstore();
+        client.pump();
+    }
+    assert!(all.is_empty(), "nobody waits for ever");
+    assert_eq!(before, (0..62).collect::<Vec<_>>(), "one after the other");
+}
+
 #[test]
 fn a_transaction_in_conflict_is_tried_again_but_not_for_ever() {
     let (world, client) = connect();

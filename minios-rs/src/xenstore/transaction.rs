@@ -7,10 +7,53 @@ use crate::abi::io::xs_wire::{XS_TRANSACTION_END, XS_TRANSACTION_START};
 use crate::xen::Xen;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::future::poll_fn;
 use core::str::FromStr;
+use core::task::{Poll, Waker};
 
 /// How often a transaction is tried before it gives up on others being in the way.
 pub const ATTEMPTS_MAX: usize = 32;
+
+/// One transaction of ours at a time: xenstored lets a domain have ten, and what 64 tasks do at once would
+/// only be in each other's way.
+#[derive(Default)]
+pub(super) struct Turns {
+    is_taken: bool,
+    waiting: Vec<Waker>,
+}
+
+/// The right to a transaction, until it is dropped.
+struct Turn<X: Xen>(Client<X>);
+
+impl<X: Xen> Turn<X> {
+    async fn wait(client: &Client<X>) -> Self {
+        poll_fn(|context| {
+            let turns = &mut client.state.borrow_mut().turns;
+            if !core::mem::replace(&mut turns.is_taken, true) {
+                return Poll::Ready(());
+            }
+            let waker = context.waker();
+            if !turns.waiting.iter().any(|other| other.will_wake(waker)) {
+                turns.waiting.push(waker.clone());
+            }
+            Poll::Pending
+        })
+        .await;
+        Self(client.clone())
+    }
+}
+
+impl<X: Xen> Drop for Turn<X> {
+    fn drop(&mut self) {
+        let waiting = {
+            let turns = &mut self.0.state.borrow_mut().turns;
+            turns.is_taken = false;
+            core::mem::take(&mut turns.waiting)
+        };
+        // All of them: the first may have given up.
+        waiting.into_iter().for_each(Waker::wake);
+    }
+}
 
 /// A transaction under way. Its methods are those of [`Client`].
 pub struct Transaction<X: Xen> {
@@ -21,7 +64,8 @@ pub struct Transaction<X: Xen> {
 
 impl<X: Xen> Client<X> {
     /// Runs `body` in a transaction, again if another one got in the way: `body` must bear being
-    /// run up to [`ATTEMPTS_MAX`] times. If it fails nothing happens.
+    /// run up to [`ATTEMPTS_MAX`] times, and must not wait for another transaction of this connection, which
+    /// has its turn only after this one. If it fails nothing happens.
     ///
     /// # Errors
     /// `body`'s, or any [`Error`]; [`Error::Contended`] after the last attempt.
@@ -29,6 +73,7 @@ impl<X: Xen> Client<X> {
         &self,
         body: impl AsyncFn(&Transaction<X>) -> Result<T, Error>,
     ) -> Result<T, Error> {
+        let _turn = Turn::wait(self).await;
         for _ in 0..ATTEMPTS_MAX {
             let transaction = Transaction::start(self).await?;
             let outcome = body(&transaction).await;
