@@ -83,11 +83,32 @@ fn hang_off_the_firewall(setup: &Setup) -> Result<()> {
 }
 
 fn try_all(machine: &Machine, web: &RunningGuest<'_>, desk: &RunningGuest<'_>) -> Result<()> {
+    cost_xenstore_little(machine)?;
     reach_the_outside(machine, desk)?;
     reach_each_other_by_rule_only(machine, web, desk)?;
     are_nobody_else(desk)?;
     leave_and_come_again(machine, desk)?;
     leave_for_good(machine)
+}
+
+/// Nodes that a vif takes of the 1,000 that a domain may have, whoever wrote them.
+const NODES_MAX: usize = 13;
+
+fn cost_xenstore_little(machine: &Machine) -> Result<()> {
+    for name in ["web", "desk"] {
+        let nodes = machine.dom0(&format!(
+            "vif=/local/domain/$(xl domid {FIREWALL})/backend/vif/$(xl domid {name})
+             for try in $(seq 100); do xenstore-read $vif/0/hotplug-status | grep -q connected && break; sleep 0.2; done
+             xenstore-ls -f $vif"
+        ))?;
+        // And the directory itself.
+        let count = nodes.lines().count() + 1;
+        expect(
+            nodes.contains("hotplug-status") && count <= NODES_MAX,
+            || format!("{count} nodes:\n{nodes}"),
+        )?;
+    }
+    Ok(())
 }
 
 fn reach_the_outside(machine: &Machine, desk: &RunningGuest<'_>) -> Result<()> {

@@ -9,6 +9,7 @@
 
 use super::keys::Keys;
 use super::lease::{Lease, Signal};
+use super::multicast::MulticastControl;
 use super::settings::{self, BadSetting, Settings};
 use super::{Back, Breach};
 use crate::task::{Executor, First, race};
@@ -25,8 +26,9 @@ use core::time::Duration;
 use thiserror::Error as ThisError;
 
 /// Nodes of ours that one vif costs, its directories and what the toolstack writes included: xenstored counts
-/// them all as ours, and lets a domain have 1,000. Addresses, a rate, a name, split channels and several
-/// queues cost another each.
+/// them all as ours, and lets a domain have 1,000. So many they are with what [`Config::default`] offers, or,
+/// without [`Ipv6Offloads`], with `ip=` and `vifname=`. Each of these, `rate=`, an MTU that is not 1500, split
+/// channels, multicast control and several queues cost another.
 pub const NODES_MAX: usize = 13;
 
 /// What the toolstack writes for the scripts and drivers of other backends, which nobody reads here.
@@ -59,6 +61,20 @@ pub struct Config {
     pub event_channels: EventChannels,
     /// Pages of one vif for what goes to backends ([`Back::fetch`]), at most; taken when first needed.
     pub fetch_pages_max: u16,
+    /// Whether a frontend may say which multicast groups it wants; a node of each vif's.
+    pub multicast: MulticastControl,
+    /// Whether what a frontend sends over IPv6 may be left for others to finish; two nodes of each vif's.
+    pub ipv6_offloads: Ipv6Offloads,
+}
+
+/// Whether frontends may send frames over IPv6 with a blank checksum, and such as are to be segmented
+/// (`feature-ipv6-csum-offload`, `feature-gso-tcpv6`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ipv6Offloads {
+    /// They may.
+    Offered,
+    /// They may not: whoever forwards no IPv6 has the nodes for something else.
+    Withheld,
 }
 
 impl Default for Config {
@@ -67,6 +83,8 @@ impl Default for Config {
             queues_max: 1,
             event_channels: EventChannels::Shared,
             fetch_pages_max: 64,
+            multicast: MulticastControl::Withheld,
+            ipv6_offloads: Ipv6Offloads::Offered,
         }
     }
 }
@@ -263,7 +281,7 @@ impl<X: Xen> Vif<X> {
                 return self.await_removal().await;
             }
         };
-        self.offer().await?;
+        self.offer(&settings).await?;
         self.follow(&theirs, &settings, watch).await
     }
 
@@ -286,8 +304,10 @@ impl<X: Xen> Vif<X> {
     }
 
     /// Writes what the frontend may use, and InitWait.
-    async fn offer(&self) -> Result<(), Error> {
-        for key in NOT_FOR_US {
+    async fn offer(&self, settings: &Settings) -> Result<(), Error> {
+        // An MTU that goes without saying is a node that can be spared.
+        let spared = (settings.mtu == settings::MTU_DEFAULT).then_some("mtu");
+        for key in NOT_FOR_US.into_iter().chain(spared) {
             let path = format!("{}/{key}", self.node);
             self.context.store.rm(&path).await?;
         }
@@ -298,9 +318,14 @@ impl<X: Xen> Vif<X> {
             ("feature-rx-copy", "1"),
             ("feature-sg", "1"),
             ("feature-gso-tcpv4", "1"),
-            ("feature-gso-tcpv6", "1"),
-            ("feature-ipv6-csum-offload", "1"),
         ]);
+        if config.ipv6_offloads == Ipv6Offloads::Offered {
+            let _ = keys.push(("feature-gso-tcpv6", "1"));
+            let _ = keys.push(("feature-ipv6-csum-offload", "1"));
+        }
+        if config.multicast == MulticastControl::Offered {
+            let _ = keys.push(("feature-multicast-control", "1"));
+        }
         if config.event_channels == EventChannels::Split {
             let _ = keys.push(("feature-split-event-channels", "1"));
         }

@@ -34,6 +34,8 @@ pub struct Counters {
     pub dropped_grant: u64,
     /// Frames not taken: the frontend had not posted enough buffers.
     pub refused_full: u64,
+    /// Frames not taken: for a multicast group that the frontend does not want.
+    pub refused_multicast: u64,
     /// Frames lost: Xen could not copy into the buffers that the frontend had posted.
     pub lost_grant: u64,
     /// Frames lost: Xen could not copy out of their sender's pages.

@@ -6,6 +6,7 @@ use super::connect::{Config, Context, Error, EventChannels, QUEUES_MAX};
 use super::credit::Credit;
 use super::fetch::Pool;
 use super::lease::Lease;
+use super::multicast::Groups;
 use super::receive::Receiver;
 use super::settings::{Rate, Settings};
 use super::transmit::Transmitter;
@@ -31,7 +32,9 @@ struct QueueKeys {
 pub(super) struct Keys {
     queues: heapless::Vec<QueueKeys, { QUEUES_MAX as usize }>,
     features: Features,
-    fetch_pages_max: u16,
+    /// It wants only the multicast groups that it joins.
+    is_multicast_chosen: bool,
+    config: Config,
 }
 
 impl Keys {
@@ -49,6 +52,7 @@ impl Keys {
             "feature-no-csum-offload",
             "feature-ipv6-csum-offload",
             "feature-rx-notify",
+            "request-multicast-control",
         ];
         let values = store.read_all(theirs, &features).await?;
         let text = |at: usize| values.get(at)?.as_deref();
@@ -81,7 +85,8 @@ impl Keys {
                 ipv6_checksum: flag(6),
                 receive_notify: flag(7),
             },
-            fetch_pages_max: config.fetch_pages_max,
+            is_multicast_chosen: flag(8),
+            config,
         })
     }
 
@@ -129,11 +134,12 @@ impl Keys {
             index,
             settings: settings.clone(),
             features: self.features,
+            groups: Groups::new(self.config.multicast, self.is_multicast_chosen),
             state: State::Open,
             counters: Counters::default(),
             queues,
             next: 0,
-            pool: Pool::new(xen, id, frontend, self.fetch_pages_max),
+            pool: Pool::new(xen, id, frontend, self.config.fetch_pages_max),
             orphans: Vec::new(),
             lease,
         })

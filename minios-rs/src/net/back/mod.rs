@@ -35,15 +35,17 @@ mod fetch;
 mod keys;
 mod lease;
 mod list;
+mod multicast;
 mod parse;
 mod receive;
 mod settings;
 mod transmit;
 
 pub use breach::{Breach, State};
-pub use connect::{Config, Error, EventChannels, NODES_MAX};
+pub use connect::{Config, Error, EventChannels, Ipv6Offloads, NODES_MAX};
 pub use counters::Counters;
 pub use list::{Backends, VIFS_MAX, WATCHES_MAX};
+pub use multicast::{GROUPS_MAX, MulticastControl};
 pub use settings::{BadSetting, Rate, Settings};
 
 use super::front::{TransmitError, Wake};
@@ -57,6 +59,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 use fetch::Pool;
 use lease::Lease;
+use multicast::Groups;
 use receive::Receiver;
 use transmit::Transmitter;
 
@@ -135,6 +138,7 @@ pub struct Back<X: Xen> {
     index: u32,
     settings: Settings,
     features: Features,
+    groups: Groups,
     state: State,
     counters: Counters,
     queues: Vec<Queue<X>>,
@@ -225,7 +229,7 @@ impl<X: Xen> Back<X> {
         for _ in 0..self.queues.len() {
             let number = self.next;
             let transmitter = &mut self.queues[number].transmitter;
-            match transmitter.receive(&mut self.counters, frame) {
+            match transmitter.receive(&mut self.groups, &mut self.counters, frame) {
                 Ok(true) => return true,
                 Ok(false) => self.next = (number + 1) % self.queues.len(),
                 Err(breach) => {
@@ -324,6 +328,10 @@ impl<X: Xen> Back<X> {
             if !offered {
                 return Err(TransmitError::NotOffered);
             }
+        }
+        if !self.groups.wants(head) {
+            self.counters.refused_multicast += 1;
+            return Err(TransmitError::NotWanted);
         }
         let number = flow(head) % self.queues.len();
         let receiver = &mut self.queues[number].receiver;

@@ -3,14 +3,15 @@
 #![forbid(unsafe_code)]
 
 use super::Breach;
+use super::multicast::Change;
 use crate::abi::io::netif::{
     NETIF_RSP_NULL, NETTXF_CSUM_BLANK, NETTXF_DATA_VALIDATED, NETTXF_EXTRA_INFO, NETTXF_MORE_DATA,
     TxExtraInfo, TxRequest, TxResponse, XEN_NETIF_EXTRA_FLAG_MORE, XEN_NETIF_EXTRA_TYPE_GSO,
-    XEN_NETIF_EXTRA_TYPE_HASH, XEN_NETIF_EXTRA_TYPE_MAX, XEN_NETIF_GSO_TYPE_TCPV4,
-    XEN_NETIF_GSO_TYPE_TCPV6,
+    XEN_NETIF_EXTRA_TYPE_HASH, XEN_NETIF_EXTRA_TYPE_MAX, XEN_NETIF_EXTRA_TYPE_MCAST_ADD,
+    XEN_NETIF_GSO_TYPE_TCPV4, XEN_NETIF_GSO_TYPE_TCPV6,
 };
 use crate::net::frame::FRAME_SLOTS_MAX;
-use crate::net::{Checksum, ETHERNET_HEADER, Gso, GsoKind};
+use crate::net::{Checksum, ETHERNET_HEADER, Gso, GsoKind, MacAddress};
 use crate::ring::{BackRing, RingMemory};
 use crate::xen::{GrantRef, PAGE_SIZE};
 use zerocopy::{FromBytes, IntoBytes};
@@ -52,6 +53,9 @@ pub(super) fn answer<M: RingMemory>(ring: &mut Ring<M>, answer: &Answer, status:
     }
 }
 
+/// What one request asks for: to join a group, to leave one.
+pub(super) type Changes = heapless::Vec<Change, 2>;
+
 /// Why a frame was dropped.
 #[derive(Clone, Copy)]
 pub(super) enum Fault {
@@ -71,11 +75,15 @@ pub(super) struct Parsed {
     pub(super) parts: heapless::Vec<Part, FRAME_SLOTS_MAX>,
     pub(super) checksum: Checksum,
     pub(super) gso: Option<Gso>,
+    /// If any, it is no frame, but asks for these.
+    pub(super) changes: Changes,
     pub(super) fault: Option<Fault>,
 }
 
 impl Parsed {
     /// Reads the next frame of `ring`, which has `available` entries, at least one.
+    ///
+    /// Of what asks for a multicast group only the chain is checked: it is not read.
     pub(super) fn read<M: RingMemory>(ring: &Ring<M>, available: u32) -> Result<Self, Breach> {
         let mut parsed = Self {
             entries: 1,
@@ -119,6 +127,7 @@ impl Parsed {
         }
         parsed.answer.extras = extras.count;
         parsed.gso = extras.gso;
+        parsed.changes = extras.changes;
         let own = parsed.len.checked_sub(rest);
         for (number, request) in slots.iter().enumerate() {
             let _ = parsed.answer.ids.push(request.id);
@@ -134,9 +143,6 @@ impl Parsed {
         }
         if own.is_none_or(|own| own == 0) {
             parsed.fault.get_or_insert(Fault::Malformed);
-        }
-        if extras.is_refused {
-            parsed.fault.get_or_insert(Fault::Extra);
         }
         // Whoever cuts the frame up has to fill the checksums in: a whole one makes no sense.
         if parsed.gso.is_some() && parsed.checksum != Checksum::Blank {
@@ -172,8 +178,7 @@ struct Extras {
     /// A bit for each kind that came.
     kinds: u8,
     gso: Option<Gso>,
-    /// One asks for what was not offered.
-    is_refused: bool,
+    changes: Changes,
 }
 
 impl Extras {
@@ -209,7 +214,17 @@ impl Extras {
             }
             // A hash is advice, and nobody here takes it.
             XEN_NETIF_EXTRA_TYPE_HASH => {}
-            _ => self.is_refused = true,
+            kind => {
+                // The address lies where a GSO would be described.
+                let mut group = MacAddress([0; 6]);
+                group.0.copy_from_slice(&info.as_bytes()[2..]);
+                let change = match kind {
+                    XEN_NETIF_EXTRA_TYPE_MCAST_ADD => Change::Join(group),
+                    _ => Change::Leave(group),
+                };
+                // One of each kind, at most.
+                let _ = self.changes.push(change);
+            }
         }
         Ok(info.flags & XEN_NETIF_EXTRA_FLAG_MORE != 0)
     }

@@ -12,7 +12,7 @@ use core::time::Duration;
 use thiserror::Error as ThisError;
 
 /// MTU if the toolstack names none.
-const MTU_DEFAULT: u16 = 1500;
+pub(super) const MTU_DEFAULT: u16 = 1500;
 /// The smallest MTU IPv4 can live with (RFC 791).
 const MTU_MIN: u16 = 68;
 /// The largest that fits a frame (`XEN_NETIF_MAX_TX_SIZE`) with an Ethernet header.

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::credit::Credit;
+use super::multicast::{Groups, NotJoined};
 use super::parse::{Answer, Fault, Parsed, Part, Ring, answer};
 use super::{Breach, Counters, FRAME_BITS, GRANT_FAULTS_MAX, HEAD_MAX};
 use crate::abi::io::netif::{NETIF_RSP_ERROR, NETIF_RSP_OKAY};
@@ -124,11 +125,12 @@ impl<X: Xen> Transmitter<X> {
     /// Puts the next frame that is right into `frame`, and says whether there was one.
     pub(super) fn receive(
         &mut self,
+        groups: &mut Groups,
         counters: &mut Counters,
         frame: &mut Received<X::Page>,
     ) -> Result<bool, Breach> {
         if self.ready.is_empty() {
-            self.gather(counters)?;
+            self.gather(groups, counters)?;
         }
         let Some(ready) = self.ready.pop_front() else {
             return Ok(false);
@@ -200,7 +202,7 @@ impl<X: Xen> Transmitter<X> {
     }
 
     /// Takes requests from the ring and has Xen copy the headers of their frames.
-    fn gather(&mut self, counters: &mut Counters) -> Result<(), Breach> {
+    fn gather(&mut self, groups: &mut Groups, counters: &mut Counters) -> Result<(), Breach> {
         if self.faults > GRANT_FAULTS_MAX {
             return Err(Breach::Grants);
         }
@@ -230,6 +232,7 @@ impl<X: Xen> Transmitter<X> {
             self.ring.consume(parsed.entries);
             left -= parsed.entries;
             match parsed.fault {
+                _ if !parsed.changes.is_empty() => self.regroup(&parsed, groups, counters),
                 Some(fault) => self.refuse(&parsed.answer, fault, counters),
                 None => self.begin(parsed, counters),
             }
@@ -251,6 +254,23 @@ impl<X: Xen> Transmitter<X> {
             }
         }
         Ok(())
+    }
+
+    /// Joins or leaves a group, if that was offered. Such a request carries no frame, so nothing else in it
+    /// can be wrong.
+    fn regroup(&mut self, asked: &Parsed, groups: &mut Groups, counters: &mut Counters) {
+        if !groups.is_offered() {
+            return self.refuse(&asked.answer, Fault::Extra, counters);
+        }
+        let status = match asked
+            .changes
+            .iter()
+            .try_for_each(|change| groups.change(*change))
+        {
+            Ok(()) => NETIF_RSP_OKAY,
+            Err(NotJoined) => NETIF_RSP_ERROR,
+        };
+        answer(&mut self.ring, &asked.answer, status);
     }
 
     fn refuse(&mut self, refused: &Answer, fault: Fault, counters: &mut Counters) {

@@ -97,6 +97,9 @@ pub enum TransmitError {
     /// A slice reaches beyond its page or cannot be lent, or GSO comes without a blank checksum.
     #[error("the frame's description contradicts itself")]
     Invalid,
+    /// The frame is for a multicast group that the guest asked not to have (only a backend says so).
+    #[error("the guest does not want this multicast group")]
+    NotWanted,
     /// The interface is broken or closed.
     #[error("the interface is not open")]
     NotOpen,
