@@ -14,7 +14,7 @@ use minios_rs::fake::netback::Which;
 use minios_rs::fake::netfront::{Netfront, Shape};
 use minios_rs::fake::{Domain, World};
 use minios_rs::net::Offload;
-use minios_rs::net::back::{Back, Backends, Config, HEAD_MAX};
+use minios_rs::net::back::{Back, Backends, Config, HEAD_MAX, MulticastControl};
 use minios_rs::task::Executor;
 use minios_rs::time::Instant;
 use minios_rs::xen::DomId;
@@ -169,6 +169,7 @@ fn lie(front: &mut Netfront, step: Step) {
                 "event-channel",
                 "multi-queue-num-queues",
                 "request-rx-copy",
+                "request-multicast-control",
                 "state",
             ];
             front.write(keys[usize::from(key) % keys.len()], value);
@@ -190,8 +191,12 @@ fuzz_target!(|steps: Vec<Step>| {
     let store = world.connect_xenstore(&host);
     let executor = Executor::new(8);
     let before = host.usage();
-    let backends = Backends::start(&host, &store, &executor, Config::default())
-        .expect("there is a place for the task");
+    let config = Config {
+        multicast: MulticastControl::Offered,
+        ..Config::default()
+    };
+    let backends =
+        Backends::start(&host, &store, &executor, config).expect("there is a place for the task");
     let mut lab = Lab {
         world,
         store,
