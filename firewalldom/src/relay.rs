@@ -14,6 +14,7 @@ use crate::{Firewall, Frame, Head, Tail, TailError, Verdict};
 use alloc::vec::Vec;
 use core::time::Duration;
 use ends::{Ends, Ingress, Port};
+pub use guests::OFFER;
 use minios_rs::net;
 use minios_rs::ring::Pending;
 use minios_rs::xen::Xen;

@@ -2,19 +2,11 @@
 
 use super::Work;
 use alloc::string::{String, ToString};
-use minios_rs::net::back;
+use firewalldom::relay::OFFER;
 use minios_rs::{Domain, Pv};
 
 /// Those that have come.
 pub(super) type Backends = minios_rs::net::Backends<Pv>;
-
-/// What they are offered. The pages are for frames of 64 KiB on their way to a backend, three of each
-/// guest's.
-const OFFER: back::Config = back::Config {
-    queues_max: 1,
-    event_channels: back::EventChannels::Shared,
-    fetch_pages_max: 64,
-};
 
 /// Lets the toolstack attach them from now on.
 pub(super) fn start(domain: &Domain) -> Result<Backends, String> {

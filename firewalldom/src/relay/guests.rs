@@ -17,6 +17,16 @@ use minios_rs::xen::Xen;
 /// its pages: a guest that is merely not running is back before that, and others are not held up longer.
 const PATIENCE: Duration = Duration::from_millis(100);
 
+/// What guests' frontends are offered. The pages are for frames of 64 KiB on their way to a backend, three of
+/// each guest's. Neither IPv6 nor multicast goes through the firewall.
+pub const OFFER: net::back::Config = net::back::Config {
+    queues_max: 1,
+    event_channels: net::back::EventChannels::Shared,
+    fetch_pages_max: 64,
+    multicast: net::back::MulticastControl::Withheld,
+    ipv6_offloads: net::back::Ipv6Offloads::Withheld,
+};
+
 impl<X: Xen> Relay<X> {
     /// The guests' vifs, with their names.
     pub fn guests(&self) -> impl Iterator<Item = (&str, &net::Back<X>)> {

@@ -1,6 +1,9 @@
 //! Guests behind the relay: two frontends in domains of their own, the engine, and a backend outside.
 
-use firewalldom::relay::Relay;
+mod isolation;
+mod many;
+
+use firewalldom::relay::{OFFER, Relay};
 use firewalldom::time::Instant;
 use firewalldom::{Budget, Firewall, GuestError, Link, Reason};
 use minios_rs::abi::io::netif::{
@@ -61,9 +64,12 @@ const FILES: [(&str, &str); 6] = [
 
 struct Lab {
     world: World,
+    domain: Domain,
     store: Client<Domain>,
     executor: Executor,
     outside: Netback,
+    /// Of the firewall's further vifs.
+    others: Vec<Netback>,
     fronts: Vec<Netfront>,
     backends: Backends<Domain>,
     relay: Relay<Domain>,
@@ -84,54 +90,74 @@ impl Lab {
     }
 
     fn without_guests() -> Self {
+        Self::with(&FILES, &[OUTSIDE])
+    }
+
+    /// With these files of the site's, and a backend in each of these domains for its own vifs; the last
+    /// interface is the guests'.
+    fn with(files: &[(&str, &str)], backends: &[DomId]) -> Self {
         let world = World::new();
         let domain = world.domain(FIREWALL);
         let store = world.connect_xenstore(&domain);
-        let mut outside = Netback::announce(&world, OUTSIDE, FIREWALL, 0, &OFFERS);
-        let front = {
-            let mut connecting = pin!(Front::connect(&domain, &store, 0, Config::default()));
-            let mut context = Context::from_waker(Waker::noop());
-            (0..500)
-                .find_map(|_| {
-                    store.pump();
-                    world.serve_xenstore();
-                    store.pump();
-                    outside.step();
-                    match connecting.as_mut().poll(&mut context) {
-                        Poll::Ready(connected) => Some(connected.expect("it connects").0),
-                        Poll::Pending => None,
-                    }
-                })
-                .expect("it ends")
-        };
-        let policy = shorewall::compile(&Site::from_files("test", FILES))
+        let mut fronts = Vec::new();
+        let mut others = Vec::new();
+        for (number, &backend) in backends.iter().enumerate() {
+            let number = number as u32;
+            let mut back = Netback::announce(&world, backend, FIREWALL, number, &OFFERS);
+            fronts.push(connect(&world, &domain, &store, number, &mut back));
+            others.push(back);
+        }
+        let outside = others.remove(0);
+        let policy = shorewall::compile(&Site::from_files("test", files.iter().copied()))
             .unwrap()
             .policy;
-        let links = [front.mac().0, BACKEND_MAC].map(|mac| Link { mac, mtu: 1500 });
+        let mut links: Vec<Link> = Vec::new();
+        links.extend(fronts.iter().map(|front| Link {
+            mac: front.mac().0,
+            mtu: 1500,
+        }));
+        links.push(Link {
+            mac: BACKEND_MAC,
+            mtu: 1500,
+        });
         let budget = Budget { flows: 1024 };
         let firewall = Firewall::new(&policy, &links, budget, [9; 32], Instant(0)).unwrap();
-        let executor = Executor::new(16);
-        let backends = Backends::start(&domain, &store, &executor, back::Config::default())
+        let executor = Executor::new(back::VIFS_MAX + 8);
+        let backends = Backends::start(&domain, &store, &executor, OFFER)
             .expect("there is a place for the task");
+        let fronts = fronts.into_iter().map(Some).chain([None]);
         Self {
+            relay: Relay::with_guests(fronts.collect(), firewall),
             world,
+            domain,
             store,
             executor,
             outside,
+            others,
             fronts: Vec::new(),
             backends,
-            relay: Relay::with_guests(vec![Some(front), None], firewall),
             now: Instant(0),
         }
     }
 
     fn announce(&mut self, domain: DomId, address: [u8; 4], mac: [u8; 6]) {
+        self.announce_with(domain, address, mac, &[]);
+        self.settle();
+    }
+
+    fn announce_with(
+        &mut self,
+        domain: DomId,
+        address: [u8; 4],
+        mac: [u8; 6],
+        more: &[(&str, &str)],
+    ) {
         let address = address.map(|byte| byte.to_string()).join(".");
         let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
-        let settings = [("mac", mac.as_str()), ("ip", address.as_str())];
+        let mut settings = vec![("mac", mac.as_str()), ("ip", address.as_str())];
+        settings.extend(more);
         let front = Netfront::announce(&self.world, FIREWALL, domain, 0, &settings);
         self.fronts.push(front);
-        self.settle();
     }
 
     /// As the appliance's main loop does: whoever came or went, and why somebody may not come.
@@ -162,23 +188,7 @@ impl Lab {
             Some(guest) => (BACKEND_MAC, GUESTS[guest].2),
             None => (self.relay.fronts().next().unwrap().1.mac().0, SERVER_MAC),
         };
-        let mut frame = [&station[..], &source, &[8, 0, 0x45, 0]].concat();
-        frame.extend((40 + payload.len() as u16).to_be_bytes());
-        frame.extend([0, 1, 0x40, 0, 64, 6, 0, 0]);
-        frame.extend(address(from));
-        frame.extend(address(to));
-        let header = sum(&frame[IP..TCP]);
-        frame[IP + 10..IP + 12].copy_from_slice(&(!header).to_be_bytes());
-        frame.extend([0x9c, 0x40, 0, 80]);
-        frame.extend(1001_u32.to_be_bytes());
-        frame.extend(5001_u32.to_be_bytes());
-        frame.extend([0x50, ACK, 0xff, 0xff, 0, 0, 0, 0]);
-        frame.extend(payload);
-        let length = (frame.len() - TCP) as u16;
-        let pseudo = [&frame[IP + 12..IP + 20], &[0, 6], &length.to_be_bytes()].concat();
-        let pseudo = sum(&pseudo).to_be_bytes();
-        frame[TCP + 16..TCP + 18].copy_from_slice(&pseudo);
-        frame
+        tcp([station, source], [address(from), address(to)], payload)
     }
 
     fn send(&mut self, guest: usize, frame: &[u8], extras: &[ExtraInfo]) -> bool {
@@ -191,18 +201,7 @@ impl Lab {
     fn outside(&mut self) -> Vec<Vec<u8>> {
         let mut frames = Vec::new();
         for _ in 0..3 {
-            for frame in self.outside.receive() {
-                if frame.bytes[12..14] != [8, 6] {
-                    frames.push(frame.bytes);
-                } else if frame.bytes[21] == 1 && frame.bytes[38..42] == SERVER {
-                    let mut reply = [&frame.bytes[6..12], &SERVER_MAC, &[8, 6]].concat();
-                    reply.extend([0, 1, 8, 0, 6, 4, 0, 2]);
-                    reply.extend(SERVER_MAC);
-                    reply.extend(SERVER);
-                    reply.extend(&frame.bytes[22..32]);
-                    assert!(self.outside.deliver(&[&reply], 0, 0, &[]));
-                }
-            }
+            frames.extend(received(&mut self.outside, SERVER));
             self.turn();
         }
         frames
@@ -224,6 +223,67 @@ const GSO: ExtraInfo = ExtraInfo {
     pad: 0,
     gso_features: 0,
 };
+
+fn connect(
+    world: &World,
+    domain: &Domain,
+    store: &Client<Domain>,
+    number: u32,
+    back: &mut Netback,
+) -> Front<Domain> {
+    let mut connecting = pin!(Front::connect(domain, store, number, Config::default()));
+    let mut context = Context::from_waker(Waker::noop());
+    (0..500)
+        .find_map(|_| {
+            store.pump();
+            world.serve_xenstore();
+            store.pump();
+            back.step();
+            match connecting.as_mut().poll(&mut context) {
+                Poll::Ready(connected) => Some(connected.expect("it connects").0),
+                Poll::Pending => None,
+            }
+        })
+        .expect("it ends")
+}
+
+/// A TCP segment that nobody summed up, between stations and addresses: to and from, from and to.
+fn tcp(stations: [[u8; 6]; 2], addresses: [[u8; 4]; 2], payload: &[u8]) -> Vec<u8> {
+    let mut frame = [&stations.concat()[..], &[8, 0, 0x45, 0]].concat();
+    frame.extend((40 + payload.len() as u16).to_be_bytes());
+    frame.extend([0, 1, 0x40, 0, 64, 6, 0, 0]);
+    frame.extend(addresses.concat());
+    let header = sum(&frame[IP..TCP]);
+    frame[IP + 10..IP + 12].copy_from_slice(&(!header).to_be_bytes());
+    frame.extend([0x9c, 0x40, 0, 80]);
+    frame.extend(1001_u32.to_be_bytes());
+    frame.extend(5001_u32.to_be_bytes());
+    frame.extend([0x50, ACK, 0xff, 0xff, 0, 0, 0, 0]);
+    frame.extend(payload);
+    let length = (frame.len() - TCP) as u16;
+    let pseudo = [&frame[IP + 12..IP + 20], &[0, 6], &length.to_be_bytes()].concat();
+    let pseudo = sum(&pseudo).to_be_bytes();
+    frame[TCP + 16..TCP + 18].copy_from_slice(&pseudo);
+    frame
+}
+
+/// What came out at a backend; whoever asks for `address` by ARP is told [`SERVER_MAC`].
+fn received(back: &mut Netback, address: [u8; 4]) -> Vec<Vec<u8>> {
+    let mut frames = Vec::new();
+    for frame in back.receive() {
+        if frame.bytes[12..14] != [8, 6] {
+            frames.push(frame.bytes);
+        } else if frame.bytes[21] == 1 && frame.bytes[38..42] == address {
+            let mut reply = [&frame.bytes[6..12], &SERVER_MAC, &[8, 6]].concat();
+            reply.extend([0, 1, 8, 0, 6, 4, 0, 2]);
+            reply.extend(SERVER_MAC);
+            reply.extend(address);
+            reply.extend(&frame.bytes[22..32]);
+            assert!(back.deliver(&[&reply], 0, 0, &[]));
+        }
+    }
+    frames
+}
 
 /// One's complement sum of RFC 1071.
 fn sum(bytes: &[u8]) -> u16 {
