@@ -1,5 +1,6 @@
 //! Guests behind the relay: two frontends in domains of their own, the engine, and a backend outside.
 
+mod hostile;
 mod isolation;
 mod many;
 
