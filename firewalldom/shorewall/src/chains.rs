@@ -4,13 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use firewalldom::policy::{
-    Action, Addresses, Chain, Disposition, InterfaceId, Limits, Log, Match, Origin, Rule, States,
-    ZoneId,
+    Action, Addresses, Chain, Disposition, InterfaceId, Limits, Match, Origin, Rule, States, ZoneId,
 };
 
-use crate::level;
-use crate::policies::{self, Ending, Line, Verdict};
-use crate::policy_pairs::Side;
+use crate::pair_policy::{Decider, Hook, catch_all, deciding_line, last_line, pair_chain};
+use crate::policies::{self, Ending, Line};
 use crate::report::Finding;
 use crate::session::Session;
 use crate::settings::Configuration;
@@ -35,7 +33,7 @@ pub(crate) struct Chains {
     /// OPTIMIZE: Shorewall makes no chain where there is nothing but a policy ACCEPT.
     pub(crate) optimizes_policies: bool,
     /// FASTACCEPT: what is established is let through ahead of all chains.
-    accepts_established_first: bool,
+    pub(crate) accepts_established_first: bool,
 }
 
 /// A chain while its rules are read. Rules that are the same for many pairs of zones are shared.
@@ -95,20 +93,6 @@ impl Draft {
             is_mentioned: false,
             unsettled: States(0),
         }
-    }
-
-    /// Shorewall takes a state that shorewall.conf decides about for settled where the rules for another
-    /// have it forgotten: an action such as `dropInvalid` adds nothing there.
-    fn pass_over_in_default_action(&mut self, state: States) {
-        if self.shares_policy {
-            return;
-        }
-        self.chain.default_action.retain_mut(|rule| {
-            if rule.states != States::ALL {
-                rule.states = States(rule.states.0 & !state.0);
-            }
-            rule.states != States(0)
-        });
     }
 
     /// Whether the files have rules for it.
@@ -240,28 +224,6 @@ impl Chains {
         }
     }
 
-    /// Says where it does the same for want of a line of the section NEW: see
-    /// [`Chains::leave_unsettled`].
-    pub(crate) fn warn_of_unsettled_answers(&self, session: &mut Session<'_>) {
-        let drops_answers = |draft: &&Draft| draft.unsettled.0 & States::ESTABLISHED.0 != 0;
-        let mut lost = self.drafts.iter().filter(drops_answers);
-        if let Some(draft) = lost.next()
-            && !session.has_errors()
-        {
-            session.report(
-                Finding::warning(
-                    "without a line of the section NEW in rules Shorewall 5.2 drops answers",
-                )
-                .note(format!(
-                    "what is established meets the policy in chain {}; others: {}",
-                    draft.chain.name,
-                    lost.count()
-                ))
-                .note("end the file rules with a line of that section"),
-            );
-        }
-    }
-
     /// Whether any pair of zones has the policy NONE.
     pub(crate) fn has_unused(&self) -> bool {
         self.standings.contains(&Standing::Unused)
@@ -313,59 +275,6 @@ impl Chains {
         draft.new.clear();
         draft.connection_limit = None;
         draft.unsettled = States(0);
-    }
-
-    /// Where there are rules for the states `had`, what shorewall.conf says of another state does not
-    /// hold: it is accepted, or goes on to the section NEW.
-    pub(crate) fn forget_exception(&mut self, had: States, state: States, is_accepted: bool) {
-        let accept = Arc::new(Rule {
-            states: state,
-            matches: Match::default(),
-            limits: Limits::default(),
-            action: Action::Decide(Disposition::Accept),
-            log: None,
-            origin: Origin { file: 0, line: 0 },
-        });
-        for draft in &mut self.drafts {
-            if !draft.sections.iter().any(|rule| rule.states == had) {
-                continue;
-            }
-            match is_accepted {
-                true => draft.sections.push(Arc::clone(&accept)),
-                false => {
-                    draft.unsettled = draft.unsettled.union(state);
-                    draft.pass_over_in_default_action(state);
-                }
-            }
-        }
-    }
-
-    /// Where the file `rules` has no line of the section NEW, chains that exist by then do not decide about
-    /// these states: whatever they are of meets the policy, answers included. Chains that are made for
-    /// the policy decide as ever.
-    pub(crate) fn leave_unsettled(&mut self, states: States) {
-        let states = match self.accepts_established_first {
-            true => States(states.0 & !States::ESTABLISHED.0),
-            false => states,
-        };
-        let zones = || (0..self.side - 1).map(|index| ZoneId(index as u16));
-        let pairs = zones().flat_map(|source| zones().map(move |to| (source, to)));
-        let existing = pairs.filter(|&pair| {
-            let draft = &self.drafts[self.index(pair)];
-            !self.is_unused(pair.0, pair.1) && (draft.has_rules() || self.has_options(pair))
-        });
-        for pair in existing.collect::<Vec<_>>() {
-            let decides = self.standing(pair) == Standing::Decides;
-            let index = self.index(pair);
-            let draft = &mut self.drafts[index];
-            let chain = &draft.chain;
-            let accepts = chain.policy == Disposition::Accept && chain.default_action.is_empty();
-            draft.unsettled = match decides && accepts {
-                // It comes to the same, and established flows keep their short way.
-                true => States(states.0 & !States::ESTABLISHED.0),
-                false => states,
-            };
-        }
     }
 
     /// Whether the chain of a pair exists for what interfaces' options ask: `mss=`, or their checks, see
@@ -471,197 +380,4 @@ fn separator(session: &mut Session<'_>, configuration: &Configuration) -> String
         );
     }
     value.text().to_owned()
-}
-
-/// Who decides about a pair of zones.
-enum Decider<'l> {
-    Line(&'l Line),
-    /// IMPLICIT_CONTINUE: the zones around, unless a line names both zones.
-    Around,
-    Nobody,
-}
-
-impl Decider<'_> {
-    fn standing(&self) -> Standing {
-        match self {
-            Self::Line(line) => match (line.verdict, &line.ending) {
-                (Verdict::None, _) => Standing::Unused,
-                (Verdict::Continue, _) => Standing::Continues,
-                (Verdict::Decide(_), Ending::Forgotten(_)) => Standing::Forgotten,
-                (Verdict::Decide(_), _) => Standing::Decides,
-            },
-            Self::Around => Standing::Continues,
-            Self::Nobody => Standing::Decides,
-        }
-    }
-}
-
-fn deciding_line<'l>(
-    world: &World,
-    lines: &'l [Line],
-    (source, destination): (ZoneId, ZoneId),
-    implicit: bool,
-) -> Decider<'l> {
-    let covers = |line: &&Line| line.covers(source, destination);
-    let is_nested = world.is_nested(source) || world.is_nested(destination);
-    if implicit && source != destination && is_nested {
-        let named = |line: &&Line| !line.source.wild && !line.destination.wild;
-        return match lines.iter().filter(named).find(covers) {
-            Some(line) => Decider::Line(line),
-            None => Decider::Around,
-        };
-    }
-    lines
-        .iter()
-        .find(covers)
-        .map_or(Decider::Nobody, Decider::Line)
-}
-
-fn pair_chain(
-    session: &mut Session<'_>,
-    world: &World,
-    line: &Decider<'_>,
-    (source, destination): (ZoneId, ZoneId),
-    separator: &str,
-    fallback: &Chain,
-) -> Option<Chain> {
-    let name_of = |zone: ZoneId| &world.zones[usize::from(zone.0)].name;
-    let name = format!("{}{separator}{}", name_of(source), name_of(destination));
-    let chain = |policy, policy_log, default_action, origin, policy_chain| Chain {
-        name: name.clone(),
-        blacklist: None,
-        rules: Vec::new(),
-        policy,
-        policy_log,
-        default_action,
-        origin,
-        policy_chain,
-    };
-    let around = || {
-        chain(
-            fallback.policy,
-            fallback.policy_log.clone(),
-            fallback.default_action.clone(),
-            fallback.origin,
-            Some(fallback.name.clone()),
-        )
-    };
-    match line {
-        Decider::Line(line) => match line.verdict {
-            Verdict::Decide(policy) => Some(chain(
-                policy,
-                line.log.clone(),
-                line.default_action.clone(),
-                line.origin,
-                line.ending
-                    .shared()
-                    .filter(|shared| *shared != name)
-                    .map(str::to_owned),
-            )),
-            Verdict::Continue => Some(Chain {
-                origin: line.origin,
-                ..around()
-            }),
-            // On to the zones around, if there are any.
-            Verdict::None if world.is_inside(source) || world.is_inside(destination) => {
-                Some(around())
-            }
-            Verdict::None => None,
-        },
-        Decider::Around => Some(around()),
-        Decider::Nobody if source == destination => Some(chain(
-            Disposition::Accept,
-            None,
-            Vec::new(),
-            Origin { file: 0, line: 0 },
-            None,
-        )),
-        Decider::Nobody => {
-            if !session.has_errors() {
-                session.report(
-                    Finding::error(format!(
-                        "no policy from zone `{}` to zone `{}`",
-                        name_of(source),
-                        name_of(destination)
-                    ))
-                    .note("end the file policy with a line for the rest: all all REJECT info"),
-                );
-            }
-            Some(chain(
-                Disposition::Drop,
-                None,
-                Vec::new(),
-                Origin { file: 0, line: 0 },
-                None,
-            ))
-        }
-    }
-}
-
-/// Who meets the end of one of netfilter's own chains: everybody but the firewall on one side, and on
-/// the other the firewall, or everybody.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Hook {
-    Forward,
-    Input,
-    Output,
-}
-
-/// The line whose policy ends one of netfilter's own chains. Shorewall looks it up under the pair
-/// `all all`, or `all` and the firewall, as if `all` were a zone: a line that says just so has made
-/// that pair, and where policies are not expanded, so has the first whose `all`, of whatever form,
-/// stands for it.
-fn last_line(lines: &[Line], hook: Hook, expands: bool) -> Option<&Line> {
-    let is_firewall = |side: &Side| !side.wild && side.zones.contains(&ZoneId::FIREWALL);
-    let stands_for_all = |side: &Side| match expands {
-        true => side.is_seen_as_all(),
-        false => side.wild,
-    };
-    let both = |line: &Line| stands_for_all(&line.source) && stands_for_all(&line.destination);
-    let own = |line: &&Line| match hook {
-        Hook::Forward => both(line),
-        Hook::Input => {
-            line.source.is_seen_as_all() && is_firewall(&line.destination) || !expands && both(line)
-        }
-        Hook::Output => {
-            is_firewall(&line.source) && stands_for_all(&line.destination)
-                || !expands && both(line) && line.source.zones.contains(&ZoneId::FIREWALL)
-        }
-    };
-    let fallback = || lines.iter().find(|line| both(line));
-    lines.iter().find(own).or_else(fallback)
-}
-
-/// The chain that what belongs to no zone meets. `default` is Shorewall's where no line says anything;
-/// after CONTINUE there is only netfilter's own policy, which Shorewall sets to DROP.
-fn catch_all(name: &str, line: Option<&Line>, default: Disposition) -> Chain {
-    let chain = |policy, policy_log| Chain {
-        name: name.to_owned(),
-        blacklist: None,
-        rules: Vec::new(),
-        policy,
-        policy_log,
-        default_action: Vec::new(),
-        origin: Origin { file: 0, line: 0 },
-        policy_chain: None,
-    };
-    let Some(line) = line else {
-        let log = Log {
-            level: 6,
-            disposition: level::disposition_word(default).to_owned(),
-            tag: None,
-        };
-        return chain(default, Some(log));
-    };
-    match line.verdict {
-        Verdict::Decide(policy) => Chain {
-            default_action: line.default_action.clone(),
-            origin: line.origin,
-            ..chain(policy, line.log.clone())
-        },
-        Verdict::Continue | Verdict::None => Chain {
-            origin: line.origin,
-            ..chain(Disposition::Drop, None)
-        },
-    }
 }

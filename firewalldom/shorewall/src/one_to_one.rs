@@ -9,7 +9,7 @@ use firewalldom::policy::{
 
 use crate::address;
 use crate::columns::{Row, Schema};
-use crate::nested;
+use crate::nested_nat;
 use crate::packet_set;
 use crate::reader::{Item, read_named};
 use crate::report::Finding;
@@ -197,7 +197,7 @@ pub(crate) fn add_inbound(
         }
         at += 1;
     }
-    let [ahead, behind] = nested::kept_with(world, kept);
+    let [ahead, behind] = nested_nat::kept_with(world, kept);
     nat.splice(0..0, ahead);
     nat.extend(behind);
     nat.extend(inbound);

@@ -1,0 +1,102 @@
+//! States that a chain has come to no decision about: what is of them meets its policy.
+
+use std::sync::Arc;
+
+use firewalldom::policy::{Action, Disposition, Limits, Match, Origin, Rule, States, ZoneId};
+
+use crate::chains::{Chains, Draft, Standing};
+use crate::report::Finding;
+use crate::session::Session;
+
+impl Draft {
+    /// Shorewall takes a state that shorewall.conf decides about for settled where the rules for another
+    /// have it forgotten: an action such as `dropInvalid` adds nothing there.
+    fn pass_over_in_default_action(&mut self, state: States) {
+        if self.shares_policy {
+            return;
+        }
+        self.chain.default_action.retain_mut(|rule| {
+            if rule.states != States::ALL {
+                rule.states = States(rule.states.0 & !state.0);
+            }
+            rule.states != States(0)
+        });
+    }
+}
+
+impl Chains {
+    /// Where there are rules for the states `had`, what shorewall.conf says of another state does not
+    /// hold: it is accepted, or goes on to the section NEW.
+    pub(crate) fn forget_exception(&mut self, had: States, state: States, is_accepted: bool) {
+        let accept = Arc::new(Rule {
+            states: state,
+            matches: Match::default(),
+            limits: Limits::default(),
+            action: Action::Decide(Disposition::Accept),
+            log: None,
+            origin: Origin { file: 0, line: 0 },
+        });
+        for draft in &mut self.drafts {
+            if !draft.sections.iter().any(|rule| rule.states == had) {
+                continue;
+            }
+            match is_accepted {
+                true => draft.sections.push(Arc::clone(&accept)),
+                false => {
+                    draft.unsettled = draft.unsettled.union(state);
+                    draft.pass_over_in_default_action(state);
+                }
+            }
+        }
+    }
+
+    /// Where the file `rules` has no line of the section NEW, chains that exist by then do not decide about
+    /// these states: whatever they are of meets the policy, answers included. Chains that are made for
+    /// the policy decide as ever.
+    pub(crate) fn leave_unsettled(&mut self, states: States) {
+        let states = match self.accepts_established_first {
+            true => States(states.0 & !States::ESTABLISHED.0),
+            false => states,
+        };
+        let zones = || (0..self.side - 1).map(|index| ZoneId(index as u16));
+        let pairs = zones().flat_map(|source| zones().map(move |to| (source, to)));
+        let existing = pairs.filter(|&pair| {
+            let draft = &self.drafts[self.index(pair)];
+            !self.is_unused(pair.0, pair.1) && (draft.has_rules() || self.has_options(pair))
+        });
+        for pair in existing.collect::<Vec<_>>() {
+            let decides = self.standing(pair) == Standing::Decides;
+            let index = self.index(pair);
+            let draft = &mut self.drafts[index];
+            let chain = &draft.chain;
+            let accepts = chain.policy == Disposition::Accept && chain.default_action.is_empty();
+            draft.unsettled = match decides && accepts {
+                // It comes to the same, and established flows keep their short way.
+                true => States(states.0 & !States::ESTABLISHED.0),
+                false => states,
+            };
+        }
+    }
+
+    /// Says where it does the same for want of a line of the section NEW: see
+    /// [`Chains::leave_unsettled`].
+    pub(crate) fn warn_of_unsettled_answers(&self, session: &mut Session<'_>) {
+        let drops_answers = |draft: &&Draft| draft.unsettled.0 & States::ESTABLISHED.0 != 0;
+        let mut lost = self.drafts.iter().filter(drops_answers);
+        if let Some(draft) = lost.next()
+            && !session.has_errors()
+        {
+            session.report(
+                Finding::warning(
+                    "without a line of the section NEW in rules Shorewall 5.2 drops answers",
+                )
+                .note(format!(
+                    "what is established meets the policy in chain {}; others: {}",
+                    draft.chain.name,
+                    lost.count()
+                ))
+                .note("end the file rules with a line of that section"),
+            );
+        }
+    }
+}
