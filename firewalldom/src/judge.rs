@@ -223,7 +223,9 @@ impl Firewall {
         } = self;
         let chain = &site.chains[pair];
         match part {
-            Part::Blacklist if !chain.has_blacklist() => return None,
+            Part::Blacklist if !chain.may_blacklist(&site.lists, &facts.tuple, state) => {
+                return None;
+            }
             Part::Rules if dhcp(site, facts.packet, way) => {
                 return Some(chain.state_ruling(Disposition::Accept));
             }

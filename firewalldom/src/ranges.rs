@@ -116,9 +116,50 @@ impl<T: Copy + PartialEq> RangeTable<T> {
         self.stretches[low].1
     }
 
+    /// Which parts of the space have another value than this, somewhere.
+    pub(crate) fn presence(&self, otherwise: T) -> Presence {
+        // So many that most are empty where the stretches are short: two bytes for each of them.
+        let bits = (self.stretches.len().ilog2() + 4).clamp(6, 22);
+        let shift = u32::BITS - bits;
+        let mut parts = vec![0u64; 1 << (bits - 6)];
+        let ends = self.stretches[1..].iter().map(|next| next.0 - 1);
+        for (&(first, value), last) in self.stretches.iter().zip(ends.chain([u32::MAX])) {
+            if value != otherwise {
+                for part in first >> shift..=last >> shift {
+                    parts[part as usize / 64] |= 1 << (part % 64);
+                }
+            }
+        }
+        Presence { parts, shift }
+    }
+
     /// Bytes on the heap.
     pub(crate) const fn bytes(&self) -> usize {
         size_of_val(self.stretches.as_slice()) + size_of_val(self.cells.as_slice())
+    }
+}
+
+/// Whether there may be anything at an address: a bit for each of many parts of the space, few enough
+/// to stay in a cache that the table does not fit into.
+#[derive(Clone, Debug)]
+pub(crate) struct Presence {
+    parts: Vec<u64>,
+    /// Lower bits of an address, which do not say its part.
+    shift: u32,
+}
+
+impl Presence {
+    /// Where this is false, there is nothing.
+    #[inline]
+    pub(crate) fn perhaps(&self, address: u32) -> bool {
+        let part = address >> self.shift;
+        let word = self.parts.get(part as usize / 64).copied();
+        word.unwrap_or(0) >> (part % 64) & 1 != 0
+    }
+
+    /// Bytes on the heap.
+    pub(crate) const fn bytes(&self) -> usize {
+        size_of_val(self.parts.as_slice())
     }
 }
 
@@ -202,6 +243,15 @@ mod tests {
     }
 
     #[test]
+    fn few_parts_of_the_space_have_something_where_little_is() {
+        let ranges: Vec<_> = (0..4096u32).map(|n| (n << 20, (n << 20) + 3, n)).collect();
+        let presence = RangeTable::new(&ranges, u32::MAX).presence(u32::MAX);
+        let within = (0..1u32 << 16).filter(|part| presence.perhaps(part << 16));
+        assert_eq!(within.count(), 4096, "of 65536");
+        assert!(presence.perhaps(0x7ff0_0003) && !presence.perhaps(0x7fff_0003));
+    }
+
+    #[test]
     fn cells_say_the_same_where_ranges_are_crowded() {
         // All in a few cells, and boundaries at the cells' own.
         let ranges: Vec<_> = (0..6000u32)
@@ -231,6 +281,23 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn where_nothing_is_present_there_is_nothing(
+            ranges in proptest::collection::vec((any::<u32>(), 0u32..20), 1..60),
+            addresses in proptest::collection::vec(any::<u32>(), 1..40),
+        ) {
+            let ranges: Vec<_> = ranges
+                .iter()
+                .map(|&(first, bits)| (first, first.saturating_add((1 << bits) - 1), 1))
+                .collect();
+            let table = RangeTable::new(&ranges, 0);
+            let presence = table.presence(0);
+            let ends = ranges.iter().flat_map(|&(first, last, _)| [first, last]);
+            for address in ends.chain(addresses) {
+                prop_assert!(table.get(address) == 0 || presence.perhaps(address));
+            }
+        }
+
         #[test]
         fn the_first_range_that_holds_an_address_decides(
             ranges in proptest::collection::vec((0u32..64, 0u32..64, 0u8..8), 0..12),

@@ -4,6 +4,7 @@ use super::entry::Key;
 use super::list::List;
 use super::matcher::NamedSets;
 use super::{Facts, Origins};
+use crate::packet::Tuple;
 use crate::policy::{self, Action, ChainRules, Disposition, Limits, Log, RejectWith, States};
 use alloc::string::String;
 
@@ -111,9 +112,11 @@ impl Chain {
         self.crossing_states & state.0 != 0
     }
 
-    /// Whether `blrules` has something to say about the pair.
-    pub(crate) const fn has_blacklist(&self) -> bool {
-        self.blacklist.is_some()
+    /// Whether `blrules` may have something to say about a packet: for nearly all it has not.
+    pub(crate) fn may_blacklist(&self, lists: &[List], tuple: &Tuple, state: States) -> bool {
+        let list = self.blacklist.map(|list| &lists[usize::from(list)]);
+        // Who follows the rules sees every one that is passed over.
+        list.is_some_and(|list| cfg!(feature = "trace") || list.perhaps(tuple, state))
     }
 
     /// Bytes of its tables on the heap.

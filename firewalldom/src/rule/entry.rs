@@ -48,6 +48,7 @@ impl Key {
 
 /// A box: 32 bytes, two to a cache line. Each field's first value, and how many more there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(align(32))]
 pub(crate) struct Entry {
     source: (u32, u32),
     destination: (u32, u32),

@@ -5,7 +5,8 @@
 //! last word can be kept this way: a rule behind it is never looked for.
 
 use super::entry::{Entry, FIELDS, Key};
-use crate::ranges::RangeTable;
+use crate::packet::Tuple;
+use crate::ranges::{Presence, RangeTable};
 
 /// The table of one field.
 #[derive(Clone, Debug)]
@@ -15,6 +16,8 @@ pub(super) struct Intervals {
     common: Entry,
     /// The first rule, or [`Self::NONE`].
     rules: RangeTable<u32>,
+    /// What most packets are judged by: no rule is about them.
+    presence: Presence,
 }
 
 impl Intervals {
@@ -46,8 +49,21 @@ impl Intervals {
         Some(Self {
             field,
             common,
+            presence: rules.presence(Self::NONE),
             rules,
         })
+    }
+
+    /// Whether a rule may be about the packet.
+    pub(super) fn perhaps(&self, tuple: &Tuple) -> bool {
+        let value = match self.field {
+            0 => tuple.source,
+            1 => tuple.destination,
+            2 => u32::from(tuple.source_port),
+            3 => u32::from(tuple.destination_port),
+            _ => u32::from(tuple.protocol),
+        };
+        self.presence.perhaps(value)
     }
 
     /// The first rule that the packet matches.
@@ -61,14 +77,13 @@ impl Intervals {
 
     /// Bytes on the heap.
     pub(super) fn bytes(&self) -> usize {
-        self.rules.bytes()
+        self.rules.bytes() + self.presence.bytes()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packet::Tuple;
     use crate::policy::States;
     use alloc::vec::Vec;
     use proptest::prelude::*;
@@ -84,12 +99,15 @@ mod tests {
         Entry::new(every, States::NEW, 0, rule as u32)
     }
 
-    fn key(source: u32, state: States) -> Key {
-        let tuple = Tuple {
+    fn from(source: u32) -> Tuple {
+        Tuple {
             source,
             ..Tuple::default()
-        };
-        Key::new(&tuple, state)
+        }
+    }
+
+    fn key(source: u32, state: States) -> Key {
+        Key::new(&from(source), state)
     }
 
     fn first(boxes: &[Entry], key: &Key) -> Option<u32> {
@@ -114,6 +132,7 @@ mod tests {
             for value in values {
                 let key = key(value, States::NEW);
                 prop_assert_eq!(table.find(&key), first(&boxes, &key));
+                prop_assert!(table.find(&key).is_none() || table.perhaps(&from(value)));
             }
         }
     }

@@ -5,6 +5,7 @@ use super::interval::Intervals;
 use super::matcher::{Matcher, NamedSets};
 use super::tree::Tree;
 use super::{Facts, Origins};
+use crate::packet::Tuple;
 use crate::policy::{self, Action, Limits, Log, States};
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -168,6 +169,15 @@ impl List {
                 note(rule.origin, condition);
             }
         }
+    }
+
+    /// Whether a rule may match; where this is false, none does.
+    pub(super) fn perhaps(&self, tuple: &Tuple, state: States) -> bool {
+        let may = match &self.index {
+            Index::Tree(_) => true,
+            Index::Intervals(intervals) => intervals.perhaps(tuple),
+        };
+        may && self.looks_at(state)
     }
 
     /// The number of the first rule from `from` on that the packet matches, limits apart.
