@@ -37,11 +37,12 @@ pub(super) struct Side {
     pub(super) acknowledged: u32,
 }
 
-/// What a tracked connection remembers besides its state, in 48 bytes.
+/// What a tracked connection remembers besides its state, in 48 bytes. What others keep in it comes first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
 pub(crate) struct Connection {
-    pub(super) sides: [Side; 2],
     pub(super) last: Last,
+    pub(super) sides: [Side; 2],
     pub(super) agreed: [Agreed; 2],
     pub(super) annotated: Annotated,
     pub(super) course: Course,
