@@ -46,12 +46,25 @@ impl Key {
     }
 }
 
-/// A box: 32 bytes, two to a cache line. Each field's first value, and how many more there are.
+/// A box: 32 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(align(32))]
 pub(crate) struct Entry {
+    place: Place,
+    rest: Rest,
+}
+
+const _: () = assert!(size_of::<Entry>() == 32);
+
+/// The addresses of a box. Of each field the first value, and how many more there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
     source: (u32, u32),
     destination: (u32, u32),
+}
+
+/// What else a box has. Of each field the first value, and how many more there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rest {
     source_port: (u16, u16),
     destination_port: (u16, u16),
     protocol: (u8, u8),
@@ -61,51 +74,130 @@ pub(crate) struct Entry {
     pub(super) rule: u32,
 }
 
-const _: () = assert!(size_of::<Entry>() == 32);
+/// Boxes that are compared at once.
+pub(super) const GROUP: usize = 4;
 
-impl Entry {
+/// The addresses of a group of boxes: a cache line.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+pub(super) struct Places([Place; GROUP]);
+
+/// What else these boxes have: a cache line.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+pub(super) struct Rests(pub(super) [Rest; GROUP]);
+
+const _: () = assert!(size_of::<Places>() == 64 && size_of::<Rests>() == 64);
+
+impl Place {
+    /// Of a place in a group that has no box.
+    const NOWHERE: Self = Self {
+        source: (u32::MAX, 0),
+        destination: (u32::MAX, 0),
+    };
+
+    const fn holds(&self, key: &Key) -> bool {
+        let [source, destination, ..] = key.fields;
+        // One comparison a field: what lies before the first wraps to beyond the last. None is
+        // skipped: a guess that proves wrong costs more than all of them.
+        (destination.wrapping_sub(self.destination.0) <= self.destination.1)
+            & (source.wrapping_sub(self.source.0) <= self.source.1)
+    }
+}
+
+impl Places {
+    /// At most [`GROUP`] boxes.
+    pub(super) fn new<'e>(entries: impl Iterator<Item = &'e Entry>) -> Self {
+        let mut places = [Place::NOWHERE; GROUP];
+        for (place, entry) in places.iter_mut().zip(entries) {
+            *place = entry.place;
+        }
+        Self(places)
+    }
+
+    /// A bit for each box that has the packet's addresses.
+    pub(super) const fn holding(&self, key: &Key) -> u32 {
+        let [a, b, c, d] = &self.0;
+        a.holds(key) as u32
+            | (b.holds(key) as u32) << 1
+            | (c.holds(key) as u32) << 2
+            | (d.holds(key) as u32) << 3
+    }
+}
+
+impl Rests {
+    /// At most [`GROUP`] boxes.
+    pub(super) fn new<'e>(entries: impl Iterator<Item = &'e Entry>) -> Self {
+        let mut rests = [Rest::NOTHING; GROUP];
+        for (rest, entry) in rests.iter_mut().zip(entries) {
+            *rest = entry.rest;
+        }
+        Self(rests)
+    }
+}
+
+impl Rest {
     /// Only protocols with ports.
     const PORTS: u8 = 1;
     /// The rule's matcher has the last word.
     const INEXACT: u8 = 2;
+    /// Of a place in a group that has no box: it holds nothing, in no state.
+    const NOTHING: Self = Self {
+        source_port: (0, 0),
+        destination_port: (0, 0),
+        protocol: (0, 0),
+        states: 0,
+        flags: 0,
+        rule: u32::MAX,
+    };
 
-    /// Whether the packet lies in the box.
+    /// Whether the packet's ports, protocol and state are the box's.
     pub(super) const fn holds(&self, key: &Key) -> bool {
-        let [
-            source,
-            destination,
-            source_port,
-            destination_port,
-            protocol,
-            ..,
-        ] = key.fields;
-        // One comparison a field: what lies before the first wraps to beyond the last.
-        destination.wrapping_sub(self.destination.0) <= self.destination.1
-            && source.wrapping_sub(self.source.0) <= self.source.1
-            && destination_port.wrapping_sub(self.destination_port.0 as u32)
-                <= self.destination_port.1 as u32
-            && source_port.wrapping_sub(self.source_port.0 as u32) <= self.source_port.1 as u32
-            && protocol.wrapping_sub(self.protocol.0 as u32) <= self.protocol.1 as u32
-            && self.states & key.state != 0
-            && (self.flags & Self::PORTS == 0 || key.has_ports)
+        let [_, _, source_port, destination_port, protocol, ..] = key.fields;
+        (destination_port.wrapping_sub(self.destination_port.0 as u32)
+            <= self.destination_port.1 as u32)
+            & (source_port.wrapping_sub(self.source_port.0 as u32) <= self.source_port.1 as u32)
+            & (protocol.wrapping_sub(self.protocol.0 as u32) <= self.protocol.1 as u32)
+            & (self.states & key.state != 0)
+            & ((self.flags & Self::PORTS == 0) | key.has_ports)
     }
 
     /// Whether the box is all that the rule asks for.
     pub(super) const fn is_exact(&self) -> bool {
         self.flags & Self::INEXACT == 0
     }
+}
+
+impl Entry {
+    /// Number of the rule in its list.
+    pub(super) const fn rule(&self) -> u32 {
+        self.rest.rule
+    }
+
+    /// Whether the packet lies in the box.
+    pub(super) const fn holds(&self, key: &Key) -> bool {
+        self.place.holds(key) && self.rest.holds(key)
+    }
+
+    /// Whether the box is all that the rule asks for.
+    pub(super) const fn is_exact(&self) -> bool {
+        self.rest.is_exact()
+    }
 
     /// The range of a field.
     pub(super) const fn range(&self, field: usize) -> Range {
         let (first, more) = match field {
-            0 => self.source,
-            1 => self.destination,
-            2 => (self.source_port.0 as u32, self.source_port.1 as u32),
-            3 => (
-                self.destination_port.0 as u32,
-                self.destination_port.1 as u32,
+            0 => self.place.source,
+            1 => self.place.destination,
+            2 => (
+                self.rest.source_port.0 as u32,
+                self.rest.source_port.1 as u32,
             ),
-            _ => (self.protocol.0 as u32, self.protocol.1 as u32),
+            3 => (
+                self.rest.destination_port.0 as u32,
+                self.rest.destination_port.1 as u32,
+            ),
+            _ => (self.rest.protocol.0 as u32, self.rest.protocol.1 as u32),
         };
         (first, first + more)
     }
@@ -114,35 +206,43 @@ impl Entry {
     pub(super) fn with_all_of(&self, field: usize) -> Self {
         let mut wide = *self;
         match field {
-            0 => wide.source = (0, u32::MAX),
-            1 => wide.destination = (0, u32::MAX),
-            2 => wide.source_port = (0, u16::MAX),
-            3 => wide.destination_port = (0, u16::MAX),
-            _ => wide.protocol = (0, u8::MAX),
+            0 => wide.place.source = (0, u32::MAX),
+            1 => wide.place.destination = (0, u32::MAX),
+            2 => wide.rest.source_port = (0, u16::MAX),
+            3 => wide.rest.destination_port = (0, u16::MAX),
+            _ => wide.rest.protocol = (0, u8::MAX),
         }
         wide
     }
 
     /// Whether both hold the same packets.
     pub(super) fn is_like(&self, other: &Self) -> bool {
-        Self { rule: 0, ..*self } == Self { rule: 0, ..*other }
+        let rest = Rest {
+            rule: other.rest.rule,
+            ..self.rest
+        };
+        self.place == other.place && rest == other.rest
     }
 
     /// A box of these ranges.
     pub(super) const fn new(ranges: [Range; FIELDS], states: States, flags: u8, rule: u32) -> Self {
         let [source, destination, source_port, destination_port, protocol] = ranges;
         Self {
-            source: (source.0, source.1 - source.0),
-            destination: (destination.0, destination.1 - destination.0),
-            source_port: (source_port.0 as u16, (source_port.1 - source_port.0) as u16),
-            destination_port: (
-                destination_port.0 as u16,
-                (destination_port.1 - destination_port.0) as u16,
-            ),
-            protocol: (protocol.0 as u8, (protocol.1 - protocol.0) as u8),
-            states: states.0,
-            flags,
-            rule,
+            place: Place {
+                source: (source.0, source.1 - source.0),
+                destination: (destination.0, destination.1 - destination.0),
+            },
+            rest: Rest {
+                source_port: (source_port.0 as u16, (source_port.1 - source_port.0) as u16),
+                destination_port: (
+                    destination_port.0 as u16,
+                    (destination_port.1 - destination_port.0) as u16,
+                ),
+                protocol: (protocol.0 as u8, (protocol.1 - protocol.0) as u8),
+                states: states.0,
+                flags,
+                rule,
+            },
         }
     }
 }
@@ -210,7 +310,7 @@ pub(super) fn boxes(rule: &Rule, number: u32, into: &mut Vec<Entry>) -> bool {
         destination_ports,
         protocols,
     ] = fields;
-    let flags = u8::from(asks_ports) * Entry::PORTS + u8::from(!exact) * Entry::INEXACT;
+    let flags = u8::from(asks_ports) * Rest::PORTS + u8::from(!exact) * Rest::INEXACT;
     for &source in &sources.list {
         for &destination in &destinations.list {
             for &source_port in &source_ports.list {

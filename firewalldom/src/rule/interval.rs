@@ -43,7 +43,7 @@ impl Intervals {
         }
         let range = |number: usize| {
             let (first, last) = boxes[number].range(field);
-            (first, last, boxes[number].rule)
+            (first, last, boxes[number].rule())
         };
         let rules = RangeTable::of(boxes.len(), range, Self::NONE);
         Some(Self {
@@ -112,7 +112,7 @@ mod tests {
 
     fn first(boxes: &[Entry], key: &Key) -> Option<u32> {
         let held = boxes.iter().find(|entry| entry.holds(key));
-        held.map(|entry| entry.rule)
+        held.map(|entry| entry.rule())
     }
 
     proptest! {

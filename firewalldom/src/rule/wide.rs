@@ -47,7 +47,11 @@ impl Wide {
         key: &Key,
         mut confirm: impl FnMut(u32) -> bool,
     ) -> u32 {
-        if self.entries.first().is_none_or(|first| first.rule >= best) {
+        if self
+            .entries
+            .first()
+            .is_none_or(|first| first.rule() >= best)
+        {
             return best;
         }
         let rows: [&[u64]; FIELDS] =
@@ -57,14 +61,14 @@ impl Wide {
             while common != 0 {
                 let entry = &self.entries[word * 64 + common.trailing_zeros() as usize];
                 common &= common - 1;
-                if entry.rule >= best {
+                if entry.rule() >= best {
                     return best;
                 }
-                if entry.rule >= from
+                if entry.rule() >= from
                     && entry.holds(key)
-                    && (entry.is_exact() || confirm(entry.rule))
+                    && (entry.is_exact() || confirm(entry.rule()))
                 {
-                    return entry.rule;
+                    return entry.rule();
                 }
             }
         }
