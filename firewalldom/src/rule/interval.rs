@@ -112,7 +112,7 @@ mod tests {
 
     fn first(boxes: &[Entry], key: &Key) -> Option<u32> {
         let held = boxes.iter().find(|entry| entry.holds(key));
-        held.map(|entry| entry.rule())
+        held.map(Entry::rule)
     }
 
     proptest! {

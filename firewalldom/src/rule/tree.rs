@@ -529,7 +529,7 @@ mod tests {
                 let expected = entries
                     .iter()
                     .find(|entry| entry.rule() >= from && entry.holds(&key))
-                    .map(|entry| entry.rule());
+                    .map(Entry::rule);
                 prop_assert_eq!(tree.find(from, &key, |_| true), expected);
                 // Exact boxes are not asked about.
                 prop_assert_eq!(tree.find(from, &key, |rule| rule % 7 == refused), expected);
