@@ -149,6 +149,11 @@ impl Firewall {
         firewall
     }
 
+    /// The tables of its site, for another firewall: no packet changes them.
+    pub fn into_site(self) -> Site {
+        self.site
+    }
+
     /// Tells each link which addresses are here now (gratuitous ARP, RFC 5227, 3).
     fn announce(&mut self) {
         for number in 0..self.site.ports.len() {

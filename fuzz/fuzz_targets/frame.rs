@@ -6,8 +6,8 @@
 use arbitrary::Arbitrary;
 use firewalldom::policy::InterfaceId;
 use firewalldom::time::Instant;
-use firewalldom::{Checksum, Frame, Gso, GsoKind, Head, Verdict};
-use fuzz::{FLOWS, MACS};
+use firewalldom::{Checksum, Firewall, Frame, Gso, GsoKind, Head, Verdict};
+use fuzz::{FLOWS, MACS, sum};
 use libfuzzer_sys::fuzz_target;
 
 /// Frames of one input; more teach the fuzzer nothing and slow it down.
@@ -46,18 +46,6 @@ enum Offload {
     Validated,
     Blank,
     Gso(u16),
-}
-
-fn sum(bytes: &[u8]) -> u16 {
-    let words = bytes.chunks(2).map(|pair| {
-        u32::from(u16::from_be_bytes([
-            pair[0],
-            pair.get(1).copied().unwrap_or(0),
-        ]))
-    });
-    let total: u32 = words.sum();
-    let folded = (total & 0xffff) + (total >> 16);
-    !((folded & 0xffff) + (folded >> 16)) as u16
 }
 
 fn repair(arrival: &Arrival<'_>, frame: &mut [u8]) {
@@ -102,8 +90,11 @@ fn assert_sound(bytes: &[u8]) {
 }
 
 fuzz_target!(|arrivals: Vec<Arrival<'_>>| {
-    let mut now = Instant(1_000_000_000);
-    let mut firewall = fuzz::firewall(now);
+    let now = Instant(1_000_000_000);
+    fuzz::with_firewall(now, |firewall| run(firewall, now, &arrivals));
+});
+
+fn run(firewall: &mut Firewall, mut now: Instant, arrivals: &[Arrival<'_>]) {
     for arrival in arrivals.iter().take(FRAMES_MAX) {
         now = Instant(now.0 + u64::from(arrival.seconds_later) * 1_000_000_000);
         let mut bytes = arrival.bytes.to_vec();
@@ -156,4 +147,4 @@ fuzz_target!(|arrivals: Vec<Arrival<'_>>| {
         assert_sound(&output.bytes);
     }
     assert!(std::iter::from_fn(|| firewall.take_log()).count() <= 256);
-});
+}

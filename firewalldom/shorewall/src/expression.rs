@@ -102,7 +102,7 @@ fn tokens(session: &mut Session<'_>, expression: &Word) -> Option<Vec<(Token, Sp
                 return None;
             };
             // As in Shorewall, a variable that is not set is empty in a condition.
-            let value = session.variables.get(name).cloned().unwrap_or_default();
+            let value = session.variables.get(name).unwrap_or_default().to_owned();
             (Token::Value(value), length + 1)
         } else if character == '\'' || character == '"' {
             let Some(close) = rest[1..].find(character) else {

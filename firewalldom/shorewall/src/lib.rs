@@ -57,6 +57,7 @@ mod translation;
 mod unreachable;
 mod unsettled;
 mod user_files;
+mod variables;
 mod world;
 mod zones;
 

@@ -223,3 +223,22 @@ fn by_name(session: &mut Session<'_>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_that_is_compiled_is_fuzzed() {
+        let fuzzed = include_str!("../../../fuzz/src/lib.rs");
+        let (_, rest) = fuzzed.split_once("SHOREWALL_FILES: [&str;").unwrap();
+        let (names, _) = rest.split_once("];").unwrap();
+        let read_too = ["action.Mine", "macro.Ours", "routestopped", "stoppedrules"];
+        for name in COMPILED_FILES.into_iter().chain(read_too) {
+            assert!(
+                names.contains(&format!("\"{name}\",")),
+                "{name} is not fuzzed"
+            );
+        }
+    }
+}

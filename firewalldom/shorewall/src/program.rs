@@ -3,7 +3,6 @@
 //! The shell starts with an empty environment in the Shorewall folder, has no input, and a bounded
 //! time and output. What it does besides printing is its own affair: it is the user's program.
 
-use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -32,7 +31,7 @@ exec env -0
 /// # Errors
 /// Why the shell could not run it to its end.
 pub(crate) fn params(folder: &Path) -> Result<Vec<(String, String)>, String> {
-    let output = run(folder, PARAMS, &BTreeMap::new())?;
+    let output = run(folder, PARAMS, [])?;
     Ok(output
         .split('\0')
         .filter_map(|assignment| assignment.split_once('='))
@@ -45,10 +44,10 @@ pub(crate) fn params(folder: &Path) -> Result<Vec<(String, String)>, String> {
 ///
 /// # Errors
 /// Why it did not run to its end.
-pub(crate) fn run(
+pub(crate) fn run<'v>(
     folder: &Path,
     script: &str,
-    variables: &BTreeMap<String, String>,
+    variables: impl IntoIterator<Item = (&'v str, &'v str)>,
 ) -> Result<String, String> {
     let mut child = Command::new(SHELL)
         .args(["-c", script])

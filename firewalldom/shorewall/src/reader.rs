@@ -336,7 +336,7 @@ fn run_program(
     items: &mut Vec<Item>,
 ) {
     let folder = session.site.shorewall().to_path_buf();
-    match program::run(&folder, script, &session.variables) {
+    match program::run(&folder, script, session.variables.iter()) {
         Ok(output) => {
             for line in output.lines() {
                 let end = line.find('#').unwrap_or(line.len());

@@ -124,10 +124,17 @@ impl Report {
     /// The report as a person reads it: each finding with its line, marked.
     pub fn render(&self, style: Style) -> String {
         let mut files = SimpleFiles::new();
-        let ids: Vec<usize> = self
-            .sources
-            .iter()
-            .map(|source| files.add(source.path(), source.text()))
+        // Only what has findings: of each the lines are counted.
+        let ids: Vec<Option<usize>> = (self.sources.iter().enumerate())
+            .map(|(number, source)| {
+                let is_shown = |diagnostic: &Diagnostic| {
+                    diagnostic
+                        .span
+                        .is_some_and(|span| span.file.index() == number)
+                };
+                let shown = self.diagnostics.iter().any(is_shown);
+                shown.then(|| files.add(source.path(), source.text()))
+            })
             .collect();
         let config = term::Config::default();
         let mut buffer = match style {
@@ -141,12 +148,10 @@ impl Report {
             };
             let labels = diagnostic
                 .span
-                .map(|span| {
-                    codespan::Label::primary(
-                        ids[span.file.index()],
-                        span.start as usize..span.end as usize,
-                    )
-                    .with_message(&diagnostic.label)
+                .and_then(|span| {
+                    let id = ids[span.file.index()]?;
+                    let place = span.start as usize..span.end as usize;
+                    Some(codespan::Label::primary(id, place).with_message(&diagnostic.label))
                 })
                 .into_iter()
                 .collect();

@@ -11,13 +11,14 @@ use crate::report::{Edit, Finding};
 use crate::site::Site;
 use crate::source::{FileId, MAX_FILES, Sources, Span, Word};
 use crate::tables::Tables;
+use crate::variables::Variables;
 
 /// State shared by the parsers of all files.
 pub(crate) struct Session<'a> {
     pub(crate) site: &'a Site,
     pub(crate) sources: Sources,
     pub(crate) findings: Vec<Finding>,
-    pub(crate) variables: BTreeMap<String, String>,
+    pub(crate) variables: Variables,
     /// Changes towards today's spelling that no finding asks for by itself.
     pub(crate) other_edits: Vec<Edit>,
     /// How deep macros and actions use each other just now.
@@ -40,7 +41,7 @@ impl<'a> Session<'a> {
             site,
             sources: Sources::default(),
             findings: Vec::new(),
-            variables: BTreeMap::new(),
+            variables: Variables::default(),
             other_edits: Vec::new(),
             nesting: 0,
             inline_actions: BTreeSet::new(),
@@ -244,12 +245,11 @@ impl<'a> Session<'a> {
             let reference = word.slice(at..end).span();
             match self.variables.get(name) {
                 Some(value) => {
-                    let value = value.clone();
+                    let value = value.to_owned();
                     expanded.push_replacement(&value, (reference.start, reference.end));
                 }
                 None => {
-                    let known = self.variables.keys().map(String::as_str);
-                    let hint = crate::suggest::did_you_mean(name, known);
+                    let hint = crate::suggest::did_you_mean(name, self.variables.names());
                     self.report(
                         Finding::error(format!("the variable `{name}` is not set"))
                             .at(reference, "unknown here")

@@ -30,22 +30,15 @@ impl Configuration {
     pub(crate) fn read(session: &mut Session<'_>) -> Self {
         let path = session.shorewall_file("shorewall.conf");
         // Shorewall knows its settings as variables whether they are set or not.
-        for (name, _) in SETTINGS {
-            session.variables.entry((*name).to_owned()).or_default();
-        }
-        session
-            .variables
-            .insert("LOG_LEVEL".to_owned(), "info".to_owned());
+        session.variables.add_settings();
+        session.variables.insert("LOG_LEVEL", "info");
         for (name, value) in [
             ("CONFDIR", "/etc"),
             ("SHAREDIR", "/usr/share"),
             ("SBINDIR", "/usr/sbin"),
             ("VARDIR", "/var/lib/shorewall"),
         ] {
-            session
-                .variables
-                .entry(name.to_owned())
-                .or_insert_with(|| value.to_owned());
+            session.variables.insert_if_unset(name, value);
         }
         let mut values = BTreeMap::new();
         let file = session.open(&path);

@@ -64,10 +64,9 @@ fn assign(session: &mut Session<'_>, line: &Word) {
         let Some((assignment, remaining)) = assignment(session, &rest) else {
             return;
         };
-        session.variables.insert(
-            assignment.name.text().to_owned(),
-            assignment.value.text().to_owned(),
-        );
+        session
+            .variables
+            .insert(assignment.name.text(), assignment.value.text());
         // Several on a line, with or without semicolons, are usual.
         rest = remaining.trim();
         rest = rest.strip_prefix(";").unwrap_or(rest).trim();
@@ -104,9 +103,7 @@ pub(crate) fn read_settings(session: &mut Session<'_>, file: FileId) -> Vec<Assi
             "No" | "no" => "",
             value => value,
         };
-        session
-            .variables
-            .insert(assignment.name.text().to_owned(), value.to_owned());
+        session.variables.insert(assignment.name.text(), value);
         assignments.push(assignment);
     }
     assignments

@@ -3,7 +3,8 @@
 /// The nearest of `known`, when it is near enough to have been meant.
 pub(crate) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let word = word.to_ascii_lowercase();
-    let limit = match word.chars().count() {
+    let letters = word.chars().count();
+    let limit = match letters {
         0 | 1 => 0,
         2..=3 => 1,
         4..=7 => 2,
@@ -13,6 +14,8 @@ pub(crate) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) 
     };
     known
         .into_iter()
+        // That many edits at least; most words are spared the table.
+        .filter(|candidate| candidate.chars().count().abs_diff(letters) <= limit)
         .map(|candidate| (distance(&word, &candidate.to_ascii_lowercase()), candidate))
         .filter(|&(distance, _)| distance <= limit)
         .min_by_key(|&(distance, _)| distance)

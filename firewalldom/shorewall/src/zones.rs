@@ -94,9 +94,7 @@ impl World {
             .iter()
             .filter_map(|name| self.find_zone(name))
             .collect();
-        session
-            .variables
-            .insert("FW".to_owned(), self.zones[0].name.clone());
+        session.variables.insert("FW", self.zones[0].name.clone());
     }
 
     /// `loc` or `loc,dmz` after the colon: zones that were declared before.
