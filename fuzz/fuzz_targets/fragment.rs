@@ -10,7 +10,7 @@
 use firewalldom::policy::InterfaceId;
 use firewalldom::time::Instant;
 use firewalldom::{Checksum, Firewall, Frame, Head, Verdict};
-use fuzz::{FLOWS, MACS, sum};
+use fuzz::engine::{FLOWS, MACS, sum};
 use libfuzzer_sys::fuzz_target;
 
 const NET: InterfaceId = InterfaceId(0);
@@ -146,7 +146,7 @@ fn inject(
 
 fuzz_target!(|input: &[u8]| {
     let now = Instant(1_000_000_000);
-    fuzz::with_firewall(now, |firewall| run(firewall, now, input));
+    fuzz::engine::with_firewall(now, |firewall| run(firewall, now, input));
 });
 
 fn run(firewall: &mut Firewall, mut now: Instant, input: &[u8]) {

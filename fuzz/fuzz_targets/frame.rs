@@ -7,7 +7,7 @@ use arbitrary::Arbitrary;
 use firewalldom::policy::InterfaceId;
 use firewalldom::time::Instant;
 use firewalldom::{Checksum, Firewall, Frame, Gso, GsoKind, Head, Verdict};
-use fuzz::{FLOWS, MACS, sum};
+use fuzz::engine::{FLOWS, MACS, sum};
 use libfuzzer_sys::fuzz_target;
 
 /// Frames of one input; more teach the fuzzer nothing and slow it down.
@@ -91,7 +91,7 @@ fn assert_sound(bytes: &[u8]) {
 
 fuzz_target!(|arrivals: Vec<Arrival<'_>>| {
     let now = Instant(1_000_000_000);
-    fuzz::with_firewall(now, |firewall| run(firewall, now, &arrivals));
+    fuzz::engine::with_firewall(now, |firewall| run(firewall, now, &arrivals));
 });
 
 fn run(firewall: &mut Firewall, mut now: Instant, arrivals: &[Arrival<'_>]) {

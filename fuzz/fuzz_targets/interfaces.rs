@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use fuzz::{compile, with};
+use fuzz::compiler::{compile, with};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| compile(with("network/interfaces", data)));

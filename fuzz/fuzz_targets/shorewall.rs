@@ -5,7 +5,7 @@
 
 #![no_main]
 
-use fuzz::{SHOREWALL_FILES, compile, with};
+use fuzz::compiler::{SHOREWALL_FILES, compile, with};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

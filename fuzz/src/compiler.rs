@@ -1,0 +1,94 @@
+//! For the targets of the compiler: a small site, whole and with one file replaced.
+
+use shorewall::{Site, Style};
+use std::sync::Once;
+
+/// The files of Shorewall that are read, and one of those that are refused.
+pub const SHOREWALL_FILES: [&str; 21] = [
+    "actions",
+    "action.Mine",
+    "blacklist",
+    "blrules",
+    "capabilities",
+    "conntrack",
+    "hosts",
+    "interfaces",
+    "ipsets",
+    "macro.Ours",
+    "masq",
+    "nat",
+    "params",
+    "policy",
+    "routes",
+    "routestopped",
+    "rules",
+    "shorewall.conf",
+    "snat",
+    "stoppedrules",
+    "zones",
+];
+
+/// Path and text of each file.
+pub type Files = Vec<(String, Vec<u8>)>;
+
+/// The example that the project ships, without its comments and with fewer rules: what is not under
+/// test is read again by every execution.
+const SMALL: [(&str, &str); 7] = [
+    (
+        "network/interfaces",
+        "auto eth0\niface eth0 inet static\n address 192.0.2.2/24\n gateway 192.0.2.1\n\
+         auto eth1\niface eth1 inet static\n address 10.0.3.1/24\n",
+    ),
+    (
+        "shorewall/shorewall.conf",
+        "IP_FORWARDING=On\nEXPAND_POLICIES=Yes\nDROP_DEFAULT=\"Broadcast(DROP)\"\n",
+    ),
+    ("shorewall/zones", "fw firewall\nnet ipv4\nloc ipv4\n"),
+    (
+        "shorewall/interfaces",
+        "?FORMAT 2\nnet eth0 tcpflags\nloc eth1\n",
+    ),
+    (
+        "shorewall/policy",
+        "loc net ACCEPT\nnet all DROP info\nall all REJECT\n",
+    ),
+    (
+        "shorewall/rules",
+        "?SECTION NEW\nPing(ACCEPT) net,loc $FW\nDNAT net loc:10.0.3.9:80 tcp 8080\n\
+         REJECT:info loc net tcp smtp\n",
+    ),
+    ("shorewall/snat", "?FORMAT 2\nMASQUERADE 10.0.3.0/24 eth0\n"),
+];
+
+/// A small site with another text for one file.
+///
+/// # Panics
+/// If the site without that is wrong: it would hide what is found in the file.
+pub fn with(path: &str, text: &[u8]) -> Files {
+    static CHECKED: Once = Once::new();
+    CHECKED.call_once(|| {
+        let small = Site::from_files("small", SMALL);
+        let compiled = shorewall::compile(&small).expect("the small site is right");
+        assert!(compiled.warnings.is_empty(), "{}", compiled.warnings);
+    });
+    let others = SMALL.iter().filter(|(other, _)| *other != path);
+    others
+        .map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec()))
+        .chain([(path.to_owned(), text.to_vec())])
+        .collect()
+}
+
+/// Compiles a site, and shows what was found as a user would see it.
+pub fn compile(files: Files) {
+    match shorewall::compile(&Site::from_files("fuzz", files)) {
+        Ok(compiled) => {
+            firewalldom::policy::check::check(&compiled.policy)
+                .expect("the engine loads what the compiler writes");
+            compiled.warnings.render(Style::Plain);
+        }
+        Err(report) => {
+            assert!(report.errors() > 0, "a site fails for a reason");
+            assert!(!report.render(Style::Colour).is_empty());
+        }
+    }
+}
