@@ -11,6 +11,7 @@ use firewalldom::policy::InterfaceId;
 use firewalldom::time::Instant;
 use firewalldom::{Checksum, Firewall, Frame, Head, Verdict};
 use fuzz::engine::{FLOWS, MACS, sum};
+use fuzz::packet::arp;
 use libfuzzer_sys::fuzz_target;
 
 const NET: InterfaceId = InterfaceId(0);
@@ -71,17 +72,6 @@ fn frame(piece: &Piece<'_>) -> Vec<u8> {
     let right = sum(&frame[14..34]);
     frame[24..26].copy_from_slice(&right.to_be_bytes());
     frame.extend(piece.payload);
-    frame
-}
-
-/// The gateway makes itself known, so that nothing waits.
-fn greeting() -> Vec<u8> {
-    let mut frame = vec![0xff; 6];
-    frame.extend([2, 0, 0, 0, 0, 0x20, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
-    frame.extend([2, 0, 0, 0, 0, 0x20]);
-    frame.extend(GATEWAY);
-    frame.extend([0; 6]);
-    frame.extend(FIREWALL);
     frame
 }
 
@@ -150,7 +140,8 @@ fuzz_target!(|input: &[u8]| {
 });
 
 fn run(firewall: &mut Firewall, mut now: Instant, input: &[u8]) {
-    inject(firewall, now, NET, &greeting());
+    // So that nothing waits.
+    inject(firewall, now, NET, &arp(GATEWAY, FIREWALL));
     while firewall.take_output().is_some() {}
     let mut sent = Vec::new();
     let mut rest = input;
