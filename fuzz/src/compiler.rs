@@ -60,6 +60,79 @@ const SMALL: [(&str, &str); 7] = [
     ("shorewall/snat", "?FORMAT 2\nMASQUERADE 10.0.3.0/24 eth0\n"),
 ];
 
+/// What a file needs beside it to be read at all, or to the end; in place of what [`SMALL`] has.
+struct Company {
+    file: &'static str,
+    /// A text of the file with which the site is right.
+    sample: &'static str,
+    files: &'static [(&'static str, &'static str)],
+}
+
+const COMPANY: [Company; 7] = [
+    Company {
+        file: "shorewall/action.Mine",
+        sample: "?FORMAT 2\nDEFAULTS ACCEPT,-\n@1 - - tcp 22\n",
+        files: &[
+            ("shorewall/actions", "Mine\n"),
+            (
+                "shorewall/rules",
+                "?SECTION NEW\nMine net $FW\nMine(DROP,x):info loc net:192.0.2.9 udp 53\n",
+            ),
+        ],
+    },
+    Company {
+        file: "shorewall/actions",
+        sample: "Mine\n",
+        files: &[
+            ("shorewall/action.Mine", "ACCEPT - - tcp 22\n"),
+            ("shorewall/rules", "?SECTION NEW\nMine net $FW\n"),
+        ],
+    },
+    Company {
+        file: "shorewall/macro.Ours",
+        sample: "?FORMAT 2\nPARAM - - tcp 22\n",
+        files: &[(
+            "shorewall/rules",
+            "?SECTION NEW\nOurs(ACCEPT) net $FW\nOurs(DROP):info loc net:192.0.2.9\n",
+        )],
+    },
+    Company {
+        file: "shorewall/masq",
+        sample: "eth0 10.0.3.0/24\n",
+        files: &[("shorewall/snat", "")],
+    },
+    Company {
+        file: "shorewall/ipsets",
+        sample: "create good hash:net\nadd good 198.51.100.0/24\n",
+        files: &[(
+            "shorewall/rules",
+            "?SECTION NEW\nACCEPT net:+good $FW tcp 22\nDROP net:!+good $FW\n",
+        )],
+    },
+    Company {
+        file: "shorewall/params",
+        sample: "WEB=10.0.3.9\nRATE=1/sec\n",
+        files: &[(
+            "shorewall/rules",
+            "?SECTION NEW\nACCEPT net loc:$WEB tcp 80 - - $RATE\n",
+        )],
+    },
+    Company {
+        file: "shorewall/hosts",
+        sample: "kid eth1:10.0.3.64/26\n",
+        files: &[(
+            "shorewall/zones",
+            "fw firewall\nnet ipv4\nloc ipv4\nkid:loc ipv4\n",
+        )],
+    },
+];
+
+/// The set `good` that any file may name.
+const SETS: (&str, &str) = (
+    "shorewall/ipsets",
+    "create good hash:net\nadd good 198.51.100.0/24\n",
+);
+
 /// A small site with another text for one file.
 ///
 /// # Panics
@@ -70,9 +143,24 @@ pub fn with(path: &str, text: &[u8]) -> Files {
         let small = Site::from_files("small", SMALL);
         let compiled = shorewall::compile(&small).expect("the small site is right");
         assert!(compiled.warnings.is_empty(), "{}", compiled.warnings);
+        for company in &COMPANY {
+            let files = beside(company.file, company.sample.as_bytes());
+            let compiled = shorewall::compile(&Site::from_files("company", files));
+            assert!(compiled.is_ok(), "{} in company", company.file);
+        }
     });
-    let others = SMALL.iter().filter(|(other, _)| *other != path);
+    beside(path, text)
+}
+
+fn beside(path: &str, text: &[u8]) -> Files {
+    let company = COMPANY.iter().find(|company| company.file == path);
+    let company = company.map_or(&[][..], |company| company.files);
+    let others = SMALL
+        .iter()
+        .chain([&SETS])
+        .filter(|(other, _)| *other != path && company.iter().all(|file| file.0 != *other));
     others
+        .chain(company)
         .map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec()))
         .chain([(path.to_owned(), text.to_vec())])
         .collect()
