@@ -116,6 +116,12 @@ impl Guests {
         self.0.iter().flatten()
     }
 
+    /// Whether both addresses are the same guest's.
+    pub(crate) fn are_one(&self, first: u32, second: u32) -> bool {
+        self.iter()
+            .any(|guest| guest.addresses.contains(&first) && guest.addresses.contains(&second))
+    }
+
     /// Where the next one goes.
     fn free(&mut self) -> Option<usize> {
         let free = self.0.iter().position(Option::is_none);

@@ -168,6 +168,15 @@ impl Routes {
             .map(|&(address, ..)| address)
     }
 
+    /// Whether `address` is a host on the interface's link: of a prefix of it, or by a route of its own.
+    pub(crate) fn is_neighbour(&self, interface: InterfaceId, address: u32) -> bool {
+        let way = Route::Via {
+            egress: interface,
+            gateway: 0,
+        };
+        self.on_link(interface, address) || self.get(address) == way
+    }
+
     /// Whether `address` lies in a prefix of the interface.
     pub(crate) fn on_link(&self, interface: InterfaceId, address: u32) -> bool {
         let own = &self.addresses[usize::from(interface.0)];

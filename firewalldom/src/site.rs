@@ -54,6 +54,7 @@ pub(crate) struct Port {
     pub(crate) dhcp: bool,
     pub(crate) route_filter: RouteFilter,
     pub(crate) rpfilter: bool,
+    pub(crate) proxy_arp: bool,
     /// Guests hang off it: the toolstack says who is there, and ARP changes nothing.
     pub(crate) is_backend: bool,
 }
@@ -76,6 +77,7 @@ impl Port {
             dhcp: interface.dhcp,
             route_filter: interface.route_filter,
             rpfilter: interface.rpfilter,
+            proxy_arp: interface.proxy_arp,
             is_backend: interface.is_backend(),
         })
     }

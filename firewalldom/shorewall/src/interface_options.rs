@@ -71,7 +71,7 @@ pub(crate) const OPTIONS: &[(&str, OptionHandling)] = &[
     ("omitanycast", NoEffect("IPv6 only")),
     ("optional", NoEffect("a vif is always there")),
     ("physical", Implemented),
-    ("proxyarp", OnlyZero("proxy ARP is not supported yet")),
+    ("proxyarp", Implemented),
     ("proxyndp", NoEffect("IPv6 only")),
     ("required", NoEffect("a vif is always there")),
     ("routeback", Implemented),
@@ -109,6 +109,8 @@ pub(crate) struct Options {
     pub(crate) physical: Option<String>,
     pub(crate) route_filter: RouteFilter,
     pub(crate) rpfilter: bool,
+    /// Unless the file proxyarp says it.
+    pub(crate) proxy_arp: Option<bool>,
     /// Most bytes of a TCP segment.
     pub(crate) mss: Option<u16>,
 }
@@ -149,6 +151,7 @@ impl Default for Options {
             physical: None,
             route_filter: RouteFilter::Off,
             rpfilter: false,
+            proxy_arp: None,
             mss: None,
         }
     }
@@ -279,6 +282,7 @@ impl Options {
             "routeback" | "bridge" => self.route_back = on,
             "dhcp" => self.dhcp = on,
             "rpfilter" => self.rpfilter = on,
+            "proxyarp" => self.proxy_arp = Some(on),
             _ => self.log_martians = Some(on),
         }
     }

@@ -281,9 +281,14 @@ impl World {
             log_martians,
             route_filter: route_filter(session, with.configuration, &options),
             rpfilter: options.rpfilter,
+            proxy_arp: options.proxy_arp.unwrap_or(false),
             mss: options.mss,
             origin: session.origin(name.span()),
         });
+        if options.proxy_arp.is_some() {
+            let number = (self.interfaces.len() - 1) as u8;
+            self.proxy_arp_said.insert(InterfaceId(number));
+        }
         self.logical.push(text.to_owned());
         if let Some(zone) = zone {
             self.groups.push(Group {

@@ -33,6 +33,7 @@ mod pair_policy;
 mod policies;
 mod policy_pairs;
 mod program;
+mod proxy_arp;
 mod reader;
 mod report;
 mod rules;
@@ -177,6 +178,7 @@ fn build(session: &mut Session<'_>) -> Option<Policy> {
         settings,
         interfaces: world.interfaces,
         routes: world.routes,
+        proxied: world.proxied,
         zones: world.zones,
         hosts: world.hosts,
         chains: policy_chains,

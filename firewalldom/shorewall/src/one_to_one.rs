@@ -114,7 +114,8 @@ fn read_row(
     }
 }
 
-fn yes(session: &mut Session<'_>, word: Option<&Word>) -> Option<bool> {
+/// What a column says that is Yes or No; anything else is reported.
+pub(crate) fn yes(session: &mut Session<'_>, word: Option<&Word>) -> Option<bool> {
     let word = word?;
     match word.text().to_ascii_lowercase().as_str() {
         "yes" => Some(true),

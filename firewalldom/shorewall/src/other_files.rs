@@ -20,7 +20,6 @@ pub(crate) const REFUSED_FILES: &[(&str, &str)] = &[
         "exemptions from connection tracking, as Shorewall 4 wrote them",
     ),
     ("providers", "several Internet providers"),
-    ("proxyarp", "proxy ARP"),
     ("proxyndp", "proxy NDP"),
     (
         "routes",
@@ -169,7 +168,7 @@ fn routes_when_stopped(session: &mut Session<'_>) {
 }
 
 /// Files that are compiled, and `conntrack`.
-pub(crate) const COMPILED_FILES: [&str; 16] = [
+pub(crate) const COMPILED_FILES: [&str; 17] = [
     "blacklist",
     "zones",
     "interfaces",
@@ -186,6 +185,7 @@ pub(crate) const COMPILED_FILES: [&str; 16] = [
     "capabilities",
     "shorewall.conf",
     "conntrack",
+    "proxyarp",
 ];
 
 /// `macro.Name` and `action.Name` would change what names in `rules` mean; a name that is nearly

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use firewalldom::policy::{
-    AddressRange, Addresses, Host, Interface, InterfaceId, Prefix, Route, RouteFilter, Zone, ZoneId,
+    AddressRange, Addresses, Host, Interface, InterfaceId, Prefix, Proxied, Route, RouteFilter,
+    Zone, ZoneId,
 };
 
 use crate::bridge_ports::BridgePort;
@@ -29,6 +30,9 @@ pub(crate) struct World {
     pub(crate) interfaces: Vec<Interface>,
     pub(crate) hosts: Vec<Host>,
     pub(crate) routes: Vec<Route>,
+    pub(crate) proxied: Vec<Proxied>,
+    /// Interfaces whose option `proxyarp` holds, whatever the file of that name says.
+    pub(crate) proxy_arp_said: BTreeSet<InterfaceId>,
     /// Names that the files use, in the order of `interfaces`; those are physical ones.
     pub(crate) logical: Vec<String>,
     /// Which addresses behind which interface are whose, as the files say it.
@@ -63,6 +67,7 @@ impl World {
         world.read_hosts(session);
         world.place_hosts(session);
         world.place_routes(session, network);
+        world.read_proxy_arp(session);
         world
     }
 

@@ -161,3 +161,71 @@ fn xen_guests_are_behind_interfaces_that_no_file_has_to_list() {
     assert_eq!(chain(&policy, "loc", "dmz").policy, Disposition::Reject);
     assert_eq!(chain(&policy, "dmz", "loc").policy, Disposition::Reject);
 }
+
+#[test]
+fn routed_guests_are_answered_for_on_both_sides() {
+    let policy = example("xen-routed");
+    let proxies: Vec<_> = policy
+        .interfaces
+        .iter()
+        .map(|interface| (interface.name.as_str(), interface.proxy_arp))
+        .collect();
+    assert_eq!(proxies, [("eth0", false), ("vif+", true)]);
+    let proxied = policy.proxied.iter();
+    let proxied: Vec<_> = proxied
+        .map(|line| (line.address.to_string(), line.interface.0))
+        .collect();
+    let wanted = ["192.0.2.10", "192.0.2.11"].map(|address| (address.to_owned(), 0));
+    assert_eq!(proxied, wanted);
+    assert_eq!(
+        policy.routes.len(),
+        1,
+        "the routes to guests come with them"
+    );
+}
+
+#[test]
+fn proxyarp_makes_the_route_and_the_interface_answer() {
+    let site = |files: &[(&str, &str)]| {
+        let mut all: Vec<(String, Vec<u8>)> = vec![
+            ("network/interfaces".into(), b"auto eth0\niface eth0 inet static\n  address 192.0.2.2/24\n  gateway 192.0.2.1\nauto eth1\niface eth1 inet static\n  address 10.0.3.1/24\n".to_vec()),
+            ("shorewall/zones".into(), b"fw firewall\nnet ipv4\nloc ipv4\n".to_vec()),
+            ("shorewall/policy".into(), b"all all REJECT\n".to_vec()),
+        ];
+        for (path, text) in files {
+            all.push((format!("shorewall/{path}"), text.as_bytes().to_vec()));
+        }
+        shorewall::compile(&Site::from_files("routed", all))
+            .unwrap()
+            .policy
+    };
+    let interfaces = ("interfaces", "?FORMAT 2\nnet eth0\nloc eth1\n");
+    let policy = site(&[interfaces, ("proxyarp", "192.0.2.9 eth1 eth0\n")]);
+    let route = policy.routes.iter();
+    let route = route.filter(|route| route.destination.length == 32);
+    let route: Vec<_> = route
+        .map(|route| {
+            (
+                route.destination.address.to_string(),
+                route.gateway,
+                route.interface.0,
+            )
+        })
+        .collect();
+    assert_eq!(route, [("192.0.2.9".to_owned(), None, 1)]);
+    let answers = |policy: &Policy| {
+        let interfaces = policy.interfaces.iter();
+        interfaces
+            .map(|interface| interface.proxy_arp)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(answers(&policy), [false, true]);
+    // The interface's own option holds.
+    let own = (
+        "interfaces",
+        "?FORMAT 2\nnet eth0 proxyarp\nloc eth1 proxyarp=0\n",
+    );
+    let policy = site(&[own, ("proxyarp", "192.0.2.9 eth1 eth0 Yes\n")]);
+    assert_eq!(answers(&policy), [true, false]);
+    assert_eq!(policy.routes.len(), 1);
+}

@@ -37,6 +37,9 @@ pub enum Nonsense {
     /// More chains, or more origins, than can be indexed.
     #[error("too many chains")]
     Chains,
+    /// Addresses that ARP is answered for are not in ascending order.
+    #[error("addresses that ARP is answered for are out of order")]
+    Proxied,
     /// An index beyond its table.
     #[error("{0} is out of range")]
     Index(&'static str),
@@ -163,6 +166,10 @@ pub(super) fn check_all_but_rules(policy: &Policy) -> Result<(), Nonsense> {
     for route in &policy.routes {
         check_prefix(route.destination)?;
         policy.check_interface(route.interface)?;
+    }
+    ensure(policy.proxied.is_sorted(), Nonsense::Proxied)?;
+    for proxied in &policy.proxied {
+        policy.check_interface(proxied.interface)?;
     }
     for zone in &policy.zones {
         ensure(!zone.name.is_empty(), Nonsense::Name)?;

@@ -58,6 +58,8 @@ pub struct Policy {
     pub interfaces: Vec<Interface>,
     /// Static routes besides those of the interfaces' own prefixes.
     pub routes: Vec<Route>,
+    /// Addresses of others that ARP is answered for, in ascending order.
+    pub proxied: Vec<Proxied>,
     /// `zones[0]` is the firewall.
     pub zones: Vec<Zone>,
     /// Which zone holds an address behind an interface: the first match decides.
@@ -191,6 +193,9 @@ pub struct Interface {
     pub route_filter: RouteFilter,
     /// `rpfilter`: the strict check by netfilter, with [`Settings::rpfilter`].
     pub rpfilter: bool,
+    /// `proxyarp`: ARP is answered for whatever is reached by another interface, as Linux' `proxy_arp`
+    /// does (RFC 1027).
+    pub proxy_arp: bool,
     /// `mss=`: most bytes of a segment, in SYNs that come in or go out here.
     pub mss: Option<u16>,
     /// Where it was declared in `shorewall/interfaces`.
@@ -245,6 +250,16 @@ pub struct Route {
     pub interface: InterfaceId,
     /// Lower wins among routes of equal prefix.
     pub metric: u32,
+}
+
+/// An address for which ARP is answered on an interface, as long as it is reached by another one: a line
+/// of the file `proxyarp`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Proxied {
+    /// The address of another host.
+    pub address: Ipv4Addr,
+    /// Where it is asked for.
+    pub interface: InterfaceId,
 }
 
 /// A zone.

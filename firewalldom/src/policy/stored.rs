@@ -105,6 +105,7 @@ impl<'b> Stored<'b> {
             settings: reader.next()?,
             interfaces: reader.next()?,
             routes: reader.next()?,
+            proxied: reader.next()?,
             zones: reader.next()?,
             hosts: reader.next()?,
             ..Policy::default()

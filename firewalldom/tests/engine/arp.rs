@@ -1,6 +1,7 @@
 //! Neighbours: asked for, waited for, given up.
 
 use crate::support::*;
+use firewalldom::policy::{InterfaceId, Prefix, Proxied, Route, RouteFilter};
 use firewalldom::{Firewall, Reason, Verdict};
 use std::net::Ipv4Addr;
 
@@ -47,6 +48,98 @@ fn own_addresses_are_answered_on_every_interface() {
     }
     site.send(LOC, &arp(CLIENT_MAC, 1, CLIENT, SERVER));
     assert_eq!(site.outputs(), []);
+}
+
+/// Who answers a request of `asker`'s: the interface's own station, or nobody.
+fn is_answered(site: &mut Site, on: InterfaceId, asker: Ipv4Addr, target: Ipv4Addr) -> bool {
+    let mac = [ROUTER_MAC, CLIENT_MAC][usize::from(on.0)];
+    site.send(on, &arp(mac, 1, asker, target));
+    let outputs = site.outputs();
+    for (egress, reply) in &outputs {
+        assert_eq!(*egress, on);
+        assert_eq!(reply.bytes[..6], mac);
+        assert_eq!(reply.bytes[20..22], [0, 2]);
+        assert_eq!(reply.bytes[22..28], FW_MAC[usize::from(on.0)]);
+        assert_eq!(reply.bytes[28..32], target.octets());
+    }
+    !outputs.is_empty()
+}
+
+#[test]
+fn with_proxyarp_whatever_lies_elsewhere_is_answered_for() {
+    let mut policy = policy();
+    policy.interfaces[1].proxy_arp = true;
+    let mut site = Site::new(policy.clone());
+    assert!(is_answered(&mut site, LOC, CLIENT, FAR));
+    assert!(is_answered(&mut site, LOC, CLIENT, ROUTER));
+    assert!(
+        !is_answered(&mut site, LOC, CLIENT, QUIET),
+        "on its own link"
+    );
+    let nowhere = Ipv4Addr::new(224, 0, 0, 9);
+    assert!(!is_answered(&mut site, LOC, CLIENT, nowhere));
+    assert!(
+        !is_answered(&mut site, LOC, Ipv4Addr::UNSPECIFIED, FAR),
+        "a probe"
+    );
+    assert!(
+        !is_answered(&mut site, NET, ROUTER, CLIENT),
+        "of another interface"
+    );
+    // It is who it says: no answer where its packets would be dropped.
+    policy.interfaces[1].route_filter = RouteFilter::Strict;
+    let mut site = Site::new(policy.clone());
+    assert!(is_answered(&mut site, LOC, CLIENT, FAR));
+    assert!(!is_answered(&mut site, LOC, ROUTER, FAR));
+    policy.settings.forwarding = false;
+    assert!(!is_answered(&mut Site::new(policy), LOC, CLIENT, FAR));
+}
+
+#[test]
+fn a_reply_in_somebodys_name_is_no_reason_to_answer() {
+    let mut policy = policy();
+    policy.interfaces[1].proxy_arp = true;
+    let mut site = Site::new(policy);
+    site.send(LOC, &arp(CLIENT_MAC, 2, CLIENT, FAR));
+    assert_eq!(site.outputs(), []);
+}
+
+#[test]
+fn lines_of_proxyarp_are_answered_for_where_they_say() {
+    let mut policy = open_policy();
+    let host = Ipv4Addr::new(192, 0, 2, 9);
+    policy.routes.push(Route {
+        destination: Prefix {
+            address: host,
+            length: 32,
+        },
+        gateway: None,
+        interface: LOC,
+        metric: 0,
+    });
+    let mut proxied = [host, CLIENT, FAR].map(|address| Proxied {
+        address,
+        interface: NET,
+    });
+    proxied.sort();
+    policy.proxied = proxied.to_vec();
+    let mut site = Site::new(policy);
+    assert!(is_answered(&mut site, NET, ROUTER, host));
+    assert!(is_answered(&mut site, NET, ROUTER, CLIENT));
+    assert!(!is_answered(&mut site, NET, ROUTER, QUIET), "no line");
+    assert!(!is_answered(&mut site, NET, ROUTER, FAR), "it is out there");
+    assert!(
+        !is_answered(&mut site, LOC, CLIENT, FAR),
+        "another interface"
+    );
+    // The host is a neighbour, though no prefix of the interface's has it.
+    let mut sent = udp(NET, (FAR, 53), (host, 53), b"hello");
+    sent[..6].copy_from_slice(&FW_MAC[0]);
+    assert_eq!(site.send(NET, &sent), Outcome::Other(Verdict::Parked));
+    assert_eq!(site.output(LOC)[38..42], host.octets());
+    site.send(LOC, &arp(QUIET_MAC, 2, host, FW_LOC));
+    assert_eq!(site.output(LOC)[..6], QUIET_MAC);
+    site.send(NET, &sent).forwarded(LOC);
 }
 
 #[test]
@@ -159,11 +252,17 @@ fn a_claim_to_an_own_address_or_from_another_link_is_refused() {
 }
 
 #[test]
-fn who_asks_with_an_address_of_another_network_is_answered_and_not_remembered() {
+fn who_asks_is_remembered_only_as_a_neighbour() {
     let stranger = Ipv4Addr::new(172, 16, 0, 9);
+    // By an address of a network that is elsewhere nobody makes himself the way there.
+    let mut site = Site::new(open_policy());
+    site.send(LOC, &arp(QUIET_MAC, 1, stranger, FW_LOC));
+    assert_eq!(site.output(LOC)[..6], QUIET_MAC, "answered in any case");
+    let sent = udp(LOC, (CLIENT, 53), (stranger, 53), b"hello");
+    assert_eq!(site.send(LOC, &sent).forwarded(NET)[..6], ROUTER_MAC);
     let mut policy = open_policy();
-    policy.routes.push(firewalldom::policy::Route {
-        destination: firewalldom::policy::Prefix {
+    policy.routes.push(Route {
+        destination: Prefix {
             address: stranger,
             length: 32,
         },
@@ -171,9 +270,10 @@ fn who_asks_with_an_address_of_another_network_is_answered_and_not_remembered() 
         interface: LOC,
         metric: 0,
     });
+    // One with a route of its own is on the link.
     let mut site = Site::new(policy);
     site.send(LOC, &arp(QUIET_MAC, 1, stranger, FW_LOC));
     assert_eq!(site.output(LOC)[..6], QUIET_MAC);
     let sent = udp(NET, (FAR, 53), (stranger, 53), b"hello");
-    assert_eq!(site.send(NET, &sent), Outcome::Other(Verdict::Parked));
+    assert_eq!(site.send(NET, &sent).forwarded(LOC)[..6], QUIET_MAC);
 }

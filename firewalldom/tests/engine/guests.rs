@@ -1,7 +1,7 @@
 //! Guests: who they are, and what they cannot claim to be.
 
 use crate::support::*;
-use firewalldom::policy::{Disposition, InterfacePrefix, Policy};
+use firewalldom::policy::{Disposition, InterfacePrefix, Policy, Proxied};
 use firewalldom::{Checksum, Frame, GuestError, GuestId, Head, Reason, Verdict};
 use std::net::Ipv4Addr;
 
@@ -145,6 +145,49 @@ fn any_address_of_the_firewalls_is_a_guests_gateway() {
     }
     // Of its neighbour it learns nothing here.
     send(&mut site, guest, &arp(GUEST_MAC, 1, GUEST, NEIGHBOUR));
+    assert_eq!(site.outputs(), []);
+}
+
+#[test]
+fn with_proxyarp_guests_share_the_subnet_outside() {
+    let mut policy = guests();
+    policy.interfaces[1].proxy_arp = true;
+    let [web, mail, second] = [10, 11, 12].map(|last| Ipv4Addr::new(192, 0, 2, last));
+    policy.proxied = vec![Proxied {
+        address: web,
+        interface: NET,
+    }];
+    let mut site = Site::new(policy);
+    let guest = attach(&mut site, web, GUEST_MAC).unwrap();
+    let neighbour = site
+        .firewall
+        .attach_guest(LOC, NEIGHBOUR_MAC, &[mail, second], 1500)
+        .unwrap();
+    site.outputs();
+    // The provider's router is asked for as if it were on the same wire, and so is the other guest.
+    for (asks, mac, from, target) in [
+        (guest, GUEST_MAC, web, ROUTER),
+        (guest, GUEST_MAC, web, mail),
+        (neighbour, NEIGHBOUR_MAC, second, web),
+    ] {
+        send(&mut site, asks, &arp(mac, 1, from, target));
+        let reply = site.output(LOC);
+        assert_eq!(reply[..6], mac);
+        assert_eq!(reply[22..28], FW_MAC[1]);
+        assert_eq!(reply[28..32], target.octets());
+    }
+    // Not for itself, nor for whoever is not there.
+    for target in [mail, second] {
+        send(&mut site, neighbour, &arp(NEIGHBOUR_MAC, 1, mail, target));
+        assert_eq!(site.outputs(), []);
+    }
+    for (target, is_answered) in [(web, true), (mail, false)] {
+        site.send(NET, &arp(ROUTER_MAC, 1, ROUTER, target));
+        assert_eq!(site.outputs().len(), usize::from(is_answered), "{target}");
+    }
+    // Nobody answers for a guest that is gone.
+    site.firewall.detach_guest(guest);
+    site.send(NET, &arp(ROUTER_MAC, 1, ROUTER, web));
     assert_eq!(site.outputs(), []);
 }
 

@@ -10,25 +10,26 @@ use shorewall::Site;
 use std::time::Duration;
 
 pub(crate) fn tests() -> Vec<LabTest> {
-    vec![LabTest::new(
-        "guests::hang_off_the_firewall",
-        hang_off_the_firewall,
-    )]
+    vec![
+        LabTest::new("guests::hang_off_the_firewall", hang_off_the_firewall),
+        LabTest::new(
+            "guests::share_the_network_outside",
+            share_the_network_outside,
+        ),
+    ]
 }
-
-const EXAMPLE: &str = "examples/xen-guests";
 
 /// Waits until a guest's interface has its address.
 const UP: &str = "until [ -e /sys/class/net/eth0 ] && cmp -s /run/up /sys/class/net/eth0/ifindex; do sleep 0.2; done";
 
 const FIREWALL: &str = "firewalldom";
 
-/// Builds and starts the example's firewall, with its outer vif on `outside`.
-fn start_firewall(machine: &Machine, outside: &Net) -> Result<()> {
+/// Builds and starts an example's firewall, with its outer vif on `outside`.
+fn start_firewall(machine: &Machine, example: &str, outside: &Net) -> Result<()> {
     let workspace = Workspace::find()?;
-    let site = Site::from_etc(workspace.root().join(EXAMPLE));
+    let site = Site::from_etc(workspace.root().join("examples").join(example));
     let policy = shorewall::compile(&site)?.policy;
-    let out = workspace.target().join("image/xen-guests");
+    let out = workspace.target().join("image").join(example);
     let built = build_firewall(&workspace, &policy, &out, None, TargetChoice::Auto)?;
     for file in ["firewalldom.xen", "firewalldom.policy"] {
         std::fs::copy(out.join(file), machine.share().join(file))?;
@@ -55,8 +56,12 @@ fn guest(name: &str, address: &str, gateway: &str, more: &str) -> DebianGuest {
     }
 }
 
-fn hang_off_the_firewall(setup: &Setup) -> Result<()> {
-    let Setup { lab, machine } = setup;
+/// Runs `tries` beside an example's firewall; then it and all guests are gone, whatever came of it.
+fn beside_firewall(
+    machine: &Machine,
+    example: &str,
+    tries: impl FnOnce() -> Result<()>,
+) -> Result<()> {
     let outside = Net {
         name: "out".to_owned(),
         address: "192.0.2.1/24".to_owned(),
@@ -64,14 +69,8 @@ fn hang_off_the_firewall(setup: &Setup) -> Result<()> {
         gateway: None,
     };
     machine.add_net(&outside)?;
-    start_firewall(machine, &outside)?;
-    let tried = (|| {
-        let web = guest("web", "10.0.4.2", "10.0.4.1", ",vifname=vif-dmz-web");
-        let web = machine.start_debian_guest(lab, &web)?;
-        let desk = machine.start_debian_guest(lab, &guest("desk", "10.0.3.2", "10.0.3.1", ""))?;
-        try_all(machine, &web, &desk)
-    })();
-    let tried = tried.with_context(|| {
+    start_firewall(machine, example, &outside)?;
+    let tried = tries().with_context(|| {
         let console = |name| machine.guest_console(name).unwrap_or_default();
         format!("{}\n{}", console(FIREWALL), console("desk"))
     });
@@ -80,6 +79,57 @@ fn hang_off_the_firewall(setup: &Setup) -> Result<()> {
     machine.remove_net(&outside)?;
     machine.forget_guest_console(FIREWALL)?;
     tried
+}
+
+fn hang_off_the_firewall(setup: &Setup) -> Result<()> {
+    let Setup { lab, machine } = setup;
+    beside_firewall(machine, "xen-guests", || {
+        let web = guest("web", "10.0.4.2", "10.0.4.1", ",vifname=vif-dmz-web");
+        let web = machine.start_debian_guest(lab, &web)?;
+        let desk = machine.start_debian_guest(lab, &guest("desk", "10.0.3.2", "10.0.3.1", ""))?;
+        try_all(machine, &web, &desk)
+    })
+}
+
+/// `examples/xen-routed`: guests with addresses of the outer network, by proxy ARP on both sides.
+fn share_the_network_outside(setup: &Setup) -> Result<()> {
+    let Setup { lab, machine } = setup;
+    beside_firewall(machine, "xen-routed", || {
+        let web = guest("web", "192.0.2.10", "192.0.2.1", "");
+        let web = machine.start_debian_guest(lab, &web)?;
+        let desk =
+            machine.start_debian_guest(lab, &guest("desk", "192.0.2.11", "192.0.2.1", ""))?;
+        web.check(UP)?;
+        desk.check(UP)?;
+        web.check("mkdir -p /srv && echo here > /srv/file && busybox httpd -p 80 -h /srv")?;
+        // The router, which has no route to them, and each other.
+        desk.check("ping -c 3 -i 0.2 -W 5 192.0.2.1 && ping -c 3 -i 0.2 -W 5 192.0.2.10")?;
+        let router = machine.dom0("ip netns exec out cat /sys/class/net/*/address")?;
+        let asked = desk.check("ip neigh show 192.0.2.1")?;
+        expect(router.lines().all(|mac| !asked.contains(mac)), || {
+            format!("it is not the firewall that answers: {asked}")
+        })?;
+        let fetch = "http://192.0.2.10/file";
+        let fetched = machine.dom0(&format!("ip netns exec out busybox wget -q -O - {fetch}"))?;
+        expect(fetched.trim() == "here", || fetched.clone())?;
+        let fetched = desk.check(&format!("wget -q -O - {fetch}"))?;
+        expect(fetched.trim() == "here", || fetched.clone())?;
+        // What no rule is about is refused, outside and between them.
+        let (said, reached) =
+            desk.run("nc -w 3 192.0.2.10 81 </dev/null", Duration::from_secs(30))?;
+        expect(!reached, || said.clone())?;
+        let seen = machine.dom0(
+            "ip netns exec out ip neigh show 192.0.2.11
+             ip netns exec out arping -c 1 -w 3 -I $(ip netns exec out ls /sys/class/net | grep -v lo | head -n 1) 192.0.2.12 >/dev/null && echo stranger || true",
+        )?;
+        expect(!seen.contains("stranger"), || seen.clone())?;
+        // A guest that is gone is answered for no more.
+        machine.check(&Command::bash("xl destroy web").limit(Duration::from_secs(30)))?;
+        machine.dom0(
+            "ip -n out neigh flush all; ! ip netns exec out ping -c 2 -i 0.2 -W 2 192.0.2.10",
+        )?;
+        Ok(())
+    })
 }
 
 fn try_all(machine: &Machine, web: &RunningGuest<'_>, desk: &RunningGuest<'_>) -> Result<()> {
