@@ -4,7 +4,7 @@ use shorewall::{Site, Style};
 use std::sync::Once;
 
 /// The files of Shorewall that are read, and one of those that are refused.
-pub const SHOREWALL_FILES: [&str; 21] = [
+pub const SHOREWALL_FILES: [&str; 22] = [
     "actions",
     "action.Mine",
     "blacklist",
@@ -19,6 +19,7 @@ pub const SHOREWALL_FILES: [&str; 21] = [
     "nat",
     "params",
     "policy",
+    "proxyarp",
     "routes",
     "routestopped",
     "rules",
