@@ -45,6 +45,8 @@ struct Arrival<'a> {
     checksum: Checksum,
     gso: Option<Gso>,
     seconds_later: u8,
+    /// Of an answer, in its IPv4 header.
+    identification: u16,
     /// Bytes of the frame that are copied to its head.
     copied: usize,
     bytes: &'a [u8],
@@ -71,7 +73,8 @@ enum TransportSum {
 
 /// The next record, and the rest of the input: a byte of control (bit 0: from loc; 1 and 2: repair; 3
 /// and 4: offload; 5: the transport checksum stays as it is), seconds since the last, how many bytes the
-/// head has beyond 128, the size of segments and the length of the frame (two bytes each), and that.
+/// head has beyond 128, the size of segments and an answer's identification (two bytes), the length of
+/// the frame (two bytes), and that.
 fn arrival(input: &[u8]) -> Option<(Arrival<'_>, &[u8])> {
     let [
         control,
@@ -88,7 +91,8 @@ fn arrival(input: &[u8]) -> Option<(Arrival<'_>, &[u8])> {
     };
     let len = usize::from(u16::from_be_bytes([*high, *low]) & 0x7ff);
     let (bytes, rest) = rest.split_at(len.min(rest.len()));
-    let size = u16::from_be_bytes([*size_high, *size_low]);
+    let identification = u16::from_be_bytes([*size_high, *size_low]);
+    let size = identification;
     let kind = match size & 1 {
         0 => GsoKind::TcpV4,
         _ => GsoKind::TcpV6,
@@ -115,6 +119,7 @@ fn arrival(input: &[u8]) -> Option<(Arrival<'_>, &[u8])> {
         checksum,
         gso,
         seconds_later: *seconds_later,
+        identification,
         // The data path copies 128 bytes or more of a longer frame.
         copied: (128 + usize::from(*copied)).min(Head::CAPACITY),
         bytes,
@@ -227,7 +232,12 @@ impl World<'_> {
     fn take(&mut self, arrival: &Arrival<'_>) {
         let (from, bytes) = match (&self.left, arrival.repair) {
             (Some((interface, left)), Repair::Answer) => {
-                let mut bytes = answer(left, MACS[usize::from(interface.0)], arrival.bytes);
+                let mut bytes = answer(
+                    left,
+                    MACS[usize::from(interface.0)],
+                    arrival.identification,
+                    arrival.bytes,
+                );
                 if arrival.transport_sum == TransportSum::Repaired {
                     seal(&mut bytes, arrival.checksum);
                 }

@@ -141,12 +141,15 @@ pub fn seal(frame: &mut [u8], checksum: Checksum) {
 
 /// The answer that the receiver of `left` sends to the station `to`, its transport checksum not yet
 /// right. `input`: of TCP, flags that differ from those of an honest answer, and data; else data.
-pub fn answer(left: &[u8], to: [u8; 6], input: &[u8]) -> Vec<u8> {
+pub fn answer(left: &[u8], to: [u8; 6], identification: u16, input: &[u8]) -> Vec<u8> {
     let protocol = left[23];
     let start = (14 + usize::from(left[14] & 15) * 4).min(left.len());
     let segment = &left[start..];
     let mut frame = to.to_vec();
-    frame.extend([2, 0, 0, 0, 0, 0x20, 8, 0, 0x45, 0, 0, 0, 0, 1, 0x40, 0]);
+    frame.extend([2, 0, 0, 0, 0, 0x20, 8, 0, 0x45, 0, 0, 0]);
+    // With it, the header's checksum is any.
+    frame.extend(identification.to_be_bytes());
+    frame.extend([0x40, 0]);
     frame.extend([64, protocol, 0, 0]);
     frame.extend(&left[30..34]);
     frame.extend(&left[26..30]);
