@@ -87,7 +87,10 @@ pub fn shapes(frame: &[u8], outputs: &[Output]) -> String {
 /// What a frame that came out is to the one that went in.
 fn shape(sent: &[u8], came: &[u8]) -> String {
     let (Some(sent), Some(came)) = (View::of_frame(sent), View::of_frame(came)) else {
-        return describe::frame(came);
+        return match came.get(12..22) {
+            Some([8, 6, .., 0, 2]) => "answers ARP".to_owned(),
+            _ => describe::frame(came),
+        };
     };
     let ends = |view: &View<'_>| (view.source(), view.destination());
     let is_answer = came.destination() == sent.source() && came.source() != sent.source();

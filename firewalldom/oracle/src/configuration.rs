@@ -4,7 +4,7 @@ use crate::linux::{Host, Linux, Loaded};
 use crate::older;
 use crate::protocol::{Age, LinkSetup, Neighbour, Setup};
 use anyhow::{Context, Result};
-use firewalldom::policy::{InterfacePrefix, Policy};
+use firewalldom::policy::{InterfacePrefix, Policy, Route};
 use shorewall::{Compiled, Report, Site};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -288,7 +288,12 @@ pub fn neighbours(
                 let differs = (address.to_bits() ^ prefix.address.to_bits()) & mask.unwrap_or(0);
                 differs == 0 && address != prefix.address && Some(address) != prefix.broadcast
             };
-            if interface.addresses.iter().any(on_link) {
+            let is_routed_to = |route: &Route| {
+                let host = route.destination.length == 32 && route.gateway.is_none();
+                host && usize::from(route.interface.0) == usize::from(link)
+                    && route.destination.address == address
+            };
+            if policy.routes.iter().any(is_routed_to) || interface.addresses.iter().any(on_link) {
                 found.insert(Neighbour { link, address });
             }
         }

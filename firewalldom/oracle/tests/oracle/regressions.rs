@@ -176,6 +176,21 @@ fn plain(flags: u8, sequence: u32, acknowledgement: u32, window: u16) -> Segment
     }
 }
 
+/// Where is that address? Asked of the firewall alone: Linux is slow to answer for others what is asked of
+/// all.
+fn arp(link: u8, from: &str, to: &str) -> Step {
+    let address = at(from);
+    let station = Neighbour { link, address }.mac();
+    let mut bytes = firewall_mac(link.into()).to_vec();
+    bytes.extend(station);
+    bytes.extend([8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
+    bytes.extend(station);
+    bytes.extend(address.octets());
+    bytes.extend([0; 6]);
+    bytes.extend(at(to).octets());
+    Step::Send { link, bytes }
+}
+
 /// A segment of no connection, unless it opens one.
 fn tcp(link: u8, from: &str, to: &str, flags: u8) -> Step {
     let ports = Ports {

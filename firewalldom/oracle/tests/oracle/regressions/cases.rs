@@ -2,6 +2,7 @@
 
 use super::*;
 
+mod arp;
 mod connections;
 mod hairpins;
 mod nat;
@@ -12,6 +13,7 @@ mod zones;
 
 pub(crate) fn cases() -> impl Iterator<Item = &'static Case> {
     let subjects = [
+        arp::CASES,
         connections::CASES,
         hairpins::CASES,
         nat::CASES,
