@@ -1,0 +1,409 @@
+//! What comes and goes: the handshake, its refusals and failures, and what a vif costs xenstore.
+
+use super::*;
+
+#[test]
+fn a_vif_connects_and_leaves_nothing_behind() {
+    let mut lab = Lab::new();
+    let number = lab.connect(GUEST);
+    let back = &lab.backs[0];
+    assert_eq!(
+        (back.frontend(), back.index(), back.queues()),
+        (GUEST, 0, 1)
+    );
+    assert_eq!(back.settings().mac, MacAddress([0, 0x16, 0x3e, 0, 5, 0]));
+    assert_eq!((back.settings().mtu, back.settings().rate), (1500, None));
+    assert!(back.features().scatter_gather && back.features().gso_tcpv4);
+    assert!(back.features().ipv4_checksum && back.features().receive_notify);
+    assert_eq!(back.ports().count(), 1);
+    assert_eq!(lab.host.usage().mapped, 2);
+    assert_eq!(
+        lab.node(number, "hotplug-status").as_deref(),
+        Some("connected")
+    );
+    lab.end();
+}
+
+#[test]
+fn it_is_ready_for_its_frontend_before_the_toolstack_gives_up() {
+    let mut lab = Lab::new();
+    let number = lab.announce(GUEST, &[]);
+    assert_eq!(lab.fronts[number].backend_state(), XenbusState::INIT_WAIT);
+    assert_eq!(lab.now, Instant(0), "at once");
+    for feature in [
+        "feature-rx-copy",
+        "feature-sg",
+        "feature-gso-tcpv4",
+        "feature-gso-tcpv6",
+        "feature-ipv6-csum-offload",
+    ] {
+        assert_eq!(lab.node(number, feature).as_deref(), Some("1"), "{feature}");
+    }
+    for other in [
+        "multi-queue-max-queues",
+        "feature-split-event-channels",
+        "script",
+    ] {
+        assert_eq!(lab.node(number, other), None, "{other}");
+    }
+    assert!(lab.backs.is_empty());
+    lab.end();
+}
+
+#[test]
+fn what_the_toolstack_says_is_taken_or_refused_by_name() {
+    let mut lab = Lab::new();
+    let settings = [
+        ("ip", "10.0.3.2 10.0.3.3"),
+        ("rate", "131072,50000"),
+        ("mtu", "9000"),
+        ("vifname", "web0"),
+    ];
+    let number = lab.announce(GUEST, &settings);
+    lab.fronts[number].connect(Shape::default());
+    lab.settle();
+    let taken = lab.backs[0].settings();
+    assert_eq!((taken.addresses.len(), taken.mtu), (2, 9000));
+    assert_eq!(taken.name.as_deref(), Some("web0"));
+    assert_eq!(taken.rate.map(|rate| rate.bytes), Some(131_072));
+    for (index, (key, value)) in [
+        ("mac", "no address"),
+        ("ip", "10.0.3.2 fe80::1"),
+        ("rate", "fast"),
+        ("mtu", "67"),
+        ("vifname", "a/b"),
+        ("vlan", "7"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let number = lab.announce(OTHER, &[(key, value)]);
+        assert_eq!(
+            lab.fronts[number].backend_state(),
+            XenbusState::CLOSING,
+            "{key}"
+        );
+        let place = format!("/local/domain/1/error/backend/vif/6/{index}/error");
+        let reason = lab.world.node(&place).expect("it says why");
+        assert!(reason.contains(&format!("{key}=")), "{reason}");
+    }
+    lab.end();
+}
+
+#[test]
+fn queues_and_split_channels_are_negotiated() {
+    for (queues, channels) in [(1, 2), (2, 1), (4, 2)] {
+        let mut lab = Lab::with(Config {
+            queues_max: 4,
+            event_channels: EventChannels::Split,
+            ..Config::default()
+        });
+        let number = lab.announce(GUEST, &[]);
+        assert_eq!(
+            lab.node(number, "feature-split-event-channels").as_deref(),
+            Some("1")
+        );
+        assert_eq!(
+            lab.node(number, "multi-queue-max-queues").as_deref(),
+            Some("4")
+        );
+        lab.fronts[number].connect(Shape { queues, channels });
+        lab.settle();
+        assert_eq!(lab.backs[0].queues(), queues as usize);
+        assert_eq!(lab.backs[0].ports().count() as u32, queues * channels);
+        for queue in 0..queues as usize {
+            assert!(lab.fronts[number].send(queue, &[&bytes(100, queue as u8)], 0, &[]));
+        }
+        let mut seen = Vec::new();
+        while let Some(frame) = lab.backs[0].receive() {
+            let mut head = [0; HEAD_MAX];
+            frame.read(0, &mut head);
+            seen.push(head[0]);
+            lab.backs[0].recycle_frame(frame);
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, (0..queues as u8).collect::<Vec<_>>());
+        // A flow keeps to its queue.
+        for _ in 0..5 {
+            lab.backs[0]
+                .transmit_bytes(&bytes(100, 1), PLAIN)
+                .expect("there is room");
+        }
+        lab.backs[0].flush();
+        let counts: Vec<usize> = (0..queues as usize)
+            .map(|queue| lab.fronts[number].receive(queue).len())
+            .collect();
+        assert_eq!(counts.iter().max(), Some(&5));
+        for queue in 0..queues as usize {
+            assert_eq!(lab.fronts[number].answers(queue).len(), 1);
+        }
+        lab.end();
+    }
+}
+
+#[test]
+fn without_split_channels_or_scatter_gather_it_works_with_what_there_is() {
+    let mut lab = Lab::new();
+    let number = lab.announce(GUEST, &[]);
+    lab.fronts[number].publish(Shape::default(), &[("request-rx-copy", "1")]);
+    lab.fronts[number].post(0, 256);
+    lab.fronts[number].switch_to(XenbusState::CONNECTED);
+    lab.settle();
+    let back = &mut lab.backs[0];
+    let expected = Features {
+        ipv4_checksum: true,
+        ..Features::default()
+    };
+    assert_eq!(back.features(), expected);
+    let gso = Some(Gso {
+        kind: GsoKind::TcpV4,
+        size: 1448,
+    });
+    let offload = Offload {
+        checksum: Checksum::Blank,
+        gso,
+    };
+    assert_eq!(
+        back.transmit_bytes(&[1; 100], offload),
+        Err(TransmitError::NotOffered)
+    );
+    assert_eq!(back.transmit_bytes(&[1; 4096], PLAIN), Ok(()));
+    assert_eq!(
+        back.transmit_bytes(&[1; 4097], PLAIN),
+        Err(TransmitError::Size)
+    );
+    assert_eq!(
+        back.transmit_bytes(&[1; 13], PLAIN),
+        Err(TransmitError::Size)
+    );
+    back.flush();
+    assert_eq!(lab.fronts[number].receive(0)[0].bytes, [1; 4096]);
+    lab.end();
+}
+
+#[test]
+fn a_frontend_that_closes_before_it_connects_is_waited_for_again() {
+    let mut lab = Lab::new();
+    let number = lab.announce(GUEST, &[]);
+    for (theirs, ours) in [
+        (XenbusState::CLOSING, XenbusState::CLOSING),
+        (XenbusState::CLOSED, XenbusState::CLOSED),
+        (XenbusState::INITIALISING, XenbusState::INIT_WAIT),
+    ] {
+        lab.fronts[number].switch_to(theirs);
+        lab.settle();
+        assert_eq!(lab.fronts[number].backend_state(), ours);
+    }
+    lab.fronts[number].connect(Shape::default());
+    lab.settle();
+    assert_eq!(lab.backs.len(), 1);
+    lab.end();
+}
+
+#[test]
+fn a_frontend_that_starts_anew_without_closing_connects_again() {
+    let mut lab = Lab::new();
+    let number = lab.connect(GUEST);
+    for _ in 0..20 {
+        let id = lab.backs[0].id();
+        lab.fronts[number].switch_to(XenbusState::INITIALISING);
+        lab.settle();
+        assert_eq!(lab.fronts[number].backend_state(), XenbusState::INIT_WAIT);
+        assert_eq!((lab.backs.len(), lab.host.usage().mapped), (0, 0));
+        lab.fronts[number].drop_rings();
+        lab.fronts[number].connect(Shape::default());
+        lab.settle();
+        assert_ne!(lab.backs[0].id(), id);
+    }
+    lab.end();
+}
+
+#[test]
+fn a_frontend_that_vanishes_has_its_rings_unmapped() {
+    let mut lab = Lab::new();
+    let number = lab.connect(GUEST);
+    assert!(lab.fronts[number].send(0, &[&[1; 100]], 0, &[]));
+    let frame = lab.backs[0].receive().expect("a frame came");
+    lab.world.remove_node(lab.fronts[number].node());
+    lab.settle();
+    assert_eq!((lab.backs.len(), lab.host.usage().mapped), (0, 0));
+    assert_eq!(lab.fronts[number].backend_state(), XenbusState::CLOSED);
+    drop(frame);
+    lab.end();
+}
+
+#[test]
+fn a_guest_whose_driver_hangs_is_detached_all_the_same_and_in_time() {
+    let mut lab = Lab::new();
+    let number = lab.connect(GUEST);
+    lab.fronts[number].detach();
+    lab.settle();
+    assert_eq!(lab.backs.len(), 1, "it may still close by itself");
+    lab.advance(Duration::from_secs(5));
+    assert_eq!(lab.backs.len(), 0);
+    assert_eq!(lab.fronts[number].backend_state(), XenbusState::CLOSED);
+    assert!(lab.now.0 < 10_000_000_000, "before the toolstack gives up");
+    lab.advance(Duration::from_secs(1));
+    assert_eq!(lab.world.node(lab.fronts[number].backend_node()), None);
+    lab.end();
+}
+
+#[test]
+fn a_detached_vif_is_removed_only_after_the_toolstack_could_read_closed() {
+    let mut lab = Lab::new();
+    let number = lab.connect(GUEST);
+    lab.fronts[number].detach();
+    lab.settle();
+    lab.fronts[number].switch_to(XenbusState::CLOSED);
+    lab.settle();
+    assert_eq!(lab.fronts[number].backend_state(), XenbusState::CLOSED);
+    lab.advance(Duration::from_millis(900));
+    assert_eq!(lab.fronts[number].backend_state(), XenbusState::CLOSED);
+    lab.advance(Duration::from_millis(100));
+    assert_eq!(lab.world.node(lab.fronts[number].backend_node()), None);
+    lab.end();
+}
+
+#[test]
+fn a_vif_that_never_connected_is_detached_at_once() {
+    let mut lab = Lab::new();
+    let number = lab.announce(GUEST, &[]);
+    lab.fronts[number].detach();
+    lab.settle();
+    assert_eq!(lab.fronts[number].backend_state(), XenbusState::CLOSED);
+    lab.end();
+}
+
+#[test]
+fn vifs_come_and_go_and_leave_no_trace() {
+    let mut lab = Lab::new();
+    let number = lab.connect(GUEST);
+    let full = lab.host.usage();
+    for _ in 0..if cfg!(miri) { 2 } else { 100 } {
+        lab.fronts[number].detach();
+        lab.settle();
+        lab.fronts[number].switch_to(XenbusState::CLOSED);
+        lab.settle();
+        lab.fronts[number].drop_rings();
+        lab.advance(Duration::from_secs(1));
+        assert_eq!(lab.fronts[number].backend_state(), XenbusState::UNKNOWN);
+        lab.fronts[number].make(&[]);
+        lab.settle();
+        lab.fronts[number].connect(Shape::default());
+        lab.settle();
+        assert_eq!(lab.host.usage(), full);
+    }
+    lab.end();
+}
+
+#[test]
+fn sixty_four_vifs_are_served_and_one_more_waits_for_a_place() {
+    let mut lab = Lab::new();
+    for guest in 0..VIFS_MAX as u16 + 1 {
+        lab.announce(DomId(100 + guest), &[]);
+    }
+    lab.settle();
+    let waiting = |lab: &Lab| {
+        let states = lab.fronts.iter().map(Netfront::backend_state);
+        states
+            .filter(|state| *state == XenbusState::INIT_WAIT)
+            .count()
+    };
+    assert_eq!(waiting(&lab), VIFS_MAX);
+    // All of them connect, and each is heard by the next.
+    for guest in 0..VIFS_MAX {
+        lab.fronts[guest].connect(Shape::default());
+    }
+    for _ in 0..20 {
+        lab.settle();
+    }
+    assert_eq!(lab.backs.len(), VIFS_MAX);
+    let order: Vec<DomId> = lab.backs.iter().map(Back::frontend).collect();
+    for (at, guest) in order.iter().enumerate() {
+        let next = (at + 1) % VIFS_MAX;
+        let from = usize::from(guest.0 - 100);
+        let to = usize::from(order[next].0 - 100);
+        let frame = frame_for(next, 1000, at as u8);
+        assert!(lab.fronts[from].send(0, &[&frame], 0, &[]));
+        relay(&mut lab.backs);
+        assert_eq!(lab.fronts[to].receive(0)[0].bytes, frame);
+    }
+    let usage = lab.host.usage();
+    assert_eq!(usage.mapped, 2 * VIFS_MAX);
+    assert_eq!(usage.ports, lab.before.ports + VIFS_MAX);
+    let below = lab.world.nodes_below("/local/domain/1/backend/vif");
+    // What the toolstack wrote for the one that waits is ours, too.
+    assert!(below <= NODES_MAX * VIFS_MAX + 12, "{below}");
+    assert!(lab.host.usage().watches <= WATCHES_MAX + lab.before.watches);
+    const { assert!(WATCHES_MAX < 90) };
+    lab.fronts[0].detach();
+    lab.settle();
+    lab.fronts[0].switch_to(XenbusState::CLOSED);
+    lab.settle();
+    lab.advance(Duration::from_secs(1));
+    assert_eq!(waiting(&lab), 1, "the last one has the first one's place");
+    lab.end();
+}
+
+#[test]
+fn a_vif_costs_no_more_nodes_than_it_may() {
+    let mut lab = Lab::new();
+    lab.connect(GUEST);
+    let below = |lab: &Lab| lab.world.nodes_below("/local/domain/1/backend/vif");
+    assert!(below(&lab) <= NODES_MAX, "{}", below(&lab));
+    lab.end();
+    // With what the toolstack mostly says, where IPv6 is not forwarded.
+    let mut lab = Lab::with(Config {
+        ipv6_offloads: Ipv6Offloads::Withheld,
+        ..Config::default()
+    });
+    let settings = [
+        ("ip", "10.0.3.2 10.0.3.3"),
+        ("vifname", "vif-web"),
+        ("mtu", "1500"),
+        ("gatewaydev", "eth0"),
+    ];
+    let number = lab.announce(GUEST, &settings);
+    lab.fronts[number].connect(Shape::default());
+    lab.settle();
+    assert_eq!(lab.fronts[number].backend_state(), XenbusState::CONNECTED);
+    assert_eq!(below(&lab), NODES_MAX);
+    // Whatever the domain needs besides.
+    const { assert!(NODES_MAX * VIFS_MAX <= 850) };
+    lab.end();
+}
+
+#[test]
+fn connecting_survives_conflicts_and_answers_out_of_order() {
+    let mut lab = Lab::new();
+    lab.world.set_quirks(Quirks {
+        reversed: true,
+        conflicts: 5,
+        ..Quirks::default()
+    });
+    lab.connect(GUEST);
+    lab.end();
+}
+
+#[test]
+fn whatever_fails_while_connecting_nothing_is_left() {
+    for fault in [Fault::Page, Fault::Map, Fault::Bind] {
+        for skip in 0..64 {
+            let mut lab = Lab::new();
+            let number = lab.announce(GUEST, &[]);
+            lab.fronts[number].publish(Shape::default(), &TAKES);
+            lab.world.fail(fault, skip);
+            lab.fronts[number].switch_to(XenbusState::CONNECTED);
+            lab.settle();
+            let failed = !lab.world.clear_fault(fault);
+            if !failed {
+                assert_eq!(lab.backs.len(), 1);
+                lab.end();
+                break;
+            }
+            assert!(lab.backs.is_empty(), "{fault:?} {skip}");
+            assert_eq!(lab.fronts[number].backend_state(), XenbusState::CLOSING);
+            lab.end();
+        }
+    }
+}

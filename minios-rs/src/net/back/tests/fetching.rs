@@ -1,0 +1,100 @@
+//! Slices that are lent on, and whose they are.
+
+use super::*;
+
+#[test]
+fn fetched_slices_can_be_lent_and_the_guest_has_its_pages_back() {
+    let mut lab = Lab::new();
+    let number = lab.connect(GUEST);
+    let frame = bytes(3 * 4096, 4);
+    let slots: Vec<&[u8]> = frame.chunks(4096).collect();
+    for _ in 0..200 {
+        assert!(lab.fronts[number].send(0, &slots, 0, &[]));
+        let mut received = lab.backs[0].receive().expect("a frame came");
+        assert_eq!(lab.backs[0].fetch(received.slots.as_mut_view()), Ok(()));
+        assert!(
+            received
+                .slots
+                .iter()
+                .all(|slice| slice.buffer.is_lendable())
+        );
+        let mut read = vec![0; frame.len()];
+        assert_eq!(received.read(0, &mut read), frame.len());
+        assert_eq!(read, frame);
+        lab.backs[0].flush();
+        assert_eq!(
+            lab.fronts[number].answers(0).len(),
+            3,
+            "before ours are back"
+        );
+        lab.backs[0].recycle_frame(received);
+    }
+    assert!(lab.backs[0].counters().fetched_bytes == 200 * 3 * 4096);
+    // No more pages than are wanted at a time.
+    assert!(lab.host.usage().pages <= lab.before.pages + 16 + 4 + 4);
+    // A page that is gone leaves the frame as it was.
+    assert!(lab.fronts[number].send(0, &slots, 0, &[]));
+    let mut received = lab.backs[0].receive().expect("a frame came");
+    lab.fronts[number].revoke_sent(0);
+    assert_eq!(
+        lab.backs[0].fetch(received.slots.as_mut_view()),
+        Err(TransmitError::Invalid)
+    );
+    assert!(
+        received
+            .slots
+            .iter()
+            .skip(1)
+            .all(|slice| !slice.buffer.is_lendable())
+    );
+    lab.backs[0].recycle_frame(received);
+    lab.end();
+}
+
+#[test]
+fn only_ones_own_frames_can_be_fetched() {
+    let mut lab = Lab::new();
+    let (from, other) = (lab.connect(GUEST), lab.connect(OTHER));
+    assert!(lab.fronts[from].send(0, &[&[1; 1000]], 0, &[]));
+    let mut frame = lab.backs[from].receive().expect("a frame came");
+    let fetched = lab.backs[other].fetch(frame.slots.as_mut_view());
+    assert_eq!(fetched, Err(TransmitError::Invalid));
+    assert_eq!(lab.backs[other].counters().foreign_tokens, 0);
+    lab.backs[from].recycle_frame(frame);
+    lab.backs[from].flush();
+    assert_eq!(lab.fronts[from].answers(0).len(), 1);
+    lab.end();
+}
+
+#[test]
+fn nothing_of_a_closed_vif_is_lost_that_belongs_to_another() {
+    let mut lab = Lab::new();
+    let (from, to) = (lab.connect(GUEST), lab.connect(OTHER));
+    assert!(lab.fronts[from].send(0, &[&frame_for(to, 3000, 1)], 0, &[]));
+    let mut frame = lab.backs[from].receive().expect("a frame came");
+    let first = frame.slots.remove(0);
+    lab.backs[from].recycle(first.buffer);
+    lab.backs[to]
+        .transmit(&[1; 256], frame.slots.as_mut_view(), PLAIN)
+        .expect("there is room");
+    lab.backs[to].close();
+    assert_eq!(lab.host.usage().mapped, 2);
+    let buffer = lab.backs[to].completed().expect("it comes back uncopied");
+    assert_eq!(buffer.owner(), lab.backs[from].id());
+    lab.backs[from].recycle(buffer);
+    lab.backs[from].flush();
+    assert_eq!(lab.fronts[from].answers(0).len(), 1);
+    lab.end();
+}
+
+#[test]
+fn a_token_of_another_interface_is_counted_and_answers_nothing() {
+    let mut lab = Lab::new();
+    let (from, other) = (lab.connect(GUEST), lab.connect(OTHER));
+    assert!(lab.fronts[from].send(0, &[&[1; 60]], 0, &[]));
+    let frame = lab.backs[from].receive().expect("a frame came");
+    lab.backs[other].recycle_frame(frame);
+    assert_eq!(lab.backs[other].counters().foreign_tokens, 1);
+    assert_eq!(lab.backs[from].counters().unanswered, 1);
+    lab.end();
+}

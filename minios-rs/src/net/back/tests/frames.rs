@@ -1,0 +1,286 @@
+//! Frames from guest to guest, who is answered when, and who is woken.
+
+use super::*;
+
+#[test]
+fn a_short_frame_is_private_at_once_and_its_sender_is_answered() {
+    let mut lab = Lab::new();
+    let number = lab.connect(GUEST);
+    let frame = bytes(60, 1);
+    assert!(lab.fronts[number].send(0, &[&frame], NETTXF_DATA_VALIDATED, &[]));
+    let received = lab.backs[0].receive().expect("a frame came");
+    // Whatever the guest does to its page now, it is too late.
+    lab.fronts[number].scribble_sent(0, 0xee);
+    let mut read = [0; HEAD_MAX];
+    assert_eq!(received.read(0, &mut read), 60);
+    assert_eq!(read[..60], frame);
+    assert_eq!((received.len, received.checksum), (60, Checksum::Validated));
+    assert!(!received.slots[0].buffer.is_lendable());
+    assert_eq!(lab.backs[0].counters().unanswered, 1);
+    lab.backs[0].recycle_frame(received);
+    assert!(
+        lab.fronts[number].answers(0).is_empty(),
+        "not before the flush"
+    );
+    lab.backs[0].flush();
+    let answers = lab.fronts[number].answers(0);
+    assert_eq!(answers.len(), 1);
+    assert_eq!(answers[0].status, NETIF_RSP_OKAY);
+    lab.end();
+}
+
+#[test]
+fn frames_go_from_guest_to_guest_and_the_payload_is_copied_once() {
+    let mut lab = Lab::new();
+    let (from, to) = (lab.connect(GUEST), lab.connect(OTHER));
+    let frame = frame_for(to, 1514, 7);
+    assert!(lab.fronts[from].send(0, &[&frame], NETTXF_CSUM_BLANK | NETTXF_DATA_VALIDATED, &[]));
+    relay(&mut lab.backs);
+    let frames = lab.fronts[to].receive(0);
+    assert_eq!(frames.len(), 1);
+    assert_eq!(frames[0].bytes, frame);
+    assert_eq!(frames[0].flags, NETRXF_CSUM_BLANK | NETRXF_DATA_VALIDATED);
+    let answers = lab.fronts[from].answers(0);
+    assert_eq!((answers.len(), answers[0].status), (1, NETIF_RSP_OKAY));
+    let counters = lab.backs[to].counters();
+    assert_eq!(counters.granted_bytes, (1514 - HEAD_MAX) as u64);
+    assert_eq!((counters.copies, lab.backs[from].counters().copies), (2, 1));
+    assert_eq!(
+        (counters.transmitted_frames, counters.transmitted_bytes),
+        (1, 1514)
+    );
+    lab.end();
+}
+
+#[test]
+fn the_sender_is_answered_only_after_the_copy() {
+    let mut lab = Lab::new();
+    let (from, to) = (lab.connect(GUEST), lab.connect(OTHER));
+    assert!(lab.fronts[from].send(0, &[&frame_for(to, 4000, 3)], 0, &[]));
+    let mut frame = lab.backs[from].receive().expect("a frame came");
+    let first = frame.slots.remove(0);
+    lab.backs[from].recycle(first.buffer);
+    lab.backs[to]
+        .transmit(&[to as u8; 256], frame.slots.as_mut_view(), PLAIN)
+        .expect("there is room");
+    lab.backs[from].flush();
+    assert!(
+        lab.fronts[from].answers(0).is_empty(),
+        "the copy is still to come"
+    );
+    assert!(lab.fronts[to].receive(0).is_empty());
+    give_back(&mut lab.backs);
+    assert_eq!(lab.fronts[from].answers(0).len(), 1);
+    assert_eq!(lab.fronts[to].receive(0)[0].bytes.len(), 4000);
+    lab.end();
+}
+
+#[test]
+fn a_gso_frame_of_64_kib_goes_through_in_chains_of_both_kinds() {
+    let mut lab = Lab::new();
+    let (from, to) = (lab.connect(GUEST), lab.connect(OTHER));
+    let frame = frame_for(to, 65_535, 9);
+    let (head, payload) = frame.split_at(66);
+    let mut slots = vec![head];
+    slots.extend(payload.chunks(4096));
+    assert_eq!(slots.len(), 17);
+    for _ in 0..40 {
+        assert!(lab.fronts[from].send(0, &slots, NETTXF_CSUM_BLANK, &[gso_info(1448)]));
+        relay(&mut lab.backs);
+        let frames = lab.fronts[to].receive(0);
+        assert_eq!(frames.len(), 1);
+        assert_eq!(frames[0].bytes, frame);
+        assert_eq!(frames[0].gso, Some((XEN_NETIF_GSO_TYPE_TCPV4, 1448)));
+        assert_eq!(frames[0].slots, 16);
+        let answers = lab.fronts[from].answers(0);
+        let nulls = answers
+            .iter()
+            .filter(|answer| answer.status == NETIF_RSP_NULL);
+        assert_eq!((answers.len(), nulls.count()), (18, 1));
+        assert_eq!(answers[1].status, NETIF_RSP_NULL, "in its place");
+        assert_eq!(lab.fronts[to].post(0, 256), 17);
+    }
+    lab.end();
+}
+
+#[test]
+fn a_guest_that_controls_multicast_gets_the_groups_it_joined_and_no_other() {
+    let mut lab = Lab::with(Config {
+        multicast: MulticastControl::Offered,
+        ..Config::default()
+    });
+    let number = lab.announce(GUEST, &[]);
+    assert_eq!(
+        lab.node(number, "feature-multicast-control").as_deref(),
+        Some("1")
+    );
+    lab.fronts[number].write("request-multicast-control", "1");
+    lab.fronts[number].connect(Shape::default());
+    lab.settle();
+    let ask = |lab: &mut Lab, kind, group: u8| {
+        let info = ExtraInfo {
+            kind,
+            gso_size: u16::from_le_bytes([1, 0]),
+            gso_type: 0x5e,
+            gso_features: u16::from_le_bytes([0, group]),
+            ..ExtraInfo::default()
+        };
+        // Such a request carries nothing.
+        let request = TxRequest {
+            flags: NETTXF_EXTRA_INFO,
+            size: 0,
+            ..lab.fronts[number].requests(0, &[&[]], 0, 0)[0]
+        };
+        lab.fronts[number].push(0, &request);
+        lab.fronts[number].push_extra(0, info);
+        lab.fronts[number].show(0);
+        assert!(lab.backs[0].receive().is_none(), "no frame");
+        lab.backs[0].flush();
+        let answers = lab.fronts[number].answers(0);
+        let statuses: Vec<i16> = answers.iter().map(|answer| answer.status).collect();
+        assert_eq!(statuses.len(), 2);
+        assert_eq!(statuses[1], NETIF_RSP_NULL);
+        statuses[0]
+    };
+    let send = |lab: &mut Lab, destination: [u8; 6]| {
+        let mut frame = vec![7; 60];
+        frame[..6].copy_from_slice(&destination);
+        let sent = lab.backs[0].transmit_bytes(&frame, PLAIN);
+        lab.backs[0].flush();
+        let received = lab.fronts[number].receive(0).len();
+        assert_eq!(received, usize::from(sent.is_ok()));
+        sent
+    };
+    let group = |group| [1, 0, 0x5e, 0, 0, group];
+    assert_eq!(send(&mut lab, group(251)), Err(TransmitError::NotWanted));
+    assert_eq!(send(&mut lab, [0xff; 6]), Ok(()));
+    assert_eq!(send(&mut lab, [0, 0x16, 0x3e, 0, 5, 0]), Ok(()));
+    let (join, leave) = (
+        XEN_NETIF_EXTRA_TYPE_MCAST_ADD,
+        XEN_NETIF_EXTRA_TYPE_MCAST_DEL,
+    );
+    assert_eq!(ask(&mut lab, join, 251), NETIF_RSP_OKAY);
+    assert_eq!(send(&mut lab, group(251)), Ok(()));
+    assert_eq!(send(&mut lab, group(250)), Err(TransmitError::NotWanted));
+    assert_eq!(ask(&mut lab, leave, 251), NETIF_RSP_OKAY);
+    assert_eq!(send(&mut lab, group(251)), Err(TransmitError::NotWanted));
+    assert_eq!(lab.backs[0].counters().refused_multicast, 3);
+    for other in 0..GROUPS_MAX {
+        assert_eq!(ask(&mut lab, join, other as u8), NETIF_RSP_OKAY);
+    }
+    assert_eq!(ask(&mut lab, join, 251), NETIF_RSP_ERROR, "no room");
+    // Who does not ask for it gets everything, joined or not.
+    let other = lab.connect(OTHER);
+    assert_eq!(other, 1);
+    let mut frame = vec![7; 60];
+    frame[..6].copy_from_slice(&group(9));
+    assert_eq!(lab.backs[1].transmit_bytes(&frame, PLAIN), Ok(()));
+    lab.end();
+}
+
+#[test]
+fn a_batch_costs_one_event_and_one_hypercall_for_32_copies() {
+    let mut lab = Lab::new();
+    let (from, to) = (lab.connect(GUEST), lab.connect(OTHER));
+    for _ in 0..64 {
+        assert!(lab.fronts[from].send(0, &[&frame_for(to, 64, 1)], 0, &[]));
+    }
+    let events = lab.fronts[to].events_received(0);
+    let calls = lab.host.usage_hypercalls();
+    relay(&mut lab.backs);
+    assert_eq!(lab.fronts[to].receive(0).len(), 64);
+    assert_eq!(lab.fronts[to].events_received(0), events + 1);
+    // Two in, two out, one event each way: 6 for 64 packets.
+    assert_eq!(lab.host.usage_hypercalls() - calls, 6);
+    lab.end();
+}
+
+#[test]
+fn nobody_is_notified_who_did_not_ask() {
+    let mut lab = Lab::new();
+    let number = lab.connect(GUEST);
+    lab.fronts[number].receive(0);
+    let events = lab.fronts[number].events_received(0);
+    lab.backs[0]
+        .transmit_bytes(&[1; 60], PLAIN)
+        .expect("there is room");
+    lab.backs[0].flush();
+    assert_eq!(lab.fronts[number].events_received(0), events + 1);
+    // It has not asked again.
+    lab.backs[0]
+        .transmit_bytes(&[1; 60], PLAIN)
+        .expect("there is room");
+    lab.backs[0].flush();
+    assert_eq!(lab.fronts[number].events_received(0), events + 1);
+    // And the frontend sends none while we look.
+    assert_eq!(lab.backs[0].park(), Pending::Nothing);
+    assert!(lab.fronts[number].send(0, &[&[1; 60]], 0, &[]));
+    assert_eq!(lab.backs[0].park(), Pending::Work);
+    lab.end();
+}
+
+#[test]
+fn a_guest_gets_no_byte_that_was_not_sent_to_it() {
+    let mut lab = Lab::new();
+    let (from, to) = (lab.connect(GUEST), lab.connect(OTHER));
+    let third = lab.connect(THIRD);
+    // Secrets go through the same staging pages and header slots.
+    for _ in 0..200 {
+        let mut secret = vec![0x55; 4000];
+        secret[0] = third as u8;
+        assert!(lab.fronts[from].send(0, &[&secret], 0, &[]));
+        relay(&mut lab.backs);
+        lab.fronts[third].receive(0);
+        lab.fronts[third].post(0, 256);
+        lab.fronts[from].answers(0);
+        let mut frame = vec![0xaa; 70];
+        frame[0] = to as u8;
+        assert!(lab.fronts[from].send(0, &[&frame], 0, &[]));
+        relay(&mut lab.backs);
+        lab.fronts[from].answers(0);
+        for buffer in lab.fronts[to].posted_bytes(0) {
+            assert!(!buffer.contains(&0x55), "a secret in a buffer");
+            let written = buffer
+                .iter()
+                .rposition(|byte| *byte != 0)
+                .map_or(0, |at| at + 1);
+            assert!(written <= 70);
+        }
+        assert_eq!(lab.fronts[to].receive(0)[0].bytes, frame);
+        lab.fronts[to].post(0, 256);
+    }
+    // None of our own pages can be read by any guest.
+    assert_eq!(lab.host.usage().grants, lab.before.grants);
+    lab.end();
+}
+
+#[test]
+fn a_rate_holds_and_what_waits_for_it_is_not_lost() {
+    let mut lab = Lab::new();
+    let number = lab.announce(GUEST, &[("rate", "200000,50000")]);
+    lab.fronts[number].connect(Shape::default());
+    lab.settle();
+    let mut through = 0;
+    for _ in 0..250 {
+        assert!(lab.fronts[number].send(0, &[&[1; 1000]], 0, &[]));
+    }
+    for _ in 0..20 {
+        while let Some(frame) = lab.backs[0].receive() {
+            through += 1;
+            lab.backs[0].recycle_frame(frame);
+        }
+        if through == 200 {
+            break;
+        }
+    }
+    assert_eq!((through, lab.backs[0].receive().is_none()), (200, true));
+    assert_eq!(lab.backs[0].next_credit(), Some(Instant(50_000_000)));
+    assert_eq!(lab.backs[0].park(), Pending::Nothing, "its time is known");
+    lab.advance(Duration::from_millis(50));
+    while let Some(frame) = lab.backs[0].receive() {
+        through += 1;
+        lab.backs[0].recycle_frame(frame);
+    }
+    assert_eq!(through, 250);
+    lab.end();
+}
