@@ -2,11 +2,10 @@
 //! place, which a warning shows.
 
 use crate::columns::{Row, Schema};
-use crate::reader::{Item, read_named};
+use crate::reader::rows;
 use crate::report::{Edit, Finding};
 use crate::session::Session;
 use crate::source::Word;
-use crate::world::unexpected_directive;
 
 const BLACKLIST: Schema = Schema {
     columns: &["networks", "proto|protocol", "port", "options"],
@@ -15,12 +14,8 @@ const BLACKLIST: Schema = Schema {
 
 /// The lines of `blrules` that say the same.
 pub(crate) fn read(session: &mut Session<'_>) -> Vec<Row> {
-    let mut rows = Vec::new();
-    for item in read_named(session, "blacklist", &BLACKLIST).unwrap_or_default() {
-        let Item::Row(row) = item else {
-            unexpected_directive(session, &item);
-            continue;
-        };
+    let mut lines = Vec::new();
+    for row in rows(session, "blacklist", &BLACKLIST) {
         let mut today = Vec::new();
         match row.get(3).map_or("src", Word::text) {
             "src" | "from" => today.push(line(&row, "all:", "")),
@@ -47,9 +42,9 @@ pub(crate) fn read(session: &mut Session<'_>) -> Vec<Row> {
                 .edit(Edit::append("blrules", session.written(today)));
         }
         session.report(finding);
-        rows.extend(today);
+        lines.extend(today);
     }
-    rows
+    lines
 }
 
 fn line(row: &Row, source: &str, destination: &str) -> Row {

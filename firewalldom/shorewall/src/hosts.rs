@@ -5,12 +5,12 @@ use firewalldom::policy::{Addresses, InterfaceId, ZoneId};
 use crate::address;
 use crate::columns::{Row, Schema};
 use crate::interface_options::parse_mss;
-use crate::reader::{Item, read_named};
+use crate::reader::rows;
 use crate::report::Finding;
 use crate::session::Session;
 use crate::source::Word;
 use crate::suggest::did_you_mean;
-use crate::world::{World, unexpected_directive};
+use crate::world::World;
 
 const HOSTS: Schema = Schema {
     columns: &["zone", "hosts|host", "options"],
@@ -40,11 +40,8 @@ const REFUSED_OPTIONS: [(&str, &str); 5] = [
 impl World {
     /// Reads the file, if there is one.
     pub(crate) fn read_hosts(&mut self, session: &mut Session<'_>) {
-        for item in read_named(session, "hosts", &HOSTS).unwrap_or_default() {
-            match item {
-                Item::Row(row) => self.read_group(session, &row),
-                Item::Section(_) | Item::Format(_) => unexpected_directive(session, &item),
-            }
+        for row in rows(session, "hosts", &HOSTS) {
+            self.read_group(session, &row);
         }
     }
 

@@ -9,12 +9,12 @@ use crate::columns::{Row, Schema};
 use crate::hosts::Group;
 use crate::interface_options::{self, Options};
 use crate::network::Network;
-use crate::reader::{Item, read_named};
+use crate::reader::{Item, read_format, read_required, unexpected_section};
 use crate::report::{Edit, Finding};
 use crate::session::Session;
 use crate::settings::Configuration;
 use crate::source::{Span, Word};
-use crate::world::{World, read_format, unexpected_directive};
+use crate::world::World;
 
 const INTERFACES_1: Schema = Schema {
     columns: &["zone", "interface|port", "broadcast|options", "options"],
@@ -34,15 +34,8 @@ impl World {
         session: &mut Session<'_>,
         with: &mut Surroundings<'_>,
     ) {
-        let before = session.findings.len();
-        let Some(items) = read_named(session, "interfaces", &INTERFACES_1) else {
-            if session.findings.len() == before {
-                let path = session.shorewall_file("interfaces");
-                session.report(
-                    Finding::error(format!("there is no file {}", path.display()))
-                        .note("it tells which interface leads to which zone: net eth0"),
-                );
-            }
+        let note = "it tells which interface leads to which zone: net eth0";
+        let Some(items) = read_required(session, "interfaces", &INTERFACES_1, note) else {
             return;
         };
         let mut format = 1;
@@ -55,7 +48,7 @@ impl World {
                 Item::Format(word) => {
                     format = read_format(session, &word, &[1, 2]).unwrap_or(format);
                 }
-                Item::Section(_) => unexpected_directive(session, &item),
+                Item::Section(word) => unexpected_section(session, &word),
                 Item::Row(row) => {
                     self.read_interface(session, with, &row, format);
                 }

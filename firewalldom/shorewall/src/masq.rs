@@ -2,12 +2,12 @@
 //! took its place, which a warning shows.
 
 use crate::columns::{Row, Schema};
-use crate::reader::{Item, read_named};
+use crate::reader::rows;
 use crate::report::{Edit, Finding};
 use crate::session::Session;
 use crate::snat::{self, SourceRules};
 use crate::source::Word;
-use crate::world::{World, unexpected_directive};
+use crate::world::World;
 
 const MASQ: Schema = Schema {
     columns: &[
@@ -29,11 +29,7 @@ const MASQ: Schema = Schema {
 /// Reads the file, if there is one, after `snat`.
 pub(crate) fn read(session: &mut Session<'_>, world: &World, rules: &mut SourceRules) {
     let snat_has_rules = !(rules.ahead.is_empty() && rules.rest.is_empty());
-    for item in read_named(session, "masq", &MASQ).unwrap_or_default() {
-        let Item::Row(row) = item else {
-            unexpected_directive(session, &item);
-            continue;
-        };
+    for row in rows(session, "masq", &MASQ) {
         if snat_has_rules {
             session.error(
                 row.span,

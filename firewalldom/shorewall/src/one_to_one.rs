@@ -11,12 +11,12 @@ use crate::address;
 use crate::columns::{Row, Schema};
 use crate::nested_nat;
 use crate::packet_set;
-use crate::reader::{Item, read_named};
+use crate::reader::rows;
 use crate::report::Finding;
 use crate::session::Session;
 use crate::settings::Configuration;
 use crate::source::Word;
-use crate::world::{World, unexpected_directive};
+use crate::world::World;
 
 const NAT: Schema = Schema {
     columns: &["external", "interface", "internal", "allints", "local"],
@@ -47,11 +47,8 @@ pub(crate) fn read(
     configuration: &Configuration,
 ) -> Vec<Pair> {
     let mut pairs = Vec::new();
-    for item in read_named(session, "nat", &NAT).unwrap_or_default() {
-        match item {
-            Item::Row(row) => read_row(session, world, configuration, &row, &mut pairs),
-            Item::Section(_) | Item::Format(_) => unexpected_directive(session, &item),
-        }
+    for row in rows(session, "nat", &NAT) {
+        read_row(session, world, configuration, &row, &mut pairs);
     }
     pairs
 }

@@ -8,14 +8,14 @@ use crate::columns::{Row, Schema};
 use crate::level;
 use crate::limits::{self, LimitColumns};
 use crate::policy_pairs::{self as pairs, Side};
-use crate::reader::{Item, read_named};
+use crate::reader::{only_rows, read_required};
 use crate::report::{Edit, Finding};
 use crate::session::Session;
 use crate::settings::Configuration;
 use crate::source::Word;
 use crate::suggest::did_you_mean;
 use crate::target::Target;
-use crate::world::{World, unexpected_directive};
+use crate::world::World;
 
 const POLICY: Schema = Schema {
     columns: &[
@@ -130,15 +130,8 @@ pub(crate) fn read(
     world: &World,
     configuration: &Configuration,
 ) -> Vec<Line> {
-    let before = session.findings.len();
-    let Some(items) = read_named(session, "policy", &POLICY) else {
-        if session.findings.len() == before {
-            let path = session.shorewall_file("policy");
-            session.report(
-                Finding::error(format!("there is no file {}", path.display()))
-                    .note("it says what happens between zones: all all REJECT info"),
-            );
-        }
+    let note = "it says what happens between zones: all all REJECT info";
+    let Some(items) = read_required(session, "policy", &POLICY, note) else {
         return Vec::new();
     };
     // Also where no line of the file comes back to them.
@@ -152,11 +145,7 @@ pub(crate) fn read(
         }
     }
     let mut lines: Vec<Line> = Vec::new();
-    for item in items {
-        let Item::Row(row) = item else {
-            unexpected_directive(session, &item);
-            continue;
-        };
+    for row in only_rows(session, items) {
         let Some(line) = read_line(session, world, configuration, &row) else {
             continue;
         };

@@ -7,11 +7,11 @@ use firewalldom::policy::{InterfaceId, Prefix, Proxied, Route};
 use crate::address;
 use crate::columns::{Row, Schema};
 use crate::one_to_one::yes;
-use crate::reader::{Item, read_named};
+use crate::reader::rows;
 use crate::report::Finding;
 use crate::session::Session;
 use crate::source::Word;
-use crate::world::{World, unexpected_directive};
+use crate::world::World;
 
 const PROXY_ARP: Schema = Schema {
     columns: &[
@@ -28,11 +28,8 @@ impl World {
     /// Reads the file, if there is one. Unless a line says that there is one already, it makes the route to
     /// its address as well.
     pub(crate) fn read_proxy_arp(&mut self, session: &mut Session<'_>) {
-        for item in read_named(session, "proxyarp", &PROXY_ARP).unwrap_or_default() {
-            match item {
-                Item::Row(row) => self.read_proxied(session, &row),
-                Item::Section(_) | Item::Format(_) => unexpected_directive(session, &item),
-            }
+        for row in rows(session, "proxyarp", &PROXY_ARP) {
+            self.read_proxied(session, &row);
         }
         self.proxied.sort();
         self.proxied.dedup();

@@ -55,6 +55,73 @@ pub(crate) fn read_named(
     Some(read(session, file, schema))
 }
 
+/// Reads a file that no site can do without: where there is none, `note` says what it is for.
+pub(crate) fn read_required(
+    session: &mut Session<'_>,
+    name: &str,
+    schema: &Schema,
+    note: &str,
+) -> Option<Vec<Item>> {
+    let before = session.findings.len();
+    let items = read_named(session, name, schema);
+    // One that cannot be read has been reported.
+    if items.is_none() && session.findings.len() == before {
+        let path = session.shorewall_file(name);
+        session.report(Finding::error(format!("there is no file {}", path.display())).note(note));
+    }
+    items
+}
+
+/// The rows of one of Shorewall's files that has neither sections nor formats, if there is one.
+pub(crate) fn rows(session: &mut Session<'_>, name: &str, schema: &Schema) -> Vec<Row> {
+    let items = read_named(session, name, schema).unwrap_or_default();
+    only_rows(session, items)
+}
+
+/// The rows among these; sections and formats are refused.
+pub(crate) fn only_rows(session: &mut Session<'_>, items: Vec<Item>) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for item in items {
+        match item {
+            Item::Row(row) => rows.push(row),
+            Item::Section(word) => unexpected_section(session, &word),
+            Item::Format(word) => session.error(
+                word.span(),
+                "this file has no formats",
+                "",
+                "take the line out",
+            ),
+        }
+    }
+    rows
+}
+
+/// `?SECTION` in a file that has none.
+pub(crate) fn unexpected_section(session: &mut Session<'_>, word: &Word) {
+    session.error(
+        word.span(),
+        "this file has no sections",
+        "sections are for rules",
+        "take the line out",
+    );
+}
+
+/// `?FORMAT N`: how the columns of the lines below are laid out. `None`: reported.
+pub(crate) fn read_format(session: &mut Session<'_>, word: &Word, known: &[u8]) -> Option<u8> {
+    let format = word.text().parse().ok();
+    let format = format.filter(|format| known.contains(format));
+    if format.is_none() {
+        let known: Vec<_> = known.iter().map(u8::to_string).collect();
+        session.error(
+            word.span(),
+            format!("there is no format {} of this file", word.text()),
+            format!("expected {}", known.join(" or ")),
+            "write: ?FORMAT 2",
+        );
+    }
+    format
+}
+
 fn read_into(
     session: &mut Session<'_>,
     file: FileId,

@@ -16,14 +16,14 @@ use crate::ends::{Ends, zones};
 use crate::ipset;
 use crate::limits::{self, LimitColumns};
 use crate::optimized;
-use crate::reader::{Item, read_named};
+use crate::reader::{Item, read_named, rows};
 use crate::report::Finding;
 use crate::session::Session;
 use crate::source::{Span, Word};
 use crate::suggest::did_you_mean;
 use crate::target::Target;
 use crate::unreachable;
-use crate::world::{World, unexpected_directive};
+use crate::world::World;
 
 /// The columns of rules, in `rules` and wherever else rules are written.
 pub(crate) const COLUMNS: &[&str] = &[
@@ -138,11 +138,8 @@ impl<'w> Rules<'w> {
             nat: Vec::new(),
             lines: BTreeMap::new(),
         };
-        for item in read_named(session, "blrules", &RULES).unwrap_or_default() {
-            match item {
-                Item::Row(row) => rules.read_row(session, &row),
-                Item::Section(_) | Item::Format(_) => unexpected_directive(session, &item),
-            }
+        for row in rows(session, "blrules", &RULES) {
+            rules.read_row(session, &row);
         }
         for row in blacklist::read(session) {
             rules.read_row(session, &row);

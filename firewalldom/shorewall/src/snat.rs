@@ -6,13 +6,13 @@ use firewalldom::policy::{
 
 use crate::address;
 use crate::columns::{Row, Schema};
-use crate::reader::{Item, read_named};
+use crate::reader::{Item, read_format, read_named, unexpected_section};
 use crate::report::Finding;
 use crate::session::Session;
 use crate::source::Word;
 use crate::suggest::did_you_mean;
 use crate::traffic::{port_range, traffic};
-use crate::world::{World, read_format};
+use crate::world::World;
 
 const SNAT: Schema = Schema {
     columns: &[
@@ -48,7 +48,7 @@ pub(crate) fn read(session: &mut Session<'_>, world: &World) -> SourceRules {
     for item in read_named(session, "snat", &SNAT).unwrap_or_default() {
         match item {
             Item::Format(word) => format = read_format(session, &word, &[1, 2]).unwrap_or(format),
-            Item::Section(_) => crate::world::unexpected_directive(session, &item),
+            Item::Section(word) => unexpected_section(session, &word),
             Item::Row(row) => read_row(session, world, &row, format, &mut rules),
         }
     }

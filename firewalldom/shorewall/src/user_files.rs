@@ -13,13 +13,12 @@ use crate::address::{self, Hosts};
 use crate::columns::{Row, Schema, words};
 use crate::limits;
 use crate::packet_set;
-use crate::reader::{Item, read, read_named};
+use crate::reader::{Item, read, rows};
 use crate::rules;
 use crate::session::Session;
 use crate::source::{FileId, Word};
 use crate::standard_actions::STANDARD_ACTIONS;
 use crate::target::{self, Target};
-use crate::world::unexpected_directive;
 
 /// The columns of both kinds of files.
 const COLUMNS: Schema = Schema {
@@ -100,11 +99,7 @@ fn find(session: &Session<'_>, name: &str) -> Option<(Kind, PathBuf)> {
 
 /// Reads the file `actions`, if there is one: which names are actions, and how they are used.
 pub(crate) fn read_actions(session: &mut Session<'_>) {
-    for item in read_named(session, "actions", &ACTIONS).unwrap_or_default() {
-        let Item::Row(row) = item else {
-            unexpected_directive(session, &item);
-            continue;
-        };
+    for row in rows(session, "actions", &ACTIONS) {
         let Some(name) = row.get(0) else {
             continue;
         };

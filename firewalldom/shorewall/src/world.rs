@@ -15,7 +15,6 @@ use crate::hosts::Group;
 use crate::interfaces::Surroundings;
 use crate::network::Network;
 use crate::packet_set;
-use crate::reader::Item;
 use crate::report::Finding;
 use crate::session::Session;
 use crate::settings::Configuration;
@@ -447,39 +446,4 @@ impl World {
             });
         }
     }
-}
-
-/// ?SECTION or ?FORMAT in a file that has none.
-pub(crate) fn unexpected_directive(session: &mut Session<'_>, item: &Item) {
-    match item {
-        Item::Section(word) => session.error(
-            word.span(),
-            "this file has no sections",
-            "sections are for rules",
-            "take the line out",
-        ),
-        Item::Format(word) => session.error(
-            word.span(),
-            "this file has no formats",
-            "",
-            "take the line out",
-        ),
-        Item::Row(_) => {}
-    }
-}
-
-/// `?FORMAT N`: how the columns of the lines below are laid out. `None`: reported.
-pub(crate) fn read_format(session: &mut Session<'_>, word: &Word, known: &[u8]) -> Option<u8> {
-    let format = word.text().parse().ok();
-    let format = format.filter(|format| known.contains(format));
-    if format.is_none() {
-        let known: Vec<_> = known.iter().map(u8::to_string).collect();
-        session.error(
-            word.span(),
-            format!("there is no format {} of this file", word.text()),
-            format!("expected {}", known.join(" or ")),
-            "write: ?FORMAT 2",
-        );
-    }
-    format
 }

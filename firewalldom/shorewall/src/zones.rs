@@ -3,12 +3,12 @@
 use firewalldom::policy::{Origin, Zone, ZoneId};
 
 use crate::columns::{Row, Schema};
-use crate::reader::{Item, read_named};
+use crate::reader::{only_rows, read_required};
 use crate::report::Finding;
 use crate::session::Session;
 use crate::source::Word;
 use crate::suggest::did_you_mean;
-use crate::world::{World, unexpected_directive};
+use crate::world::World;
 
 const ZONES: Schema = Schema {
     columns: &["zone", "type", "options", "in_options", "out_options"],
@@ -23,27 +23,15 @@ const RESERVED: [&str; 5] = ["all", "any", "none", "SOURCE", "DEST"];
 impl World {
     /// Reads the file; the firewall becomes zone 0.
     pub(crate) fn read_zones(&mut self, session: &mut Session<'_>) {
-        let before = session.findings.len();
-        let Some(items) = read_named(session, "zones", &ZONES) else {
-            if session.findings.len() == before {
-                let path = session.shorewall_file("zones");
-                session.report(
-                    Finding::error(format!("there is no file {}", path.display())).note(
-                        "it names the zones: a line `fw firewall`, then `net ipv4`, `loc ipv4`",
-                    ),
-                );
-            }
+        let note = "it names the zones: a line `fw firewall`, then `net ipv4`, `loc ipv4`";
+        let Some(items) = read_required(session, "zones", &ZONES, note) else {
             return;
         };
         // The firewall has index 0 wherever its line stands.
         let mut firewall: Option<(Zone, Word)> = None;
         let mut zones = Vec::new();
         let mut bridge_zones: Vec<String> = Vec::new();
-        for item in items {
-            let Item::Row(row) = item else {
-                unexpected_directive(session, &item);
-                continue;
-            };
+        for row in only_rows(session, items) {
             let Some(name) = row.get(0).cloned() else {
                 continue;
             };
