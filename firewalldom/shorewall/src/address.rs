@@ -119,6 +119,11 @@ pub(crate) fn masked(address: Ipv4Addr, length: u8) -> Prefix {
     }
 }
 
+/// Whether two addresses lie in the same prefix of this length.
+pub(crate) fn share_prefix(one: Ipv4Addr, other: Ipv4Addr, length: u8) -> bool {
+    masked(one, length) == masked(other, length)
+}
+
 /// All addresses of a prefix.
 pub(crate) fn range_of(prefix: Prefix) -> AddressRange {
     let host_bits = u32::MAX.checked_shr(u32::from(prefix.length)).unwrap_or(0);

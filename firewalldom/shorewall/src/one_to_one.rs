@@ -139,9 +139,8 @@ fn add_address(world: &mut World, interface: InterfaceId, address: Ipv4Addr) {
         return;
     }
     let addresses = &mut world.interfaces[usize::from(interface.0)].addresses;
-    let same_network = addresses.iter().copied().find(|own| {
-        address::masked(own.address, own.length) == address::masked(address, own.length)
-    });
+    let mut own = addresses.iter().copied();
+    let same_network = own.find(|own| address::share_prefix(own.address, address, own.length));
     addresses.push(match same_network {
         Some(own) => InterfacePrefix { address, ..own },
         None => InterfacePrefix {

@@ -122,20 +122,18 @@ impl World {
         address: Ipv4Addr,
         external: InterfaceId,
     ) {
-        let holds = |prefix: Ipv4Addr, length: u8| {
-            address::masked(address, length) == address::masked(prefix, length)
-        };
+        let lies_in = |network, length| address::share_prefix(address, network, length);
         let mut interfaces = self.interfaces.iter().enumerate();
         let by_link = interfaces.any(|(number, interface)| {
             let mut prefixes = interface.addresses.iter();
             usize::from(external.0) != number
                 && (interface.is_backend()
-                    || prefixes.any(|prefix| holds(prefix.address, prefix.length)))
+                    || prefixes.any(|prefix| lies_in(prefix.address, prefix.length)))
         });
         let mut routes = self.routes.iter();
         let by_route = routes.any(|route| {
             let to = route.destination;
-            route.interface != external && holds(to.address, to.length)
+            route.interface != external && lies_in(to.address, to.length)
         });
         if !by_link && !by_route {
             session.report(

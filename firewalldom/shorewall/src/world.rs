@@ -8,6 +8,7 @@ use firewalldom::policy::{
     Zone, ZoneId,
 };
 
+use crate::address;
 use crate::bridge_ports::BridgePort;
 use crate::chains::{Chains, Stage};
 use crate::coverage::Coverage;
@@ -356,7 +357,7 @@ impl World {
     pub(crate) fn prefixes_behind(&self, interface: InterfaceId) -> Vec<Prefix> {
         let own = &self.interfaces[usize::from(interface.0)].addresses;
         own.iter()
-            .map(|prefix| crate::address::masked(prefix.address, prefix.length))
+            .map(|prefix| address::masked(prefix.address, prefix.length))
             .chain(
                 self.routes
                     .iter()
@@ -421,10 +422,9 @@ impl World {
                 continue;
             };
             if let Some(gateway) = route.gateway {
-                let on_link = self.interfaces[interface].addresses.iter().any(|prefix| {
-                    crate::address::masked(gateway, prefix.length)
-                        == crate::address::masked(prefix.address, prefix.length)
-                });
+                let mut own = self.interfaces[interface].addresses.iter();
+                let on_link =
+                    own.any(|own| address::share_prefix(gateway, own.address, own.length));
                 if !on_link {
                     session.error(
                         route.span,
