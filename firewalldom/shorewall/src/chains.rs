@@ -20,7 +20,8 @@ use crate::world::World;
 pub(crate) struct Chains {
     pub(crate) drafts: Vec<Draft>,
     pub(crate) pairs: Vec<u16>,
-    pub(crate) side: usize,
+    /// One more than zones: whoever belongs to none comes last.
+    side: usize,
     standings: Vec<Standing>,
     /// Rules of all drafts, those that they share counted for each.
     entries: usize,
@@ -168,6 +169,19 @@ impl Chains {
         }
     }
 
+    /// The zones, the firewall first.
+    pub(crate) fn zones(&self) -> impl Iterator<Item = ZoneId> + Clone + use<> {
+        (0..self.side - 1).map(|index| ZoneId(index as u16))
+    }
+
+    /// Every pair of zones, also of a zone with itself.
+    pub(crate) fn zone_pairs(&self) -> impl Iterator<Item = (ZoneId, ZoneId)> + use<> {
+        let zones = self.zones();
+        zones
+            .clone()
+            .flat_map(move |source| zones.clone().map(move |to| (source, to)))
+    }
+
     /// What the end of a pair's chain means.
     pub(crate) fn standing(&self, (source, destination): (ZoneId, ZoneId)) -> Standing {
         self.standings[self.cell(source, destination)]
@@ -192,12 +206,8 @@ impl Chains {
     }
 
     /// Says where Shorewall lets nothing through, not even answers: see [`Chains::is_bare`].
-    pub(crate) fn warn_of_lost_answers(&self, session: &mut Session<'_>, world: &World) {
-        let zones = world.all_zones();
-        let pairs = zones
-            .clone()
-            .flat_map(|source| zones.clone().map(move |to| (source, to)));
-        let mut lost = pairs.filter(|&pair| {
+    pub(crate) fn warn_of_lost_answers(&self, session: &mut Session<'_>) {
+        let mut lost = self.zone_pairs().filter(|&pair| {
             let is_open = |pair| match self.standing(pair) {
                 Standing::Decides => {
                     let draft = &self.drafts[self.index(pair)];
@@ -230,8 +240,8 @@ impl Chains {
     }
 
     /// Whether a pair of zones has the policy NONE.
-    pub(crate) fn is_unused(&self, source: ZoneId, destination: ZoneId) -> bool {
-        self.standing((source, destination)) == Standing::Unused
+    pub(crate) fn is_unused(&self, pair: (ZoneId, ZoneId)) -> bool {
+        self.standing(pair) == Standing::Unused
     }
 
     /// Appends a rule to the chain of a pair. Whether there was room.
@@ -257,7 +267,7 @@ impl Chains {
 
     /// A line is about a pair: Shorewall makes a chain for it.
     pub(crate) fn mention(&mut self, pair: (ZoneId, ZoneId)) {
-        if !self.is_unused(pair.0, pair.1) {
+        if !self.is_unused(pair) {
             let index = self.index(pair);
             self.drafts[index].is_mentioned = true;
         }
@@ -280,10 +290,11 @@ impl Chains {
     /// Whether the chain of a pair exists for what interfaces' options ask: `mss=`, or their checks, see
     /// [`Chains::has_blacklist`]. What the firewall sends is only asked about DHCP. The policy NONE
     /// leaves no chain for that either.
-    pub(crate) fn has_options(&self, (source, destination): (ZoneId, ZoneId)) -> bool {
-        if self.is_unused(source, destination) {
+    pub(crate) fn has_options(&self, pair: (ZoneId, ZoneId)) -> bool {
+        if self.is_unused(pair) {
             return false;
         }
+        let (source, destination) = pair;
         let asks = source != ZoneId::FIREWALL || self.with_dhcp.contains(&destination);
         let clamps = [source, destination]
             .iter()

@@ -78,8 +78,7 @@ pub(crate) fn check(session: &mut Session<'_>, world: &World, chains: &Chains) {
 /// Whether packets of `zone` may come to its chains' end undecided, and it matters if they are in
 /// `around` as well.
 fn leaves(chains: &Chains, zone: ZoneId, around: ZoneId) -> bool {
-    let mut others = (0..chains.side - 1).map(|index| ZoneId(index as u16));
-    others.any(|other| {
+    chains.zones().any(|other| {
         [(zone, other), (other, zone)].into_iter().any(|pair| {
             let draft = &chains.drafts[chains.index(pair)];
             match chains.standing(pair) {

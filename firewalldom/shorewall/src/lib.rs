@@ -148,7 +148,7 @@ fn build(session: &mut Session<'_>) -> Option<Policy> {
     bridge_ports::check(session, &world, &chains, &destination_nat);
     let kept_from_nat = nested_nat::kept_from_nat(&world, &chains, &destination_nat);
     nested_nat::inherit_nat(&world, &chains, &mut destination_nat);
-    chains.warn_of_lost_answers(session, &world);
+    chains.warn_of_lost_answers(session);
     chains.warn_of_unsettled_answers(session);
     world.forward_hairpins(&mut session.tables, &mut chains);
     coverage::check(session, &world, &chains);

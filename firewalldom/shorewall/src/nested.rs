@@ -48,29 +48,26 @@ pub(crate) fn assemble(
         .iter()
         .map(|draft| assembly.plain(draft))
         .collect();
-    for source in world.all_zones() {
-        for destination in world.all_zones() {
-            let pair = (source, destination);
-            let draft = &chains.drafts[chains.index(pair)];
-            let leaves = draft.sections.iter().chain(&draft.new).any(returns);
-            let goes_on = match chains.standing(pair) {
-                Standing::Continues | Standing::Forgotten => true,
-                Standing::Decides => leaves,
-                // Without a chain of its own, but with those of the zones around.
-                Standing::Unused => chains.index(pair) >= HOOKS,
+    for pair in chains.zone_pairs() {
+        let draft = &chains.drafts[chains.index(pair)];
+        let leaves = draft.sections.iter().chain(&draft.new).any(returns);
+        let goes_on = match chains.standing(pair) {
+            Standing::Continues | Standing::Forgotten => true,
+            Standing::Decides => leaves,
+            // Without a chain of its own, but with those of the zones around.
+            Standing::Unused => chains.index(pair) >= HOOKS,
+        };
+        if assembly.is_target(pair) {
+            let chain = &mut policy[chains.index(pair)];
+            *chain = Chain {
+                rules: accept_exceptions(settings).into_iter().collect(),
+                ..target(chain)
             };
-            if assembly.is_target(pair) {
-                let chain = &mut policy[chains.index(pair)];
-                *chain = Chain {
-                    rules: accept_exceptions(settings).into_iter().collect(),
-                    ..target(chain)
-                };
-            } else if goes_on {
-                policy[chains.index(pair)] = assembly.joined(pair);
-            } else if chains.is_bare(pair) {
-                let rules = assembly.stateless(&draft.chain);
-                policy[chains.index(pair)].rules.extend(rules);
-            }
+        } else if goes_on {
+            policy[chains.index(pair)] = assembly.joined(pair);
+        } else if chains.is_bare(pair) {
+            let rules = assembly.stateless(&draft.chain);
+            policy[chains.index(pair)].rules.extend(rules);
         }
     }
     for (hook, chain) in policy.iter_mut().enumerate().take(HOOKS) {

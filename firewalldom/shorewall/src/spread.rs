@@ -147,7 +147,7 @@ impl Rules<'_> {
         pair: (ZoneId, ZoneId),
         wild: bool,
     ) -> bool {
-        if self.chains.is_unused(pair.0, pair.1) {
+        if self.chains.is_unused(pair) {
             if !wild {
                 session.error(
                     line.row.span,

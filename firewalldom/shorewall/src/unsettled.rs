@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use firewalldom::policy::{Action, Disposition, Limits, Match, Origin, Rule, States, ZoneId};
+use firewalldom::policy::{Action, Disposition, Limits, Match, Origin, Rule, States};
 
 use crate::chains::{Chains, Draft, Standing};
 use crate::report::Finding;
@@ -58,13 +58,12 @@ impl Chains {
             true => States(states.0 & !States::ESTABLISHED.0),
             false => states,
         };
-        let zones = || (0..self.side - 1).map(|index| ZoneId(index as u16));
-        let pairs = zones().flat_map(|source| zones().map(move |to| (source, to)));
-        let existing = pairs.filter(|&pair| {
+        for pair in self.zone_pairs() {
             let draft = &self.drafts[self.index(pair)];
-            !self.is_unused(pair.0, pair.1) && (draft.has_rules() || self.has_options(pair))
-        });
-        for pair in existing.collect::<Vec<_>>() {
+            let exists = draft.has_rules() || self.has_options(pair);
+            if self.is_unused(pair) || !exists {
+                continue;
+            }
             let decides = self.standing(pair) == Standing::Decides;
             let index = self.index(pair);
             let draft = &mut self.drafts[index];
