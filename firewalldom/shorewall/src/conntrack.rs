@@ -11,7 +11,7 @@ use crate::columns::{Row, Schema, row, words};
 use crate::report::Finding;
 use crate::session::Session;
 use crate::source::Word;
-use crate::spread::source_alternatives;
+use crate::spread::with_sources;
 use crate::traffic::traffic;
 use crate::world::World;
 
@@ -172,19 +172,12 @@ fn conditions(session: &mut Session<'_>, world: &World, row: &Row) -> Option<Vec
         return None;
     }
     let traffic = traffic(session, row.get(3), row.get(4), row.get(5))?;
-    let matches = source_alternatives(&source).into_iter();
-    Some(
-        matches
-            .map(|(addresses, source_mac)| Match {
-                source: addresses,
-                source_mac,
-                ingress: source.interface,
-                destination: destination.addresses.clone(),
-                protocol: traffic.protocol.clone(),
-                source_port: traffic.source_port.clone(),
-                destination_port: traffic.destination_port.clone(),
-                ..Match::default()
-            })
-            .collect(),
-    )
+    let matches = Match {
+        destination: destination.addresses,
+        protocol: traffic.protocol,
+        source_port: traffic.source_port,
+        destination_port: traffic.destination_port,
+        ..Match::default()
+    };
+    Some(with_sources(&source, &matches))
 }

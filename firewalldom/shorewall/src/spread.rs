@@ -268,8 +268,13 @@ impl Rules<'_> {
             );
             return Vec::new();
         }
+        let to = Match {
+            egress: destination.hosts.interface,
+            destination: destination.hosts.addresses.clone(),
+            ..Match::default()
+        };
         let mut rules = Vec::new();
-        for (addresses, source_mac) in source_alternatives(&source.hosts) {
+        for ends in with_sources(&source.hosts, &to) {
             self.total += 1;
             if self.total > MAX_RULES {
                 if self.total == MAX_RULES + 1 {
@@ -277,14 +282,6 @@ impl Rules<'_> {
                 }
                 return Vec::new();
             }
-            let ends = Match {
-                ingress: source.hosts.interface,
-                egress: destination.hosts.interface,
-                source: addresses,
-                source_mac,
-                destination: destination.hosts.addresses.clone(),
-                ..Match::default()
-            };
             if let Some(matches) = packet_set::both(&rule.matches, &ends) {
                 rules.push(Rule {
                     matches,
@@ -382,20 +379,25 @@ fn single_addresses(rule: Rule, limits: &LimitColumns) -> Vec<Rule> {
     rules
 }
 
-/// The alternatives of a source: its addresses, or its MAC addresses.
-pub(crate) fn source_alternatives(hosts: &Hosts) -> Vec<(Addresses, Vec<[u8; 6]>)> {
+/// The same conditions for each alternative of a source: its addresses, or its MAC addresses.
+pub(crate) fn with_sources(hosts: &Hosts, matches: &Match) -> Vec<Match> {
+    let with = |source, source_mac| Match {
+        ingress: hosts.interface,
+        source,
+        source_mac,
+        ..matches.clone()
+    };
+    let addresses = &hosts.addresses;
     if hosts.macs.is_empty() {
-        return vec![(hosts.addresses.clone(), Vec::new())];
+        return vec![with(addresses.clone(), Vec::new())];
     }
-    let mut alternatives = vec![(
-        Addresses {
-            ranges: Vec::new(),
-            ..hosts.addresses.clone()
-        },
-        hosts.macs.clone(),
-    )];
-    if !hosts.addresses.ranges.is_empty() {
-        alternatives.push((hosts.addresses.clone(), Vec::new()));
+    let any_address = Addresses {
+        ranges: Vec::new(),
+        ..addresses.clone()
+    };
+    let mut alternatives = vec![with(any_address, hosts.macs.clone())];
+    if !addresses.ranges.is_empty() {
+        alternatives.push(with(addresses.clone(), Vec::new()));
     }
     alternatives
 }

@@ -12,7 +12,7 @@ use crate::packet_set::both_addresses;
 use crate::report::Finding;
 use crate::rules::{Line, Rules, columns};
 use crate::session::Session;
-use crate::spread::source_alternatives;
+use crate::spread::with_sources;
 use crate::target::Nat;
 use crate::traffic::{has_ports, one_port};
 
@@ -51,24 +51,21 @@ impl Rules<'_> {
         log: Option<Log>,
     ) {
         let first = line.limits.place(session);
-        for (index, (addresses, source_mac)) in
-            source_alternatives(&source.hosts).into_iter().enumerate()
-        {
+        let original = Match {
+            destination: line.original_destination.clone(),
+            ..matches.clone()
+        };
+        let alternatives = with_sources(&source.hosts, &original);
+        for (index, matches) in alternatives.into_iter().enumerate() {
             let limits = match index {
                 0 => first.clone(),
                 _ => line.limits.place_beside(session, &first),
             };
             self.nat.push(DestinationNat {
                 source_zone: source.zone,
-                matches: Match {
-                    source: addresses,
-                    source_mac,
-                    ingress: source.hosts.interface,
-                    destination: line.original_destination.clone(),
-                    ..matches.clone()
-                },
+                matches,
                 // Only the first packet of a connection is translated, and counts.
-                limits: limits.clone(),
+                limits,
                 target: target.clone(),
                 log: log.clone(),
                 origin: session.origin(line.row.span),
@@ -265,15 +262,10 @@ impl Rules<'_> {
         for source in &self.nat_sources(session, line) {
             for destination in &destinations {
                 matches.destination = destination.clone();
-                for (addresses, source_mac) in source_alternatives(&source.hosts) {
+                for matches in with_sources(&source.hosts, &matches) {
                     self.nat.push(DestinationNat {
                         source_zone: source.zone,
-                        matches: Match {
-                            source: addresses,
-                            source_mac,
-                            ingress: source.hosts.interface,
-                            ..matches.clone()
-                        },
+                        matches,
                         limits: line.limits.place(session),
                         target: DestinationTarget::Exempt,
                         log: None,
