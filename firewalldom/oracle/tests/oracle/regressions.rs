@@ -191,37 +191,32 @@ fn arp(link: u8, from: &str, to: &str) -> Step {
     Step::Send { link, bytes }
 }
 
+fn ports(source: u16, destination: u16) -> Ports {
+    Ports {
+        source,
+        destination,
+    }
+}
+
 /// A segment of no connection, unless it opens one.
 fn tcp(link: u8, from: &str, to: &str, flags: u8) -> Step {
-    let ports = Ports {
-        source: 48_449,
-        destination: 35_616,
-    };
     let segment = plain(flags, 695_353_126, 2_378_310_536, 8_192);
-    let transport = Transport::Tcp(ports, segment);
+    let transport = Transport::Tcp(ports(48_449, 35_616), segment);
     send(link, &Packet::new(at(from), at(to), transport))
 }
 
-/// A SYN from [`HOST`] to [`FAR`] that announces 1,460 bytes.
-fn syn_with_size() -> Step {
-    let mut syn = plain(SYN, 9, 0, 8_192);
-    syn.options = vec![2, 4, 5, 180];
-    let ports = Ports {
-        source: 4_001,
-        destination: 80,
-    };
-    let transport = Transport::Tcp(ports, syn);
-    send(LOC, &Packet::new(at(HOST), at(FAR), transport))
+/// A segment that announces 1,460 bytes.
+fn with_size(link: u8, from: &str, to: &str, flags: u8) -> Step {
+    let mut segment = plain(flags, 9, 0, 8_192);
+    segment.options = vec![2, 4, 5, 180];
+    let transport = Transport::Tcp(ports(4_001, 80), segment);
+    send(link, &Packet::new(at(from), at(to), transport))
 }
 
 /// A segment of the connection from [`HOST`] to [`FAR`].
 fn segment(link: u8, flags: u8, sequence: u32, acknowledgement: u32, window: u16) -> Step {
-    let ports = Ports {
-        source: 4_000,
-        destination: 8_000,
-    };
     let segment = plain(flags, sequence, acknowledgement, window);
-    let transport = Transport::Tcp(ports, segment);
+    let transport = Transport::Tcp(ports(4_000, 8_000), segment);
     send(link, &Packet::new(at(HOST), at(FAR), transport))
 }
 
@@ -236,11 +231,7 @@ fn reply(to: usize) -> Step {
 }
 
 fn udp_packet(from: &str, to: &str, source: u16, destination: u16, length: usize) -> Packet {
-    let ports = Ports {
-        source,
-        destination,
-    };
-    let transport = Transport::Udp(ports, vec![b'u'; length]);
+    let transport = Transport::Udp(ports(source, destination), vec![b'u'; length]);
     Packet::new(at(from), at(to), transport)
 }
 
@@ -254,11 +245,7 @@ fn icmp(link: u8, from: &str, to: &str, kind: u8, code: u8) -> Step {
 }
 
 fn sctp(link: u8, from: &str, to: &str, tag: u32, chunks: &[u8]) -> Step {
-    let ports = Ports {
-        source: 4_000,
-        destination: 5_000,
-    };
-    let transport = Transport::Sctp(ports, tag, chunks.to_vec());
+    let transport = Transport::Sctp(ports(4_000, 5_000), tag, chunks.to_vec());
     send(link, &Packet::new(at(from), at(to), transport))
 }
 

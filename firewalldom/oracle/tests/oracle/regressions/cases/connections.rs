@@ -4,6 +4,14 @@ use super::super::*;
 use oracle::packet::fix_header;
 use oracle::packet::flag::{ACK, PSH, RST};
 
+/// Whatever is part of a connection passes, under its own address.
+const ONLY_VALID: &[(&str, &str)] = &[
+    ("policy", "all all ACCEPT\n"),
+    ("rules", ""),
+    ("snat", ""),
+    ("shorewall.conf", "+INVALID_DISPOSITION=DROP\n"),
+];
+
 pub(super) const CASES: &[Case] = &[
     Case {
         name: "what acknowledges more than was sent is no part of a connection",
@@ -75,11 +83,7 @@ pub(super) const CASES: &[Case] = &[
         name: "port 0 is a closed port like any other",
         files: &[("rules", "ACCEPT all $FW\n")],
         steps: || {
-            let ports = Ports {
-                source: 4_000,
-                destination: 0,
-            };
-            let syn = Transport::Tcp(ports, plain(SYN, 9, 0, 8_192));
+            let syn = Transport::Tcp(ports(4_000, 0), plain(SYN, 9, 0, 8_192));
             vec![
                 udp(NET, FAR, OUTSIDE, 0),
                 send(NET, &Packet::new(at(FAR), at(OUTSIDE), syn)),
@@ -124,12 +128,7 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         name: "a reset that answers the SYN of its own sender must be in the window",
-        files: &[
-            ("policy", "all all ACCEPT\n"),
-            ("rules", ""),
-            ("snat", ""),
-            ("shorewall.conf", "+INVALID_DISPOSITION=DROP\n"),
-        ],
+        files: ONLY_VALID,
         steps: || {
             vec![
                 segment(LOC, SYN, 1_127, 0, 0),
@@ -142,12 +141,7 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         name: "a reset that answers an acknowledgement may be of its sender",
-        files: &[
-            ("policy", "all all ACCEPT\n"),
-            ("rules", ""),
-            ("snat", ""),
-            ("shorewall.conf", "+INVALID_DISPOSITION=DROP\n"),
-        ],
+        files: ONLY_VALID,
         steps: || {
             vec![
                 segment(LOC, SYN, 1_127, 0, 0),

@@ -66,15 +66,10 @@ pub(super) const CASES: &[Case] = &[
             ("policy", "all all ACCEPT\n"),
         ],
         steps: || {
-            let mut syn = plain(SYN, 9, 0, 8_192);
-            syn.options = vec![2, 4, 5, 180];
-            let ports = Ports {
-                source: 4_000,
-                destination: 80,
-            };
-            let out = Packet::new(at(HOST), at(FAR), Transport::Tcp(ports, syn.clone()));
-            let back = Packet::new(at(FAR), at(HOST), Transport::Tcp(ports, syn));
-            vec![send(LOC, &out), send(NET, &back)]
+            vec![
+                with_size(LOC, HOST, FAR, SYN),
+                with_size(NET, FAR, HOST, SYN),
+            ]
         },
         linux: &["translates", "forwards"],
     },
@@ -88,7 +83,12 @@ pub(super) const CASES: &[Case] = &[
             ("policy", "all all ACCEPT\n"),
             ("shorewall.conf", "+CLAMPMSS=Yes\n"),
         ],
-        steps: || vec![syn_with_size(), segment(LOC, SYN, 1, 0, 8_192)],
+        steps: || {
+            vec![
+                with_size(LOC, HOST, FAR, SYN),
+                segment(LOC, SYN, 1, 0, 8_192),
+            ]
+        },
         linux: &["translates", "translates"],
     },
     Case {
@@ -98,7 +98,7 @@ pub(super) const CASES: &[Case] = &[
             ("rules", "REJECT(icmp-port-unreachable) loc net tcp\n"),
             ("shorewall.conf", "+CLAMPMSS=1400\n"),
         ],
-        steps: || vec![syn_with_size()],
+        steps: || vec![with_size(LOC, HOST, FAR, SYN)],
         linux: &["answers ICMP 3/3"],
     },
     Case {
@@ -156,7 +156,7 @@ pub(super) const CASES: &[Case] = &[
             ("rules", ""),
             ("snat", ""),
         ],
-        steps: || vec![syn_with_size()],
+        steps: || vec![with_size(LOC, HOST, FAR, SYN)],
         linux: &["forwards"],
     },
     Case {
@@ -169,16 +169,7 @@ pub(super) const CASES: &[Case] = &[
             ("rules", ""),
             ("shorewall.conf", "+TCP_FLAGS_DISPOSITION=REJECT\n"),
         ],
-        steps: || {
-            let mut strange = plain(SYN | FIN, 9, 0, 8_192);
-            strange.options = vec![2, 4, 5, 180];
-            let ports = Ports {
-                source: 4_001,
-                destination: 80,
-            };
-            let transport = Transport::Tcp(ports, strange);
-            vec![send(LOC, &Packet::new(at(HOST), at(FAR), transport))]
-        },
+        steps: || vec![with_size(LOC, HOST, FAR, SYN | FIN)],
         linux: &["answers ICMP 3/3"],
     },
     Case {
