@@ -1,8 +1,10 @@
 //! Sites out of a grammar: every column that is supported, in configurations that Shorewall takes.
 
+mod ends;
 mod network;
 mod old;
 mod policy;
+mod ports;
 mod rules;
 mod settings;
 mod translation;

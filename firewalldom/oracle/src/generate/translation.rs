@@ -2,7 +2,7 @@
 
 use super::Author;
 use super::network::Network;
-use super::rules::traffic;
+use super::ports::traffic;
 
 const COLUMNS: [&str; 10] = [
     "action", "source", "dest", "proto", "port", "ipsec", "mark", "user", "switch", "origdest",
