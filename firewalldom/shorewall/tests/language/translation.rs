@@ -1,38 +1,30 @@
-//! Address translation and what goes with it: one-to-one NAT, `masq`, `routefilter`.
+//! Address translation and what goes with it: DNAT, SNAT, one-to-one NAT, `masq`, `routefilter`.
 
-use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use super::*;
 
-use firewalldom::policy::{
-    Action, ClampMss, DestinationTarget, Disposition, InterfaceId, Policy, RouteFilter,
-    SourceTarget,
-};
-use shorewall::Site;
+/// Two tunnels that one line of `interfaces` is about.
+const TUNNELS: [(&str, &str); 4] = [
+    (
+        "network/interfaces",
+        "iface eth0 inet static\n address 192.0.2.2/24\n gateway 192.0.2.1\n\
+         iface eth1 inet static\n address 10.0.3.1/24\n\
+         \x20up ip route add 10.9.0.0/16 via 10.0.3.254\n\
+         iface tun0 inet static\n address 10.0.4.1/24\n\
+         iface tun1 inet static\n address 10.0.5.1/24\n",
+    ),
+    (
+        "shorewall/zones",
+        "fw firewall\nnet ipv4\nloc ipv4\nvpn ipv4\n",
+    ),
+    (
+        "shorewall/interfaces",
+        "?FORMAT 2\nnet eth0\nloc eth1\nvpn tun+\n",
+    ),
+    ("shorewall/policy", "all all DROP\n"),
+];
 
-fn compile(files: &[(&str, &str)]) -> Policy {
-    let mut all: BTreeMap<&str, &str> = BTreeMap::from([
-        (
-            "network/interfaces",
-            "iface eth0 inet static\n address 192.0.2.2/24\n gateway 192.0.2.1\n\
-             iface eth1 inet static\n address 10.0.3.1/24\n\
-             \x20up ip route add 10.9.0.0/16 via 10.0.3.254\n\
-             iface tun0 inet static\n address 10.0.4.1/24\n\
-             iface tun1 inet static\n address 10.0.5.1/24\n",
-        ),
-        (
-            "shorewall/zones",
-            "fw firewall\nnet ipv4\nloc ipv4\nvpn ipv4\n",
-        ),
-        (
-            "shorewall/interfaces",
-            "?FORMAT 2\nnet eth0\nloc eth1\nvpn tun+\n",
-        ),
-        ("shorewall/policy", "all all DROP\n"),
-    ]);
-    all.extend(files.iter().copied());
-    let compiled = shorewall::compile(&Site::from_files("test", all)).unwrap();
-    firewalldom::policy::check::check(&compiled.policy).unwrap();
-    compiled.policy
+fn with_tunnels(files: &[(&str, &str)]) -> Policy {
+    policy_of(&TUNNELS, files)
 }
 
 #[test]
@@ -41,13 +33,13 @@ fn a_wildcard_is_every_interface_that_begins_so_and_has_no_line_of_its_own() {
         let names = policy.interfaces.iter();
         names.map(|interface| interface.name.clone()).collect()
     };
-    let policy = compile(&[]);
+    let policy = with_tunnels(&[]);
     assert_eq!(names(&policy), ["eth0", "eth1", "tun0", "tun1"]);
     assert_eq!(
         policy.hosts.iter().filter(|host| host.zone.0 == 3).count(),
         2
     );
-    let policy = compile(&[(
+    let policy = with_tunnels(&[(
         "shorewall/interfaces",
         "?FORMAT 2\nnet eth0\nloc eth1\nloc tun1 dhcp\nvpn tun+\n- lo ignore\n",
     )]);
@@ -57,7 +49,7 @@ fn a_wildcard_is_every_interface_that_begins_so_and_has_no_line_of_its_own() {
 
 #[test]
 fn one_to_one_nat_goes_both_ways_and_gives_the_firewall_the_address() {
-    let policy = compile(&[
+    let policy = with_tunnels(&[
         (
             "shorewall/nat",
             "192.0.2.9 eth0 10.0.3.9\n192.0.2.10 eth0: 10.0.3.10 Yes\n",
@@ -124,12 +116,12 @@ fn one_to_one_nat_goes_both_ways_and_gives_the_firewall_the_address() {
 
 #[test]
 fn masq_means_what_the_lines_of_snat_that_replace_it_mean() {
-    let old = compile(&[(
+    let old = with_tunnels(&[(
         "shorewall/masq",
         "eth0 10.0.3.0/24\n+eth0:0:198.51.100.0/24 eth1!10.0.3.7 192.0.2.2 tcp 25\neth0:: 10.0.4.0/24 :1024-2048 udp\n\
          eth0 10.0.5.0/24 NONAT\n",
     )]);
-    let new = compile(&[(
+    let new = with_tunnels(&[(
         "shorewall/snat",
         "MASQUERADE 10.0.3.0/24 eth0\nSNAT+(192.0.2.2) eth1!10.0.3.7 eth0:198.51.100.0/24 tcp 25\n\
          MASQUERADE(1024-2048) 10.0.4.0/24 eth0 udp\nCONTINUE 10.0.5.0/24 eth0\n",
@@ -145,7 +137,7 @@ fn masq_means_what_the_lines_of_snat_that_replace_it_mean() {
 
 #[test]
 fn routefilter_is_an_interfaces_own_and_leaves_hairpins_to_the_policy_of_everything() {
-    let policy = compile(&[
+    let policy = with_tunnels(&[
         (
             "shorewall/interfaces",
             "?FORMAT 2\nnet eth0 routefilter\nloc eth1 routefilter=1,rpfilter,mss=1400\nvpn tun+ routefilter=2\n",
@@ -188,7 +180,7 @@ fn routefilter_is_an_interfaces_own_and_leaves_hairpins_to_the_policy_of_everyth
 
 #[test]
 fn dnat_of_everybody_leaves_out_the_firewall_which_opens_no_connections() {
-    let policy = compile(&[("shorewall/rules", "DNAT all loc:10.0.3.9 tcp 80\n")]);
+    let policy = with_tunnels(&[("shorewall/rules", "DNAT all loc:10.0.3.9 tcp 80\n")]);
     let zones: Vec<u16> = policy
         .destination_nat
         .iter()
@@ -196,4 +188,112 @@ fn dnat_of_everybody_leaves_out_the_firewall_which_opens_no_connections() {
         .collect();
     // Nor the server's own zone, unless it is all+.
     assert_eq!(zones, [1, 3]);
+}
+
+#[test]
+fn dnat_translates_and_lets_through_what_it_translated() {
+    let policy = rules("DNAT:info net loc:10.0.3.9:80 tcp 8080 - 192.0.2.2\n");
+    let nat = &policy.destination_nat[0];
+    assert_eq!(nat.source_zone, ZoneId(1));
+    assert_eq!(
+        nat.matches.destination.ranges,
+        [range([192, 0, 2, 2], [192, 0, 2, 2])]
+    );
+    assert_eq!(nat.matches.destination_port.ranges, ports(8080, 8080));
+    assert_eq!(nat.log.as_ref().unwrap().disposition, "DNAT");
+    let [rule] = chain(&policy, "net", "loc").rules.as_slice() else {
+        panic!("one rule expected");
+    };
+    assert_eq!(rule.action, Action::Decide(Disposition::Accept));
+    assert_eq!(
+        rule.matches.destination.ranges,
+        [range([10, 0, 3, 9], [10, 0, 3, 9])]
+    );
+    assert_eq!(rule.matches.destination_port.ranges, ports(80, 80));
+    assert_eq!(rule.matches.original_port.ranges, ports(8080, 8080));
+    assert_eq!(
+        rule.matches.original_destination.ranges,
+        [range([192, 0, 2, 2], [192, 0, 2, 2])]
+    );
+    assert_eq!(rule.log, None);
+}
+
+#[test]
+fn dnat_that_keeps_the_port_does_not_look_at_the_original_one() {
+    let policy = rules("HTTP(DNAT) net loc:10.0.3.8-10.0.3.9\nDNAT- loc 10.0.4.9 tcp 83\n");
+    let rule = &chain(&policy, "net", "loc").rules[0];
+    assert_eq!(rule.matches.destination_port.ranges, ports(80, 80));
+    assert!(rule.matches.original_port.ranges.is_empty());
+    assert_eq!(pairs_with_rules(&policy), ["net-loc"]);
+    assert_eq!(policy.destination_nat.len(), 2);
+    let DestinationTarget::Server {
+        addresses,
+        ports: None,
+    } = &policy.destination_nat[0].target
+    else {
+        panic!("{:?}", policy.destination_nat[0]);
+    };
+    assert_eq!(*addresses, range([10, 0, 3, 8], [10, 0, 3, 9]));
+}
+
+#[test]
+fn redirect_goes_to_the_firewall_under_the_new_port() {
+    let policy = rules("REDIRECT loc 3128 tcp 80\n");
+    assert_eq!(
+        policy.destination_nat[0].target,
+        DestinationTarget::Redirect { port: Some(3128) }
+    );
+    let rule = &chain(&policy, "loc", "fw").rules[0];
+    assert_eq!(rule.matches.destination_port.ranges, ports(3128, 3128));
+    assert_eq!(rule.matches.original_port.ranges, ports(80, 80));
+}
+
+#[test]
+fn exempted_flows_are_left_alone_and_only_accept_plus_lets_them_through() {
+    let policy = rules("ACCEPT+ loc net tcp 81\nNONAT loc net tcp 82\n");
+    let targets: Vec<_> = policy
+        .destination_nat
+        .iter()
+        .map(|nat| &nat.target)
+        .collect();
+    assert_eq!(
+        targets,
+        [&DestinationTarget::Exempt, &DestinationTarget::Exempt]
+    );
+    assert_eq!(chain(&policy, "loc", "net").rules.len(), 1);
+}
+
+#[test]
+fn snat_knows_interfaces_as_sources_ranges_and_exceptions() {
+    let policy = compile(&[(
+        "shorewall/snat",
+        "?FORMAT 2\nMASQUERADE eth2 eth0\nSNAT(192.0.2.2-192.0.2.3:1024-2048) 10.0.4.0/24!10.0.4.8 eth0:198.51.100.0/24 tcp 25\n\
+         MASQUERADE(1000-2000) 10.0.4.7 eth0 udp\nCONTINUE 10.0.4.6 eth0\n",
+    )]);
+    let nat = &policy.source_nat;
+    assert_eq!(
+        nat[0].matches.source.ranges,
+        [
+            range([10, 0, 4, 0], [10, 0, 4, 255]),
+            range([10, 9, 0, 0], [10, 9, 255, 255])
+        ]
+    );
+    assert_eq!(
+        nat[1].matches.source.except,
+        [range([10, 0, 4, 8], [10, 0, 4, 8])]
+    );
+    assert_eq!(
+        nat[1].matches.destination.ranges,
+        [range([198, 51, 100, 0], [198, 51, 100, 255])]
+    );
+    let SourceTarget::Address {
+        addresses,
+        ports: Some(chosen),
+    } = &nat[1].target
+    else {
+        panic!("{:?}", nat[1].target);
+    };
+    assert_eq!(*addresses, range([192, 0, 2, 2], [192, 0, 2, 3]));
+    assert_eq!((chosen.first, chosen.last), (1024, 2048));
+    assert_eq!(nat[3].target, SourceTarget::Exempt);
 }

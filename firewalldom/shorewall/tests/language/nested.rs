@@ -1,50 +1,36 @@
 //! Zones within zones, blacklists, and macros and actions of one's own, as real Shorewall's
 //! generated chains show them.
 
-use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use super::*;
 
-use firewalldom::policy::{Action, Chain, Disposition, Policy, Rule, States};
-use shorewall::Site;
+/// The zone `kid` lies in `loc`.
+const KID: [(&str, &str); 6] = [
+    (
+        "network/interfaces",
+        "iface eth0 inet static\n address 192.0.2.2/24\n gateway 192.0.2.1\n\
+         iface eth1 inet static\n address 10.0.3.1/24\n",
+    ),
+    (
+        "shorewall/zones",
+        "fw firewall\nnet ipv4\nloc ipv4\nkid:loc ipv4\n",
+    ),
+    ("shorewall/interfaces", "?FORMAT 2\nnet eth0\n- eth1\n"),
+    (
+        "shorewall/hosts",
+        "loc eth1:10.0.3.0/24!10.0.3.99\nkid eth1:10.0.3.64/28\n",
+    ),
+    (
+        "shorewall/policy",
+        "kid all CONTINUE\nall kid CONTINUE\nloc net ACCEPT\nnet all DROP info\nall all REJECT info\n",
+    ),
+    (
+        "shorewall/shorewall.conf",
+        "BLACKLIST=NEW,INVALID,UNTRACKED\n",
+    ),
+];
 
-fn compile(files: &[(&str, &str)]) -> Policy {
-    let mut all: BTreeMap<&str, &str> = BTreeMap::from([
-        (
-            "network/interfaces",
-            "iface eth0 inet static\n address 192.0.2.2/24\n gateway 192.0.2.1\n\
-             iface eth1 inet static\n address 10.0.3.1/24\n",
-        ),
-        (
-            "shorewall/zones",
-            "fw firewall\nnet ipv4\nloc ipv4\nkid:loc ipv4\n",
-        ),
-        ("shorewall/interfaces", "?FORMAT 2\nnet eth0\n- eth1\n"),
-        (
-            "shorewall/hosts",
-            "loc eth1:10.0.3.0/24!10.0.3.99\nkid eth1:10.0.3.64/28\n",
-        ),
-        (
-            "shorewall/policy",
-            "kid all CONTINUE\nall kid CONTINUE\nloc net ACCEPT\nnet all DROP info\nall all REJECT info\n",
-        ),
-        (
-            "shorewall/shorewall.conf",
-            "BLACKLIST=NEW,INVALID,UNTRACKED\n",
-        ),
-    ]);
-    all.extend(files.iter().copied());
-    let compiled = shorewall::compile(&Site::from_files("test", all)).unwrap();
-    firewalldom::policy::check::check(&compiled.policy).unwrap();
-    compiled.policy
-}
-
-fn chain<'p>(policy: &'p Policy, source: &str, destination: &str) -> &'p Chain {
-    let index = |name: &str| {
-        let mut names = policy.zones.iter().map(|zone| zone.name.as_str());
-        names.position(|zone| zone == name).unwrap()
-    };
-    let side = policy.zones.len() + 1;
-    &policy.chains[usize::from(policy.pairs[index(source) * side + index(destination)])]
+fn with_kid(files: &[(&str, &str)]) -> Policy {
+    policy_of(&KID, files)
 }
 
 /// The rules that a chain leads through, in order: those of the lists that it calls stand where the
@@ -96,7 +82,7 @@ fn zone_of(policy: &Policy, address: [u8; 4]) -> Option<&str> {
 
 #[test]
 fn inner_zones_claim_first_and_what_is_taken_out_belongs_to_no_zone() {
-    let policy = compile(&[]);
+    let policy = with_kid(&[]);
     assert_eq!(zone_of(&policy, [10, 0, 3, 65]), Some("kid"));
     assert_eq!(zone_of(&policy, [10, 0, 3, 80]), Some("loc"));
     assert_eq!(zone_of(&policy, [10, 0, 3, 99]), None);
@@ -106,7 +92,7 @@ fn inner_zones_claim_first_and_what_is_taken_out_belongs_to_no_zone() {
 
 #[test]
 fn what_an_inner_zone_continues_meets_the_rules_and_the_policy_around() {
-    let policy = compile(&[(
+    let policy = with_kid(&[(
         "shorewall/rules",
         "?SECTION ESTABLISHED\nDROP loc net tcp 1\n?SECTION NEW\n\
          ACCEPT kid net tcp 25\nDROP kid net tcp 27\nREJECT loc net tcp 27\n",
@@ -127,7 +113,7 @@ fn what_an_inner_zone_continues_meets_the_rules_and_the_policy_around() {
     // Without rules of its own there is nothing to accept them.
     let around = chain(&policy, "kid", "fw");
     assert_eq!(around.policy, Disposition::Reject);
-    let policy = compile(&[(
+    let policy = with_kid(&[(
         "shorewall/rules",
         "?SECTION ESTABLISHED\nDROP loc net tcp 1\n",
     )]);
@@ -141,7 +127,7 @@ fn what_an_inner_zone_continues_meets_the_rules_and_the_policy_around() {
 
 #[test]
 fn continue_leaves_the_inner_rules_for_those_around() {
-    let policy = compile(&[(
+    let policy = with_kid(&[(
         "shorewall/rules",
         "CONTINUE kid net tcp 26\nDROP kid net tcp 20:30\nREJECT loc net tcp 26\n",
     )]);
@@ -158,7 +144,7 @@ fn continue_leaves_the_inner_rules_for_those_around() {
 
 #[test]
 fn continue_where_a_policy_decides_leads_to_the_policy_of_everything() {
-    let policy = compile(&[(
+    let policy = with_kid(&[(
         "shorewall/rules",
         "CONTINUE loc net tcp 26\nACCEPT net loc tcp 1\n",
     )]);
@@ -173,7 +159,7 @@ fn continue_where_a_policy_decides_leads_to_the_policy_of_everything() {
 #[test]
 fn within_a_zone_of_one_interface_packets_go_back_only_to_hosts_with_routeback() {
     let with = |interfaces: &str, hosts: &str| {
-        let policy = compile(&[
+        let policy = with_kid(&[
             ("shorewall/interfaces", interfaces),
             ("shorewall/hosts", hosts),
         ]);
@@ -206,21 +192,21 @@ fn within_a_zone_without_rules_no_disposition_is_asked() {
         "shorewall/shorewall.conf",
         "INVALID_DISPOSITION=DROP\nRELATED_DISPOSITION=REJECT\n",
     );
-    let policy = compile(&[dispositions]);
+    let policy = with_kid(&[dispositions]);
     let within = &chain(&policy, "net", "net").rules;
     assert_eq!(
         (within[0].states, within[0].action),
         (States::RELATED.union(States::INVALID), ACCEPT)
     );
-    let policy = compile(&[dispositions, ("shorewall/rules", "ACCEPT net net tcp 1\n")]);
+    let policy = with_kid(&[dispositions, ("shorewall/rules", "ACCEPT net net tcp 1\n")]);
     assert_eq!(ports(&policy, chain(&policy, "net", "net")), [(1, ACCEPT)]);
     assert_eq!(chain(&policy, "net", "net").rules.len(), 1);
-    assert!(chain(&compile(&[]), "net", "net").rules.is_empty());
+    assert!(chain(&with_kid(&[]), "net", "net").rules.is_empty());
 }
 
 #[test]
 fn implicit_continue_holds_unless_a_line_names_both_zones() {
-    let policy = compile(&[
+    let policy = with_kid(&[
         ("shorewall/shorewall.conf", "IMPLICIT_CONTINUE=Yes\n"),
         (
             "shorewall/policy",
@@ -234,7 +220,7 @@ fn implicit_continue_holds_unless_a_line_names_both_zones() {
 
 #[test]
 fn inner_zones_meet_the_address_translation_around_them() {
-    let policy = compile(&[(
+    let policy = with_kid(&[(
         "shorewall/rules",
         "DNAT loc net:192.0.2.9 tcp 81\nREDIRECT kid 3128 tcp 80\n",
     )]);
@@ -249,7 +235,7 @@ fn inner_zones_meet_the_address_translation_around_them() {
 
 #[test]
 fn any_is_the_outer_zones_and_all_is_every_zone() {
-    let policy = compile(&[("shorewall/rules", "DROP any fw tcp 1\nDROP all fw tcp 2\n")]);
+    let policy = with_kid(&[("shorewall/rules", "DROP any fw tcp 1\nDROP all fw tcp 2\n")]);
     assert_eq!(ports(&policy, chain(&policy, "loc", "fw")).len(), 2);
     // The zone's own rule, then both of the zone around.
     assert_eq!(
@@ -260,7 +246,7 @@ fn any_is_the_outer_zones_and_all_is_every_zone() {
 
 #[test]
 fn blrules_come_first_and_an_exemption_is_from_them_alone() {
-    let policy = compile(&[
+    let policy = with_kid(&[
         (
             "shorewall/blrules",
             "WHITELIST net:198.51.100.67 all\nACCEPT net all tcp 22\n\
@@ -304,7 +290,7 @@ fn blrules_come_first_and_an_exemption_is_from_them_alone() {
 
 #[test]
 fn without_the_setting_the_blacklist_is_asked_about_established_packets_too() {
-    let policy = compile(&[
+    let policy = with_kid(&[
         ("shorewall/shorewall.conf", ""),
         ("shorewall/blrules", "DROP net:198.51.100.9 fw\n"),
     ]);
@@ -314,7 +300,7 @@ fn without_the_setting_the_blacklist_is_asked_about_established_packets_too() {
 
 #[test]
 fn a_macro_gives_way_to_the_rules_columns_and_an_action_is_a_list_that_it_calls() {
-    let policy = compile(&[
+    let policy = with_kid(&[
         (
             "shorewall/macro.Ours",
             "DEFAULT ACCEPT\nPARAM - - tcp 7\nPARAM:debug DEST SOURCE udp 9\n",

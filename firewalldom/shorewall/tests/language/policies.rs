@@ -1,49 +1,7 @@
 //! Which pairs of zones a policy decides about, and what is refused because Shorewall refuses it or
 //! because it could be weaker here.
 
-use std::collections::BTreeMap;
-
-use firewalldom::policy::{Action, Chain, Disposition, Policy};
-use shorewall::Site;
-
-fn compile(files: &[(&str, &str)]) -> Policy {
-    let mut all: BTreeMap<&str, &str> = BTreeMap::from([
-        (
-            "network/interfaces",
-            "iface eth0 inet static\n address 192.0.2.2/24\n gateway 192.0.2.1\n\
-             iface eth1 inet static\n address 10.0.3.1/24\n\
-             iface eth2 inet static\n address 10.0.4.1\n netmask 255.255.255.0\n mtu 1400\n\
-             \x20up ip route add 10.9.0.0/16 via 10.0.4.254\n",
-        ),
-        (
-            "shorewall/zones",
-            "net ipv4\nfw firewall\nloc ipv4\ndmz ipv4\n",
-        ),
-        (
-            "shorewall/interfaces",
-            "?FORMAT 2\nnet eth0 tcpflags=0\nloc eth1 routeback\ndmz eth2 dhcp,nosmurfs,logmartians=0\n",
-        ),
-        (
-            "shorewall/policy",
-            "loc net ACCEPT\nnet all DROP info\nall all REJECT info\n",
-        ),
-    ]);
-    all.extend(files.iter().copied());
-    let site = Site::from_files("test", all);
-    shorewall::compile(&site).unwrap().policy
-}
-
-fn chain<'p>(policy: &'p Policy, source: &str, destination: &str) -> &'p Chain {
-    let index = |name: &str| {
-        policy
-            .zones
-            .iter()
-            .position(|zone| zone.name == name)
-            .unwrap_or(policy.zones.len())
-    };
-    let side = policy.zones.len() + 1;
-    &policy.chains[usize::from(policy.pairs[index(source) * side + index(destination)])]
-}
+use super::*;
 
 /// A bridge whose port has a zone of its own, within the bridge's.
 fn with_bridge_port(policy: &str, rules: &str) -> Result<(), String> {
@@ -234,4 +192,104 @@ fn chains_of_a_zone_around_are_for_what_lies_in_it() {
     // It must say so itself where it may go back by its own interface.
     let report = with_hairpin("net eth0:198.51.100.0/24\nloc eth0:198.51.100.128/25\n");
     assert!(report.contains("only part of it lies in `loc`"), "{report}");
+}
+
+#[test]
+fn what_belongs_to_no_zone_meets_the_policy_all_all() {
+    let policy = rules("");
+    let forward = chain(&policy, "net", "nowhere");
+    assert_eq!(
+        (forward.name.as_str(), forward.policy),
+        ("FORWARD", Disposition::Reject)
+    );
+    assert_eq!(chain(&policy, "nowhere", "fw").name, "INPUT");
+    assert_eq!(chain(&policy, "fw", "nowhere").name, "OUTPUT");
+    let policy = compile(&[(
+        "shorewall/policy",
+        "all $FW ACCEPT debug\nnet dmz NONE\ndmz net CONTINUE\nall all DROP\n",
+    )]);
+    assert_eq!(chain(&policy, "nowhere", "fw").policy, Disposition::Accept);
+    assert_eq!(chain(&policy, "net", "dmz").name, "FORWARD");
+    let passed_on = chain(&policy, "dmz", "net");
+    assert_eq!(
+        (passed_on.name.as_str(), passed_on.policy),
+        ("dmz-net", Disposition::Drop)
+    );
+}
+
+#[test]
+fn a_policy_for_many_pairs_logs_under_its_own_name_unless_expanded() {
+    let policy = compile(&[("shorewall/shorewall.conf", "EXPAND_POLICIES=No\n")]);
+    assert_eq!(
+        chain(&policy, "net", "loc").policy_chain.as_deref(),
+        Some("net-all")
+    );
+    assert_eq!(chain(&policy, "loc", "net").policy_chain, None);
+    let policy = compile(&[(
+        "shorewall/shorewall.conf",
+        "EXPAND_POLICIES=Yes\nZONE2ZONE=2\n",
+    )]);
+    assert_eq!(chain(&policy, "net", "loc").policy_chain, None);
+    assert_eq!(chain(&policy, "net", "loc").name, "net2loc");
+}
+
+#[test]
+fn within_a_zone_everything_is_accepted_unless_said_otherwise() {
+    let inside = |policy: &str| {
+        let policy = compile(&[("shorewall/policy", policy)]);
+        chain(&policy, "loc", "loc").policy
+    };
+    assert_eq!(inside("all all DROP\n"), Disposition::Accept);
+    assert_eq!(
+        inside("loc,dmz loc,dmz DROP\nall all REJECT\n"),
+        Disposition::Accept
+    );
+    assert_eq!(inside("loc loc DROP\nall all REJECT\n"), Disposition::Drop);
+    assert_eq!(inside("all+ all DROP\n"), Disposition::Drop);
+}
+
+#[test]
+fn what_goes_back_meets_the_policy_before_the_interfaces_options_where_there_are_blrules() {
+    let list = |blrules: &str| {
+        let policy = compile(&[
+            (
+                "shorewall/interfaces",
+                "?FORMAT 2\nnet eth0\nloc eth1\ndmz eth2\n",
+            ),
+            ("shorewall/blrules", blrules),
+        ]);
+        let list = chain(&policy, "dmz", "dmz").blacklist?;
+        let rules = &policy.rule_lists[usize::from(list)].rules;
+        Some((rules[0].matches.ingress, rules[0].matches.egress))
+    };
+    let back = Some(InterfaceId(2));
+    assert_eq!(list("DROP net:198.51.100.0/24 all\n"), Some((back, back)));
+    assert_eq!(list(""), None);
+}
+
+#[test]
+fn default_actions_come_from_the_line_or_else_from_the_settings() {
+    let policy = compile(&[
+        (
+            "shorewall/shorewall.conf",
+            "REJECT_DEFAULT=\"Broadcast(DROP),Multicast(DROP)\"\n",
+        ),
+        (
+            "shorewall/policy",
+            "net all DROP:dropNotSyn:info,DropDNSrep,AllowICMPs info\ndmz all REJECT:+DropDNSrep\n\
+             loc all REJECT:none\nall all REJECT\n",
+        ),
+    ]);
+    let count = |source| chain(&policy, source, "fw").default_action.len();
+    assert_eq!((count("net"), count("dmz"), count("loc")), (3, 3, 0));
+    assert_eq!(chain(&policy, "fw", "net").default_action.len(), 2);
+    let first = &chain(&policy, "net", "fw").default_action[0];
+    assert_eq!(first.matches.protocol, Protocol::TcpSyn(false));
+    let Action::Call(list) = first.action else {
+        panic!("{first:?}");
+    };
+    // A chain of its own in Shorewall, by whose name it logs.
+    let list = &policy.rule_lists[usize::from(list)];
+    assert_eq!(list.log_chain.as_deref(), Some("dropNotSyn"));
+    assert_eq!(list.rules[0].log.as_ref().unwrap().disposition, "DROP");
 }
