@@ -20,7 +20,7 @@ fn every_test_the_readme_names_exists() {
         let function = function.trim_start_matches("tests::");
         let files = [
             format!("tests/engine/{module}.rs"),
-            format!("tests/guests/{module}.rs"),
+            format!("tests/relay/guests/{module}.rs"),
             format!("src/{module}.rs"),
             format!("src/{module}/tests.rs"),
         ];

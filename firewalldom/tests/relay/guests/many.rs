@@ -57,7 +57,7 @@ fn sixty_four_guests_speak_with_each_other_within_xenstores_quotas() {
     for from in 0..GUESTS_MAX {
         let to = (from + 1) % GUESTS_MAX;
         let ((_, source, mac), (_, destination, _)) = (guest(from), guest(to));
-        let frame = tcp(
+        let frame = established(
             [BACKEND_MAC, mac],
             [source, destination],
             &[from as u8; 900],

@@ -64,13 +64,7 @@ impl Party {
 }
 
 fn lab() -> Lab {
-    let mut lab = Lab::with(&TWO_BACKENDS, &[OUTSIDE, SERVERS]);
-    for (number, (domain, address, mac)) in GUESTS.into_iter().enumerate() {
-        lab.announce(domain, address, mac);
-        lab.fronts[number].connect(Shape::default());
-        lab.settle();
-    }
-    lab
+    Lab::with(&TWO_BACKENDS, &[OUTSIDE, SERVERS]).attach_guests()
 }
 
 fn backend(lab: &mut Lab, party: Party) -> &mut Netback {
@@ -89,7 +83,7 @@ fn frame(lab: &Lab, from: Party, to: Party, len: usize) -> Vec<u8> {
         Party::Outside => [own(0), SERVER_MAC],
         Party::Servers => [own(1), SERVER_MAC],
     };
-    tcp(stations, [from.address(), to.address()], &payload)
+    established(stations, [from.address(), to.address()], &payload)
 }
 
 fn send(lab: &mut Lab, from: Party, bytes: &[u8]) -> bool {

@@ -1,0 +1,163 @@
+//! Between guests, and between a guest and the outside.
+
+use super::*;
+
+#[test]
+fn payload_from_guest_to_guest_is_copied_once_by_xen() {
+    let mut lab = Lab::new();
+    let payload = pattern(60_000);
+    let frame = lab.segment(Some(A), Some(B), &payload);
+    assert!(lab.send(A, &frame, &[GSO]));
+    lab.turn();
+    let got = lab.fronts[B].receive(0);
+    assert_eq!(got.len(), 1);
+    assert_eq!(got[0].bytes[..6], GUESTS[B].2);
+    assert_eq!(got[0].bytes[6..12], BACKEND_MAC);
+    assert_eq!(got[0].bytes[IP + 8], 63, "one hop less");
+    assert_eq!(got[0].bytes[PAYLOAD..], payload[..]);
+    assert_eq!(got[0].gso, Some((XEN_NETIF_GSO_TYPE_TCPV4, 1448)));
+    assert_ne!(got[0].flags & NETRXF_CSUM_BLANK, 0);
+    // But for the headers' slice, straight from the one's pages to the other's.
+    let counters = lab.counters(B);
+    assert_eq!(counters.granted_bytes as usize, frame.len() - HEAD_MAX);
+    assert_eq!(lab.counters(A).fetched_bytes, 0);
+    lab.turn();
+    let answers = lab.fronts[A].answers(0);
+    // A slot for each page, and that of the segmentation.
+    let of = |status| {
+        answers
+            .iter()
+            .filter(|answer| answer.status == status)
+            .count()
+    };
+    assert_eq!(
+        (of(NETIF_RSP_OKAY), of(NETIF_RSP_NULL), answers.len()),
+        (15, 1, 16)
+    );
+    assert_eq!(lab.fronts[A].outstanding(0), 0);
+}
+
+#[test]
+fn a_guest_reaches_the_outside_and_is_reached_again() {
+    let mut lab = Lab::new();
+    let small = lab.segment(Some(A), None, b"hello");
+    assert!(lab.send(A, &small, &[]));
+    lab.turn();
+    assert_eq!(lab.outside().len(), 1, "it waited for ARP");
+    let payload = pattern(60_000);
+    let large = lab.segment(Some(A), None, &payload);
+    assert!(lab.send(A, &large, &[GSO]));
+    lab.turn();
+    let out = lab.outside();
+    assert_eq!(out.len(), 1);
+    assert_eq!(out[0][IP + 12..IP + 16], PUBLIC, "masqueraded");
+    assert_eq!(out[0][PAYLOAD..], payload[..]);
+    assert!(lab.counters(A).fetched_bytes as usize >= payload.len() - HEAD_MAX);
+    // The guest has its pages back though the backend outside may still read ours.
+    lab.turn();
+    lab.fronts[A].answers(0);
+    assert_eq!(lab.fronts[A].outstanding(0), 0);
+
+    let reply = lab.segment(None, Some(A), &payload);
+    let slots: Vec<&[u8]> = reply.chunks(4096).collect();
+    let flags = NETRXF_CSUM_BLANK | NETRXF_DATA_VALIDATED;
+    assert!(lab.outside.deliver(&slots, 0, flags, &[GSO]));
+    lab.turn();
+    let got = lab.fronts[A].receive(0);
+    assert_eq!(got.len(), 1);
+    assert_eq!(got[0].bytes[PAYLOAD..], payload[..]);
+}
+
+#[test]
+fn what_a_guest_has_no_room_for_waits_a_little_and_holds_nobody_up() {
+    let mut lab = Lab::new();
+    let payload = pattern(60_000);
+    let flags = NETRXF_CSUM_BLANK | NETRXF_DATA_VALIDATED;
+    // 256 buffers take 16 of these frames, of 15 pages and a GSO each, and no more.
+    let frame = lab.segment(None, Some(A), &payload);
+    let slots: Vec<&[u8]> = frame.chunks(4096).collect();
+    for _ in 0..20 {
+        assert!(lab.outside.deliver(&slots, 0, flags, &[GSO]));
+        lab.turn();
+        lab.outside();
+    }
+    let at_once = lab.fronts[A].receive(0).len();
+    assert_eq!(at_once, 16);
+    assert_eq!(lab.relay.losses().egress_full, 0, "the others wait");
+    // The neighbour has what is sent to it meanwhile.
+    let small = lab.segment(None, Some(B), b"hello");
+    assert!(lab.outside.deliver(&[&small], 0, flags, &[]));
+    lab.turn();
+    assert_eq!(lab.fronts[B].receive(0).len(), 1);
+    // With new buffers the rest comes, in its order and whole.
+    lab.fronts[A].post(0, 256);
+    lab.turn();
+    let later = lab.fronts[A].receive(0);
+    assert_eq!(later.len(), 20 - at_once);
+    assert!(
+        later
+            .iter()
+            .all(|frame| frame.bytes[PAYLOAD..] == payload[..])
+    );
+
+    // Without, it is lost when a tenth of a second is over, and its pages are used again.
+    for _ in 0..20 {
+        lab.outside.deliver(&slots, 0, flags, &[GSO]);
+        lab.turn();
+        lab.outside();
+    }
+    lab.now = lab.now + Duration::from_millis(101);
+    lab.turn();
+    lab.turn();
+    let lost = lab.relay.losses().egress_full;
+    assert!(lost > 0);
+    // From then on nothing waits: what comes is lost at once, until it takes something.
+    assert!(lab.outside.deliver(&slots, 0, flags, &[GSO]));
+    lab.turn();
+    assert_eq!(lab.relay.losses().egress_full, lost + 1);
+    for _ in 0..50 {
+        assert!(lab.outside.deliver(&[&small], 0, flags, &[]));
+        lab.turn();
+        assert_eq!(lab.fronts[B].receive(0).len(), 1);
+        lab.fronts[B].post(0, 1);
+    }
+}
+
+#[test]
+fn a_guest_that_fills_the_way_out_is_held_and_loses_nothing() {
+    let mut lab = Lab::new();
+    let small = lab.segment(Some(A), None, b"hello");
+    assert!(lab.send(A, &small, &[]));
+    lab.turn();
+    assert_eq!(lab.outside().len(), 1);
+    // More than the pages for it, while the backend outside answers nothing.
+    let payload = pattern(60_000);
+    let large = lab.segment(Some(A), None, &payload);
+    for _ in 0..10 {
+        assert!(lab.send(A, &large, &[GSO]));
+    }
+    for _ in 0..20 {
+        lab.turn();
+    }
+    assert!(lab.fronts[A].outstanding(0) > 0, "some are not taken yet");
+    let mut out = 0;
+    for _ in 0..40 {
+        out += lab.outside().len();
+        lab.turn();
+    }
+    assert_eq!(out, 10);
+    assert_eq!(lab.relay.losses(), Default::default());
+}
+
+#[test]
+fn a_guest_in_anothers_name_is_dropped_and_counted() {
+    let mut lab = Lab::new();
+    let mut frame = lab.segment(Some(B), None, b"hello");
+    assert!(lab.send(A, &frame, &[]));
+    frame[6..12].copy_from_slice(&GUESTS[A].2);
+    assert!(lab.send(A, &frame, &[]));
+    lab.turn();
+    assert_eq!(lab.outside().len(), 0);
+    let drops = &lab.relay.firewall().counters().drops;
+    assert_eq!(drops.of(Reason::GuestSource), 2);
+}
