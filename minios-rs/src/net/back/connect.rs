@@ -7,9 +7,11 @@
 
 #![forbid(unsafe_code)]
 
+use super::config::{Config, EventChannels, Ipv6Offloads, QUEUES_MAX};
 use super::keys::Keys;
 use super::lease::{Lease, Signal};
 use super::multicast::MulticastControl;
+use super::phase::{Phase, Timers};
 use super::settings::{self, BadSetting, Settings};
 use super::{Back, Breach};
 use crate::task::{Executor, First, race};
@@ -34,63 +36,8 @@ pub const NODES_MAX: usize = 13;
 /// What the toolstack writes for the scripts and drivers of other backends, which nobody reads here.
 const NOT_FOR_US: [&str; 5] = ["script", "bridge", "gatewaydev", "type", "handle"];
 
-/// How long a frontend may take to close when the toolstack detaches it: the toolstack itself waits for 10 s.
-const DETACH_GRACE: Duration = Duration::from_secs(5);
-
 /// How long our directory stays after Closed: the toolstack still wants to read that.
 const REMOVE_GRACE: Duration = Duration::from_secs(1);
-
-/// How long a frontend whose connection failed waits for the next: it cannot have us do nothing else.
-const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
-
-/// Whether a queue has one event channel or one for each ring.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EventChannels {
-    /// One: fewer ports, and a domain that looks at both rings anyway loses nothing.
-    Shared,
-    /// Two, for frontends that want them (`feature-split-event-channels`).
-    Split,
-}
-
-/// What frontends are offered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// Queues of one vif, at most 16.
-    pub queues_max: u8,
-    /// Event channels of one queue.
-    pub event_channels: EventChannels,
-    /// Pages of one vif for what goes to backends ([`Back::fetch`]), at most; taken when first needed.
-    pub fetch_pages_max: u16,
-    /// Whether a frontend may say which multicast groups it wants; a node of each vif's.
-    pub multicast: MulticastControl,
-    /// Whether what a frontend sends over IPv6 may be left for others to finish; two nodes of each vif's.
-    pub ipv6_offloads: Ipv6Offloads,
-}
-
-/// Whether frontends may send frames over IPv6 with a blank checksum, and such as are to be segmented
-/// (`feature-ipv6-csum-offload`, `feature-gso-tcpv6`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ipv6Offloads {
-    /// They may.
-    Offered,
-    /// They may not: whoever forwards no IPv6 has the nodes for something else.
-    Withheld,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            queues_max: 1,
-            event_channels: EventChannels::Shared,
-            fetch_pages_max: 64,
-            multicast: MulticastControl::Withheld,
-            ipv6_offloads: Ipv6Offloads::Offered,
-        }
-    }
-}
-
-/// Queues that a buffer's index can tell apart.
-pub(super) const QUEUES_MAX: u8 = 16;
 
 /// Why a vif could not be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
@@ -148,77 +95,6 @@ impl Error {
             Self::Xenstore(_) | Self::Gone => EIO,
             _ => EINVAL,
         }
-    }
-}
-
-/// How far our side is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    /// InitWait: for the frontend's keys.
-    Waiting,
-    /// Connected.
-    Connected,
-    /// Closing: for the frontend to close.
-    Closing,
-    /// Closed.
-    Closed,
-}
-
-impl Phase {
-    fn state(self) -> XenbusState {
-        match self {
-            Self::Waiting => XenbusState::INIT_WAIT,
-            Self::Connected => XenbusState::CONNECTED,
-            Self::Closing => XenbusState::CLOSING,
-            Self::Closed => XenbusState::CLOSED,
-        }
-    }
-}
-
-/// What time asks of a vif.
-#[derive(Default)]
-struct Timers {
-    now: Instant,
-    /// When a frontend that is detached is not waited for any longer.
-    detach: Option<Instant>,
-    /// When a frontend whose connection failed may have another.
-    resume: Option<Instant>,
-}
-
-impl Timers {
-    fn pause(&mut self, now: Instant) {
-        self.resume = Some(now.after(RECONNECT_PAUSE));
-    }
-
-    fn look(&mut self, is_online: bool, now: Instant) {
-        self.now = now;
-        self.detach = match is_online {
-            true => None,
-            false => self.detach.or(Some(now.after(DETACH_GRACE))),
-        };
-        self.resume = self.resume.filter(|resume| *resume > now);
-    }
-
-    /// The phase to go to, if it is another one.
-    fn next(&self, phase: Phase, peer: XenbusState, is_online: bool) -> Option<Phase> {
-        let is_late = self.detach.is_some_and(|detach| detach <= self.now);
-        let next = match peer {
-            // Detached before it ever connected: nobody else will close it.
-            _ if !is_online && phase == Phase::Waiting => Phase::Closed,
-            _ if is_late => Phase::Closed,
-            XenbusState::INITIALISING if is_online && self.resume.is_none() => Phase::Waiting,
-            XenbusState::CONNECTED if phase == Phase::Waiting => Phase::Connected,
-            XenbusState::CLOSING if phase != Phase::Closed => Phase::Closing,
-            XenbusState::CLOSED | XenbusState::UNKNOWN => Phase::Closed,
-            _ => phase,
-        };
-        (next != phase).then_some(next)
-    }
-
-    /// When to look again if nothing else happens.
-    fn first(&self) -> Option<Instant> {
-        let timers = [self.detach, self.resume];
-        timers.into_iter().flatten().min()
     }
 }
 

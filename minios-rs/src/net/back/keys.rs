@@ -2,7 +2,8 @@
 
 #![forbid(unsafe_code)]
 
-use super::connect::{Config, Context, Error, EventChannels, QUEUES_MAX};
+use super::config::{Config, EventChannels, QUEUES_MAX};
+use super::connect::{Context, Error};
 use super::credit::Credit;
 use super::fetch::Pool;
 use super::lease::Lease;

@@ -3,7 +3,8 @@
 #![forbid(unsafe_code)]
 
 use super::Back;
-use super::connect::{Arrivals, Config, Context, Error, Vif, directory};
+use super::config::Config;
+use super::connect::{Arrivals, Context, Error, Vif, directory};
 use super::lease::Signal;
 use crate::task::{Executor, First, TooManyTasks, race};
 use crate::xen::{DomId, Xen};

@@ -28,6 +28,7 @@
 #![forbid(unsafe_code)]
 
 mod breach;
+mod config;
 mod connect;
 mod counters;
 mod credit;
@@ -37,12 +38,14 @@ mod lease;
 mod list;
 mod multicast;
 mod parse;
+mod phase;
 mod receive;
 mod settings;
 mod transmit;
 
 pub use breach::{Breach, State};
-pub use connect::{Config, Error, EventChannels, Ipv6Offloads, NODES_MAX};
+pub use config::{Config, EventChannels, Ipv6Offloads};
+pub use connect::{Error, NODES_MAX};
 pub use counters::Counters;
 pub use list::{Backends, VIFS_MAX, WATCHES_MAX};
 pub use multicast::{GROUPS_MAX, MulticastControl};
