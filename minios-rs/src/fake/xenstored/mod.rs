@@ -3,26 +3,22 @@
 
 #![forbid(unsafe_code)]
 
+mod connection;
+mod tree;
+
 use super::{Binding, Channel, Domain, Fault, Page, World};
 use crate::abi::io::xs_wire::{
-    DomainInterface, Header, XENSTORE_RING_SIZE, XS_DIRECTORY, XS_ERROR, XS_MKDIR, XS_READ, XS_RM,
-    XS_TRANSACTION_END, XS_TRANSACTION_START, XS_UNWATCH, XS_WATCH, XS_WATCH_EVENT, XS_WRITE,
+    Header, XS_DIRECTORY, XS_ERROR, XS_MKDIR, XS_READ, XS_RM, XS_TRANSACTION_END,
+    XS_TRANSACTION_START, XS_UNWATCH, XS_WATCH, XS_WATCH_EVENT, XS_WRITE,
 };
-use crate::xen::{DomId, Port, SharedPage, Xen};
-use crate::xenstore::wire::{self, Assembler};
+use crate::xen::{DomId, Port, Xen};
 use crate::xenstore::{Client, path};
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use core::mem::offset_of;
-use core::sync::atomic::Ordering;
-
-const REQ_CONS: usize = offset_of!(DomainInterface, req_cons);
-const REQ_PROD: usize = offset_of!(DomainInterface, req_prod);
-const RSP: usize = offset_of!(DomainInterface, rsp);
-const RSP_CONS: usize = offset_of!(DomainInterface, rsp_cons);
-const RSP_PROD: usize = offset_of!(DomainInterface, rsp_prod);
+use connection::Connection;
+use tree::{Change, Nodes, absolute, home, is_at_or_below, list, remove, set};
 
 /// How this xenstored differs from a quick and orderly one.
 #[derive(Clone, Copy, Debug)]
@@ -48,25 +44,10 @@ impl Default for Quirks {
     }
 }
 
-type Nodes = BTreeMap<String, Vec<u8>>;
-
-struct Connection {
-    page: Page,
-    port: Port,
-    assembler: Assembler,
-    out: VecDeque<u8>,
-}
-
 struct Pending {
     base: u64,
     nodes: Nodes,
     changes: Vec<Change>,
-}
-
-#[derive(Clone)]
-enum Change {
-    Set(String),
-    Removed(String),
 }
 
 struct WatchEntry {
@@ -107,12 +88,7 @@ impl World {
         let theirs = zero
             .bind_port(domain.id, port)
             .expect("it was just allocated for domain 0");
-        let connection = Connection {
-            page: page.clone(),
-            port: theirs,
-            assembler: Assembler::default(),
-            out: VecDeque::new(),
-        };
+        let connection = Connection::new(page.clone(), theirs);
         self.inner
             .store
             .borrow_mut()
@@ -193,7 +169,7 @@ impl World {
     pub fn inject_xenstore(&self, domain: DomId, bytes: &[u8]) {
         let mut store = self.inner.store.borrow_mut();
         if let Some(connection) = store.connections.get_mut(&domain) {
-            connection.out.extend(bytes);
+            connection.inject(bytes);
         }
         store.send(domain);
     }
@@ -206,42 +182,6 @@ impl World {
             .connections
             .get(&domain)
             .map(|connection| connection.page.clone())
-    }
-}
-
-fn set(nodes: &mut Nodes, path: &str, value: &[u8]) -> Vec<Change> {
-    // Those above come into being as well.
-    for (at, _) in path.match_indices('/').skip(1) {
-        nodes.entry(path[..at].to_string()).or_default();
-    }
-    nodes.insert(path.to_string(), value.to_vec());
-    Vec::from([Change::Set(path.to_string())])
-}
-
-fn remove(nodes: &mut Nodes, path: &str) -> Option<Change> {
-    nodes.remove(path)?;
-    let below = format!("{path}/");
-    nodes.retain(|other, _| !other.starts_with(&below));
-    Some(Change::Removed(path.to_string()))
-}
-
-fn is_at_or_below(path: &str, ancestor: &str) -> bool {
-    path == ancestor
-        || path
-            .strip_prefix(ancestor)
-            .is_some_and(|rest| rest.starts_with('/'))
-        || ancestor == "/"
-}
-
-fn home(domain: DomId) -> String {
-    format!("/local/domain/{}", domain.0)
-}
-
-fn absolute(domain: DomId, path: &str) -> String {
-    if path.starts_with(['/', '@']) {
-        path.to_string()
-    } else {
-        format!("{}/{path}", home(domain))
     }
 }
 
@@ -280,45 +220,16 @@ impl Xenstored {
                     &told
                 };
                 if let Some(connection) = self.connections.get_mut(&watch.domain) {
-                    let parts: [&[u8]; 4] =
-                        [shown.as_bytes(), b"\0", watch.token.as_bytes(), b"\0"];
-                    let _ = wire::encode(&mut connection.out, XS_WATCH_EVENT, 0, 0, &parts);
+                    connection.tell(shown, &watch.token);
                 }
             }
         }
     }
 
     fn take_requests(&mut self, id: DomId, mut fails: impl FnMut() -> bool) {
-        let mut requests = Vec::new();
-        {
-            let connection = self
-                .connections
-                .get_mut(&id)
-                .expect("only connected domains are served");
-            let prod = connection.page.word(REQ_PROD).load(Ordering::Acquire);
-            let mut cons = connection.page.word(REQ_CONS).load(Ordering::Relaxed);
-            assert!(
-                prod.wrapping_sub(cons) as usize <= XENSTORE_RING_SIZE,
-                "the client overran the ring"
-            );
-            while cons != prod {
-                let mut byte = [0];
-                connection
-                    .page
-                    .read(cons as usize % XENSTORE_RING_SIZE, &mut byte);
-                connection.assembler.feed(&byte);
-                cons = cons.wrapping_add(1);
-                connection
-                    .assembler
-                    .wanted()
-                    .expect("the client announces no more than 4 KiB");
-                requests.extend(connection.assembler.take());
-            }
-            connection
-                .page
-                .word(REQ_CONS)
-                .store(cons, Ordering::Release);
-        }
+        let connection = self.connections.get_mut(&id);
+        let connection = connection.expect("only connected domains are served");
+        let requests = connection.take();
         let mut replies = Vec::new();
         for (header, payload) in requests {
             let answer = if fails() {
@@ -341,23 +252,12 @@ impl Xenstored {
         }
         let connection = self.connections.get_mut(&id).expect("connected above");
         for (kind, header, body) in replies {
-            let encoded = wire::encode(
-                &mut connection.out,
-                kind,
-                header.req_id,
-                header.tx_id,
-                &[&body],
-            );
-            if encoded.is_err() {
-                let _ = wire::encode(
-                    &mut connection.out,
-                    XS_ERROR,
-                    header.req_id,
-                    header.tx_id,
-                    &[b"E2BIG\0"],
-                );
-            }
+            connection.reply(kind, header, &body);
         }
+    }
+
+    fn send(&mut self, id: DomId) -> Option<Port> {
+        self.connections.get_mut(&id)?.send()
     }
 
     fn answer(
@@ -500,46 +400,4 @@ impl Xenstored {
         self.watches.remove(at.ok_or("ENOENT")?);
         Ok(b"OK\0".to_vec())
     }
-
-    /// Moves what waits to the domain's ring; the port to notify if anything moved.
-    fn send(&mut self, id: DomId) -> Option<Port> {
-        let connection = self.connections.get_mut(&id)?;
-        let mut prod = connection.page.word(RSP_PROD).load(Ordering::Relaxed);
-        let cons = connection.page.word(RSP_CONS).load(Ordering::Acquire);
-        let room = XENSTORE_RING_SIZE.saturating_sub(prod.wrapping_sub(cons) as usize);
-        let count = room.min(connection.out.len());
-        for byte in connection.out.drain(..count) {
-            connection
-                .page
-                .write(RSP + prod as usize % XENSTORE_RING_SIZE, &[byte]);
-            prod = prod.wrapping_add(1);
-        }
-        connection
-            .page
-            .word(RSP_PROD)
-            .store(prod, Ordering::Release);
-        (count > 0).then_some(connection.port)
-    }
-}
-
-fn list(nodes: &Nodes, path: &str) -> Result<Vec<u8>, &'static str> {
-    if path != "/" && !nodes.contains_key(path) {
-        return Err("ENOENT");
-    }
-    let below = if path == "/" {
-        String::from("/")
-    } else {
-        format!("{path}/")
-    };
-    let mut names = Vec::new();
-    for node in nodes.keys() {
-        if let Some(name) = node.strip_prefix(&below)
-            && !name.is_empty()
-            && !name.contains('/')
-        {
-            names.extend_from_slice(name.as_bytes());
-            names.push(0);
-        }
-    }
-    Ok(names)
 }
