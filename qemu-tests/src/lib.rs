@@ -14,8 +14,10 @@ mod protocol;
 mod qemu;
 mod recipe;
 mod router;
+mod runs;
 mod shorewall;
 mod suite;
+mod terminal;
 mod tier;
 mod tree;
 

@@ -3,23 +3,20 @@
 use crate::channel::{Channel, Command, Output, Running, Stream};
 use crate::lab::Lab;
 use crate::qemu::{self, Iommu, Process};
+use crate::runs;
+use crate::terminal::Terminal;
 use anyhow::{Context, Result, anyhow, bail};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// How often a boot that froze is tried again.
 const BOOTS: u32 = 3;
-
-/// Folders of finished runs that are kept.
-const KEPT_RUNS: usize = 20;
 
 /// What one machine is like.
 #[derive(Clone, Debug)]
@@ -86,8 +83,8 @@ impl Machine {
     }
 
     fn boot(lab: &Lab, options: &Options) -> Result<Boot> {
-        let run = new_run(&lab.runs(), &options.name)?;
-        let (path, socket) = socket_path(&run)?;
+        let run = runs::begin(&lab.runs(), &options.name)?;
+        let (path, socket) = runs::socket_path(&run)?;
         let process = Process::start(qemu::command(lab, options, &run, &path)?)?;
         fs::write(run.join("pid"), process.pid().to_string())?;
         let started = Instant::now();
@@ -405,17 +402,6 @@ enum Boot {
     Frozen(anyhow::Error),
 }
 
-/// Where the agent's socket is: in the run's folder, or, if that is deeper
-/// than the name of a Unix socket may be long (108 bytes), in one of its own.
-fn socket_path(run: &Path) -> Result<(PathBuf, Option<TempDir>)> {
-    let path = run.join("agent");
-    if path.as_os_str().len() < 108 {
-        return Ok((path, None));
-    }
-    let folder = tempfile::Builder::new().prefix("xen-lab-").tempdir()?;
-    Ok((folder.path().join("agent"), Some(folder)))
-}
-
 /// Waits for QEMU's socket.
 fn connect(path: &Path, process: &Process, run: &Path) -> Result<UnixStream> {
     loop {
@@ -429,73 +415,6 @@ fn connect(path: &Path, process: &Process, run: &Path) -> Result<UnixStream> {
             }
         }
     }
-}
-
-/// Makes the folder of a new run, and removes the oldest finished ones.
-fn new_run(runs: &Path, name: &str) -> Result<PathBuf> {
-    static NUMBER: AtomicU32 = AtomicU32::new(1);
-    fs::create_dir_all(runs)?;
-    let mut old: Vec<(SystemTime, PathBuf)> = fs::read_dir(runs)?
-        .filter_map(|entry| {
-            let entry = entry.ok()?;
-            Some((entry.metadata().ok()?.modified().ok()?, entry.path()))
-        })
-        .filter(|(_, path)| !is_alive(path))
-        .collect();
-    old.sort();
-    for (_, path) in &old[..old.len().saturating_sub(KEPT_RUNS)] {
-        let _ = fs::remove_dir_all(path);
-    }
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let seconds = SystemTime::UNIX_EPOCH.elapsed()?.as_secs();
-    let run = runs.join(format!("{seconds}-{name}-{}-{number}", process::id()));
-    fs::create_dir_all(run.join("share")).with_context(|| run.display().to_string())?;
-    Ok(run)
-}
-
-fn is_alive(run: &Path) -> bool {
-    fs::read_to_string(run.join("pid"))
-        .is_ok_and(|pid| Path::new("/proc").join(pid.trim()).exists())
-}
-
-/// The user's terminal in raw mode, and back when dropped.
-struct Terminal {
-    saved: Option<String>,
-}
-
-impl Terminal {
-    fn raw() -> Self {
-        let saved = stty(&["-g"]);
-        if saved.is_some() {
-            stty(&["raw", "-echo"]);
-        }
-        Self { saved }
-    }
-
-    /// Its size as arguments of stty; none if it is no terminal.
-    fn size(&self) -> Option<String> {
-        let size = stty(&["size"])?;
-        let (rows, columns) = size.split_once(' ')?;
-        Some(format!("rows {rows} cols {columns}"))
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        if let Some(saved) = &self.saved {
-            stty(&[saved]);
-        }
-    }
-}
-
-fn stty(arguments: &[&str]) -> Option<String> {
-    let output = process::Command::new("stty")
-        .args(arguments)
-        .stdin(process::Stdio::inherit())
-        .output()
-        .ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    output.status.success().then(|| text.trim().to_owned())
 }
 
 #[cfg(test)]
@@ -516,26 +435,5 @@ mod tests {
     fn a_log_excerpt_says_how_much_it_left_out() {
         assert_eq!(excerpt(b"short"), "short");
         assert!(excerpt(&[b'x'; 2005]).ends_with("x[and 5 bytes more]\n"));
-    }
-
-    #[test]
-    fn a_deep_folder_gets_its_socket_elsewhere() {
-        let (near, folder) = socket_path(Path::new("/t/lab/runs/1")).unwrap();
-        assert!(near.starts_with("/t/lab") && folder.is_none());
-        let (far, folder) = socket_path(Path::new(&"/deep".repeat(30))).unwrap();
-        assert!(far.as_os_str().len() < 108 && folder.is_some());
-    }
-
-    #[test]
-    fn old_runs_go_and_live_ones_stay() {
-        let runs = tempfile::tempdir().unwrap();
-        let alive = new_run(runs.path(), "alive").unwrap();
-        fs::write(alive.join("pid"), process::id().to_string()).unwrap();
-        for _ in 0..KEPT_RUNS + 5 {
-            new_run(runs.path(), "done").unwrap();
-        }
-        assert!(alive.is_dir());
-        let left = fs::read_dir(runs.path()).unwrap().count();
-        assert_eq!(left, KEPT_RUNS + 2, "kept, alive, and the newest");
     }
 }
