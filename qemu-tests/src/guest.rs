@@ -1,6 +1,6 @@
 //! A Debian PV guest that does as it is told: somebody to be behind a firewall or a driver domain.
 
-use crate::channel::Command;
+use crate::debian;
 use crate::initrd;
 use crate::lab::Lab;
 use crate::machine::Machine;
@@ -10,13 +10,6 @@ use std::fs;
 use std::time::Duration;
 
 const INIT: &str = include_str!("dom0/guest.sh");
-
-/// What the kernel runs to answer `xl shutdown`.
-const POWER_OFF: &str = "#!/bin/sh\nexec /usr/bin/busybox poweroff -f\n";
-
-/// How long `xl create` and the guest's own boot may take in the lab.
-const CREATE_LIMIT: Duration = Duration::from_secs(120);
-const READY_LIMIT: Duration = Duration::from_secs(120);
 
 /// A Debian PV guest with one vCPU and one vif.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -44,14 +37,10 @@ pub struct RunningGuest<'m> {
 
 impl DebianGuest {
     fn config(&self) -> String {
-        format!(
-            "name = \"{name}\"\ntype = \"pv\"\nvcpus = 1\nmemory = {}\nkernel = \"/share/vmlinuz\"\n\
-             ramdisk = \"/share/{name}.initrd\"\ncmdline = \"console=hvc0 quiet panic=1\"\n\
-             vif = [ \"{}\" ]\non_reboot = \"destroy\"\non_crash = \"destroy\"\n",
-            self.memory_mib,
-            self.vif,
-            name = self.name,
-        )
+        let initrd = format!("/share/{}.initrd", self.name);
+        let files = ["/share/vmlinuz", &initrd];
+        let vifs = [self.vif.clone()];
+        debian::config(&self.name, self.memory_mib, files, &vifs)
     }
 
     /// What gives it its address, as often as the interface appears.
@@ -71,24 +60,17 @@ impl Machine {
     /// When its name is unusable, xl fails, or the guest does not come up; the error shows its console.
     pub fn start_debian_guest(&self, lab: &Lab, guest: &DebianGuest) -> Result<RunningGuest<'_>> {
         let name = &guest.name;
-        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
-        ensure!(
-            !name.is_empty() && name.chars().all(plain),
-            "a guest's name has letters, digits and dashes: {name:?}"
-        );
+        debian::check_name(name)?;
         let mut archive = initrd::guest(lab.tree())?;
-        archive.file("init", 0o755, INIT);
-        archive.file("usr/sbin/poweroff", 0o755, POWER_OFF);
+        debian::add_programs(&mut archive, INIT);
         archive.file("guest/name", 0o644, format!("{name}\n"));
         archive.file("guest/network", 0o644, guest.network());
         fs::copy(lab.linux()?, self.share().join("vmlinuz"))?;
         fs::write(self.share().join(format!("{name}.initrd")), archive.gzip()?)?;
         let config = format!("{name}.cfg");
         fs::write(self.share().join(&config), guest.config())?;
-        self.forget_guest_console(name)?;
         let config = format!("/share/{config}");
-        self.check(&Command::new(["xl", "create", &config]).limit(CREATE_LIMIT))?;
-        self.wait_for_console(name, &format!("{name}: ready"), READY_LIMIT)?;
+        self.create_debian(name, &config, &format!("{name}: ready"))?;
         let console_tty = self.dom0(&format!(
             "xenstore-read /local/domain/$(xl domid {name})/console/tty"
         ))?;

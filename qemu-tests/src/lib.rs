@@ -3,6 +3,7 @@
 mod apt;
 mod channel;
 mod cpio;
+mod debian;
 mod guest;
 mod host;
 mod initrd;

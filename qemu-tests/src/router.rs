@@ -4,24 +4,17 @@
 //! Shorewall's rules out of the very folder that ours are compiled from. What it does without is
 //! what only costs time at its start: a disk, an init system, modules of hardware it has not.
 
+use crate::debian;
 use crate::initrd;
 use crate::lab::Lab;
 use crate::machine::Machine;
 use crate::shorewall;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 const INIT: &str = include_str!("dom0/router.sh");
-
-/// What the kernel runs to answer `xl shutdown`.
-const POWER_OFF: &str = "#!/bin/sh\nexec /usr/bin/busybox poweroff -f\n";
-
-/// How long `xl create` and the guest's own boot may take in the lab.
-const CREATE_LIMIT: Duration = Duration::from_secs(120);
-const READY_LIMIT: Duration = Duration::from_secs(120);
 
 /// A Debian PV guest with one vCPU that forwards between its vifs.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -76,23 +69,11 @@ impl DebianRouter {
         format!("router {}: ready", self.name)
     }
 
-    /// Its xl configuration, with the files where dom0 sees them. What is not there has xl's
-    /// default, as in the appliances' configurations.
+    /// Its xl configuration, with the files where dom0 sees them.
     #[must_use]
     pub fn config(&self, kernel: &str, initrd: &str) -> String {
-        let vifs: Vec<String> = self
-            .vifs
-            .iter()
-            .map(|vif| format!("\"{}\"", vif.config()))
-            .collect();
-        format!(
-            "name = \"{}\"\ntype = \"pv\"\nvcpus = 1\nmemory = {}\nkernel = \"{kernel}\"\n\
-             ramdisk = \"{initrd}\"\ncmdline = \"console=hvc0 quiet panic=1\"\nvif = [ {} ]\n\
-             on_reboot = \"destroy\"\non_crash = \"destroy\"\n",
-            self.name,
-            self.memory_mib,
-            vifs.join(", ")
-        )
+        let vifs: Vec<String> = self.vifs.iter().map(RouterVif::config).collect();
+        debian::config(&self.name, self.memory_mib, [kernel, initrd], &vifs)
     }
 }
 
@@ -104,12 +85,7 @@ impl Lab {
     /// When Shorewall finds errors in the configuration, the files cannot be written, or the name
     /// is unusable.
     pub fn debian_router(&self, router: &DebianRouter, folder: &Path) -> Result<RouterFiles> {
-        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
-        ensure!(
-            !router.name.is_empty() && router.name.chars().all(plain),
-            "a router's name has letters, digits and dashes: {:?}",
-            router.name
-        );
+        debian::check_name(&router.name)?;
         let mut interfaces = String::new();
         for (number, vif) in router.vifs.iter().enumerate() {
             writeln!(interfaces, "eth{number} {}", vif.address)?;
@@ -122,8 +98,7 @@ impl Lab {
         let firewall = shorewall::compile(self.tree(), &router.shorewall)?;
 
         let mut archive = initrd::router(self.tree())?;
-        archive.file("init", 0o755, INIT);
-        archive.file("usr/sbin/poweroff", 0o755, POWER_OFF);
+        debian::add_programs(&mut archive, INIT);
         archive.file("router/name", 0o644, format!("{}\n", router.name));
         archive.file("router/interfaces", 0o644, interfaces);
         archive.file("router/routes", 0o644, routes);
@@ -172,10 +147,7 @@ impl Machine {
     /// console.
     pub fn start_debian_router(&self, lab: &Lab, router: &DebianRouter) -> Result<()> {
         let config = self.put_debian_router(lab, router)?;
-        self.forget_guest_console(&router.name)?;
-        self.check(&crate::Command::new(["xl", "create", &config]).limit(CREATE_LIMIT))?;
-        self.wait_for_console(&router.name, &router.ready_line(), READY_LIMIT)?;
-        Ok(())
+        self.create_debian(&router.name, &config, &router.ready_line())
     }
 }
 
