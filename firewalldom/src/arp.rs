@@ -2,13 +2,14 @@
 //! what is learned from asking.
 
 use crate::firewall::{Firewall, Verdict};
-use crate::frame::{ETHERNET, Frame};
+use crate::frame::{ETHERNET, Frame, OwnedFrame};
 use crate::policy::{InterfaceId, Proxied};
 use crate::reason::Reason;
 use crate::route::Route;
 use crate::time::Instant;
+use alloc::vec::Vec;
 use core::net::Ipv4Addr;
-use smoltcp::wire::{ArpOperation, ArpPacket, ArpRepr};
+use smoltcp::wire::{ArpOperation, ArpPacket, ArpRepr, EthernetAddress};
 
 impl Firewall {
     /// ARP: answers for own addresses and proxied ones, learns from who asked for them.
@@ -56,18 +57,28 @@ impl Firewall {
         let is_known = self.site.ports[usize::from(interface.0)].is_backend;
         let released =
             if source == 0 || is_known || !self.site.routes.is_neighbour(interface, source) {
-                alloc::vec::Vec::new()
+                Vec::new()
             } else if ours {
                 self.neighbours.learn(now, interface, source, mac)
             } else {
                 self.neighbours.update(now, interface, source, mac)
             };
-        let own = self.site.ports[usize::from(interface.0)].mac;
-        for mut parked in released {
-            parked.address(own, mac);
-            self.push_output(interface, parked);
-        }
+        self.send_parked(interface, mac, released);
         Ok(Verdict::Local)
+    }
+
+    /// Sends what waited for a neighbour whose address is known now.
+    pub(crate) fn send_parked(
+        &mut self,
+        interface: InterfaceId,
+        mac: EthernetAddress,
+        parked: Vec<OwnedFrame>,
+    ) {
+        let own = self.site.ports[usize::from(interface.0)].mac;
+        for mut frame in parked {
+            frame.address(own, mac);
+            self.push_output(interface, frame);
+        }
     }
 
     /// Whether a request of `asker`'s is answered for another host, as Linux does it: one that is reached by

@@ -394,7 +394,7 @@ impl Firewall {
         self.trace.steps()
     }
 
-    /// What happened so far.
+    /// What happened so far, put together from where it is counted.
     pub fn counters(&self) -> Counters {
         let mut counters = self.counters.clone();
         counters.forwarded += self.shortcuts_taken();

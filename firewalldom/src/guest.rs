@@ -164,7 +164,6 @@ impl Firewall {
         if mtu < port.mtu {
             return Err(GuestError::Mtu);
         }
-        let own = port.mac;
         let is_taken = |other: &Guest| other.interface == interface && other.mac == mac;
         if self.guests.iter().any(is_taken) {
             return Err(GuestError::MacTaken);
@@ -189,10 +188,8 @@ impl Firewall {
         let number = self.guests.free().ok_or(GuestError::Full)?;
         for &address in &addresses {
             self.site.routes.attach(address, interface);
-            for mut parked in self.neighbours.fix(interface, address, mac) {
-                parked.address(own, mac);
-                self.push_output(interface, parked);
-            }
+            let parked = self.neighbours.fix(interface, address, mac);
+            self.send_parked(interface, mac, parked);
         }
         self.guests.0[number] = Some(Guest {
             interface,

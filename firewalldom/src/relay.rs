@@ -18,7 +18,6 @@ pub use guests::OFFER;
 use minios_rs::net;
 use minios_rs::ring::Pending;
 use minios_rs::xen::Xen;
-use queue::Payload;
 use send::is_full;
 
 /// Frames taken from one interface before the others get their turn.
@@ -127,8 +126,7 @@ impl<X: Xen> Relay<X> {
         };
         if port.front.state() != net::State::Closed {
             port.front.close();
-            let let_go = |_: &[u8], _: &mut Payload<X>, _| Ok(());
-            while let Some((_, mut payload)) = self.ends.ports[number].waiting.try_first(let_go) {
+            while let Some(mut payload) = self.ends.ports[number].waiting.drop_first() {
                 self.losses.not_sendable += 1;
                 self.ends.give_back(number, &mut payload);
             }

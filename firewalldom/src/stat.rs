@@ -2,6 +2,7 @@
 
 use crate::Firewall;
 use crate::policy::blob::Identity;
+use crate::reason::Drops;
 use crate::relay::{Losses, Relay};
 use crate::sort::sort;
 use alloc::string::String;
@@ -97,7 +98,7 @@ impl Statistics {
             policy,
             forwarded: counters.forwarded,
             local: counters.local,
-            drops: drops(firewall, losses),
+            drops: drops(&counters.drops, losses),
             flows: Flows {
                 now: flows.now as u64,
                 peak: flows.peak as u64,
@@ -159,11 +160,9 @@ pub fn fill<X: Xen>(report: &mut Report, relay: &Relay<X>, policy: Identity) {
     report.detail = Some(Statistics::of(firewall, relay.losses(), policy).encode());
 }
 
-fn drops(firewall: &Firewall, losses: Losses) -> Vec<Count> {
-    let counters = firewall.counters();
+fn drops(drops: &Drops, losses: Losses) -> Vec<Count> {
     let lost = losses.iter().filter(|(_, count)| *count > 0);
-    counters
-        .drops
+    drops
         .iter()
         .map(|(reason, count)| (reason.name(), count))
         .chain(lost)

@@ -191,8 +191,7 @@ impl<X: Xen> Ends<X> {
     /// Gives up what waits for a guest: how many frames that were.
     pub(super) fn give_up(&mut self, number: usize) -> u64 {
         let mut frames = 0;
-        let let_go = |_: &[u8], _: &mut Payload<X>, _| Ok(());
-        while let Some((_, mut payload)) = self.guests[number].waiting.try_first(let_go) {
+        while let Some(mut payload) = self.guests[number].waiting.drop_first() {
             frames += 1;
             self.give_back(self.all_guests(), &mut payload);
         }

@@ -4,8 +4,9 @@ use super::Relay;
 use super::ends::{Guest, Ingress};
 use super::queue::{Queue, Room};
 use crate::moderation;
+use crate::policy::InterfaceId;
 use crate::time::Instant;
-use crate::{GUESTS_MAX, GuestError};
+use crate::{GUESTS_MAX, GuestError, GuestId};
 use alloc::format;
 use alloc::string::String;
 use core::time::Duration;
@@ -39,45 +40,50 @@ impl<X: Xen> Relay<X> {
     /// # Errors
     /// Why not. The vif is closed, and the toolstack told.
     pub fn attach(&mut self, back: net::Back<X>) -> Result<(String, String), (String, GuestError)> {
-        let settings = back.settings();
-        let name = match &settings.name {
+        let name = match &back.settings().name {
             Some(name) => String::from(name.as_str()),
             // As Linux calls it.
             None => format!("vif{}.{}", back.frontend().0, back.index()),
         };
-        let attached = self.firewall.interface_of_vif(&name);
-        let attached = attached.ok_or(GuestError::Interface).and_then(|interface| {
-            if self.ends.guests.len() >= GUESTS_MAX {
-                return Err(GuestError::Full);
-            }
-            let (mac, addresses) = (settings.mac.0, &settings.addresses);
-            let id = self
-                .firewall
-                .attach_guest(interface, mac, addresses, settings.mtu)?;
-            Ok((interface, id))
-        });
-        match attached {
-            Ok((interface, id)) => {
-                let behind = &self.firewall.policy().interfaces[usize::from(interface.0)];
-                let behind = behind.name.clone();
-                self.ends.guests.push(Guest {
-                    back,
-                    id,
-                    interface,
-                    name: name.clone(),
-                    is_filled: false,
-                    waiting: Queue::new(Room::GUEST),
-                    is_stalled: false,
-                    waiting_since: None,
-                    held_since: None,
-                });
-                Ok((name, behind))
-            }
+        let (interface, id) = match self.admit(&name, back.settings()) {
+            Ok(admitted) => admitted,
             Err(error) => {
                 back.refuse(error.reason());
-                Err((name, error))
+                return Err((name, error));
             }
+        };
+        let behind = &self.firewall.policy().interfaces[usize::from(interface.0)];
+        let behind = behind.name.clone();
+        self.ends.guests.push(Guest {
+            back,
+            id,
+            interface,
+            name: name.clone(),
+            is_filled: false,
+            waiting: Queue::new(Room::GUEST),
+            is_stalled: false,
+            waiting_since: None,
+            held_since: None,
+        });
+        Ok((name, behind))
+    }
+
+    /// Has the engine know a guest, if there is a place for it.
+    fn admit(
+        &mut self,
+        name: &str,
+        settings: &net::back::Settings,
+    ) -> Result<(InterfaceId, GuestId), GuestError> {
+        let interface = self.firewall.interface_of_vif(name);
+        let interface = interface.ok_or(GuestError::Interface)?;
+        if self.ends.guests.len() >= GUESTS_MAX {
+            return Err(GuestError::Full);
         }
+        let (mac, addresses) = (settings.mac.0, &settings.addresses);
+        let id = self
+            .firewall
+            .attach_guest(interface, mac, addresses, settings.mtu)?;
+        Ok((interface, id))
     }
 
     /// Lets go of a guest's vif that is to be, if there is one: its name.
@@ -89,7 +95,7 @@ impl<X: Xen> Relay<X> {
         Some(guest.name)
     }
 
-    /// The same for a guest. One that takes nothing for long loses what waits for it.
+    /// Sends what waited for a guest. One that takes nothing for long loses it.
     pub(super) fn finish_guest(&mut self, number: usize, now: Instant) {
         loop {
             let guest = &mut self.ends.guests[number];

@@ -98,6 +98,12 @@ impl<X: Xen> Queue<X> {
         true
     }
 
+    /// Gives up the first frame: the pages it left. None: none waits.
+    pub(super) fn drop_first(&mut self) -> Option<Payload<X>> {
+        let (_, payload) = self.try_first(|_, _, _| Ok(()))?;
+        Some(payload)
+    }
+
     /// Offers the first frame to `send`; what that says, and the pages it left. A frame for which
     /// there is no room stays. None: none waits.
     pub(super) fn try_first(
