@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use firewalldom::policy::{
-    Action, Addresses, Chain, Disposition, InterfaceId, Limits, Match, Origin, Rule, States, ZoneId,
+    Action, Addresses, Chain, Disposition, InterfaceId, Match, Origin, Rule, States, ZoneId,
 };
 
+use crate::made::of_states;
 use crate::pair_policy::{Decider, Hook, catch_all, deciding_line, last_line, pair_chain};
 use crate::policies::{self, Ending, Line};
 use crate::report::Finding;
@@ -324,28 +325,21 @@ impl Chains {
         if !forward.default_action.is_empty() {
             let mut rules = forward.default_action.clone();
             rules.push(Rule {
-                states: States::ALL,
-                matches: Match::default(),
-                limits: Limits::default(),
-                action,
                 log: log.take(),
-                origin,
+                ..of_states(States::ALL, action, origin)
             });
             action = Action::Call(tables.rule_list(Some(&forward.name), rules));
         }
         let rule = Rule {
-            // Nothing is asked about connections, not even about established ones.
-            states: States::ALL,
             matches: Match {
                 ingress: Some(interface),
                 egress: Some(interface),
                 destination: addresses.clone(),
                 ..Match::default()
             },
-            limits: Limits::default(),
-            action,
             log,
-            origin,
+            // Nothing is asked about connections, not even about established ones.
+            ..of_states(States::ALL, action, origin)
         };
         let index = self.index((zone, zone));
         let draft = &mut self.drafts[index];

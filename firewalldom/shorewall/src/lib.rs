@@ -19,6 +19,7 @@ mod ipset;
 mod level;
 mod limits;
 mod macros;
+mod made;
 mod masq;
 mod modern;
 mod names;

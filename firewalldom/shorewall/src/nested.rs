@@ -5,18 +5,21 @@
 //! lets go meets the chains of the zones around, in the order source, then destination, and at last
 //! the policy `all all`. Here such a chain calls the lists of all of them.
 
+mod ends;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use firewalldom::policy::{
-    Action, Chain, Disposition, Exception, Limits, Match, Origin, Protocol, Rule, RuleList,
-    Settings, States, ZoneId,
+    Action, Chain, Disposition, Match, Origin, Protocol, Rule, RuleList, Settings, States, ZoneId,
 };
 
 use crate::chains::{Chains, Draft, Standing};
+use crate::made::{NOWHERE, of_states};
 use crate::rules::Undecided;
 use crate::tables::Tables;
 use crate::world::World;
+use ends::{accept_exceptions, to_policy};
 
 /// Rules that several pairs of zones have in common are called from this many on; fewer are copied.
 const SHARED_FROM: usize = 64;
@@ -121,15 +124,11 @@ impl Assembly<'_> {
             && (has_rules || draft.chain.policy == Disposition::Accept)
         {
             own.push(Arc::new(Rule {
-                states: self.reaching_the_end,
                 matches: Match {
                     protocol: Protocol::TcpSyn(true),
                     ..Match::default()
                 },
-                limits: Limits::default(),
-                action: Action::Call(list),
-                log: None,
-                origin: draft.chain.origin,
+                ..call(list, self.reaching_the_end, draft.chain.origin)
             }));
         }
         if draft.unsettled == States(0) {
@@ -192,57 +191,6 @@ impl Assembly<'_> {
                 *policy == Disposition::Accept && (is_implicit || is_optimized)
             }
         }
-    }
-
-    /// The default action and the policy for packets of any state: where no chain looks at states.
-    fn stateless(&mut self, chain: &Chain) -> Vec<Rule> {
-        let settles_nothing =
-            chain.policy == Disposition::Accept && chain.default_action.is_empty();
-        let states = match settles_nothing {
-            // As when nobody had looked; and established flows have a way of their own.
-            true => States(States::ALL.0 & !States::NEW.0 & !States::ESTABLISHED.0),
-            false => States(States::ALL.0 & !States::NEW.0),
-        };
-        self.policy_for(chain, states)
-    }
-
-    /// The same for what belongs to no zone, and where there are `blrules`, ahead of the checks of
-    /// the interfaces' options, which are only in the chains of zones then.
-    fn stateless_hook(&mut self, hook: usize) -> (Vec<Rule>, Option<u16>) {
-        let chains = self.chains;
-        let chain = &chains.drafts[hook].chain;
-        // A pair of zones may have flows whose answers it has no chain for; and what is let through here
-        // may go back where it came from, which the checks of the options would not let.
-        let is_strict = chain.policy != Disposition::Accept;
-        // The firewall may be asked, but not answer, or the other way round; and an answer may go where
-        // it has no zone, though the question came from one by another link.
-        let is_met = hook != FORWARD || chains.has_unused() || self.world.has_hosts_of_no_zone();
-        let established = match is_strict {
-            true if is_met => States::ESTABLISHED,
-            false if chains.has_blacklist() => States::ESTABLISHED,
-            _ => States(0),
-        };
-        if chains.has_blacklist() && hook != OUTPUT {
-            let others = States(States::ALL.0 & !States::ESTABLISHED.0);
-            let rules = self.policy_for(chain, established.union(others));
-            let rules: Vec<_> = rules.into_iter().map(Arc::new).collect();
-            return (Vec::new(), Some(self.list(Some(&chain.name), &rules)));
-        }
-        let settled = settled_states(self.settings, |disposition| {
-            is_strict || disposition != chain.policy
-        });
-        (self.policy_for(chain, established.union(settled)), None)
-    }
-
-    /// The default action and the policy of a chain for packets of these states.
-    fn policy_for(&mut self, chain: &Chain, states: States) -> Vec<Rule> {
-        let common = |rule: &mut Rule| {
-            rule.states = States(rule.states.0 & states.0);
-            rule.states != States(0)
-        };
-        let mut rules = self.policy_as_rules(chain, states);
-        rules.retain_mut(common);
-        rules
     }
 
     /// The list of a draft's `blrules`, if it has any. One that logs does so by its own name.
@@ -387,66 +335,7 @@ impl Assembly<'_> {
         });
         around.filter(|&around| around != pair).collect()
     }
-
-    /// The first chain that a packet meets decides about its state, unless the state is to reach the
-    /// end, or is `unsettled` there: rules for what a chain does not leave to the next, if that would
-    /// ask.
-    fn decided_states(&self, next: &[Arc<Rule>], unsettled: States) -> Vec<Rule> {
-        let asked = next
-            .iter()
-            .any(|rule| rule.states.0 & !self.reaching_the_end.0 != 0);
-        if !asked {
-            return Vec::new();
-        }
-        let accept = Exception {
-            disposition: Disposition::Accept,
-            log: None,
-        };
-        let settings = self.settings;
-        [
-            (States::ESTABLISHED, Some(&accept)),
-            (States::RELATED, settings.related.as_ref()),
-            (States::INVALID, settings.invalid.as_ref()),
-            (States::UNTRACKED, settings.untracked.as_ref()),
-        ]
-        .into_iter()
-        .filter(|(states, _)| states.0 & unsettled.0 == 0)
-        .filter_map(|(states, exception)| {
-            let exception = exception?;
-            Some(Rule {
-                states,
-                matches: Match::default(),
-                limits: Limits::default(),
-                action: Action::Decide(exception.disposition),
-                log: exception.log.clone(),
-                origin: NOWHERE,
-            })
-        })
-        .collect()
-    }
-
-    /// The default action and the policy of a chain, as rules at its end.
-    fn policy_as_rules(&mut self, chain: &Chain, states: States) -> Vec<Rule> {
-        let mut rules = chain.default_action.clone();
-        rules.push(Rule {
-            states,
-            matches: Match::default(),
-            limits: Limits::default(),
-            action: Action::Decide(chain.policy),
-            log: chain.policy_log.clone(),
-            origin: chain.origin,
-        });
-        match &chain.policy_chain {
-            None => rules,
-            Some(name) => {
-                let list = self.tables.rule_list(Some(name), rules);
-                vec![call(list, states, chain.origin)]
-            }
-        }
-    }
 }
-
-pub(crate) const NOWHERE: Origin = Origin { file: 0, line: 0 };
 
 /// A chain that lets everything through which its rules do not decide about, in silence.
 fn target(chain: &Chain) -> Chain {
@@ -458,44 +347,6 @@ fn target(chain: &Chain) -> Chain {
     }
 }
 
-/// Within a zone without rules Shorewall lets everything through at once: what shorewall.conf says
-/// of states is never asked.
-fn accept_exceptions(settings: &Settings) -> Option<Rule> {
-    let states = settled_states(settings, |disposition| disposition != Disposition::Accept);
-    (states != States(0)).then(|| Rule {
-        states,
-        matches: Match::default(),
-        limits: Limits::default(),
-        action: Action::Decide(Disposition::Accept),
-        log: None,
-        origin: NOWHERE,
-    })
-}
-
-/// Leads packets of these states on to the policy, past what shorewall.conf says of them.
-fn to_policy(states: States, origin: Origin) -> Option<Rule> {
-    (states != States(0)).then(|| Rule {
-        states,
-        matches: Match::default(),
-        limits: Limits::default(),
-        action: Action::Policy,
-        log: None,
-        origin,
-    })
-}
-
-/// The states that shorewall.conf decides about, as `is_meant` asks for.
-fn settled_states(settings: &Settings, is_meant: impl Fn(Disposition) -> bool) -> States {
-    [
-        (States::RELATED, settings.related.as_ref()),
-        (States::INVALID, settings.invalid.as_ref()),
-        (States::UNTRACKED, settings.untracked.as_ref()),
-    ]
-    .into_iter()
-    .filter(|(_, exception)| exception.is_some_and(|said| is_meant(said.disposition)))
-    .fold(States(0), |all, (states, _)| all.union(states))
-}
-
 /// The states that any of these rules is about: of the others, none need be asked.
 fn union<'r>(rules: impl Iterator<Item = &'r Rule>) -> States {
     rules.fold(States(0), |states, rule| states.union(rule.states))
@@ -505,13 +356,7 @@ fn union_of(rules: &[Arc<Rule>]) -> States {
     union(rules.iter().map(|rule| &**rule))
 }
 
+/// A rule that calls a list for packets of these states.
 fn call(list: u16, states: States, origin: Origin) -> Rule {
-    Rule {
-        states,
-        matches: Match::default(),
-        limits: Limits::default(),
-        action: Action::Call(list),
-        log: None,
-        origin,
-    }
+    of_states(states, Action::Call(list), origin)
 }

@@ -4,7 +4,7 @@ use firewalldom::policy::{Addresses, DestinationNat, DestinationTarget, Limits, 
 
 use crate::chains::{Chains, Standing};
 use crate::coverage::Coverage;
-use crate::nested::NOWHERE;
+use crate::made::NOWHERE;
 use crate::world::World;
 
 /// Inner zones whose packets Shorewall keeps from the destination NAT of the zones around, which have

@@ -1,9 +1,10 @@
 //! Which line of the file `policy` decides about a pair of zones, and about what belongs to none.
 
-use firewalldom::policy::{Chain, Disposition, Log, Origin, ZoneId};
+use firewalldom::policy::{Chain, Disposition, Log, ZoneId};
 
 use crate::chains::Standing;
 use crate::level;
+use crate::made::NOWHERE;
 use crate::policies::{Ending, Line, Verdict};
 use crate::policy_pairs::Side;
 use crate::report::Finding;
@@ -110,13 +111,9 @@ pub(crate) fn pair_chain(
             Verdict::None => None,
         },
         Decider::Around => Some(around()),
-        Decider::Nobody if source == destination => Some(chain(
-            Disposition::Accept,
-            None,
-            Vec::new(),
-            Origin { file: 0, line: 0 },
-            None,
-        )),
+        Decider::Nobody if source == destination => {
+            Some(chain(Disposition::Accept, None, Vec::new(), NOWHERE, None))
+        }
         Decider::Nobody => {
             if !session.has_errors() {
                 session.report(
@@ -128,13 +125,7 @@ pub(crate) fn pair_chain(
                     .note("end the file policy with a line for the rest: all all REJECT info"),
                 );
             }
-            Some(chain(
-                Disposition::Drop,
-                None,
-                Vec::new(),
-                Origin { file: 0, line: 0 },
-                None,
-            ))
+            Some(chain(Disposition::Drop, None, Vec::new(), NOWHERE, None))
         }
     }
 }
@@ -183,7 +174,7 @@ pub(crate) fn catch_all(name: &str, line: Option<&Line>, default: Disposition) -
         policy,
         policy_log,
         default_action: Vec::new(),
-        origin: Origin { file: 0, line: 0 },
+        origin: NOWHERE,
         policy_chain: None,
     };
     let Some(line) = line else {

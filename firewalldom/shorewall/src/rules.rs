@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use firewalldom::policy::{
-    self, Addresses, DestinationNat, Disposition, Exception, Limits, Match, Origin, Rule, Settings,
-    States,
+    self, Addresses, DestinationNat, Disposition, Exception, Match, Rule, Settings, States,
 };
 
 use crate::action::{self, Action, Part, TrafficColumns};
@@ -15,6 +14,7 @@ use crate::columns::{Row, Schema};
 use crate::ends::{Ends, zones};
 use crate::ipset;
 use crate::limits::{self, LimitColumns};
+use crate::made::{NOWHERE, of_states};
 use crate::optimized;
 use crate::reader::{Item, read_named, rows};
 use crate::report::Finding;
@@ -415,13 +415,10 @@ impl<'w> Rules<'w> {
 
 /// The list by whose name listed packets are logged: one for all lines.
 fn blacklog(session: &mut Session<'_>, exception: &Exception) -> u16 {
+    let decide = policy::Action::Decide(exception.disposition);
     let rule = Rule {
-        states: States::ALL,
-        matches: Match::default(),
-        limits: Limits::default(),
-        action: policy::Action::Decide(exception.disposition),
         log: exception.log.clone(),
-        origin: Origin { file: 0, line: 0 },
+        ..of_states(States::ALL, decide, NOWHERE)
     };
     session.tables.rule_list(Some("blacklog"), vec![rule])
 }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use firewalldom::policy::{Action, Disposition, Limits, Match, Origin, Rule, States};
+use firewalldom::policy::{Action, Disposition, States};
 
 use crate::chains::{Chains, Draft, Standing};
+use crate::made::{NOWHERE, of_states};
 use crate::report::Finding;
 use crate::session::Session;
 
@@ -28,14 +29,8 @@ impl Chains {
     /// Where there are rules for the states `had`, what shorewall.conf says of another state does not
     /// hold: it is accepted, or goes on to the section NEW.
     pub(crate) fn forget_exception(&mut self, had: States, state: States, is_accepted: bool) {
-        let accept = Arc::new(Rule {
-            states: state,
-            matches: Match::default(),
-            limits: Limits::default(),
-            action: Action::Decide(Disposition::Accept),
-            log: None,
-            origin: Origin { file: 0, line: 0 },
-        });
+        let accept = Action::Decide(Disposition::Accept);
+        let accept = Arc::new(of_states(state, accept, NOWHERE));
         for draft in &mut self.drafts {
             if !draft.sections.iter().any(|rule| rule.states == had) {
                 continue;

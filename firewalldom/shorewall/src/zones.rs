@@ -1,8 +1,9 @@
 //! The file `zones`.
 
-use firewalldom::policy::{Origin, Zone, ZoneId};
+use firewalldom::policy::{Zone, ZoneId};
 
 use crate::columns::{Row, Schema};
+use crate::made::NOWHERE;
 use crate::reader::{only_rows, read_required};
 use crate::report::Finding;
 use crate::session::Session;
@@ -73,7 +74,7 @@ impl World {
                 self.zones.push(Zone {
                     name: "fw".to_owned(),
                     parents: Vec::new(),
-                    origin: Origin { file: 0, line: 0 },
+                    origin: NOWHERE,
                 });
             }
         }
