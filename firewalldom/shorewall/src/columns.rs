@@ -257,6 +257,24 @@ fn column_names(schema: &Schema) -> String {
         .join(" ")
 }
 
+/// What a column says that is Yes or No; anything else is reported.
+pub(crate) fn yes(session: &mut Session<'_>, word: Option<&Word>) -> Option<bool> {
+    let word = word?;
+    match word.text().to_ascii_lowercase().as_str() {
+        "yes" => Some(true),
+        "no" => Some(false),
+        _ => {
+            session.error(
+                word.span(),
+                format!("`{}` is neither Yes nor No", word.text()),
+                "expected Yes or No",
+                "",
+            );
+            None
+        }
+    }
+}
+
 /// Pieces between blanks.
 pub(crate) fn words(line: &Word) -> Vec<Word> {
     let mut words = Vec::new();

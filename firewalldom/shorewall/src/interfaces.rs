@@ -213,45 +213,16 @@ impl World {
             return;
         }
         if let Some(stem) = text.strip_suffix('+')
-            && !is_guests(text)
+            && !Interface::is_backends_name(text)
         {
             self.push_wildcard(session, with, name, stem, zone, &options);
             return;
         }
         let physical = options.physical.clone().unwrap_or_else(|| text.to_owned());
-        if self.has_interface(text) || self.has_interface(&physical) {
-            session.error(
-                name.span(),
-                format!("the interface `{text}` is declared twice"),
-                "again here",
-                "several zones behind one interface stand in the file hosts",
-            );
+        if !self.has_place_for(session, name, &physical) {
             return;
         }
-        let is_guests = is_guests(&physical);
-        let whole = physical.strip_suffix('+').unwrap_or(&physical);
-        if let Some(earlier) = self.interfaces.iter().find(|earlier| earlier.fits(whole)) {
-            session.error(
-                name.span(),
-                format!(
-                    "no vif is behind `{text}`: `{}` holds them all",
-                    earlier.name
-                ),
-                "the first line that fits a vif's name decides",
-                format!("put this line above that of `{}`", earlier.name),
-            );
-            return;
-        }
-        if self.interfaces.len() >= MAX_INTERFACES {
-            session.error(
-                name.span(),
-                format!("more than {MAX_INTERFACES} interfaces"),
-                "one too many",
-                "",
-            );
-            return;
-        }
-        let (addresses, mtu) = match is_guests {
+        let (addresses, mtu) = match Interface::is_backends_name(&physical) {
             true => addresses_for_guests(with.network, &physical),
             false => addresses(session, with.network, name, &physical),
         };
@@ -294,6 +265,43 @@ impl World {
         }
     }
 
+    /// Whether there may be one more interface, of this name.
+    fn has_place_for(&self, session: &mut Session<'_>, name: &Word, physical: &str) -> bool {
+        let text = name.text();
+        if self.has_interface(text) || self.has_interface(physical) {
+            session.error(
+                name.span(),
+                format!("the interface `{text}` is declared twice"),
+                "again here",
+                "several zones behind one interface stand in the file hosts",
+            );
+            return false;
+        }
+        let whole = physical.strip_suffix('+').unwrap_or(physical);
+        if let Some(earlier) = self.interfaces.iter().find(|earlier| earlier.fits(whole)) {
+            session.error(
+                name.span(),
+                format!(
+                    "no vif is behind `{text}`: `{}` holds them all",
+                    earlier.name
+                ),
+                "the first line that fits a vif's name decides",
+                format!("put this line above that of `{}`", earlier.name),
+            );
+            return false;
+        }
+        if self.interfaces.len() >= MAX_INTERFACES {
+            session.error(
+                name.span(),
+                format!("more than {MAX_INTERFACES} interfaces"),
+                "one too many",
+                "",
+            );
+            return false;
+        }
+        true
+    }
+
     /// `tun+`: the interfaces of interfaces(5) that begin so and have no line of their own.
     fn push_wildcard(
         &mut self,
@@ -326,11 +334,6 @@ impl World {
             self.push_interface(session, with, &word, zone, options.clone());
         }
     }
-}
-
-/// Whether guests' vifs are behind an interface of this name, as on every domain that is their backend.
-fn is_guests(name: &str) -> bool {
-    name.starts_with("vif")
 }
 
 /// What interfaces(5) says of guests' vifs: nothing is needed, because they take any address of the

@@ -8,14 +8,13 @@ use firewalldom::policy::{
 };
 
 use crate::address;
-use crate::columns::{Row, Schema};
+use crate::columns::{Row, Schema, yes};
 use crate::nested_nat;
 use crate::packet_set;
 use crate::reader::rows;
 use crate::report::Finding;
 use crate::session::Session;
 use crate::settings::Configuration;
-use crate::source::Word;
 use crate::world::World;
 
 const NAT: Schema = Schema {
@@ -108,24 +107,6 @@ fn read_row(
             interface: (all_interfaces != Some(true)).then_some(interface),
             origin: session.origin(row.span),
         });
-    }
-}
-
-/// What a column says that is Yes or No; anything else is reported.
-pub(crate) fn yes(session: &mut Session<'_>, word: Option<&Word>) -> Option<bool> {
-    let word = word?;
-    match word.text().to_ascii_lowercase().as_str() {
-        "yes" => Some(true),
-        "no" => Some(false),
-        _ => {
-            session.error(
-                word.span(),
-                format!("`{}` is neither Yes nor No", word.text()),
-                "expected Yes or No",
-                "",
-            );
-            None
-        }
     }
 }
 

@@ -5,8 +5,7 @@ use std::net::Ipv4Addr;
 use firewalldom::policy::{InterfaceId, Prefix, Proxied, Route};
 
 use crate::address;
-use crate::columns::{Row, Schema};
-use crate::one_to_one::yes;
+use crate::columns::{Row, Schema, yes};
 use crate::reader::rows;
 use crate::report::Finding;
 use crate::session::Session;

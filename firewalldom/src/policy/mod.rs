@@ -203,10 +203,16 @@ pub struct Interface {
 }
 
 impl Interface {
-    /// Whether this domain is the backend there, that of guests: whatever is called `vif`, as in every
-    /// domain that is one. Any number of vifs may be there, or none; of all others there is one each.
+    /// Whether this domain is the backend there, that of guests. Any number of vifs may be there, or none;
+    /// of all others there is one each.
     pub fn is_backend(&self) -> bool {
-        self.name.starts_with("vif")
+        Self::is_backends_name(&self.name)
+    }
+
+    /// Whether an interface of this name is such a one: whatever is called `vif`, as in every domain that is
+    /// a backend.
+    pub fn is_backends_name(name: &str) -> bool {
+        name.starts_with("vif")
     }
 
     /// Whether a vif of this name (`vif5.0`, or what `vifname=` says) is behind this interface.

@@ -23,6 +23,7 @@ const BATCH_MAX: usize = 32;
 const COPIES_MAX: usize = BATCH_MAX + FRAME_SLOTS_MAX;
 /// Headers in one page.
 const HEADS_PER_PAGE: usize = PAGE_SIZE / HEAD_MAX;
+
 /// A frame that was handed out, until all its slices are back.
 #[derive(Default)]
 struct Frame {
