@@ -202,9 +202,7 @@ impl DomainConfig {
         }
         writeln!(out, "]")
     }
-}
 
-impl DomainConfig {
     /// What whoever writes a guest's configuration needs to know.
     fn render_guests(&self, out: &mut String) -> std::fmt::Result {
         writeln!(

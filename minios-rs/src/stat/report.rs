@@ -201,9 +201,7 @@ impl Interface {
             pages_in_quarantine: counters.in_quarantine,
         }
     }
-}
 
-impl Interface {
     /// The same of a guest's vif. The domain at its other end is the guest.
     pub fn of_back<X: Xen>(name: &str, back: &Back<X>) -> Self {
         let counters = back.counters();

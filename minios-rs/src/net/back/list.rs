@@ -153,17 +153,12 @@ impl<X: Xen> List<X> {
 
     /// Looks at every vif of a frontend, those that were there before included.
     async fn scan(&mut self, frontend: DomId) -> Result<(), Error> {
-        let mut known: Vec<u32> = Vec::new();
-        let of_frontend = self
-            .entries
-            .iter()
-            .filter(|entry| entry.frontend == frontend);
-        known.extend(of_frontend.map(|entry| entry.index));
+        let entries = self.entries.iter();
+        let of_frontend = entries.filter(|entry| entry.frontend == frontend);
+        let mut known: Vec<u32> = of_frontend.map(|entry| entry.index).collect();
         for name in self.children(&format!("{ROOT}/{}", frontend.0)).await? {
-            if let Some(index) = number(&name)
-                && !known.contains(&index)
-            {
-                known.push(index);
+            if let Some(index) = number(&name) {
+                add(&mut known, index);
             }
         }
         for index in known {
@@ -175,15 +170,11 @@ impl<X: Xen> List<X> {
     async fn scan_all(&mut self) -> Result<(), Error> {
         let mut frontends: Vec<DomId> = Vec::new();
         for entry in &self.entries {
-            if !frontends.contains(&entry.frontend) {
-                frontends.push(entry.frontend);
-            }
+            add(&mut frontends, entry.frontend);
         }
         for name in self.children(ROOT).await? {
-            if let Some(frontend) = number(&name).map(DomId)
-                && !frontends.contains(&frontend)
-            {
-                frontends.push(frontend);
+            if let Some(frontend) = number(&name) {
+                add(&mut frontends, DomId(frontend));
             }
         }
         for frontend in frontends {
@@ -203,6 +194,13 @@ impl<X: Xen> List<X> {
             Err(xenstore::Error::Refused(xenstore::Refusal::TooBig)) => Ok(Vec::new()),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// Adds what is not there yet.
+fn add<T: PartialEq>(list: &mut Vec<T>, one: T) {
+    if !list.contains(&one) {
+        list.push(one);
     }
 }
 
