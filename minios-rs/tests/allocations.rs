@@ -211,3 +211,52 @@ fn copying_from_guest_to_guest_allocates_nothing() {
     assert_eq!(receiver.counters().transmitted_frames, 1000);
     assert_eq!(counting::calls(), 0, "allocations and frees");
 }
+
+/// CVE-2021-28711 to 28713, and what is like them in xenstore: nobody looks for long, and a frontend goes on.
+#[test]
+fn changes_without_end_take_no_memory() {
+    let world = World::new();
+    let domain = Uncounted(world.domain(GUEST));
+    let port = world.connect_xenstore(&domain.0).port();
+    let page = world.xenstore_page(GUEST).expect("connected");
+    let store = Client::new(domain.clone(), page, port);
+    let executor = Executor::new(8);
+    let backends = Backends::start(&domain, &store, &executor, back::Config::default())
+        .expect("there is a place for the task");
+    let mut front = Netfront::announce(&world, GUEST, DomId(7), 0, &[]);
+    let mut backs = Vec::new();
+    for round in 0..400 {
+        if round == 200 {
+            front.connect(Shape::default());
+        }
+        store.pump();
+        world.serve_xenstore();
+        store.pump();
+        executor.run_ready(Instant(0));
+        backs.extend(backends.arrived());
+    }
+    assert_eq!(backs.len(), 1);
+    let names: Vec<String> = (0..200)
+        .map(|number| format!("state/{number}{}", "x".repeat(2000)))
+        .collect();
+    let storm = || {
+        for name in &names {
+            front.notify(0);
+            front.write(name, "");
+            for _ in 0..4 {
+                store.pump();
+                world.serve_xenstore();
+                store.pump();
+            }
+        }
+    };
+    // The nodes are xenstored's, and all of them were looked at.
+    storm();
+    for _ in 0..2000 {
+        store.pump();
+        world.serve_xenstore();
+        executor.run_ready(Instant(0));
+    }
+    let ((), taken) = counting::taken(storm);
+    assert!(taken.most < 32 * 1024, "{taken:?}");
+}

@@ -33,6 +33,10 @@ use core::task::Waker;
 /// Requests that may wait for their answers at a time.
 pub const REQUESTS_MAX: usize = 256;
 
+/// Bytes of a value among several that are read at once: a peer's keys are numbers, and what it writes
+/// instead is not kept.
+pub const TEXT_MAX: usize = 512;
+
 const REQ: usize = offset_of!(DomainInterface, req);
 const RSP: usize = offset_of!(DomainInterface, rsp);
 const REQ_CONS: usize = offset_of!(DomainInterface, req_cons);
@@ -161,8 +165,8 @@ impl<X: Xen> Client<X> {
         })
     }
 
-    /// Reads several of a node's children, as text: `None` for one that is not there; what is not UTF-8
-    /// becomes U+FFFD.
+    /// Reads several of a node's children, as text: `None` for one that is not there; what is not UTF-8, or
+    /// longer than [`TEXT_MAX`], becomes U+FFFD.
     ///
     /// # Errors
     /// Any [`Error`] but [`Refusal::NotFound`].
@@ -176,7 +180,7 @@ impl<X: Xen> Client<X> {
             for key in keys {
                 let answer = self.read(&format!("{directory}/{key}")).await;
                 values.push(match answer {
-                    Ok(value) => Some(String::from_utf8_lossy(&value).into_owned()),
+                    Ok(value) => Some(short_text(&value)),
                     Err(error) if error.is_not_found() => None,
                     Err(error) => return Err(error),
                 });
@@ -292,6 +296,12 @@ impl<X: Xen> Client<X> {
             state.abandon(req_id);
         }
     }
+}
+
+fn short_text(value: &[u8]) -> String {
+    let short = Some(value).filter(|value| value.len() <= TEXT_MAX);
+    let text = short.and_then(|value| core::str::from_utf8(value).ok());
+    String::from(text.unwrap_or("\u{fffd}"))
 }
 
 /// A future that is there once, however many tasks wait for it.

@@ -39,9 +39,9 @@ mod transaction;
 mod watch;
 pub mod wire;
 
-pub use client::{Answer, Client, REQUESTS_MAX};
+pub use client::{Answer, Client, REQUESTS_MAX, TEXT_MAX};
 pub use transaction::{ATTEMPTS_MAX, Transaction};
-pub use watch::{EVENTS_MAX, Watch};
+pub use watch::{EVENT_BYTES_MAX, EVENTS_MAX, Watch};
 
 /// Why xenstored refused a request (`xsd_errors`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -252,6 +252,53 @@ fn a_storm_of_events_is_bounded_and_the_last_state_is_told_of() {
 }
 
 #[test]
+fn a_storm_of_long_names_is_bounded_in_bytes() {
+    let (world, client) = connect();
+    let mut watch = run(&world, &client, client.watch("data")).unwrap();
+    let long = "x".repeat(2000);
+    for number in 0..40 {
+        world.write_node(&format!("/local/domain/4/data/{long}{number}"), "");
+        for _ in 0..4 {
+            world.serve_xenstore();
+            client.pump();
+        }
+    }
+    let mut events = Vec::new();
+    while let Poll::Ready(event) = poll(&mut Box::pin(watch.next())) {
+        events.push(event.unwrap());
+    }
+    let bytes: usize = events.iter().map(String::len).sum();
+    assert!(bytes <= EVENT_BYTES_MAX, "{bytes}");
+    assert!(events.iter().any(|event| event == "data"));
+}
+
+#[test]
+fn of_several_values_those_that_are_no_short_text_are_nothing_else() {
+    let (world, client) = connect();
+    let home = "/local/domain/4/data";
+    world.write_node(&format!("{home}/short"), "7");
+    world.write_node(&format!("{home}/longest"), "7".repeat(TEXT_MAX));
+    world.write_node(&format!("{home}/long"), "7".repeat(TEXT_MAX + 1));
+    world.write_node(&format!("{home}/bytes"), b"7\xff");
+    run(&world, &client, async {
+        let keys = ["short", "longest", "long", "bytes", "none"];
+        let values = client.read_all("data", &keys).await.unwrap();
+        let longest = "7".repeat(TEXT_MAX);
+        let expected = [
+            Some("7"),
+            Some(&longest),
+            Some("\u{fffd}"),
+            Some("\u{fffd}"),
+            None,
+        ];
+        assert_eq!(
+            values.iter().map(Option::as_deref).collect::<Vec<_>>(),
+            expected
+        );
+    });
+}
+
+#[test]
 fn the_same_event_is_kept_once() {
     let (world, client) = connect();
     let mut watch = run(&world, &client, client.watch("data")).unwrap();

@@ -17,6 +17,9 @@ use core::task::{Poll, Waker};
 /// for each watched path itself: a reader looks at the present state anyway.
 pub const EVENTS_MAX: usize = 64;
 
+/// Bytes of these events' paths. Below what is watched anybody may own a node, whose path has up to 3 KiB.
+pub const EVENT_BYTES_MAX: usize = 4096;
+
 #[derive(Default)]
 struct Stream {
     paths: Vec<String>,
@@ -29,7 +32,10 @@ impl Stream {
         if self.events.contains(&event) {
             return;
         }
-        if self.events.len() >= EVENTS_MAX.max(self.paths.len()) {
+        let bytes: usize = self.events.iter().map(String::len).sum();
+        if self.events.len() >= EVENTS_MAX.max(self.paths.len())
+            || bytes + event.len() > EVENT_BYTES_MAX
+        {
             self.events.clear();
             self.events.extend(self.paths.iter().cloned());
         } else {
