@@ -11,7 +11,7 @@ use super::config::{Config, EventChannels, Ipv6Offloads, QUEUES_MAX};
 use super::keys::Keys;
 use super::lease::{Lease, Signal};
 use super::multicast::MulticastControl;
-use super::phase::{Phase, Timers};
+use super::phase::{Phase, RECONNECT_PAUSE, Timers};
 use super::settings::{self, BadSetting, Settings};
 use super::{Back, Breach};
 use crate::task::{Executor, First, race};
@@ -32,6 +32,9 @@ use thiserror::Error as ThisError;
 /// without [`Ipv6Offloads`], with `ip=` and `vifname=`. Each of these, `rate=`, an MTU that is not 1500, split
 /// channels, multicast control and several queues cost another.
 pub const NODES_MAX: usize = 13;
+
+/// Where the toolstack makes our directories, relative to our home.
+pub(super) const ROOT: &str = "backend/vif";
 
 /// What the toolstack writes for the scripts and drivers of other backends, which nobody reads here.
 const NOT_FOR_US: [&str; 5] = ["script", "bridge", "gatewaydev", "type", "handle"];
@@ -140,12 +143,16 @@ impl<X: Xen> Vif<X> {
 
     /// Serves the vif until its directory is gone, by the toolstack's hand or ours.
     pub(super) async fn serve(mut self) {
-        if let Err(error) = self.live().await
-            && error != Error::Gone
-        {
-            log::error!("{}: {error}", self.node);
-        }
+        let lived = self.live().await;
         self.disconnect().await;
+        match lived {
+            Ok(()) | Err(Error::Gone) => self.retract().await,
+            Err(error) => {
+                log::error!("{}: {error}", self.node);
+                // It is still there, and another task starts on it as soon as this one has ended.
+                self.context.executor.sleep(RECONNECT_PAUSE).await;
+            }
+        }
     }
 
     async fn live(&mut self) -> Result<(), Error> {
@@ -165,7 +172,15 @@ impl<X: Xen> Vif<X> {
     async fn begin(&self) -> Result<(String, Settings, Watch<X>), Error> {
         let store = &self.context.store;
         let theirs = match store.read_text(&format!("{}/frontend", self.node)).await {
-            Err(error) if error.is_not_found() => return Err(Error::Gone),
+            Err(error) if error.is_not_found() => {
+                let ours = xenbus::state_at(store, &self.node).await?;
+                let is_gone = ours == XenbusState::UNKNOWN;
+                return Err(if is_gone {
+                    Error::Gone
+                } else {
+                    Error::Frontend
+                });
+            }
             Err(xenstore::Error::BadValue) => return Err(Error::Frontend),
             other => other?,
         };
@@ -243,15 +258,16 @@ impl<X: Xen> Vif<X> {
                     self.disconnect().await;
                 }
                 phase = next;
-                if phase == Phase::Connected
-                    && let Err(error) = self.connect(theirs, settings).await
-                {
+                if phase != Phase::Connected {
+                    self.publish(&[], phase).await?;
+                    continue;
+                }
+                let connected = self.connect(theirs, settings).await;
+                timers.pause(self.context.executor.now());
+                if let Err(error) = connected {
                     self.disconnect().await;
                     self.fail(error).await?;
                     phase = Phase::Closing;
-                    timers.pause(self.context.executor.now());
-                } else if phase != Phase::Connected {
-                    self.publish(&[], phase).await?;
                 }
                 continue;
             }
@@ -320,13 +336,30 @@ impl<X: Xen> Vif<X> {
     /// Says where the administrator looks why the vif is not served, and goes to Closing.
     async fn fail(&self, error: Error) -> Result<(), Error> {
         log::error!("{}: {error}", self.node);
-        let place = format!("error/{}/error", self.node);
+        let place = format!("{}/error", self.complaint());
         let reason = format!("{} {error}", error.errno().0);
         // Full quotas must not keep it from closing.
         let _ = self.context.store.write(&place, reason).await;
         match self.publish(&[], Phase::Closing).await {
             Err(Error::Gone) => Ok(()),
             other => other,
+        }
+    }
+
+    /// Where the administrator looks.
+    fn complaint(&self) -> String {
+        format!("error/{}", self.node)
+    }
+
+    /// Takes back what was said of a vif that is gone. Guests come under ever new numbers, so the directory of
+    /// this one's frontend goes with the last.
+    async fn retract(&self) {
+        let store = &self.context.store;
+        let _ = store.rm(&self.complaint()).await;
+        let of_frontend = format!("error/{ROOT}/{}", self.frontend.0);
+        let others = store.directory(&of_frontend).await;
+        if others.is_ok_and(|others| others.is_empty()) {
+            let _ = store.rm(&of_frontend).await;
         }
     }
 
@@ -373,7 +406,6 @@ impl<X: Xen> Vif<X> {
     async fn remove(&self) -> Result<(), Error> {
         self.context.executor.sleep(REMOVE_GRACE).await;
         let store = &self.context.store;
-        let _ = store.rm(&format!("error/{}", self.node)).await;
         let removed = store.transaction(async |transaction| {
             let online = transaction.read(&format!("{}/online", self.node)).await;
             match online {
@@ -392,5 +424,5 @@ impl<X: Xen> Vif<X> {
 
 /// A vif's directory, relative to our home.
 pub(super) fn directory(frontend: DomId, index: u32) -> String {
-    format!("backend/vif/{}/{index}", frontend.0)
+    format!("{ROOT}/{}/{index}", frontend.0)
 }

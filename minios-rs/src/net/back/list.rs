@@ -4,8 +4,9 @@
 
 use super::Back;
 use super::config::Config;
-use super::connect::{Arrivals, Context, Error, Vif, directory};
+use super::connect::{Arrivals, Context, Error, ROOT, Vif, directory};
 use super::lease::Signal;
+use super::phase::RECONNECT_PAUSE;
 use crate::task::{Executor, First, TooManyTasks, race};
 use crate::xen::{DomId, Xen};
 use crate::xenstore::{self, Client};
@@ -20,9 +21,6 @@ pub const VIFS_MAX: usize = 64;
 
 /// Watches that they take: one for all of our directories, and one for each frontend's state.
 pub const WATCHES_MAX: usize = 1 + VIFS_MAX;
-
-/// Where the toolstack makes our directories, relative to our home.
-const ROOT: &str = "backend/vif";
 
 /// Names below one node that are looked at.
 const CHILDREN_MAX: usize = 256;
@@ -95,15 +93,24 @@ impl<X: Xen> List<X> {
         let mut watch = self.context.store.watch(ROOT).await?;
         loop {
             let told = race(watch.next(), self.changed.wait()).await;
-            match told {
+            let looked = match told {
                 First::Left(path) => match Place::of(&path?) {
-                    Place::Vif(frontend, index) => self.look(frontend, index).await?,
-                    Place::Frontend(frontend) => self.scan(frontend).await?,
-                    Place::Root => self.scan_all().await?,
-                    Place::Elsewhere => {}
+                    Place::Vif(frontend, index) => self.look(frontend, index).await,
+                    Place::Frontend(frontend) => self.scan(frontend).await,
+                    Place::Root => self.scan_all().await,
+                    Place::Elsewhere => Ok(()),
                 },
                 // What came while the task was ending was told to it.
-                First::Right(()) => self.scan_all().await?,
+                First::Right(()) => self.scan_all().await,
+            };
+            if let Err(error) = looked {
+                if let Some(dead) = self.context.store.dead() {
+                    return Err(dead.into());
+                }
+                // What xenstored cannot answer now it may before long.
+                log::error!("looking for interfaces: {error}");
+                self.context.executor.sleep(RECONNECT_PAUSE).await;
+                self.changed.raise();
             }
         }
     }

@@ -9,8 +9,9 @@ use core::time::Duration;
 /// How long a frontend may take to close when the toolstack detaches it: the toolstack itself waits for 10 s.
 const DETACH_GRACE: Duration = Duration::from_secs(5);
 
-/// How long a frontend whose connection failed waits for the next: it cannot have us do nothing else.
-const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
+/// How long a frontend waits for another connection, since its last began or failed: it cannot have us do
+/// nothing else. As long waits whoever has us start on a vif again that we could not go on with.
+pub(super) const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 
 /// How far our side is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,12 +43,12 @@ pub(super) struct Timers {
     now: Instant,
     /// When a frontend that is detached is not waited for any longer.
     detach: Option<Instant>,
-    /// When a frontend whose connection failed may have another.
+    /// When the frontend may have another connection.
     resume: Option<Instant>,
 }
 
 impl Timers {
-    /// Lets a frontend whose connection has just failed wait.
+    /// Lets a frontend wait whose connection has just begun or failed.
     pub(super) fn pause(&mut self, now: Instant) {
         self.resume = Some(now.after(RECONNECT_PAUSE));
     }
@@ -70,6 +71,8 @@ impl Timers {
             _ if !is_online && phase == Phase::Waiting => Phase::Closed,
             _ if is_late => Phase::Closed,
             XenbusState::INITIALISING if is_online && self.resume.is_none() => Phase::Waiting,
+            // It has let go of its rings.
+            XenbusState::INITIALISING if phase == Phase::Connected => Phase::Closed,
             XenbusState::CONNECTED if phase == Phase::Waiting => Phase::Connected,
             XenbusState::CLOSING if phase != Phase::Closed => Phase::Closing,
             XenbusState::CLOSED | XenbusState::UNKNOWN => Phase::Closed,

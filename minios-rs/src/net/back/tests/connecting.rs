@@ -205,6 +205,7 @@ fn a_frontend_that_starts_anew_without_closing_connects_again() {
     let mut lab = Lab::new();
     let number = lab.connect(GUEST);
     for _ in 0..20 {
+        lab.advance(Duration::from_secs(1));
         let id = lab.backs[0].id();
         lab.fronts[number].switch_to(XenbusState::INITIALISING);
         lab.settle();
@@ -214,6 +215,108 @@ fn a_frontend_that_starts_anew_without_closing_connects_again() {
         lab.fronts[number].connect(Shape::default());
         lab.settle();
         assert_ne!(lab.backs[0].id(), id);
+    }
+    lab.end();
+}
+
+#[test]
+fn a_frontend_that_connects_without_end_does_so_once_a_second() {
+    for closes in [true, false] {
+        let mut lab = Lab::new();
+        let number = lab.connect(GUEST);
+        let mut connections = 1;
+        for _ in 0..100 {
+            if closes {
+                lab.fronts[number].switch_to(XenbusState::CLOSED);
+                lab.settle();
+            }
+            lab.fronts[number].switch_to(XenbusState::INITIALISING);
+            lab.settle();
+            assert_eq!(lab.host.usage().mapped, 0, "its rings are its own again");
+            if lab.fronts[number].backend_state() == XenbusState::INIT_WAIT {
+                lab.fronts[number].drop_rings();
+                lab.fronts[number].connect(Shape::default());
+                lab.settle();
+                connections += 1;
+            }
+            lab.advance(Duration::from_millis(100));
+        }
+        assert_eq!(connections, 10, "in 10 s");
+        lab.end();
+    }
+}
+
+#[test]
+fn a_vif_that_cannot_be_started_is_tried_again_but_not_without_end() {
+    let mut lab = Lab::new();
+    let full = Quirks {
+        nodes_max: 1,
+        ..Quirks::default()
+    };
+    lab.world.set_quirks(full);
+    let number = lab.announce(GUEST, &[]);
+    // A directory without a word of the toolstack's in it.
+    let empty = "/local/domain/1/backend/vif/9/0";
+    lab.world.write_node(&format!("{empty}/state"), "1");
+    lab.settle();
+    let calls = lab.host.usage_hypercalls();
+    lab.settle();
+    assert_eq!(lab.host.usage_hypercalls(), calls, "we rest");
+    assert_eq!(
+        lab.fronts[number].backend_state(),
+        XenbusState::INITIALISING
+    );
+    lab.world.set_quirks(Quirks::default());
+    lab.advance(Duration::from_secs(1));
+    assert_eq!(lab.fronts[number].backend_state(), XenbusState::INIT_WAIT);
+    lab.fronts[number].connect(Shape::default());
+    lab.settle();
+    assert_eq!(lab.backs.len(), 1);
+    lab.world.remove_node(empty);
+    lab.end();
+}
+
+#[test]
+fn what_xenstored_cannot_answer_once_costs_no_other_vif_its_place() {
+    for skip in 0..60 {
+        let mut lab = Lab::new();
+        lab.world.fail(Fault::Xenstore, skip);
+        let first = lab.announce(GUEST, &[]);
+        let failed = !lab.world.clear_fault(Fault::Xenstore);
+        lab.advance(Duration::from_secs(1));
+        lab.advance(Duration::from_secs(1));
+        let state = lab.fronts[first].backend_state();
+        let answered = [XenbusState::INIT_WAIT, XenbusState::CLOSING];
+        assert!(answered.contains(&state), "{skip}: {state:?}");
+        let second = lab.announce(OTHER, &[]);
+        let state = lab.fronts[second].backend_state();
+        assert_eq!(state, XenbusState::INIT_WAIT, "{skip}");
+        lab.end();
+        if !failed {
+            assert!(skip > 20, "{skip}");
+            break;
+        }
+    }
+}
+
+#[test]
+fn nothing_said_of_a_vif_outlives_it() {
+    let mut lab = Lab::new();
+    for guest in 20..30 {
+        let bad = [("mac", "none")];
+        let two = [0, 1].map(|_| lab.announce(DomId(guest), &bad));
+        let said = |lab: &Lab| lab.world.nodes_below("/local/domain/1/error");
+        // Those above, the frontend's, and two of each vif's.
+        assert_eq!(said(&lab), 2 + 1 + 2 * 2);
+        for number in two {
+            match guest % 2 {
+                0 => lab.fronts[number].detach(),
+                _ => lab.world.remove_node(lab.fronts[number].backend_node()),
+            }
+            lab.settle();
+            lab.advance(Duration::from_secs(1));
+        }
+        assert_eq!(said(&lab), 2, "guest {guest}");
     }
     lab.end();
 }
