@@ -77,7 +77,7 @@ impl<X: Xen> Back<X> {
     /// # Errors
     /// [`TransmitError::Full`]: no page is free now. [`TransmitError::Invalid`]: the guest's pages cannot be
     /// read, or are another's. [`TransmitError::Size`]: more slices than one frame has.
-    /// [`TransmitError::NotOpen`]. `slots` is then as it was.
+    /// [`TransmitError::NotOpen`]. `slots` is then as it was, to be recycled: only that says whose grants failed.
     pub fn fetch(
         &mut self,
         slots: &mut heapless::VecView<Slice<X::Page>>,
@@ -106,15 +106,15 @@ impl<X: Xen> Back<X> {
 
     fn copy_out(
         &mut self,
-        slots: &heapless::VecView<Slice<X::Page>>,
+        slots: &mut heapless::VecView<Slice<X::Page>>,
         copies: &mut heapless::Vec<GrantCopy<X::Page>, FRAME_SLOTS_MAX>,
         buffers: &mut heapless::Vec<RxBuffer<X::Page>, FRAME_SLOTS_MAX>,
     ) -> Result<(), TransmitError> {
-        let is_wanted = |slice: &&Slice<_>| !slice.buffer.is_lendable();
-        if slots.iter().filter(is_wanted).count() > FRAME_SLOTS_MAX {
+        let is_wanted = |slice: &Slice<X::Page>| !slice.buffer.is_lendable();
+        if slots.iter().filter(|slice| is_wanted(slice)).count() > FRAME_SLOTS_MAX {
             return Err(TransmitError::Size);
         }
-        for slice in slots.iter().filter(is_wanted) {
+        for slice in slots.iter().filter(|slice| is_wanted(slice)) {
             if slice.buffer.owner != self.id() {
                 return Err(TransmitError::Invalid);
             }
@@ -137,7 +137,11 @@ impl<X: Xen> Back<X> {
         self.xen.copy_grants_patiently(copies);
         self.counters.copies += copies.len() as u64;
         if copies.iter().any(|copy| !copy.status.is_okay()) {
-            self.counters.dropped_grant += 1;
+            // Counted, and held against the guest, when they are given back.
+            let wanted = slots.iter_mut().filter(|slice| is_wanted(slice));
+            for (slice, copy) in wanted.zip(&*copies) {
+                slice.buffer.is_faulty |= !copy.status.is_okay();
+            }
             return Err(TransmitError::Invalid);
         }
         let bytes = copies.iter().map(|copy| u64::from(copy.len));

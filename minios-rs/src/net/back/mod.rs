@@ -268,10 +268,8 @@ impl<X: Xen> Back<X> {
             self.pool.give_back(buffer);
         } else if let Some(queue) = self.queues.get_mut(usize::from(buffer.index >> FRAME_BITS)) {
             let frame = buffer.index & ((1 << FRAME_BITS) - 1);
-            if buffer.is_faulty {
-                self.counters.dropped_grant += 1;
-            }
-            queue.transmitter.recycle(frame, buffer.is_faulty);
+            let is_lost = queue.transmitter.recycle(frame, buffer.is_faulty);
+            self.counters.dropped_grant += u64::from(is_lost);
         }
     }
 

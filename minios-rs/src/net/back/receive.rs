@@ -338,34 +338,51 @@ impl<X: Xen> Receiver<X> {
         Ok(())
     }
 
-    /// Finds out whose grant a failed copy failed at: Xen does not say which of two. The sender's is tried
-    /// alone, one byte of it.
+    /// Finds out whose grant a failed copy failed at: Xen does not say which of two. Each is tried alone, with
+    /// one byte. Who has taken a grant back and given it again meanwhile is not found out, and then nobody is
+    /// blamed: a sender could otherwise have its receiver lose the connection.
     fn blame(&mut self) {
         let mut probes = 0;
         for at in 0..self.copies.len() {
             if self.copies[at].status.is_okay() {
                 continue;
             }
-            let Origin::Held(held) = self.origins[at] else {
+            let foreign = match self.origins[at] {
+                Origin::Held(held) => {
+                    matches!(self.held[held].memory, Memory::Foreign(_)).then_some(held)
+                }
+                Origin::Ours => None,
+            };
+            let Some(held) = foreign else {
                 self.faults += 1;
                 continue;
             };
-            let is_foreign = matches!(self.held[held].memory, Memory::Foreign(_));
-            if is_foreign && probes < PROBES_MAX {
-                probes += 1;
-                let mut probe = [GrantCopy {
-                    destination: CopyEnd::Page(self.staging[0].clone()),
-                    destination_offset: 0,
-                    len: 1,
-                    ..self.copies[at].clone()
-                }];
-                self.xen.copy_grants_patiently(&mut probe);
-                self.held[held].is_faulty = !probe[0].status.is_okay();
-            }
             // Who is not found out in this batch will be in another.
-            if !is_foreign || (probes < PROBES_MAX && !self.held[held].is_faulty) {
-                self.faults += 1;
+            if probes == PROBES_MAX {
+                continue;
             }
+            probes += 1;
+            let copy = GrantCopy {
+                len: 1,
+                ..self.copies[at].clone()
+            };
+            let page = CopyEnd::Page(self.staging[0].clone());
+            let mut probe = [
+                GrantCopy {
+                    destination: page.clone(),
+                    destination_offset: 0,
+                    ..copy.clone()
+                },
+                GrantCopy {
+                    source: page,
+                    source_offset: 0,
+                    ..copy
+                },
+            ];
+            self.xen.copy_grants_patiently(&mut probe);
+            let [sender, receiver] = probe.map(|copy| !copy.status.is_okay());
+            self.held[held].is_faulty |= sender;
+            self.faults += u32::from(receiver);
         }
     }
 }

@@ -168,16 +168,18 @@ impl<X: Xen> Transmitter<X> {
         Ok(true)
     }
 
-    /// Takes a slice of a frame back, and answers the frame with its last one.
-    pub(super) fn recycle(&mut self, number: u16, is_faulty: bool) {
+    /// Takes a slice of a frame back, and answers the frame with its last one. Whether it is the frame's first
+    /// that Xen could not copy out of.
+    pub(super) fn recycle(&mut self, number: u16, is_faulty: bool) -> bool {
         let Some(frame) = self.frames.get_mut(usize::from(number)) else {
-            return;
+            return false;
         };
         // A token exists only for a slice that is out.
         let Some(left) = frame.slices.checked_sub(1) else {
-            return;
+            return false;
         };
         frame.slices = left;
+        let is_first = is_faulty && !frame.is_faulty;
         frame.is_faulty |= is_faulty;
         self.faults += u32::from(is_faulty);
         if left == 0 {
@@ -187,6 +189,7 @@ impl<X: Xen> Transmitter<X> {
             };
             self.finish(number, status);
         }
+        is_first
     }
 
     fn finish(&mut self, number: u16, status: i16) {

@@ -48,6 +48,33 @@ fn fetched_slices_can_be_lent_and_the_guest_has_its_pages_back() {
             .all(|slice| !slice.buffer.is_lendable())
     );
     lab.backs[0].recycle_frame(received);
+    assert_eq!(lab.backs[0].counters().dropped_grant, 1, "one frame");
+    lab.backs[0].flush();
+    let answers = lab.fronts[number].answers(0);
+    assert!(
+        answers
+            .iter()
+            .all(|answer| answer.status == NETIF_RSP_ERROR)
+    );
+    lab.end();
+}
+
+#[test]
+fn who_never_stops_revoking_what_is_to_be_fetched_loses_its_connection() {
+    let mut lab = Lab::new();
+    let number = lab.connect(GUEST);
+    for _ in 0..=GRANT_FAULTS_MAX {
+        assert!(lab.fronts[number].send(0, &[&[1; 1000]], 0, &[]));
+        let mut received = lab.backs[0].receive().expect("a frame came");
+        lab.fronts[number].revoke_sent(0);
+        let fetched = lab.backs[0].fetch(received.slots.as_mut_view());
+        assert_eq!(fetched, Err(TransmitError::Invalid));
+        lab.backs[0].recycle_frame(received);
+        lab.backs[0].flush();
+        assert_eq!(lab.fronts[number].answers(0).len(), 1);
+    }
+    assert!(lab.backs[0].receive().is_none());
+    assert_eq!(lab.backs[0].state(), State::Broken(Breach::Grants));
     lab.end();
 }
 

@@ -155,6 +155,8 @@ proptest! {
                 prop_assert!(lab.fronts[from].send(0, &[&frame], 0, &[]));
                 sent += 1;
             }
+            // And one to the liar, which may lose it.
+            prop_assert!(lab.fronts[0].send(0, &[&frame_for(2, 1200, round as u8 + 100)], 0, &[]));
             match step {
                 Step::Relay => relay(&mut lab.backs),
                 Step::Hold => {

@@ -164,6 +164,67 @@ fn who_never_stops_giving_bad_grants_loses_its_connection() {
 }
 
 #[test]
+fn who_never_stops_posting_bad_buffers_loses_its_connection_and_its_sender_nothing() {
+    let mut lab = Lab::new();
+    let (from, to) = (lab.connect(GUEST), lab.announce(OTHER, &[]));
+    lab.fronts[to].publish(Shape::default(), &TAKES);
+    lab.fronts[to].switch_to(XenbusState::CONNECTED);
+    lab.settle();
+    let frame = frame_for(to, 5000, 1);
+    let slots: Vec<&[u8]> = frame.chunks(4096).collect();
+    for round in 0..GRANT_FAULTS_MAX + 300 {
+        // The header's is right, and that behind it, for the sender's pages alone, is none.
+        assert_eq!(lab.fronts[to].post(0, 1), 1);
+        let id = (2 * round as u16 + 1) % 256;
+        let (pad, gref) = (0, 7_000_000);
+        lab.fronts[to].post_raw(0, RxRequest { id, pad, gref });
+        assert!(lab.fronts[from].send(0, &slots, 0, &[]));
+        relay(&mut lab.backs);
+        let answers = lab.fronts[from].answers(0);
+        assert!(answers.iter().all(|answer| answer.status == NETIF_RSP_OKAY));
+        lab.turn();
+        if lab.backs.len() == 1 {
+            break;
+        }
+        assert!(lab.fronts[to].receive(0)[0].is_error);
+    }
+    lab.settle();
+    assert_eq!(lab.fronts[to].backend_state(), XenbusState::CLOSING);
+    assert_eq!(lab.fronts[from].backend_state(), XenbusState::CONNECTED);
+    assert_eq!(lab.backs[0].counters().dropped_grant, 0);
+    lab.end();
+}
+
+#[test]
+fn a_grant_that_is_back_when_it_is_asked_after_is_nobodys_fault() {
+    // A sender that takes its grants away and gives them again, as fast as it can, does not have its
+    // receiver lose the connection.
+    let mut lab = Lab::new();
+    let (from, to) = (lab.connect(GUEST), lab.connect(OTHER));
+    for _ in 0..=GRANT_FAULTS_MAX {
+        assert!(lab.fronts[from].send(0, &[&frame_for(to, 1000, 1)], 0, &[]));
+        let mut frame = lab.backs[from].receive().expect("a frame came");
+        let first = frame.slots.remove(0);
+        lab.backs[from].recycle(first.buffer);
+        lab.backs[to]
+            .transmit(&[to as u8; 256], frame.slots.as_mut_view(), PLAIN)
+            .expect("there is room");
+        // The header's copy comes first.
+        lab.world.fail(Fault::Copy, 1);
+        give_back(&mut lab.backs);
+        assert!(lab.fronts[to].receive(0)[0].is_error);
+        lab.fronts[to].post(0, 256);
+        assert_eq!(lab.fronts[from].answers(0).len(), 1);
+    }
+    for number in [from, to] {
+        assert_eq!(lab.backs[number].state(), State::Open);
+    }
+    let lost = lab.backs[to].counters().lost_grant;
+    assert_eq!(lost, u64::from(GRANT_FAULTS_MAX) + 1);
+    lab.end();
+}
+
+#[test]
 fn a_copy_that_is_busy_is_tried_again_and_not_for_ever() {
     let mut lab = Lab::new();
     let number = lab.connect(GUEST);

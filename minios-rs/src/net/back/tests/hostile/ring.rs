@@ -64,6 +64,16 @@ fn lies_about_the_ring_cost_the_connection() {
     assert_eq!(lie(u32::MAX), broken(Breach::TransmitIndex));
     assert_eq!(lie(1 << 31), broken(Breach::TransmitIndex));
 
+    // The same of the ring of buffers, found out when there is a frame for it.
+    let lie_of_buffers = |index: u32| {
+        breach(|front| {
+            front.poke(0, Which::Rx, REQ_PROD, index);
+            assert!(front.send(0, &[&frame_for(0, 100, 1)], 0, &[]));
+        })
+    };
+    assert_eq!(lie_of_buffers(257), broken(Breach::ReceiveIndex));
+    assert_eq!(lie_of_buffers(u32::MAX), broken(Breach::ReceiveIndex));
+
     // A chain that goes on behind what was published.
     let endless = breach(|front| {
         let flags = NETTXF_MORE_DATA;
@@ -112,6 +122,29 @@ fn lies_about_the_ring_cost_the_connection() {
         requests.iter().for_each(|request| front.push(0, request));
     });
     assert_eq!(long, broken(Breach::TooManySlots));
+}
+
+#[test]
+fn a_lie_about_an_index_is_found_out_before_we_sleep_as_well() {
+    let mut lab = Lab::new();
+    let number = lab.connect(GUEST);
+    lab.fronts[number].poke(0, Which::Tx, REQ_PROD, 257);
+    assert_eq!(lab.backs[0].park(), Pending::Work);
+    assert_eq!(lab.backs[0].state(), State::Broken(Breach::TransmitIndex));
+    lab.end();
+    // The same of the ring of buffers, when one is waited for.
+    let mut lab = Lab::new();
+    let number = lab.connect(GUEST);
+    for _ in 0..256 {
+        assert_eq!(lab.backs[0].transmit_bytes(&[1; 60], PLAIN), Ok(()));
+    }
+    let more = lab.backs[0].transmit_bytes(&[1; 60], PLAIN);
+    assert_eq!(more, Err(TransmitError::Full));
+    lab.backs[0].flush();
+    lab.fronts[number].poke(0, Which::Rx, REQ_PROD, 256 + 257);
+    assert_eq!(lab.backs[0].park(), Pending::Work);
+    assert_eq!(lab.backs[0].state(), State::Broken(Breach::ReceiveIndex));
+    lab.end();
 }
 
 #[test]
