@@ -160,7 +160,9 @@ impl<X: Xen> Relay<X> {
             }
             // A backend that is lent little is not asked to say when it is done.
             let held = held.map(|end| end.min(now + moderation::DELAY));
-            let credit = guest.back.next_credit().map(|next| Instant(next.0));
+            // While it may not send, what it may send again then is not looked at.
+            let credit = guest.back.next_credit().filter(|_| held.is_none());
+            let credit = credit.map(|next| Instant(next.0));
             next = [next, credit, waits, held].into_iter().flatten().min();
         }
         (next, pending)

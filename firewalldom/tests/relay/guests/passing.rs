@@ -150,6 +150,33 @@ fn a_guest_that_fills_the_way_out_is_held_and_loses_nothing() {
 }
 
 #[test]
+fn a_guest_that_waits_for_its_pages_and_for_its_rate_lets_the_firewall_sleep() {
+    let mut lab = Lab::without_guests();
+    let (domain, address, mac) = GUESTS[A];
+    lab.announce_with(domain, address, mac, &[("rate", "250000,50000")]);
+    lab.settle();
+    lab.fronts[A].connect(Shape::default());
+    assert_eq!(lab.settle(), []);
+    let small = lab.segment(Some(A), None, b"hello");
+    assert!(lab.send(A, &small, &[]));
+    lab.turn();
+    assert_eq!(lab.outside().len(), 1);
+    lab.now = lab.now + Duration::from_millis(50);
+    // Four have all its pages, and the fifth is more than its rate.
+    let large = lab.segment(Some(A), None, &pattern(60_000));
+    for _ in 0..5 {
+        assert!(lab.send(A, &large, &[GSO]));
+    }
+    lab.turn();
+    let guest = lab.relay.guests().next().unwrap().1;
+    assert!(!guest.has_room_to_fetch() && guest.next_credit().is_some());
+    lab.now = lab.now + Duration::from_millis(60);
+    lab.turn();
+    let next = lab.relay.turn(lab.now).expect("it looks again");
+    assert!(next > lab.now, "{next:?} at {:?}", lab.now);
+}
+
+#[test]
 fn a_guest_in_anothers_name_is_dropped_and_counted() {
     let mut lab = Lab::new();
     let mut frame = lab.segment(Some(B), None, b"hello");

@@ -45,6 +45,12 @@ impl Credit {
         !self.is_awaited
     }
 
+    /// Nothing waits: what did was taken back, which only a frontend that lies about its ring does. Its time
+    /// would stay past, and whoever sleeps until then would not.
+    pub(super) fn forget(&mut self) {
+        self.is_awaited = false;
+    }
+
     /// When the frame that waits can be tried again.
     pub(super) fn awaited(&self) -> Option<Instant> {
         self.is_awaited.then_some(self.ends)

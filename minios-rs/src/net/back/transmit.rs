@@ -221,6 +221,7 @@ impl<X: Xen> Transmitter<X> {
                 .map_err(|Corrupt| Breach::TransmitIndex)?
                 .min(left);
             if available == 0 {
+                self.credit.as_mut().map(Credit::forget);
                 break;
             }
             let parsed = match Parsed::read(&self.ring, available) {

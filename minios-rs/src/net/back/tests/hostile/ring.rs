@@ -148,6 +148,37 @@ fn a_lie_about_an_index_is_found_out_before_we_sleep_as_well() {
 }
 
 #[test]
+fn frames_taken_back_while_they_wait_for_credit_are_not_waited_for() {
+    let mut lab = Lab::new();
+    let number = lab.announce(GUEST, &[("rate", "200000,50000")]);
+    lab.fronts[number].connect(Shape::default());
+    lab.settle();
+    for _ in 0..250 {
+        assert!(lab.fronts[number].send(0, &[&[1; 1000]], 0, &[]));
+    }
+    let take = |lab: &mut Lab| {
+        let mut count = 0;
+        while let Some(frame) = lab.backs[0].receive() {
+            lab.backs[0].recycle_frame(frame);
+            count += 1;
+        }
+        count
+    };
+    assert_eq!(take(&mut lab), 200);
+    assert!(lab.backs[0].next_credit().is_some());
+    // Back to what was taken: an index that can be.
+    lab.fronts[number].poke(0, Which::Tx, REQ_PROD, 200);
+    lab.advance(Duration::from_millis(100));
+    assert_eq!(take(&mut lab), 0);
+    assert_eq!(lab.backs[0].next_credit(), None, "or it is past for ever");
+    assert_eq!(lab.backs[0].park(), Pending::Nothing);
+    lab.fronts[number].poke(0, Which::Tx, REQ_PROD, 250);
+    assert_eq!(lab.backs[0].park(), Pending::Work);
+    assert_eq!(take(&mut lab), 50);
+    lab.end();
+}
+
+#[test]
 fn lies_in_extra_infos_cost_the_connection() {
     let with = |infos: &[ExtraInfo]| {
         breach(|front| {
