@@ -271,6 +271,9 @@ impl<X: Xen> Relay<X> {
             }
         }
         if taken > 0 {
+            // What the engine has to say to one is not to fill the room for what it has to say to the next.
+            self.firewall.send_asks();
+            self.send_own();
             self.ends.settle();
         }
         taken

@@ -3,7 +3,7 @@
 use super::*;
 use minios_rs::abi::io::netif::{
     NETTXF_EXTRA_INFO, NETTXF_MORE_DATA, RxRequest, TxRequest, XEN_NETIF_EXTRA_FLAG_MORE,
-    XEN_NETIF_EXTRA_TYPE_HASH,
+    XEN_NETIF_EXTRA_TYPE_HASH, XEN_NETIF_GSO_TYPE_TCPV6,
 };
 use minios_rs::abi::io::ring::REQ_PROD;
 use minios_rs::fake::netback::Which;
@@ -90,6 +90,15 @@ fn lies_about_rings_and_chains_cost_the_liar_alone() {
         beside("an impossible index", Fate::Closed, |front, _| {
             front.poke(0, Which::Tx, REQ_PROD, index);
         });
+        beside(
+            "an impossible index of buffers",
+            Fate::Closed,
+            |front, _| {
+                front.poke(0, Which::Rx, REQ_PROD, index);
+                // An answer is what there is a buffer wanted for.
+                front.send(0, &[&question(LIAR.1, LIAR.2, PUBLIC)], 0, &[]);
+            },
+        );
     }
     beside("an endless chain", Fate::Closed, |front, _| {
         let request = request(front, NETTXF_MORE_DATA, 100);
@@ -123,6 +132,102 @@ fn lies_about_rings_and_chains_cost_the_liar_alone() {
             );
         }
         front.show(0);
+    });
+}
+
+#[test]
+fn lies_about_sizes_pieces_and_offloads_cost_the_liar_alone() {
+    let (_, address, mac) = LIAR;
+    let frame = |len: usize| {
+        let addresses = [address, GUESTS[A].1];
+        established([BACKEND_MAC, mac], addresses, &vec![7; len])
+    };
+    let blank = NETTXF_CSUM_BLANK | NETTXF_DATA_VALIDATED;
+    let whole = frame(1000);
+    for len in [10, 241, 1000] {
+        beside(
+            "XSA-423, XSA-432: pieces of a byte",
+            Fate::Served,
+            |front, _| {
+                let bytes = frame(len);
+                let mut slots: Vec<&[u8]> = bytes[..17].chunks(1).collect();
+                slots.push(&bytes[17..]);
+                front.send(0, &slots, blank, &[]);
+                front.answers(0);
+            },
+        );
+    }
+    for size in [0, 13, 100, u16::MAX] {
+        beside("a size that is not its slots'", Fate::Served, |front, _| {
+            // As much as fits its page, or the lie would be about that.
+            let requests = front.requests(0, &[&whole, &[7; 200]], 0, blank);
+            let first = TxRequest {
+                size: size.min(4096 + 200),
+                ..requests[0]
+            };
+            front.push(0, &first);
+            front.push(0, &requests[1]);
+            front.show(0);
+            front.answers(0);
+        });
+    }
+    for (what, info, flags, fate) in [
+        (
+            "segments of no size",
+            (0, XEN_NETIF_GSO_TYPE_TCPV4),
+            blank,
+            Fate::Closed,
+        ),
+        ("segments of no known kind", (1448, 9), blank, Fate::Closed),
+        (
+            "segments over IPv6 of IPv4",
+            (1448, XEN_NETIF_GSO_TYPE_TCPV6),
+            blank,
+            Fate::Served,
+        ),
+        (
+            "segments of a byte",
+            (1, XEN_NETIF_GSO_TYPE_TCPV4),
+            blank,
+            Fate::Served,
+        ),
+        (
+            "segments that are too long",
+            (u16::MAX, XEN_NETIF_GSO_TYPE_TCPV4),
+            blank,
+            Fate::Served,
+        ),
+        (
+            "segments with a checksum",
+            (1448, XEN_NETIF_GSO_TYPE_TCPV4),
+            NETTXF_DATA_VALIDATED,
+            Fate::Served,
+        ),
+    ] {
+        beside(what, fate, |front, _| {
+            let (gso_size, gso_type) = info;
+            let extra = ExtraInfo {
+                gso_size,
+                gso_type,
+                ..GSO
+            };
+            front.send(0, &[&whole], flags, &[extra]);
+            front.answers(0);
+        });
+    }
+    beside(
+        "a blank checksum of what has none",
+        Fate::Served,
+        |front, _| {
+            let mut bytes = frame(100);
+            bytes[IP + 9] = 1;
+            front.send(0, &[&bytes], blank, &[]);
+            front.answers(0);
+        },
+    );
+    beside("a checksum that is wrong", Fate::Served, |front, _| {
+        front.send(0, &[&whole], 0, &[]);
+        front.answers(0);
     });
 }
 
@@ -188,4 +293,52 @@ fn storms_and_standstill_cost_the_liar_alone() {
         }
         front.poke(0, Which::Tx, REQ_PROD, 5000);
     });
+}
+
+/// Who has `target`?
+fn question(address: [u8; 4], mac: [u8; 6], target: [u8; 4]) -> Vec<u8> {
+    let mut frame = [&[0xff; 6][..], &mac, &[8, 6]].concat();
+    frame.extend([0, 1, 8, 0, 6, 4, 0, 1]);
+    frame.extend(mac);
+    frame.extend(address);
+    frame.extend([0; 6]);
+    frame.extend(target);
+    frame
+}
+
+#[test]
+fn questions_without_end_cost_nobody_else_an_answer() {
+    const LIARS: u8 = 6;
+    let guest = |number: u8| ([10, 0, 3, 10 + number], [0, 0x16, 0x3e, 2, 0, number]);
+    let mut lab = Lab::without_guests();
+    for number in 0..=LIARS {
+        let (address, mac) = guest(number);
+        lab.announce(DomId(100 + u16::from(number)), address, mac);
+        lab.fronts[usize::from(number)].connect(Shape::default());
+        assert_eq!(lab.settle(), []);
+    }
+    let honest = usize::from(LIARS);
+    lab.outside();
+    for liar in 0..LIARS {
+        let (address, mac) = guest(liar);
+        let asked = question(address, mac, PUBLIC);
+        for host in 0..16 {
+            // Three for the firewall, and one for a host that it has to ask for in turn: 64 in all.
+            let addresses = [address, [192, 0, 2, 10 + 16 * liar + host]];
+            let sent = established([BACKEND_MAC, mac], addresses, b"hello");
+            let front = &mut lab.fronts[usize::from(liar)];
+            for _ in 0..3 {
+                assert!(front.send(0, &[&asked], 0, &[]));
+            }
+            let flags = NETTXF_CSUM_BLANK | NETTXF_DATA_VALIDATED;
+            assert!(front.send(0, &[&sent], flags, &[]));
+        }
+    }
+    let (address, mac) = guest(LIARS);
+    let asked = question(address, mac, PUBLIC);
+    assert!(lab.fronts[honest].send(0, &[&asked], 0, &[]));
+    lab.turn();
+    assert_eq!(lab.fronts[honest].receive(0).len(), 1);
+    let drops = &lab.relay.firewall().counters().drops;
+    assert_eq!(drops.of(Reason::OutputFull), 0);
 }
