@@ -31,6 +31,8 @@ pub struct Quirks {
     pub nodes_max: usize,
     /// Watches a domain may set.
     pub watches_max: usize,
+    /// No domain but 0 may read this node, nor those below it.
+    pub unreadable: Option<&'static str>,
 }
 
 impl Default for Quirks {
@@ -40,6 +42,7 @@ impl Default for Quirks {
             conflicts: 0,
             nodes_max: 1000,
             watches_max: 128,
+            unreadable: None,
         }
     }
 }
@@ -275,7 +278,10 @@ impl Xenstored {
             _ => path::check(first).map_err(|_| "EINVAL")?,
         }
         let full = absolute(id, first);
+        let hidden = self.quirks.unreadable;
+        let is_hidden = hidden.is_some_and(|hidden| is_at_or_below(&full, hidden));
         match header.kind {
+            XS_READ if is_hidden && id.0 != 0 => Err("EACCES"),
             XS_WATCH => self.watch(id, first, rest),
             XS_UNWATCH => self.unwatch(id, first, rest),
             XS_READ => self

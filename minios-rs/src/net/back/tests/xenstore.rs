@@ -77,6 +77,40 @@ fn a_frontend_directory_of_another_domain_is_not_followed() {
     lab.end();
 }
 
+#[test]
+fn a_frontend_that_hides_what_it_wrote_is_as_good_as_gone() {
+    let mut lab = Lab::new();
+    let hide = |lab: &Lab, unreadable| {
+        lab.world.set_quirks(Quirks {
+            unreadable,
+            ..Quirks::default()
+        });
+    };
+    let (number, other) = (lab.connect(GUEST), lab.connect(OTHER));
+    hide(&lab, Some("/local/domain/5/device/vif/0/state"));
+    lab.fronts[number].switch_to(XenbusState::CONNECTED);
+    lab.settle();
+    assert_eq!((lab.backs.len(), lab.host.usage().mapped), (1, 2));
+    assert_eq!(lab.fronts[number].backend_state(), XenbusState::CLOSED);
+    hide(&lab, Some("/local/domain/5/device/vif/0/tx-ring-ref"));
+    lab.fronts[number].drop_rings();
+    lab.fronts[number].switch_to(XenbusState::INITIALISING);
+    lab.advance(Duration::from_secs(1));
+    lab.fronts[number].connect(Shape::default());
+    lab.settle();
+    assert_eq!(lab.fronts[number].backend_state(), XenbusState::CLOSING);
+    hide(&lab, None);
+    lab.fronts[number].drop_rings();
+    lab.fronts[number].switch_to(XenbusState::INITIALISING);
+    lab.advance(Duration::from_secs(1));
+    lab.fronts[number].connect(Shape::default());
+    lab.settle();
+    for number in [number, other] {
+        assert_eq!(lab.fronts[number].backend_state(), XenbusState::CONNECTED);
+    }
+    lab.end();
+}
+
 /// The keys that are looked at.
 const KEYS: [&str; 13] = [
     "tx-ring-ref",
