@@ -66,7 +66,10 @@ impl xen::Xen for Pv {
     type Foreign = mm::Foreign;
 
     fn allocate_page(&self) -> Result<mm::Page, xen::OutOfMemory> {
-        mm::Page::allocate()
+        match mm::is_scarce() {
+            true => Err(xen::OutOfMemory),
+            false => mm::Page::allocate(),
+        }
     }
 
     fn grant(&self, to: DomId, page: &mm::Page, access: Access) -> Result<GrantRef, GrantError> {

@@ -46,6 +46,8 @@ pub struct Usage {
     pub heap: usize,
     /// Neither given to the heap nor taken as single pages.
     pub free: usize,
+    /// Of those, what the heap can grow by. The others were taken as single pages once, or lie elsewhere.
+    pub growth: usize,
 }
 
 /// How memory is used now.
@@ -55,6 +57,7 @@ pub fn usage() -> Usage {
         total: frames.total,
         heap: frames.heap_end - frames.heap_start,
         free: frames.free_count + (frames.top - frames.heap_end),
+        growth: frames.top - frames.heap_end,
     }
 }
 

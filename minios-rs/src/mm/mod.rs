@@ -18,6 +18,7 @@ pub use shared::Page;
 pub(crate) use shared::SharedWords;
 
 use crate::abi::xen::{SharedInfo, StartInfo};
+use crate::xen::PAGE_SIZE;
 
 /// Physical frame number: the domain's own numbering of its pages, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,6 +27,18 @@ pub struct Pfn(pub usize);
 /// Machine frame number: Xen's numbering of the host's pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mfn(pub u64);
+
+/// Bytes that are left to the heap at least, by those who can bear to get no page. Where there is little
+/// memory, a sixteenth of it.
+const SPARED: usize = 512 * 1024;
+
+/// Whether what is left is for the heap, whose users cannot bear to get none. How many pages devices take is
+/// their other ends' doing, such as guests'; that must not end the domain.
+pub(crate) fn is_scarce() -> bool {
+    let (pages, heap) = (usage(), heap_usage());
+    let left = ((pages.growth + pages.heap) * PAGE_SIZE).saturating_sub(heap.bytes);
+    left < SPARED.min(pages.total * PAGE_SIZE / 16)
+}
 
 /// Takes over the domain's memory: maps all of it, each page with the rights its contents need,
 /// and starts the heap. Called once, by the entry point.

@@ -13,7 +13,7 @@ use core::time::Duration;
 use minios_rs::abi::sched::ShutdownReason;
 use minios_rs::arch::pv::clock;
 use minios_rs::time::Instant;
-use minios_rs::xen::{Access, DomId, Granted, PAGE_SIZE, SharedPage};
+use minios_rs::xen::{Access, DomId, Granted, PAGE_SIZE, SharedPage, Xen};
 use minios_rs::{Boot, Domain, Pv, console, entropy, entry, event, grant, mm};
 
 entry!(main);
@@ -24,6 +24,7 @@ fn main(boot: Boot) -> ! {
     match check {
         "memory" => finish(all_memory_is_usable(memory)),
         "heap" => finish(heap_takes_what_pages_leave(memory)),
+        "spared" => finish(devices_leave_something_to_the_heap(memory)),
         "clock" => finish(clock_keeps_time()),
         "entropy" => finish(randomness_differs()),
         "no-entropy" => finish(match entropy::seed() {
@@ -188,6 +189,20 @@ fn heap_takes_what_pages_leave(memory: usize) -> Result<(), String> {
             "a block of {size} bytes sums to {sum}, not {expected}"
         ))
     }
+}
+
+fn devices_leave_something_to_the_heap(memory: usize) -> Result<(), String> {
+    let mut pages = Vec::with_capacity(memory / PAGE_SIZE);
+    while let Ok(page) = Pv.allocate_page() {
+        pages.push(page);
+    }
+    if pages.len() * PAGE_SIZE < memory / 2 {
+        return Err(format!("only {} pages for devices", pages.len()));
+    }
+    let mut block: Vec<u8> = Vec::new();
+    block
+        .try_reserve_exact(256 * 1024)
+        .map_err(|error| format!("nothing is left: {error}"))
 }
 
 fn clock_keeps_time() -> Result<(), String> {

@@ -98,7 +98,9 @@ fn succeeds(setup: &Setup, target: TargetChoice, check: &str, more: &str) -> Res
 }
 
 fn checks_succeed(setup: &Setup, target: TargetChoice) -> Result<()> {
-    for check in ["memory", "heap", "clock", "entropy", "grants", "xenstore"] {
+    for check in [
+        "memory", "heap", "spared", "clock", "entropy", "grants", "xenstore",
+    ] {
         succeeds(setup, target, check, "")?;
     }
     Ok(())
