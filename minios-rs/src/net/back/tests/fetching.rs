@@ -79,6 +79,40 @@ fn who_never_stops_revoking_what_is_to_be_fetched_loses_its_connection() {
 }
 
 #[test]
+fn no_more_pages_are_fetched_into_than_a_vif_may_have() {
+    let mut lab = Lab::with(Config {
+        fetch_pages_max: 20,
+        ..Config::default()
+    });
+    let number = lab.connect(GUEST);
+    let frame = bytes(9 * 4096, 4);
+    let slots: Vec<&[u8]> = frame.chunks(4096).collect();
+    let mut held = Vec::new();
+    for fits in [true, true, false] {
+        assert!(lab.fronts[number].send(0, &slots, 0, &[]));
+        let mut received = lab.backs[0].receive().expect("a frame came");
+        // What is behind the header in its slot is a slice as well.
+        assert_eq!(received.slots.len(), 10);
+        let fetched = lab.backs[0].fetch(received.slots.as_mut_view());
+        let expected = if fits {
+            Ok(())
+        } else {
+            Err(TransmitError::Full)
+        };
+        assert_eq!(fetched, expected);
+        held.push(received);
+    }
+    assert!(!lab.backs[0].has_room_to_fetch());
+    let pages = lab.host.usage().pages;
+    for received in held {
+        lab.backs[0].recycle_frame(received);
+    }
+    assert!(lab.backs[0].has_room_to_fetch());
+    assert_eq!(lab.host.usage().pages, pages, "they are kept");
+    lab.end();
+}
+
+#[test]
 fn only_ones_own_frames_can_be_fetched() {
     let mut lab = Lab::new();
     let (from, other) = (lab.connect(GUEST), lab.connect(OTHER));

@@ -179,6 +179,32 @@ fn frames_taken_back_while_they_wait_for_credit_are_not_waited_for() {
 }
 
 #[test]
+fn a_frame_that_finds_too_few_buffers_takes_none_of_them() {
+    let mut lab = Lab::new();
+    let number = lab.announce(GUEST, &[]);
+    lab.fronts[number].publish(Shape::default(), &TAKES);
+    lab.fronts[number].post(0, 1);
+    lab.fronts[number].switch_to(XenbusState::CONNECTED);
+    lab.settle();
+    let gso = Some(Gso {
+        kind: GsoKind::TcpV4,
+        size: 1448,
+    });
+    let offload = Offload {
+        checksum: Checksum::Blank,
+        gso,
+    };
+    // A buffer, and one in whose place the segmentation is described.
+    let sent = lab.backs[0].transmit_bytes(&[1; 3000], offload);
+    assert_eq!(sent, Err(TransmitError::Full));
+    assert_eq!(lab.backs[0].counters().refused_full, 1);
+    assert_eq!(lab.backs[0].transmit_bytes(&[2; 60], PLAIN), Ok(()));
+    lab.backs[0].flush();
+    assert_eq!(lab.fronts[number].receive(0)[0].bytes, [2; 60]);
+    lab.end();
+}
+
+#[test]
 fn lies_in_extra_infos_cost_the_connection() {
     let with = |infos: &[ExtraInfo]| {
         breach(|front| {
@@ -228,10 +254,15 @@ fn lies_about_one_frame_cost_that_frame() {
     let mut lab = Lab::new();
     let (number, to) = (lab.connect(GUEST), lab.connect(OTHER));
     let front = &mut lab.fronts[number];
-    // Shorter than a header; a part longer than the whole; as long as it; an empty part; 19 slots; segments
-    // without a blank checksum; a wish that was not offered.
+    // Shorter than a header; a part longer than the whole; as long as it; an empty part; extra infos of a part;
+    // 19 slots; segments without a blank checksum; a wish that was not offered.
     assert!(front.send(0, &[&[1; 13]], 0, &[]));
-    for (first, second) in [(100, 200), (200, 200), (200, 0)] {
+    for (first, second, flags) in [
+        (100, 200, 0),
+        (200, 200, 0),
+        (200, 0, 0),
+        (200, 100, NETTXF_EXTRA_INFO),
+    ] {
         let requests = front.requests(0, &[&[1; 100], &[2; 100]], 0, 0);
         front.push(
             0,
@@ -244,6 +275,7 @@ fn lies_about_one_frame_cost_that_frame() {
             0,
             &TxRequest {
                 size: second,
+                flags,
                 ..requests[1]
             },
         );
@@ -270,7 +302,7 @@ fn lies_about_one_frame_cost_that_frame() {
             counters.dropped_extra,
             counters.received_frames
         ),
-        (1, 4, 1, 1, 1)
+        (1, 5, 1, 1, 1)
     );
     let answers = lab.fronts[number].answers(0);
     let of = |status| {
@@ -280,7 +312,7 @@ fn lies_about_one_frame_cost_that_frame() {
             .count()
     };
     assert_eq!((of(NETIF_RSP_OKAY), of(NETIF_RSP_NULL)), (1, 2));
-    assert_eq!(of(NETIF_RSP_ERROR), 1 + 6 + 19 + 1 + 1);
+    assert_eq!(of(NETIF_RSP_ERROR), 1 + 8 + 19 + 1 + 1);
     assert_eq!(
         lab.fronts[number].outstanding(0),
         0,
@@ -320,12 +352,19 @@ proptest! {
 
     #[test]
     fn requests_that_change_while_they_are_read_never_reach_beyond_a_page(
-        words in prop::collection::vec(any::<u32>(), 768),
+        requests in prop::collection::vec(
+            (any::<u32>(), 0..2500_u32, 0..8_u32, any::<u16>(), 0..2000_u32), 256,
+        ),
+        // Mostly such as could be, or nothing is read behind the first.
+        others in prop::collection::vec((0..768_usize, any::<u32>()), 0..4),
     ) {
         let world = World::new();
         let page = world.domain(HOST).builder_page();
-        for (at, word) in words.iter().enumerate() {
-            page.word(RING + at * 4).store(*word, core::sync::atomic::Ordering::Relaxed);
+        let words = requests.iter().flat_map(|(gref, offset, flags, id, size)| {
+            [*gref, offset | flags << 16, u32::from(*id) | size << 16]
+        });
+        for (at, word) in words.enumerate().chain(others) {
+            page.word(RING + at * 4).store(word, core::sync::atomic::Ordering::Relaxed);
         }
         parse::parse_restless(Restless(page));
     }
