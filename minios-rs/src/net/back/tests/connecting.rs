@@ -489,6 +489,44 @@ fn connecting_survives_conflicts_and_answers_out_of_order() {
 }
 
 #[test]
+fn rings_are_waited_for_before_the_frontend_is_told_that_they_are_its_own() {
+    let mut lab = Lab::new();
+    let number = lab.connect(GUEST);
+    // Whoever forwards has not looked yet.
+    let back = lab.backs.pop();
+    lab.fronts[number].switch_to(XenbusState::CLOSED);
+    lab.settle();
+    assert_eq!(lab.fronts[number].backend_state(), XenbusState::CONNECTED);
+    assert!(back.as_ref().is_some_and(Back::is_ending));
+    drop(back);
+    lab.settle();
+    assert_eq!(lab.fronts[number].backend_state(), XenbusState::CLOSED);
+    lab.end();
+}
+
+#[test]
+fn what_xenstored_cannot_answer_while_connecting_leaves_no_rings_behind() {
+    for skip in 0..80 {
+        let mut lab = Lab::new();
+        let number = lab.announce(GUEST, &[]);
+        lab.fronts[number].publish(Shape::default(), &TAKES);
+        lab.world.fail(Fault::Xenstore, skip);
+        lab.fronts[number].switch_to(XenbusState::CONNECTED);
+        lab.settle();
+        let failed = !lab.world.clear_fault(Fault::Xenstore);
+        assert_eq!(lab.host.usage().mapped, 2 * lab.backs.len(), "{skip}");
+        if lab.fronts[number].backend_state() == XenbusState::CLOSING {
+            assert!(lab.backs.is_empty(), "{skip}");
+        }
+        lab.end();
+        if !failed {
+            assert!(skip > 20, "{skip}");
+            break;
+        }
+    }
+}
+
+#[test]
 fn whatever_fails_while_connecting_nothing_is_left() {
     for fault in [Fault::Page, Fault::Map, Fault::Bind] {
         for skip in 0..64 {
