@@ -1,13 +1,13 @@
 //! What an established packet costs on this machine: headers in cache to headers rewritten.
 //!
 //! `cargo run --release -p firewalldom --example forward [FLOWS [PACKETS [tcp|udp [nat|plain]]]]`.
-//! Under `valgrind --tool=callgrind --toggle-collect='*judge_one*'` the instructions of the packets
+//! Under `valgrind --tool=callgrind --toggle-collect='*measured_*'` the instructions of the packets
 //! (those that open the flows included) are the figure that does not depend on the machine.
 
 mod site;
 
 use firewalldom::time::Instant;
-use firewalldom::{Budget, Head, Verdict};
+use firewalldom::{AHEAD, Budget, Head, Verdict};
 use site::{ACK, LOC, NET, Nat, Numbers, PAYLOAD, Transport};
 
 /// Frames made beforehand, so that making them is not measured.
@@ -54,17 +54,26 @@ fn main() {
         })
         .collect();
     let shortcuts = firewall.shortcuts_taken();
-    let mut head = Head::new();
+    let mut heads: [Head; AHEAD] = std::array::from_fn(|_| Head::new());
     let mut passed = 0;
     let started = std::time::Instant::now();
-    for packet in 0..packets {
-        let frame = &mut frames[(packet % FRAMES) as usize];
-        if transport == Transport::Tcp {
-            frame[38..42].copy_from_slice(&(1001 + packet * PAYLOAD).to_be_bytes());
+    for first in (0..packets).step_by(AHEAD) {
+        let burst = first..packets.min(first + AHEAD as u32);
+        let heads = &mut heads[..burst.len()];
+        for (head, packet) in heads.iter_mut().zip(burst.clone()) {
+            let frame = &mut frames[(packet % FRAMES) as usize];
+            if transport == Transport::Tcp {
+                frame[38..42].copy_from_slice(&(1001 + packet * PAYLOAD).to_be_bytes());
+            }
+            head.load(frame);
         }
-        let now = Instant(now.0 + u64::from(packet) * PACE_NS);
-        let verdict = site::pass(&mut firewall, now, LOC, &mut head, frame);
-        passed += u32::from(verdict == Verdict::Forward { egress: NET });
+        site::measured_look_ahead(&firewall, heads);
+        for (head, packet) in heads.iter_mut().zip(burst) {
+            let len = frames[(packet % FRAMES) as usize].len();
+            let now = Instant(now.0 + u64::from(packet) * PACE_NS);
+            let verdict = site::judge(&mut firewall, now, LOC, head, len);
+            passed += u32::from(verdict == Verdict::Forward { egress: NET });
+        }
     }
     let elapsed = started.elapsed();
     assert_eq!(passed, packets);

@@ -54,11 +54,11 @@ impl Firewall {
         frame.trim(end);
         // All of it for either protocol and direction, so that none is asked for twice.
         match carried {
-            Carried::SEGMENT => match self.flows.established(frame.head.start(), TCP)? {
+            Carried::SEGMENT => match self.flows.established(frame.head, TCP)? {
                 Sides::Original(flow) => passage.send::<TCP, 0>(flow, frame),
                 Sides::Reply(flow) => passage.send::<TCP, 1>(flow, frame),
             },
-            Carried::DATAGRAM => match self.flows.established(frame.head.start(), UDP)? {
+            Carried::DATAGRAM => match self.flows.established(frame.head, UDP)? {
                 Sides::Original(flow) => passage.send::<UDP, 0>(flow, frame),
                 Sides::Reply(flow) => passage.send::<UDP, 1>(flow, frame),
             },

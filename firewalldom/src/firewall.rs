@@ -169,6 +169,13 @@ impl Firewall {
         }
     }
 
+    /// Looks for the flows of frames that are judged next, a few at a time: what that reads of large tables
+    /// comes for all of them at once. It is not needed: a frame that comes without this is looked for then.
+    #[inline]
+    pub fn look_ahead(&self, heads: &mut [Head]) {
+        self.flows.look_ahead(heads);
+    }
+
     /// Judges a frame that came in on `interface`, and rewrites its head if it is to be forwarded.
     pub fn ingress(
         &mut self,

@@ -9,6 +9,7 @@ mod association;
 mod entry;
 mod established;
 mod follow;
+mod guess;
 mod lookup;
 
 pub(crate) use entry::{Ends, Hop, Passed};
@@ -23,6 +24,8 @@ use crate::timeout::Timeouts;
 use alloc::vec;
 use entry::{ASSURED, Flow, LIVE, REPLIED};
 use follow::{Course, Misfit, STREAM_AFTER, follow_datagram, follow_segment};
+pub use guess::AHEAD;
+pub(crate) use guess::Guess;
 pub(crate) use lookup::{Direction, Handle};
 use lookup::{Lookup, SLOTS_PER_FLOW};
 

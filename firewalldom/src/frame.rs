@@ -1,5 +1,6 @@
 //! A frame as the engine gets it: a private head, and a tail that stays with its sender.
 
+use crate::flow::Guess;
 use crate::reason::Reason;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -13,6 +14,8 @@ pub(crate) const ETHERNET: usize = 14;
 pub struct Head {
     bytes: [u8; Self::CAPACITY],
     len: usize,
+    /// The flow that it seems to be of, if that was looked for.
+    pub(crate) guess: Guess,
 }
 
 impl Head {
@@ -25,12 +28,14 @@ impl Head {
         Self {
             bytes: [0; Self::CAPACITY],
             len: 0,
+            guess: Guess::UNKNOWN,
         }
     }
 
     /// Lets `write` fill the first `len` bytes (at most [`Head::CAPACITY`]).
     pub fn fill(&mut self, len: usize, write: impl FnOnce(&mut [u8])) {
         self.len = len.min(Self::CAPACITY);
+        self.guess = Guess::UNKNOWN;
         write(&mut self.bytes[..self.len]);
     }
 

@@ -131,7 +131,7 @@ pub(crate) fn before_payload(head: &Headers) -> usize {
 
 /// A segment with no flag but ACK and PSH; `None`, if it is not such a one, if its header is not whole,
 /// or has options that say more than the time, and `sack` tells that they count. `end` is where the packet
-/// ends in its frame, `private` how many bytes of that there are here.
+/// ends in its frame, `private` how many bytes of that there are here: none behind the end.
 #[inline(always)]
 pub(crate) fn segment(head: &Headers, end: usize, private: usize, sack: bool) -> Option<Plain<'_>> {
     const FLAGS: u8 = ACK | FIN | RST | SYN | URG;
@@ -156,9 +156,10 @@ pub(crate) fn segment(head: &Headers, end: usize, private: usize, sack: bool) ->
     if private < payload {
         return None;
     }
+    debug_assert!(private <= end, "the frame was cut where its packet ends");
     Some(Plain {
         header: head[TRANSPORT..].first_chunk()?,
-        length: end.checked_sub(payload)? as u16,
+        length: end.wrapping_sub(payload) as u16,
     })
 }
 

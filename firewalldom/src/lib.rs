@@ -57,7 +57,7 @@ pub use counters::{Counters, InterfaceTraffic, Traffic};
 pub use decision::{Decider, Decision};
 pub use established::Shortcut;
 pub use firewall::{Budget, Firewall, Verdict};
-pub use flow::FlowCount;
+pub use flow::{AHEAD, FlowCount};
 pub use frame::{Checksum, Frame, Gso, GsoKind, Head, NoTail, OwnedFrame, Tail, TailError};
 pub use guest::{GUESTS_MAX, GuestError, GuestId};
 pub use host::{PingOutcome, PingResult};

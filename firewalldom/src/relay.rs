@@ -10,7 +10,8 @@ use crate::moderation::Moderation;
 use crate::offload::{from_ring, gso_from_ring, offload};
 use crate::policy::InterfaceId;
 use crate::time::Instant;
-use crate::{Firewall, Frame, Head, Tail, TailError, Verdict};
+use crate::{AHEAD, Firewall, Frame, Head, Tail, TailError, Verdict};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 use ends::{Ends, Ingress, Port};
@@ -58,6 +59,24 @@ pub struct Relay<X: Xen> {
     firewall: Firewall,
     losses: Losses,
     moderation: Moderation,
+    /// Nothing in it is needed from one turn to the next. In a turn it is elsewhere.
+    burst: Option<Box<Burst<X>>>,
+}
+
+/// Room for the frames that are taken together: in one place, because they are large, and moving or
+/// clearing them would be most of a small packet's cost.
+struct Burst<X: Xen> {
+    received: [net::Received<X::Page>; AHEAD],
+    heads: [Head; AHEAD],
+}
+
+impl<X: Xen> Default for Burst<X> {
+    fn default() -> Self {
+        Self {
+            received: core::array::from_fn(|_| net::Received::default()),
+            heads: [const { Head::new() }; AHEAD],
+        }
+    }
 }
 
 /// The payload of a frame that still lies in its sender's pages.
@@ -86,6 +105,7 @@ impl<X: Xen> Relay<X> {
             firewall,
             losses: Losses::default(),
             moderation: Moderation::default(),
+            burst: Some(Box::default()),
         }
     }
 
@@ -145,20 +165,22 @@ impl<X: Xen> Relay<X> {
         let mut again = false;
         let mut unreleased = false;
         let mut frames = 0;
+        let mut burst = self.burst.take().unwrap_or_default();
         for number in 0..self.ends.ports.len() {
             if self.ends.ports[number].front.state() == net::State::Closed {
                 unreleased |= !self.release(number);
             } else {
-                let taken = self.take(Ingress::Front(number), now);
+                let taken = self.take(Ingress::Front(number), now, &mut burst);
                 again |= taken == BURST;
                 frames += taken;
             }
         }
         for number in 0..self.ends.guests.len() {
-            let taken = self.take(Ingress::Guest(number), now);
+            let taken = self.take(Ingress::Guest(number), now, &mut burst);
             again |= taken == BURST;
             frames += taken;
         }
+        self.burst = Some(burst);
         self.moderation.count(now, frames);
         let deadline = self.firewall.poll(now);
         self.send_own();
@@ -214,60 +236,30 @@ impl<X: Xen> Relay<X> {
     }
 
     /// Takes, judges and passes on up to [`BURST`] frames; how many came.
-    fn take(&mut self, ingress: Ingress, now: Instant) -> usize {
-        // One place for all of them: both are large, and moving them is most of a small packet's cost.
-        let mut received = net::Received::default();
-        let mut head = Head::new();
+    fn take(&mut self, ingress: Ingress, now: Instant, burst: &mut Burst<X>) -> usize {
+        let Burst { received, heads } = burst;
+        // What a guest may send depends on what became of the frame before.
+        let together = match ingress {
+            Ingress::Front(_) => AHEAD,
+            Ingress::Guest(_) => 1,
+        };
         let mut taken = 0;
-        while taken < BURST
-            && self.may_send(ingress, now)
-            && self.ends.receive_into(ingress, &mut received)
-        {
-            taken += 1;
-            fill(&mut head, &received);
-            if let Ingress::Guest(_) = ingress
-                && needs_payload(&head, &received)
-                && self.ends.fetch(ingress, &mut received.slots).is_err()
-            {
-                self.losses.not_sendable += 1;
-                self.ends.recycle_all(&mut received.slots);
-                continue;
+        while taken < BURST {
+            let mut came = 0;
+            for (received, head) in received[..together].iter_mut().zip(&mut *heads) {
+                if !self.may_send(ingress, now) || !self.ends.receive_into(ingress, received) {
+                    break;
+                }
+                fill(head, received);
+                came += 1;
             }
-            let tail = InPages::<X>(&received);
-            let mut frame = Frame {
-                head: &mut head,
-                len: received.len as usize,
-                tail: &tail,
-                checksum: from_ring(received.checksum),
-                gso: received.gso.map(gso_from_ring),
-            };
-            let verdict = match ingress {
-                Ingress::Front(number) => {
-                    let interface = self.ends.ports[number].interface;
-                    self.firewall.ingress(now, interface, &mut frame)
-                }
-                Ingress::Guest(number) => {
-                    let id = self.ends.guests[number].id;
-                    self.firewall.ingress_from(now, id, &mut frame)
-                }
-            };
-            let (len, payload_at) = (frame.len, frame.tail_offset());
-            match verdict {
-                Verdict::Forward { egress } if is_full(&received, payload_at) => {
-                    self.send_merged(ingress, egress, &head, &mut received, payload_at, len);
-                }
-                Verdict::Forward { egress } => {
-                    let wanted = len.saturating_sub(head.bytes().len());
-                    if self.trim(&mut received.slots, payload_at, wanted) {
-                        let offload = offload(&received);
-                        self.send(ingress, egress, &head, &mut received.slots, offload);
-                    } else {
-                        self.losses.not_sendable += 1;
-                    }
-                }
-                Verdict::Local | Verdict::Parked | Verdict::Drop(_) => {
-                    self.ends.recycle_all(&mut received.slots);
-                }
+            self.firewall.look_ahead(&mut heads[..came]);
+            for (received, head) in received[..came].iter_mut().zip(&mut *heads) {
+                self.pass_on(ingress, now, received, head);
+            }
+            taken += came;
+            if came < together {
+                break;
             }
         }
         if taken > 0 {
@@ -277,6 +269,61 @@ impl<X: Xen> Relay<X> {
             self.ends.settle();
         }
         taken
+    }
+
+    /// Judges a frame, and sends it on its way.
+    #[inline]
+    fn pass_on(
+        &mut self,
+        ingress: Ingress,
+        now: Instant,
+        received: &mut net::Received<X::Page>,
+        head: &mut Head,
+    ) {
+        if let Ingress::Guest(_) = ingress
+            && needs_payload(head, received)
+            && self.ends.fetch(ingress, &mut received.slots).is_err()
+        {
+            self.losses.not_sendable += 1;
+            self.ends.recycle_all(&mut received.slots);
+            return;
+        }
+        let tail = InPages::<X>(received);
+        let mut frame = Frame {
+            head,
+            len: received.len as usize,
+            tail: &tail,
+            checksum: from_ring(received.checksum),
+            gso: received.gso.map(gso_from_ring),
+        };
+        let verdict = match ingress {
+            Ingress::Front(number) => {
+                let interface = self.ends.ports[number].interface;
+                self.firewall.ingress(now, interface, &mut frame)
+            }
+            Ingress::Guest(number) => {
+                let id = self.ends.guests[number].id;
+                self.firewall.ingress_from(now, id, &mut frame)
+            }
+        };
+        let (len, payload_at) = (frame.len, frame.tail_offset());
+        match verdict {
+            Verdict::Forward { egress } if is_full(received, payload_at) => {
+                self.send_merged(ingress, egress, head, received, payload_at, len);
+            }
+            Verdict::Forward { egress } => {
+                let wanted = len.saturating_sub(head.bytes().len());
+                if self.trim(&mut received.slots, payload_at, wanted) {
+                    let offload = offload(received);
+                    self.send(ingress, egress, head, &mut received.slots, offload);
+                } else {
+                    self.losses.not_sendable += 1;
+                }
+            }
+            Verdict::Local | Verdict::Parked | Verdict::Drop(_) => {
+                self.ends.recycle_all(&mut received.slots);
+            }
+        }
     }
 }
 

@@ -10,6 +10,7 @@ pub mod counting;
 pub mod fake;
 pub mod net;
 pub mod nospec;
+pub mod prefetch;
 pub mod ring;
 pub mod stat;
 pub mod task;

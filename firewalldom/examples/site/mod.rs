@@ -245,9 +245,15 @@ pub(crate) fn hear(firewall: &mut Firewall, flows: u32, now: Instant) {
     }
 }
 
-/// What is measured: a frame whose headers are in the cache, judged and rewritten.
+/// What is measured first: the flows of some frames are looked for, whose headers are in the cache.
 #[inline(never)]
-pub(crate) fn judge_one(
+pub(crate) fn measured_look_ahead(firewall: &Firewall, heads: &mut [Head]) {
+    firewall.look_ahead(heads);
+}
+
+/// And then: each is judged and rewritten.
+#[inline(never)]
+pub(crate) fn measured_ingress(
     firewall: &mut Firewall,
     now: Instant,
     interface: InterfaceId,
@@ -256,7 +262,7 @@ pub(crate) fn judge_one(
     firewall.ingress(now, interface, frame)
 }
 
-/// Loads a frame and has it judged.
+/// Loads a frame and has it judged by itself.
 pub(crate) fn pass(
     firewall: &mut Firewall,
     now: Instant,
@@ -265,14 +271,26 @@ pub(crate) fn pass(
     bytes: &[u8],
 ) -> Verdict {
     head.load(bytes);
+    measured_look_ahead(firewall, std::slice::from_mut(head));
+    judge(firewall, now, interface, head, bytes.len())
+}
+
+/// Has a frame judged that is loaded.
+pub(crate) fn judge(
+    firewall: &mut Firewall,
+    now: Instant,
+    interface: InterfaceId,
+    head: &mut Head,
+    len: usize,
+) -> Verdict {
     let mut frame = Frame {
         head,
-        len: bytes.len(),
+        len,
         tail: &NoTail,
         checksum: Checksum::Validated,
         gso: None,
     };
-    judge_one(firewall, now, interface, &mut frame)
+    measured_ingress(firewall, now, interface, &mut frame)
 }
 
 /// Opens a flow from inside to outside: both directions are seen.

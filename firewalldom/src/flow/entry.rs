@@ -6,10 +6,18 @@ use crate::time::{Deadline, Tick};
 
 /// Addresses and ports of packets in one direction, as they arrive, byte for byte: source and
 /// destination of each.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Eq)]
 pub(crate) struct Ends {
     addresses: [u8; 8],
     ports: [u8; 4],
+}
+
+impl PartialEq for Ends {
+    #[inline(always)]
+    fn eq(&self, other: &Self) -> bool {
+        // Two words, and one jump for both.
+        (self.addresses() ^ other.addresses()) | u64::from(self.ports() ^ other.ports()) == 0
+    }
 }
 
 impl Ends {

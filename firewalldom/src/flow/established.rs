@@ -4,7 +4,8 @@ use super::entry::{ASSURED, Flow, Lifetime, Moment, Passed, REPLIED};
 use super::follow::{Udp, follow_udp};
 use super::{Hop, Lookup, Table};
 use crate::flow::Ends;
-use crate::headers::{self, Headers};
+use crate::frame::Head;
+use crate::headers;
 use crate::packet::TCP;
 use crate::tcp::{self, Outstanding, Plain};
 use crate::time::Tick;
@@ -23,26 +24,13 @@ pub(crate) enum Sides<'a> {
 }
 
 impl Lookup {
-    /// The first flow whose tag is that of a packet, if its addresses and ports are, too, and the side
+    /// The flow that a packet seems to be of, if its addresses and ports are the packet's, and the side
     /// that these are of; it may be a flow of another protocol.
     #[inline(always)]
-    fn established(&mut self, head: &Headers, protocol: u8) -> Option<(&mut Flow, usize)> {
-        let ends = headers::ends(head);
-        let hash = self.hash(ends, protocol);
-        let mut at = self.home(hash);
-        let handle = loop {
-            // Where the index comes around, the whole way searches on.
-            let slot = *self.index.get(at)?;
-            if (slot ^ hash) & self.tag_mask == 0 {
-                break self.handle_in(slot);
-            }
-            if slot == 0 {
-                return None;
-            }
-            at += 1;
-        };
+    fn established(&mut self, head: &Head, protocol: u8) -> Option<(&mut Flow, usize)> {
+        let (handle, head) = (self.look(head, protocol)?, head.start());
         let (flow, side) = (self.flows.get_mut(handle.flow())?, handle.side());
-        (flow.ends(side) == ends).then_some((flow, side))
+        (flow.ends(side) == headers::ends(head)).then_some((flow, side))
     }
 }
 
@@ -50,7 +38,7 @@ impl Table {
     /// The flow that a packet of a protocol may belong to. It may still be one of another, or of one
     /// that has not seen both directions.
     #[inline(always)]
-    pub(crate) fn established(&mut self, head: &Headers, protocol: u8) -> Option<Sides<'_>> {
+    pub(crate) fn established(&mut self, head: &Head, protocol: u8) -> Option<Sides<'_>> {
         let lifetimes = &self.lifetimes;
         let (flow, side) = self.lookup.established(head, protocol)?;
         Some(match side {

@@ -23,7 +23,7 @@ impl Direction {
 
 /// A flow, seen from one of its directions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Handle(u32);
+pub(crate) struct Handle(pub(super) u32);
 
 impl Handle {
     pub(super) const fn new(flow: u32, direction: Direction) -> Self {

@@ -10,6 +10,12 @@ use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 
+/// Most boxes that may be kept so: 330 KiB of them.
+pub(super) const MOST: usize = 512;
+
+/// In which the fields are asked: what tells most boxes apart comes first.
+const ORDER: [usize; FIELDS] = [0, 1, 3, 4, 2];
+
 /// Boxes in the order of their rules.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Wide {
@@ -29,6 +35,7 @@ struct Field {
 }
 
 impl Wide {
+    /// At most [`MOST`] boxes.
     pub(super) fn new(entries: Vec<Entry>) -> Self {
         let words = entries.len().div_ceil(64);
         Self {
@@ -54,10 +61,22 @@ impl Wide {
         {
             return best;
         }
-        let rows: [&[u64]; FIELDS] =
-            core::array::from_fn(|field| self.fields[field].row(key.fields[field], self.words));
-        for word in 0..self.words {
-            let mut common = rows.iter().fold(u64::MAX, |common, row| common & row[word]);
+        let mut common = [u64::MAX; MOST / 64];
+        let common = &mut common[..self.words];
+        for field in ORDER {
+            let row = self.fields[field].row(key.fields[field], self.words);
+            let mut any = 0;
+            for (common, bits) in common.iter_mut().zip(row) {
+                *common &= bits;
+                any |= *common;
+            }
+            // Mostly it takes no more than the addresses.
+            if any == 0 {
+                return best;
+            }
+        }
+        for (word, &common) in common.iter().enumerate() {
+            let mut common = common;
             while common != 0 {
                 let entry = &self.entries[word * 64 + common.trailing_zeros() as usize];
                 common &= common - 1;

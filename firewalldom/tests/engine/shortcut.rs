@@ -3,7 +3,7 @@
 
 use crate::support::*;
 use firewalldom::policy::{Disposition, InterfaceId, Policy, RouteFilter, SourceTarget};
-use firewalldom::{Checksum, Counters, Gso, GsoKind, Shortcut, Timeouts};
+use firewalldom::{AHEAD, Checksum, Counters, Gso, GsoKind, Head, Shortcut, Timeouts};
 use proptest::prelude::*;
 use std::net::Ipv4Addr;
 
@@ -133,7 +133,11 @@ fn segment(event: &Event, ends: &mut Ends, flags: u8) -> Vec<u8> {
 
 /// The frame of an event as its receiver's side of the firewall sees it arrive, and what the rings
 /// say of it.
-fn frame(event: &Event, all: &mut [Ends; 3]) -> (InterfaceId, Vec<u8>, Checksum, Option<Gso>) {
+fn frame(
+    event: &Event,
+    all: &mut [Ends; 3],
+    translated: bool,
+) -> (InterfaceId, Vec<u8>, Checksum, Option<Gso>) {
     let ends = &mut all[usize::from(event.conversation)];
     let client_port = 4000 + u16::from(event.conversation);
     // One conversation stays on its link.
@@ -206,6 +210,14 @@ fn frame(event: &Event, all: &mut [Ends; 3]) -> (InterfaceId, Vec<u8>, Checksum,
         }
         _ => (Checksum::Blank, None),
     };
+    if event.from_server && !is_hairpin && !translated && event.damage.is_none() {
+        // Nothing is translated: the client is seen as itself.
+        bytes[30..34].copy_from_slice(&CLIENT.octets());
+        fix_header(&mut bytes);
+        if checksum != Checksum::Blank && event.padding <= 14 {
+            fix_transport(&mut bytes);
+        }
+    }
     (from, bytes, checksum, gso)
 }
 
@@ -258,16 +270,7 @@ proptest! {
         whole.firewall.set_shortcut(Shortcut::Avoided);
         let mut ends = [0, 1, 2].map(|n| Ends { next: [start[n], start[n + 3]] });
         for event in events {
-            let (from, mut bytes, checksum, gso) = frame(&event, &mut ends);
-            let crosses = event.conversation != HAIRPIN;
-            if event.from_server && crosses && !translated && event.damage.is_none() {
-                // Nothing is translated: the client is seen as itself.
-                bytes[30..34].copy_from_slice(&CLIENT.octets());
-                fix_header(&mut bytes);
-                if checksum != Checksum::Blank && event.padding <= 14 {
-                    fix_transport(&mut bytes);
-                }
-            }
+            let (from, bytes, checksum, gso) = frame(&event, &mut ends, translated);
             let cut = if bytes.len() > 256 { 128 } else { 256 };
             let one = short.send_split(from, &bytes, cut, (checksum, gso));
             let other = whole.send_split(from, &bytes, cut, (checksum, gso));
@@ -284,7 +287,89 @@ proptest! {
         let counters = |site: &Site| format!("{:?}", site.firewall.counters());
         prop_assert_eq!(counters(&short), counters(&whole));
     }
+
+    #[test]
+    fn frames_looked_ahead_for_are_judged_as_each_by_itself(
+        policy in policies(),
+        bursts in proptest::collection::vec(proptest::collection::vec(events(), 1..=AHEAD), 1..20),
+        start in any::<[u32; 6]>(),
+    ) {
+        let translated = !policy.source_nat.is_empty();
+        let mut together = Site::with_flows(policy.clone(), MANY);
+        let mut alone = Site::with_flows(policy, MANY);
+        let mut ends = [0, 1, 2].map(|n| Ends { next: [start[n], start[n + 3]] });
+        for burst in bursts {
+            let mut frames: Vec<_> = burst
+                .iter()
+                .map(|event| {
+                    let (from, bytes, checksum, gso) = frame(event, &mut ends, translated);
+                    let cut = if bytes.len() > 256 { 128 } else { 256 };
+                    (from, bytes, cut, (checksum, gso))
+                })
+                .collect();
+            let expected: Vec<_> = frames
+                .iter()
+                .map(|(from, bytes, cut, offload)| alone.send_split(*from, bytes, *cut, *offload))
+                .collect();
+            let mut heads: Vec<_> = frames
+                .iter()
+                .map(|(_, bytes, cut, _)| {
+                    let mut head = Head::new();
+                    head.load(&bytes[..bytes.len().min(*cut)]);
+                    head
+                })
+                .collect();
+            together.firewall.look_ahead(&mut heads);
+            let judged: Vec<_> = frames
+                .drain(..)
+                .zip(&mut heads)
+                .map(|((from, bytes, _, offload), head)| together.send_head(from, head, &bytes, offload))
+                .collect();
+            prop_assert_eq!(judged, expected, "{:?}", burst);
+            for site in [&mut together, &mut alone] {
+                for event in &burst {
+                    site.now.0 += u64::from(event.tenths) * 100_000_000;
+                }
+                site.firewall.poll(site.now);
+            }
+            prop_assert_eq!(together.outputs(), alone.outputs());
+            let flows = |site: &Site| format!("{:?}", site.firewall.debug_flows());
+            prop_assert_eq!(flows(&together), flows(&alone));
+        }
+        let counters = |site: &Site| format!("{:?}", site.firewall.counters());
+        prop_assert_eq!(counters(&together), counters(&alone));
+    }
 }
+
+#[test]
+fn what_was_looked_ahead_for_takes_the_shortest_way() {
+    let mut site = Site::with_flows(policy(), MANY);
+    let client = |n: usize| (CLIENT, 4000 + n as u16);
+    let all: Vec<_> = (0..AHEAD)
+        .map(|n| udp(LOC, client(n), (FAR, 53), b"?"))
+        .collect();
+    for (n, sent) in all.iter().enumerate() {
+        let out = site.send(LOC, sent).forwarded(NET);
+        let port = u16::from_be_bytes([out[34], out[35]]);
+        let answer = udp(NET, (FAR, 53), (FW_NET, port), b"!");
+        site.send(NET, &answer).forwarded(LOC);
+        assert_eq!(port, client(n).1);
+    }
+    let before = site.firewall.shortcuts_taken();
+    let mut heads: Vec<_> = all.iter().map(|_| Head::new()).collect();
+    for (head, bytes) in heads.iter_mut().zip(&all) {
+        head.load(bytes);
+    }
+    site.firewall.look_ahead(&mut heads);
+    for (head, bytes) in heads.iter_mut().zip(&all) {
+        site.send_head(LOC, head, bytes, (Checksum::Unknown, None))
+            .forwarded(NET);
+    }
+    assert_eq!(site.firewall.shortcuts_taken() - before, AHEAD as u64);
+}
+
+/// Flows of a table in which it is of use to look ahead.
+const MANY: usize = 16_384;
 
 /// Opens a connection and says how many packets took the shortest way since.
 fn packets_the_short_way(mut policy: Policy, also: impl FnOnce(&mut Site)) -> u64 {

@@ -497,8 +497,19 @@ impl Site {
     ) -> Outcome {
         let mut head = Head::new();
         head.load(&bytes[..head_len.min(bytes.len())]);
+        self.send_head(interface, &mut head, bytes, (checksum, gso))
+    }
+
+    /// A frame whose first bytes are in `head`.
+    pub(crate) fn send_head(
+        &mut self,
+        interface: InterfaceId,
+        head: &mut Head,
+        bytes: &[u8],
+        (checksum, gso): (Checksum, Option<Gso>),
+    ) -> Outcome {
         let mut frame = Frame {
-            head: &mut head,
+            head,
             len: bytes.len(),
             tail: &bytes,
             checksum,

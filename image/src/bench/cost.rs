@@ -81,7 +81,7 @@ pub(super) fn of_a_packet(example: &Path, transport: &str, nat: &str) -> Result<
 fn instructions(example: &Path, packets: u64, transport: &str, nat: &str) -> Result<u64> {
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-        .arg("--toggle-collect=*judge_one*")
+        .arg("--toggle-collect=*measured_*")
         .arg(example)
         .args([FLOWS.to_string(), packets.to_string()])
         .args([transport, nat])

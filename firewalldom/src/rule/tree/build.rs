@@ -2,7 +2,7 @@
 //! which boxes are put off to the next tree.
 
 use super::super::entry::{Entry, FIELDS, GROUP, Places, Range, Rests};
-use super::super::wide::Wide;
+use super::super::wide::{MOST as MOST_WIDE, Wide};
 use super::{Exit, LongLeaf, MAX_TREES, Node, Root, SPLITS, Tree};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -12,8 +12,6 @@ use alloc::vec::Vec;
 const LEAF_BOXES: usize = 2 * GROUP;
 /// Below this many, a box on both sides of a split is copied to both; above, it is put off.
 const COPIED_BELOW: usize = 48;
-/// Most boxes that are kept as bit vectors: 330 KiB of them.
-const MAX_WIDE: usize = 512;
 /// Boxes that a choice of field and value looks at.
 const SAMPLE: usize = 512;
 impl Tree {
@@ -32,7 +30,7 @@ impl Tree {
         let mut roots = Vec::new();
         let mut left: Vec<u32> = (0..boxes.len() as u32).collect();
         // No more than what the bit vectors' memory is a small part of all.
-        let wide = MAX_WIDE.min((boxes.len() * 3).isqrt());
+        let wide = MOST_WIDE.min((boxes.len() * 3).isqrt());
         while let Some(&first) = left.first() {
             if !roots.is_empty() && left.len() <= wide {
                 break;
@@ -130,13 +128,13 @@ impl Builder<'_> {
         todo: &mut Vec<(Option<Way>, Vec<u32>, Region)>,
     ) -> Exit {
         let node = self.nodes.len();
-        let mut splits = [u32::MAX; SPLITS];
-        for (split, part) in splits.iter_mut().zip(&parts[1..]) {
+        let mut words = [u32::MAX; SPLITS + 1];
+        words[SPLITS] = field as u32;
+        for (split, part) in words.iter_mut().zip(&parts[1..]) {
             *split = part.region[field].0;
         }
         self.nodes.push(Node {
-            splits,
-            field: field as u32,
+            words,
             exits: [Exit(0); SPLITS + 1],
         });
         let count = parts.len();
