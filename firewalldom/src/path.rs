@@ -154,6 +154,7 @@ impl Firewall {
         frame: &mut Frame<'_>,
     ) -> Result<Verdict, Reason> {
         let packet = Packet::parse(frame)?;
+        self.site.prefetch(&packet.tuple);
         let tick = Tick::of(now);
         let tracked = match self.raw(from, frame, &packet) {
             None => self.track(tick, frame, &packet),

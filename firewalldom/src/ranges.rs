@@ -7,6 +7,7 @@ use alloc::collections::BinaryHeap;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
+use minios_rs::prefetch::prefetch;
 
 /// Fewest stretches that have cells.
 const CELLS_FROM: usize = 1 << 10;
@@ -118,8 +119,8 @@ impl<T: Copy + PartialEq> RangeTable<T> {
 
     /// Which parts of the space have another value than this, somewhere.
     pub(crate) fn presence(&self, otherwise: T) -> Presence {
-        // So many that most are empty where the stretches are short: two bytes for each of them.
-        let bits = (self.stretches.len().ilog2() + 4).clamp(6, 22);
+        // So many that most are empty where the stretches are short: eight bytes for each of them.
+        let bits = (self.stretches.len().ilog2() + 6).clamp(6, 22);
         let shift = u32::BITS - bits;
         let mut parts = vec![0u64; 1 << (bits - 6)];
         let ends = self.stretches[1..].iter().map(|next| next.0 - 1);
@@ -140,7 +141,7 @@ impl<T: Copy + PartialEq> RangeTable<T> {
 }
 
 /// Whether there may be anything at an address: a bit for each of many parts of the space, few enough
-/// to stay in a cache that the table does not fit into.
+/// to stay in a cache that the table does not fit into, or to be fetched in one go ahead of the question.
 #[derive(Clone, Debug)]
 pub(crate) struct Presence {
     parts: Vec<u64>,
@@ -149,6 +150,12 @@ pub(crate) struct Presence {
 }
 
 impl Presence {
+    /// What [`Self::perhaps`] reads for an address will be wanted soon.
+    #[inline]
+    pub(crate) fn prefetch(&self, address: u32) {
+        prefetch(&self.parts, (address >> self.shift) as usize / 64);
+    }
+
     /// Where this is false, there is nothing.
     #[inline]
     pub(crate) fn perhaps(&self, address: u32) -> bool {

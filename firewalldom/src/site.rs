@@ -4,6 +4,7 @@ use crate::gate::Hairpins;
 use crate::mss::HostLimit;
 use crate::nat;
 use crate::neighbour::Station;
+use crate::packet::Tuple;
 use crate::path::Way;
 use crate::policy::{Interface, Policy, RouteFilter, States, Stored, ZoneId, blob};
 use crate::raw;
@@ -100,6 +101,8 @@ pub struct Site {
     pub(crate) routes: Routes,
     pub(crate) chains: Box<[Chain]>,
     pub(crate) lists: Box<[List]>,
+    /// Numbers of those lists that are some chain's `blrules`.
+    blacklists: Box<[u16]>,
     pub(crate) nat: nat::Rules,
     pub(crate) raw: Box<[raw::Rule]>,
     pub(crate) host_limits: Box<[HostLimit]>,
@@ -167,6 +170,9 @@ impl Site {
         origins.finish();
         // All of it is in the tables now, and a long list of rules is most of a policy.
         policy.chains = Vec::new();
+        let mut blacklists: Vec<u16> = chains.iter().filter_map(Chain::blacklist).collect();
+        blacklists.sort_unstable();
+        blacklists.dedup();
         policy.rule_lists = Vec::new();
         policy.address_sets = Vec::new();
         policy.destination_nat = Vec::new();
@@ -186,6 +192,7 @@ impl Site {
                 .any(|chain| chain.looks_at(States::ESTABLISHED)),
             chains,
             lists,
+            blacklists: blacklists.into(),
             origins,
             policy,
         })
@@ -212,6 +219,14 @@ impl Site {
                 self.judges_established || from == egress && self.judges_established_hairpins
             }
             _ => self.judges_established_own,
+        }
+    }
+
+    /// A packet comes that the rules will be asked about: what nearly all are asked first, whether a long
+    /// blacklist may name them, is read meanwhile. Such a list is not in the cache after others' packets.
+    pub(crate) fn prefetch(&self, tuple: &Tuple) {
+        for &list in &self.blacklists {
+            self.lists[usize::from(list)].prefetch(tuple);
         }
     }
 

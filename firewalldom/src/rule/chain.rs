@@ -112,6 +112,11 @@ impl Chain {
         self.crossing_states & state.0 != 0
     }
 
+    /// The number of the list that `blrules` is.
+    pub(crate) fn blacklist(&self) -> Option<u16> {
+        self.blacklist
+    }
+
     /// Whether `blrules` may have something to say about a packet: for nearly all it has not.
     pub(crate) fn may_blacklist(&self, lists: &[List], tuple: &Tuple, state: States) -> bool {
         let list = self.blacklist.map(|list| &lists[usize::from(list)]);

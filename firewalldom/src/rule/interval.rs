@@ -56,14 +56,23 @@ impl Intervals {
 
     /// Whether a rule may be about the packet.
     pub(super) fn perhaps(&self, tuple: &Tuple) -> bool {
-        let value = match self.field {
+        self.presence.perhaps(self.value(tuple))
+    }
+
+    /// Whether one may will be asked soon.
+    pub(super) fn prefetch(&self, tuple: &Tuple) {
+        self.presence.prefetch(self.value(tuple));
+    }
+
+    /// That of the field.
+    fn value(&self, tuple: &Tuple) -> u32 {
+        match self.field {
             0 => tuple.source,
             1 => tuple.destination,
             2 => u32::from(tuple.source_port),
             3 => u32::from(tuple.destination_port),
             _ => u32::from(tuple.protocol),
-        };
-        self.presence.perhaps(value)
+        }
     }
 
     /// The first rule that the packet matches.

@@ -180,6 +180,13 @@ impl List {
         may && self.looks_at(state)
     }
 
+    /// What [`Self::perhaps`] reads for a packet will be wanted soon.
+    pub(crate) fn prefetch(&self, tuple: &Tuple) {
+        if let Index::Intervals(intervals) = &self.index {
+            intervals.prefetch(tuple);
+        }
+    }
+
     /// The number of the first rule from `from` on that the packet matches, limits apart.
     pub(super) fn find(&self, from: u32, key: &Key, facts: &Facts<'_>) -> Option<u32> {
         let tree = match &self.index {
