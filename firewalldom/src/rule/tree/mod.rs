@@ -15,6 +15,7 @@ mod build;
 use super::entry::{GROUP, Key, Places, Rests};
 use super::wide::Wide;
 use alloc::boxed::Box;
+use minios_rs::prefetch::prefetch;
 
 /// Values that a node compares with.
 const SPLITS: usize = 7;
@@ -98,6 +99,9 @@ impl Tree {
         let mut leaves = [Exit(0); MAX_TREES];
         let leaves = &mut leaves[..self.roots.len()];
         self.descend(key, leaves);
+        for leaf in &*leaves {
+            prefetch(&self.places, (leaf.0 & Exit::FIRST) as usize);
+        }
         let mut best = u32::MAX;
         for (root, leaf) in self.roots.iter().zip(leaves) {
             if root.first_rule >= best {
