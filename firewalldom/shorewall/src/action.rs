@@ -208,6 +208,8 @@ impl Part {
 
 /// Actions may use each other this deep.
 const MAX_DEPTH: usize = 8;
+/// So many of them may one rule come to: a few on each of those levels are more than anybody can wait for.
+const MAX_EXPANSIONS: usize = 2000;
 
 /// Reads `ACTION[(PARAMETER)][:level[:tag]]`.
 pub(crate) fn parse(session: &mut Session<'_>, word: &Word) -> Option<Action> {
@@ -216,7 +218,20 @@ pub(crate) fn parse(session: &mut Session<'_>, word: &Word) -> Option<Action> {
             word.span(),
             "macros and actions use each other too deeply",
             format!("the {}th level", MAX_DEPTH + 1),
-            "does one use itself?",
+            "write what the innermost does where it is used",
+        );
+        return None;
+    }
+    if session.nesting == 0 {
+        session.expansions = 0;
+    }
+    session.expansions += 1;
+    if session.expansions > MAX_EXPANSIONS {
+        session.error(
+            word.span(),
+            "macros and actions use each other too often",
+            format!("more than {MAX_EXPANSIONS} for one rule"),
+            "write fewer rules into them",
         );
         return None;
     }

@@ -23,6 +23,12 @@ pub(crate) struct Session<'a> {
     pub(crate) other_edits: Vec<Edit>,
     /// How deep macros and actions use each other just now.
     pub(crate) nesting: usize,
+    /// How many of them the rule being read has come to.
+    pub(crate) expansions: usize,
+    /// Those with a file that are being read, with their parameters, the outermost first.
+    pub(crate) within: Vec<String>,
+    /// The same of those that an error was reported in: they are not read again.
+    pub(crate) unusable: BTreeSet<String>,
     /// Actions of the file `actions` that are `inline`: a rule's columns override theirs.
     pub(crate) inline_actions: BTreeSet<String>,
     /// What `+set` names.
@@ -44,6 +50,9 @@ impl<'a> Session<'a> {
             variables: Variables::default(),
             other_edits: Vec::new(),
             nesting: 0,
+            expansions: 0,
+            within: Vec::new(),
+            unusable: BTreeSet::new(),
             inline_actions: BTreeSet::new(),
             ipsets: Ipsets::default(),
             tables: Tables::default(),

@@ -63,11 +63,33 @@ pub(crate) fn parts(
         Some(file) => file,
         None => session.open(&path)?,
     };
-    Some(match kind {
+    let whole = match parameter {
+        Some(parameter) => format!("{text}({})", parameter.text()),
+        None => text.to_owned(),
+    };
+    if session.unusable.contains(&whole) {
+        return Some(None);
+    }
+    // With other parameters it may come to an end.
+    if session.within.contains(&whole) {
+        session.error(
+            name.span(),
+            format!("`{text}` uses itself"),
+            "within itself",
+            "a macro or an action cannot, not even by way of others",
+        );
+        return Some(None);
+    }
+    session.within.push(whole);
+    let parts = match kind {
         Kind::Macro => macro_parts(session, file, name, parameter),
         Kind::Action => action_list(session, file, name, parameter, log)
             .map(|list| vec![Part::new(Target::Call(list))]),
-    })
+    };
+    if let (Some(whole), true) = (session.within.pop(), parts.is_none()) {
+        session.unusable.insert(whole);
+    }
+    Some(parts)
 }
 
 /// Where a name's file is: the site's own comes before that of an installed Shorewall.
