@@ -171,13 +171,13 @@ impl<X: Xen> Relay<X> {
                 unreleased |= !self.release(number);
             } else {
                 let taken = self.take(Ingress::Front(number), now, &mut burst);
-                again |= taken == BURST;
+                again |= taken >= BURST;
                 frames += taken;
             }
         }
         for number in 0..self.ends.guests.len() {
             let taken = self.take(Ingress::Guest(number), now, &mut burst);
-            again |= taken == BURST;
+            again |= taken >= BURST;
             frames += taken;
         }
         self.burst = Some(burst);
@@ -257,10 +257,12 @@ impl<X: Xen> Relay<X> {
             for (received, head) in received[..came].iter_mut().zip(&mut *heads) {
                 self.pass_on(ingress, now, received, head);
             }
-            taken += came;
-            if came < together {
+            // A ring that was empty may have been filled meanwhile: to take it now is cheaper than to
+            // be woken for it.
+            if came == 0 {
                 break;
             }
+            taken += came;
         }
         if taken > 0 {
             // What the engine has to say to one is not to fill the room for what it has to say to the next.
