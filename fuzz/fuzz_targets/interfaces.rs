@@ -3,6 +3,6 @@
 #![no_main]
 
 use fuzz::compiler::{compile, with};
-use libfuzzer_sys::fuzz_target;
+use libfuzzer_sys::{Corpus, fuzz_target};
 
-fuzz_target!(|data: &[u8]| compile(with("network/interfaces", data)));
+fuzz_target!(|data: &[u8]| -> Corpus { compile(with("network/interfaces", data)) });

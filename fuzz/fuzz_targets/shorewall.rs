@@ -6,9 +6,9 @@
 #![no_main]
 
 use fuzz::compiler::{SHOREWALL_FILES, compile, with};
-use libfuzzer_sys::fuzz_target;
+use libfuzzer_sys::{Corpus, fuzz_target};
 
-fuzz_target!(|data: &[u8]| {
+fuzz_target!(|data: &[u8]| -> Corpus {
     let end = data.iter().position(|byte| *byte == b'\n');
     let (name, text) = match end {
         Some(end) => (&data[..end], &data[end + 1..]),
@@ -22,5 +22,5 @@ fuzz_target!(|data: &[u8]| {
             let sum: usize = name.iter().map(|byte| usize::from(*byte)).sum();
             &SHOREWALL_FILES[sum % SHOREWALL_FILES.len()]
         });
-    compile(with(&format!("shorewall/{file}"), text));
+    compile(with(&format!("shorewall/{file}"), text))
 });
