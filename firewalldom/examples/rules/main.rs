@@ -3,9 +3,11 @@
 //!
 //! Rules as ClassBench makes them, from 10 to 100,000, between two interfaces. Frames of new flows
 //! that only the last rule matches, and of others that none does, each of another flow and each with
-//! addresses of its own. `--instructions` counts them with valgrind instead of timing them.
+//! addresses of its own. Firewalls with few rules and with many are timed in turn, a slice of some ten
+//! milliseconds each. `--instructions` counts with valgrind instead.
 
 mod classbench;
+mod turns;
 
 use classbench::{Random, Seed};
 use firewalldom::policy::{
@@ -16,6 +18,7 @@ use firewalldom::policy::{
 use firewalldom::time::Instant;
 use firewalldom::{Budget, Checksum, Decider, Firewall, Frame, Head, Link, NoTail, Verdict};
 use std::net::Ipv4Addr;
+use turns::{Contestant, Cost};
 
 const NET: InterfaceId = InterfaceId(0);
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -24,8 +27,7 @@ const OWN: [u8; 4] = [172, 31, 255, 2];
 const NOW: Instant = Instant(1_000_000_000);
 /// Flows of a measurement: the table has room for all of them.
 const FLOWS: usize = 32_768;
-/// Flows before that, of a firewall that has run for a while: what was just built lies in memory in
-/// another way than what is used.
+/// Flows before that: what others' turns left in the caches is not what the firewall would find there.
 const WARM_UP: usize = 16_384;
 /// Where only the last rule's packets go to: no other rule is about it.
 const LAST: u32 = 0xc0a8_c800;
@@ -140,7 +142,7 @@ fn datagram(source: (u32, u16), destination: (u32, u16)) -> [u8; 42] {
     frame
 }
 
-fn pass(firewall: &mut Firewall, interface: InterfaceId, bytes: &[u8]) -> Verdict {
+fn pass(firewall: &mut Firewall, now: Instant, interface: InterfaceId, bytes: &[u8]) -> Verdict {
     let mut head = Head::new();
     head.load(bytes);
     let mut frame = Frame {
@@ -150,7 +152,7 @@ fn pass(firewall: &mut Firewall, interface: InterfaceId, bytes: &[u8]) -> Verdic
         checksum: Checksum::Validated,
         gso: None,
     };
-    firewall.ingress(NOW, interface, &mut frame)
+    firewall.ingress(now, interface, &mut frame)
 }
 
 fn firewall(policy: Policy) -> Firewall {
@@ -163,6 +165,12 @@ fn firewall(policy: Policy) -> Firewall {
         Ok(firewall) => firewall,
         Err(error) => panic!("{error}"),
     };
+    hear(&mut firewall, NOW);
+    firewall
+}
+
+/// Makes the router known that all packets go to.
+fn hear(firewall: &mut Firewall, now: Instant) {
     let mut request = vec![0xff; 6];
     request.extend([
         2, 0, 0, 0, 0, 7, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 7,
@@ -170,9 +178,8 @@ fn firewall(policy: Policy) -> Firewall {
     request.extend(ROUTER);
     request.extend([0; 6]);
     request.extend(OWN);
-    pass(&mut firewall, InterfaceId(1), &request);
+    pass(firewall, now, InterfaceId(1), &request);
     while firewall.take_output().is_some() {}
-    firewall
 }
 
 /// What the frames of a measurement meet.
@@ -205,7 +212,7 @@ fn frames(policy: &Policy, meets: Meets, count: usize) -> Vec<[u8; 42]> {
             Meets::NoRule => (destination, random.below(65_536) as u16),
         };
         let frame = datagram(source, destination);
-        let verdict = pass(&mut firewall, NET, &frame);
+        let verdict = pass(&mut firewall, NOW, NET, &frame);
         let decider = firewall.last_decision().map(|decision| decision.by);
         let is_it = match (meets, decider) {
             (Meets::LastRule, Some(Decider::Rule(origin))) => Some(origin) == last,
@@ -230,24 +237,11 @@ fn frames(policy: &Policy, meets: Meets, count: usize) -> Vec<[u8; 42]> {
 
 /// What is measured.
 #[inline(never)]
-fn pass_all(firewall: &mut Firewall, frames: &[[u8; 42]]) {
+fn pass_all(firewall: &mut Firewall, now: Instant, frames: &[[u8; 42]]) {
     for frame in frames {
-        let verdict = pass(firewall, NET, frame);
+        let verdict = pass(firewall, now, NET, frame);
         assert!(matches!(verdict, Verdict::Forward { .. }), "{verdict:?}");
     }
-}
-
-/// Nanoseconds for each of these flows, the best of a few rounds.
-fn nanoseconds(policy: &Policy, frames: &[[u8; 42]]) -> f64 {
-    let rounds = (0..5).map(|_| {
-        let mut firewall = firewall(policy.clone());
-        let (before, timed) = frames.split_at(frames.len() / 3);
-        pass_all(&mut firewall, before);
-        let started = std::time::Instant::now();
-        pass_all(&mut firewall, timed);
-        started.elapsed().as_nanos() as f64 / timed.len() as f64
-    });
-    rounds.fold(f64::INFINITY, f64::min)
 }
 
 /// What valgrind's callgrind counts while this program passes so many frames.
@@ -325,16 +319,14 @@ fn blacklist(json: bool) {
     let loaded = firewall(blob::decode(&blob).expect("it is its own bytes"));
     let load_ms = started.elapsed().as_secs_f64() * 1e3;
     let frames = frames(&listed, Meets::NoRule, WARM_UP + FLOWS);
-    // In turn, so that neither has the quieter moments.
-    let (mut without, mut with) = (f64::INFINITY, f64::INFINITY);
-    for _ in 0..5 {
-        without = without.min(nanoseconds(&plain, &frames));
-        with = with.min(nanoseconds(&listed, &frames));
-    }
+    let costs =
+        turns::take([&plain, &listed].map(|policy| Contestant::new(policy, frames.clone())));
+    let (without, with) = (costs[0].each, costs[1].each);
+    let times = costs[1].times;
     if json {
         println!(
             "{{\"blacklist\":17567,\"load_ms\":{load_ms:.3},\"memory_bytes\":{},\
-             \"without\":{without:.1},\"with\":{with:.1}}}",
+             \"without\":{without:.1},\"with\":{with:.1},\"times\":{times:.4}}}",
             loaded.rule_bytes()
         );
         return;
@@ -346,7 +338,7 @@ fn blacklist(json: bool) {
     );
     println!(
         "a new flow {without:.0} ns without, {with:.0} ns with: {:.1} % of the rate kept",
-        without / with * 100.0
+        100.0 / times
     );
 }
 
@@ -378,7 +370,7 @@ fn main() {
         };
         let frames_wanted = frames_wanted.parse().expect("a number of frames");
         let frames = frames(&policy, meets, frames_wanted);
-        pass_all(&mut firewall(policy), &frames);
+        pass_all(&mut firewall(policy), NOW, &frames);
         return;
     }
     let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
@@ -388,51 +380,135 @@ fn main() {
     } else {
         wanted
     };
-    let unit = if has("--instructions") {
-        "instructions"
-    } else {
-        "ns"
-    };
     if has("--blacklist") {
         blacklist(has("--json"));
         return;
     }
+    let what = if has("--instructions") {
+        What::Instructions
+    } else {
+        What::Nanoseconds
+    };
     if !has("--json") {
         println!(
-            "                       load     blob   in memory   {unit} a new flow, decided by"
+            "                       load     blob   in memory   {} a new flow, decided by",
+            what.unit()
         );
-        println!("seed     rules           ms    bytes       bytes   the last rule   no rule");
+        println!(
+            "seed     rules           ms    bytes       bytes    the last rule, of 10    no rule, of 10"
+        );
     }
     for seed in seeds {
-        for count in SIZES {
-            let policy = site(seed, count);
-            let blob = blob::encode(&policy).expect("it is a policy");
-            let started = std::time::Instant::now();
-            let decoded = blob::decode(&blob).expect("it is its own bytes");
-            let loaded = firewall(decoded);
-            let load_ms = started.elapsed().as_secs_f64() * 1e3;
-            let cost = |meets| {
-                if has("--instructions") {
-                    let both =
-                        [0, 4096].map(|frames| count_instructions(seed, count, meets, frames));
-                    (both[1] - both[0]) as f64 / 4096.0
-                } else {
-                    nanoseconds(&policy, &frames(&policy, meets, WARM_UP + FLOWS))
-                }
-            };
-            let (last, none) = (cost(Meets::LastRule), cost(Meets::NoRule));
-            let (name, bytes, memory) = (name(seed), blob.len(), loaded.rule_bytes());
+        for line in compare(seed, what) {
             if has("--json") {
-                println!(
-                    "{{\"seed\":\"{name}\",\"rules\":{count},\"load_ms\":{load_ms:.3},\
-                     \"blob_bytes\":{bytes},\"memory_bytes\":{memory},\"unit\":\"{unit}\",\
-                     \"last_rule\":{last:.1},\"no_rule\":{none:.1}}}"
-                );
+                println!("{}", line.json(seed, what));
             } else {
-                println!(
-                    "{name:<4}{count:>10}{load_ms:>13.2}{bytes:>9}{memory:>12}{last:>16.0}{none:>10.0}"
-                );
+                println!("{}", line.text(seed));
             }
         }
     }
+}
+
+/// What a new flow is measured in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    Nanoseconds,
+    Instructions,
+}
+
+impl What {
+    const fn unit(self) -> &'static str {
+        match self {
+            Self::Nanoseconds => "ns",
+            Self::Instructions => "instructions",
+        }
+    }
+}
+
+/// What came of so many rules.
+struct Line {
+    rules: u32,
+    load_ms: f64,
+    blob_bytes: usize,
+    memory_bytes: usize,
+    last_rule: Cost,
+    no_rule: Cost,
+}
+
+impl Line {
+    fn json(&self, seed: Seed, what: What) -> String {
+        let (last, none) = (self.last_rule, self.no_rule);
+        format!(
+            "{{\"seed\":\"{}\",\"rules\":{},\"load_ms\":{:.3},\"blob_bytes\":{},\
+             \"memory_bytes\":{},\"unit\":\"{}\",\"last_rule\":{:.1},\"no_rule\":{:.1},\
+             \"last_rule_times\":{:.4},\"no_rule_times\":{:.4}}}",
+            name(seed),
+            self.rules,
+            self.load_ms,
+            self.blob_bytes,
+            self.memory_bytes,
+            what.unit(),
+            last.each,
+            none.each,
+            last.times,
+            none.times
+        )
+    }
+
+    fn text(&self, seed: Seed) -> String {
+        let (last, none) = (self.last_rule, self.no_rule);
+        format!(
+            "{:<4}{:>10}{:>13.2}{:>9}{:>12}{:>16.0}{:>8.2}{:>10.0}{:>8.2}",
+            name(seed),
+            self.rules,
+            self.load_ms,
+            self.blob_bytes,
+            self.memory_bytes,
+            last.each,
+            last.times,
+            none.each,
+            none.times
+        )
+    }
+}
+
+/// All numbers of rules, side by side.
+fn compare(seed: Seed, what: What) -> Vec<Line> {
+    let policies = SIZES.map(|count| site(seed, count));
+    let costs = |meets| match what {
+        What::Nanoseconds => {
+            let contestant =
+                |policy: &Policy| Contestant::new(policy, frames(policy, meets, WARM_UP + FLOWS));
+            turns::take(policies.each_ref().map(contestant))
+        }
+        What::Instructions => {
+            let each = SIZES.map(|count| {
+                let both = [0, 4096].map(|frames| count_instructions(seed, count, meets, frames));
+                (both[1] - both[0]) as f64 / 4096.0
+            });
+            let cost = |each_of: f64| Cost {
+                each: each_of,
+                times: each_of / each[0],
+            };
+            each.map(cost).to_vec()
+        }
+    };
+    let (last_rule, no_rule) = (costs(Meets::LastRule), costs(Meets::NoRule));
+    let sizes = SIZES.into_iter().zip(&policies);
+    let lines = sizes.zip(last_rule.into_iter().zip(no_rule));
+    lines
+        .map(|((rules, policy), (last_rule, no_rule))| {
+            let blob = blob::encode(policy).expect("it is a policy");
+            let started = std::time::Instant::now();
+            let loaded = firewall(blob::decode(&blob).expect("it is its own bytes"));
+            Line {
+                rules,
+                load_ms: started.elapsed().as_secs_f64() * 1e3,
+                blob_bytes: blob.len(),
+                memory_bytes: loaded.rule_bytes(),
+                last_rule,
+                no_rule,
+            }
+        })
+        .collect()
 }

@@ -1,7 +1,7 @@
 //! Measures what a packet costs the engine and Linux, and prints a line for each sample.
 
 use anyhow::{Context, Result};
-use oracle::figures::{self, Sample};
+use oracle::figures::{self, Figure, Sample};
 use oracle::linux::Host;
 use std::path::PathBuf;
 
@@ -15,7 +15,11 @@ fn main() -> Result<()> {
     let folder: PathBuf = arguments.next().context(USAGE)?.into();
     let rounds: u32 = arguments.next().context(USAGE)?.parse().context(USAGE)?;
     let (configuration, policy) = figures::site(&folder)?;
-    let mut tell = |sample: Sample| println!("{sample}");
+    let mut has_new_flows = false;
+    let mut tell = |sample: Sample| {
+        has_new_flows |= sample.figure == Figure::New;
+        println!("{sample}");
+    };
     figures::engine::measure(&configuration, &policy, rounds, &mut tell)?;
     let program = std::env::current_exe()?.with_file_name("oracle-namespace");
     let mut warn = |words: String| eprintln!("{words}");
@@ -24,6 +28,11 @@ fn main() -> Result<()> {
     });
     if let Err(error) = linux {
         warn(format!("Linux: not measured: {error:#}"));
+    }
+    if !has_new_flows {
+        for _ in 0..rounds {
+            println!("{}", figures::engine::new_flows(&policy)?);
+        }
     }
     Ok(())
 }

@@ -35,8 +35,8 @@ pub enum Way {
 /// In which order the flows' packets come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Order {
-    /// One after the other.
-    Ascending,
+    /// One after the other, from that one on.
+    Ascending(u32),
     /// Any flow may be next; which it is, this seed says.
     Random(u64),
 }
@@ -62,7 +62,18 @@ impl Flood {
             flows,
             packets: flows,
             way,
-            order: Order::Ascending,
+            order: Order::Ascending(0),
+        }
+    }
+
+    /// A packet from the inside of each of so many of the flows.
+    #[must_use]
+    pub const fn some(flows: u32, first: u32, packets: u32) -> Self {
+        Self {
+            flows,
+            packets,
+            way: Way::Out,
+            order: Order::Ascending(first),
         }
     }
 
@@ -89,13 +100,13 @@ impl Flood {
     /// The frames.
     pub fn frames(self) -> impl Iterator<Item = Vec<u8>> {
         let seed = match self.order {
-            Order::Ascending => 0,
+            Order::Ascending(_) => 0,
             Order::Random(seed) => seed,
         };
         let mut random = Rng::with_seed(seed);
         (0..self.packets).map(move |packet| {
             let number = match self.order {
-                Order::Ascending => packet % self.flows.max(1),
+                Order::Ascending(first) => (first + packet) % self.flows.max(1),
                 Order::Random(_) => random.u32(0..self.flows.max(1)),
             };
             frame(number, self.way)
@@ -151,6 +162,12 @@ mod tests {
     use super::*;
     use crate::packet::View;
     use std::collections::BTreeSet;
+
+    #[test]
+    fn slices_are_the_whole() {
+        let slices = (0..4).flat_map(|slice| Flood::some(64, slice * 16, 16).frames());
+        assert!(slices.eq(Flood::each(64, Way::Out).frames()));
+    }
 
     #[test]
     fn no_two_flows_are_alike_and_each_answer_is_to_a_port_that_is_free() {

@@ -2,7 +2,7 @@
 
 use super::blacklist;
 use super::flood::{Flood, Way, neighbours};
-use super::{FLOWS, Figure, NEW_FLOWS, PACKETS, Sample, System};
+use super::{FLOWS, Figure, NEW_FLOWS, NEW_SLICE, PACKETS, Sample, System, engine};
 use crate::configuration::Configuration;
 use crate::linux::{Host, Linux, Loaded};
 use anyhow::{Context, Result, bail, ensure};
@@ -16,7 +16,7 @@ struct Pair {
 }
 
 /// Measures all that this host's limits allow, a round after the other; what they do not allow is said
-/// in words.
+/// in words. New flows are the engine's in turn with its own.
 ///
 /// # Errors
 /// When there can be no gateway here, or it does not forward what it should.
@@ -28,13 +28,11 @@ pub fn measure(
     tell: &mut dyn FnMut(Sample),
     warn: &mut dyn FnMut(String),
 ) -> Result<()> {
-    let mut said = |figure, flows, value| {
-        tell(Sample {
-            figure,
-            system: System::Linux,
-            flows,
-            value,
-        });
+    let sample = |figure, flows, value| Sample {
+        figure,
+        system: System::Linux,
+        flows,
+        value,
     };
     let mut pair = Pair::start(host, configuration, policy)?;
     let most: u64 = pair.number("cat /proc/sys/net/netfilter/nf_conntrack_max")?;
@@ -55,28 +53,35 @@ pub fn measure(
         pair.holds(flows)?;
         for round in 0..rounds {
             let flood = Flood::any(flows, PACKETS, u64::from(round));
-            said(Figure::Established, flows, pair.difference(flood)?);
+            tell(sample(Figure::Established, flows, pair.difference(flood)?));
         }
     }
     for _ in 0..rounds {
         pair.forget()?;
-        let flood = Flood::each(NEW_FLOWS, Way::Out);
-        said(Figure::New, NEW_FLOWS, pair.difference(flood)?);
+        for first in (0..NEW_FLOWS).step_by(NEW_SLICE as usize) {
+            tell(engine::new_flows(policy)?);
+            let slice = Flood::some(NEW_FLOWS, first, NEW_SLICE);
+            tell(sample(Figure::New, NEW_FLOWS, pair.difference(slice)?));
+        }
         pair.holds(NEW_FLOWS)?;
     }
     let listed = blacklist::with_blacklist(configuration);
     let started = Instant::now();
     let mut long = Pair::start(host, &listed, policy)?;
     let load = started.elapsed().as_nanos() * 1000;
-    said(Figure::LoadListed, 0, u64::try_from(load)?);
+    tell(sample(Figure::LoadListed, 0, u64::try_from(load)?));
     for _ in 0..rounds {
         long.forget()?;
         let flood = Flood::each(blacklist::FLOWS, Way::Out);
-        said(Figure::NewListed, flood.flows, long.difference(flood)?);
+        tell(sample(
+            Figure::NewListed,
+            flood.flows,
+            long.difference(flood)?,
+        ));
         long.holds(flood.flows)?;
     }
     match pair.number("awk '$1 == \"nf_conntrack\" {print $4}' /proc/slabinfo") {
-        Ok(bytes) => said(Figure::FlowBytes, NEW_FLOWS, bytes),
+        Ok(bytes) => tell(sample(Figure::FlowBytes, NEW_FLOWS, bytes)),
         Err(error) => warn(format!("Linux: size of a connection not known: {error:#}")),
     }
     Ok(())

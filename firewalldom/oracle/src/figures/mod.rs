@@ -34,7 +34,8 @@ pub struct Sample {
 pub enum Figure {
     /// A packet of a flow that has seen both directions, the flows in random order.
     Established,
-    /// The first packet of a flow.
+    /// The first packet of a flow. Those of the engine and of Linux are taken in turn: the first of each
+    /// are neighbours, and so on.
     New,
     /// The same with a long blacklist.
     NewListed,
@@ -75,6 +76,9 @@ pub const FLOWS: [u32; 3] = [1, 1 << 16, 1 << 20];
 
 /// Flows that are begun when a new one is measured.
 pub const NEW_FLOWS: u32 = 1 << 16;
+
+/// New flows of a sample of Linux', before it is the engine's turn again.
+pub const NEW_SLICE: u32 = NEW_FLOWS / 8;
 
 /// Packets of each sample.
 pub const PACKETS: u32 = 1 << 16;

@@ -142,6 +142,8 @@ struct RulesLine {
     rules: u32,
     last_rule: f64,
     no_rule: f64,
+    last_rule_times: f64,
+    no_rule_times: f64,
 }
 
 impl From<RulesLine> for Rules {
@@ -151,6 +153,8 @@ impl From<RulesLine> for Rules {
             rules: line.rules,
             last_rule_ps: picoseconds(line.last_rule),
             no_rule_ps: picoseconds(line.no_rule),
+            last_rule_times: line.last_rule_times,
+            no_rule_times: line.no_rule_times,
         }
     }
 }
@@ -161,6 +165,7 @@ struct BlacklistLine {
     blacklist: u32,
     without: f64,
     with: f64,
+    times: f64,
     load_ms: f64,
 }
 
@@ -170,6 +175,7 @@ impl From<BlacklistLine> for Blacklist {
             lines: line.blacklist,
             without_ps: picoseconds(line.without),
             with_ps: picoseconds(line.with),
+            times: line.times,
             load_us: (line.load_ms * 1e3).round() as u64,
         }
     }
@@ -240,9 +246,11 @@ mod tests {
     #[test]
     fn a_line_of_rules_is_in_picoseconds() {
         let text = "{\"seed\":\"acl\",\"rules\":10,\"load_ms\":0.5,\"blob_bytes\":7,\
-                    \"memory_bytes\":9,\"unit\":\"ns\",\"last_rule\":443.25,\"no_rule\":521.0}";
+                    \"memory_bytes\":9,\"unit\":\"ns\",\"last_rule\":443.25,\"no_rule\":521.0,\
+                    \"last_rule_times\":1.0,\"no_rule_times\":1.25}";
         let line: RulesLine = serde_json::from_str(text).unwrap();
         let rules = Rules::from(line);
         assert_eq!((rules.last_rule_ps, rules.no_rule_ps), (443_250, 521_000));
+        assert_eq!((rules.last_rule_times, rules.no_rule_times), (1.0, 1.25));
     }
 }

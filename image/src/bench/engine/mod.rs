@@ -20,7 +20,8 @@ pub(super) use page::{pictures, render, summary};
 pub struct Engine {
     /// The circumstances.
     pub conditions: Conditions,
-    /// Of packets, in the order in which they were taken.
+    /// Of packets, in the order in which they were taken. Of new flows the first of each system are
+    /// neighbours, and so on.
     pub packets: Vec<Packet>,
     /// Of new flows among many rules.
     pub rules: Vec<Rules>,
@@ -91,7 +92,7 @@ pub struct Packet {
 }
 
 /// One sample of new flows among so many rules.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rules {
     /// ClassBench's name of the kind of rules.
     pub seed: String,
@@ -101,10 +102,14 @@ pub struct Rules {
     pub last_rule_ps: u64,
     /// Picoseconds of one that none does.
     pub no_rule_ps: u64,
+    /// The former in what it takes among the fewest rules, of turns that were neighbours.
+    pub last_rule_times: f64,
+    /// The same of the latter.
+    pub no_rule_times: f64,
 }
 
 /// One sample of new flows with and without a long blacklist.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Blacklist {
     /// Its lines.
     pub lines: u32,
@@ -112,6 +117,8 @@ pub struct Blacklist {
     pub without_ps: u64,
     /// Picoseconds with it.
     pub with_ps: u64,
+    /// The latter in the former, of turns that were neighbours.
+    pub times: f64,
     /// Microseconds from the policy's bytes to tables.
     pub load_us: u64,
 }
