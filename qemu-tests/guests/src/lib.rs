@@ -1,10 +1,10 @@
-//! Test kernels for the lab: tiny domains that each check one thing on real Xen, chosen by the
-//! word `check=NAME` on the command line, and print one line as XTF's do:
-//! `Test result: SUCCESS`, `SKIP`, `ERROR` or `FAILURE`.
-//!
-//! A check that expects the domain to crash prints what it is about to do; the test in the lab
-//! looks at the report and at how Xen says the domain ended.
+#![doc = include_str!("../README.md")]
 #![no_std]
+
+extern crate alloc;
+
+pub mod packet;
+pub mod stream;
 
 /// The word after `key=` on a command line.
 pub fn argument<'a>(command_line: &'a str, key: &str) -> Option<&'a str> {

@@ -22,14 +22,14 @@ pub(crate) fn tests() -> Vec<LabTest> {
 /// Waits until a guest's interface has its address.
 const UP: &str = "until [ -e /sys/class/net/eth0 ] && cmp -s /run/up /sys/class/net/eth0/ifindex; do sleep 0.2; done";
 
-const FIREWALL: &str = "firewalldom";
+pub(crate) const FIREWALL: &str = "firewalldom";
 
-/// Builds and starts an example's firewall, with its outer vif on `outside`.
-fn start_firewall(machine: &Machine, example: &str, outside: &Net) -> Result<()> {
+/// Builds and starts a site's firewall, with its outer vif on `outside`.
+fn start_firewall(machine: &Machine, site: &str, outside: &Net) -> Result<()> {
     let workspace = Workspace::find()?;
-    let site = Site::from_etc(workspace.root().join("examples").join(example));
-    let policy = shorewall::compile(&site)?.policy;
-    let out = workspace.target().join("image").join(example);
+    let etc = Site::from_etc(workspace.root().join(site));
+    let policy = shorewall::compile(&etc)?.policy;
+    let out = workspace.target().join("image").join(site);
     let built = build_firewall(&workspace, &policy, &out, None, TargetChoice::Auto)?;
     for file in ["firewalldom.xen", "firewalldom.policy"] {
         std::fs::copy(out.join(file), machine.share().join(file))?;
@@ -56,10 +56,12 @@ fn guest(name: &str, address: &str, gateway: &str, more: &str) -> DebianGuest {
     }
 }
 
-/// Runs `tries` beside an example's firewall; then it and all guests are gone, whatever came of it.
-fn beside_firewall(
+/// Runs `tries` beside the firewall of a site, a folder of the workspace; then it and the guests of these names
+/// are gone, whatever came of it.
+pub(crate) fn beside_firewall(
     machine: &Machine,
-    example: &str,
+    site: &str,
+    guests: &[&str],
     tries: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
     let outside = Net {
@@ -69,21 +71,27 @@ fn beside_firewall(
         gateway: None,
     };
     machine.add_net(&outside)?;
-    start_firewall(machine, example, &outside)?;
+    start_firewall(machine, site, &outside)?;
+    let names = || guests.iter().chain(&[FIREWALL]);
     let tried = tries().with_context(|| {
-        let console = |name| machine.guest_console(name).unwrap_or_default();
-        format!("{}\n{}", console(FIREWALL), console("desk"))
+        let console = |name: &&str| {
+            let console = machine.guest_console(name).unwrap_or_default();
+            format!("console of {name}:\n{console}")
+        };
+        names().map(console).collect::<Vec<_>>().join("\n")
     });
-    machine
-        .dom0("for guest in web desk firewalldom; do xl destroy $guest 2>/dev/null; done; true")?;
+    for name in names() {
+        machine.dom0(&format!("xl destroy {name} 2>/dev/null; true"))?;
+        // Console logs are appended to: the next test reads its own.
+        machine.forget_guest_console(name)?;
+    }
     machine.remove_net(&outside)?;
-    machine.forget_guest_console(FIREWALL)?;
     tried
 }
 
 fn hang_off_the_firewall(setup: &Setup) -> Result<()> {
     let Setup { lab, machine } = setup;
-    beside_firewall(machine, "xen-guests", || {
+    beside_firewall(machine, "examples/xen-guests", &["web", "desk"], || {
         let web = guest("web", "10.0.4.2", "10.0.4.1", ",vifname=vif-dmz-web");
         let web = machine.start_debian_guest(lab, &web)?;
         let desk = machine.start_debian_guest(lab, &guest("desk", "10.0.3.2", "10.0.3.1", ""))?;
@@ -94,7 +102,7 @@ fn hang_off_the_firewall(setup: &Setup) -> Result<()> {
 /// `examples/xen-routed`: guests with addresses of the outer network, by proxy ARP on both sides.
 fn share_the_network_outside(setup: &Setup) -> Result<()> {
     let Setup { lab, machine } = setup;
-    beside_firewall(machine, "xen-routed", || {
+    beside_firewall(machine, "examples/xen-routed", &["web", "desk"], || {
         let web = guest("web", "192.0.2.10", "192.0.2.1", "");
         let web = machine.start_debian_guest(lab, &web)?;
         let desk =

@@ -11,6 +11,7 @@ mod dom0;
 mod empty;
 mod firewall;
 mod guests;
+mod hostile;
 mod images;
 mod loader;
 mod minios;
@@ -35,6 +36,7 @@ fn modules() -> Vec<LabTest> {
     tests.extend(empty::tests());
     tests.extend(firewall::tests());
     tests.extend(guests::tests());
+    tests.extend(hostile::tests());
     tests.extend(columns::tests());
     tests.extend(stat::tests());
     tests.extend(router::tests());

@@ -1,0 +1,126 @@
+//! Counts what comes.
+
+use crate::send::per_second;
+use crate::station::Station;
+use crate::{Role, word_or};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::net::Ipv4Addr;
+use guests::stream::{self, Datagram, Tally};
+use minios_rs::console;
+use minios_rs::ring::Pending;
+use minios_rs::time::Instant;
+
+/// Senders that are told apart.
+const STREAMS_MAX: usize = 8;
+
+pub(crate) struct Receiver {
+    port: u16,
+    /// Nothing may ever come here.
+    closed: u16,
+    streams: Vec<Stream>,
+    /// Datagrams for other ports.
+    others: u64,
+    /// Datagrams for the port that is closed.
+    leaked: u64,
+    is_announced: bool,
+}
+
+/// What comes from one host.
+struct Stream {
+    from: Ipv4Addr,
+    tally: Tally,
+    first: Instant,
+    last: Instant,
+    is_over: bool,
+}
+
+impl Receiver {
+    pub(crate) fn new(words: &str) -> Result<Self, String> {
+        Ok(Self {
+            port: word_or(words, "port", 7000)?,
+            closed: word_or(words, "closed", 666)?,
+            streams: Vec::with_capacity(STREAMS_MAX),
+            others: 0,
+            leaked: 0,
+            is_announced: false,
+        })
+    }
+
+    fn count(&mut self, from: Ipv4Addr, port: u16, payload: &[u8], now: Instant) {
+        if port == self.closed {
+            self.leaked += 1;
+            return;
+        }
+        if port != self.port {
+            self.others += 1;
+            return;
+        }
+        let known = self.streams.iter().position(|stream| stream.from == from);
+        let Some(known) = known.or_else(|| self.begin(from, now)) else {
+            self.others += 1;
+            return;
+        };
+        let stream = &mut self.streams[known];
+        match stream::read(payload) {
+            Some(Datagram::Numbered(number)) => {
+                stream.last = now;
+                stream.tally.count(number);
+            }
+            // It is said more than once.
+            Some(Datagram::End(_)) if stream.is_over => {}
+            Some(Datagram::End(total)) => {
+                stream.is_over = true;
+                let took = stream.last.since(stream.first);
+                let rate = per_second(stream.tally.received(), took);
+                log::info!("{from}: {}; {rate} packets/s", stream.tally.report(total));
+                self.tell();
+            }
+            None => stream.tally.count_wrong(),
+        }
+    }
+
+    fn begin(&mut self, from: Ipv4Addr, now: Instant) -> Option<usize> {
+        if self.streams.len() == STREAMS_MAX {
+            return None;
+        }
+        self.streams.push(Stream {
+            from,
+            tally: Tally::default(),
+            first: now,
+            last: now,
+            is_over: false,
+        });
+        Some(self.streams.len() - 1)
+    }
+
+    /// Says what came besides.
+    fn tell(&self) {
+        log::info!(
+            "{} for other ports, {} for the closed port",
+            self.others,
+            self.leaked
+        );
+    }
+}
+
+impl Role for Receiver {
+    fn turn(&mut self, station: &mut Station, now: Instant) -> Option<Instant> {
+        if !self.is_announced {
+            self.is_announced = true;
+            log::info!("listening");
+        }
+        while let Some(byte) = console::read() {
+            if byte == b't' {
+                self.tell();
+            }
+        }
+        while let Some((from, port, payload)) = station.receive() {
+            self.count(from, port, payload, now);
+        }
+        match station.park() {
+            Pending::Work => Some(now),
+            Pending::Nothing => None,
+        }
+    }
+}
