@@ -91,11 +91,7 @@ impl Firewall {
         flow: Option<Handle>,
     ) -> (neighbour::Handle, Found) {
         let Next { egress, address } = next;
-        let gateway = match self.site.routes.get(address) {
-            Route::Via { gateway, .. } if gateway != 0 => gateway,
-            _ => address,
-        };
-        let (neighbour, found) = self.neighbours.resolve(now, egress, gateway);
+        let (neighbour, found) = self.neighbours.resolve(now, egress, address);
         if let Some(flow) = flow {
             self.flows.set_hop(flow, Hop::via(neighbour));
         }

@@ -104,8 +104,11 @@ impl Firewall {
             mac: source_mac(way.from, frame),
             kind: way.route.kind(),
         };
-        let blacklisted = self.ask_chain(now, frame, &facts, state, (way, pair), Part::Blacklist);
-        if let Some(ruling) = blacklisted {
+        let chain = &self.site.chains[pair];
+        if chain.may_blacklist(&self.site.lists, &facts.tuple, state)
+            && let Some(ruling) =
+                self.ask_chain(now, frame, &facts, state, (way, pair), Part::Blacklist)
+        {
             return self.obey(now, frame, packet, tracked, way, ruling);
         }
         if self.check_options(now, frame, packet, tracked, way)? == Checked::Accepted {
@@ -140,7 +143,10 @@ impl Firewall {
         if no_smurfs
             && unsure.contains(state)
             && packet.tuple.source != 0
-            && self.site.routes.get(packet.tuple.source) == Route::Broadcast
+            && way
+                .back
+                .unwrap_or_else(|| self.site.routes.get(packet.tuple.source))
+                == Route::Broadcast
         {
             self.except(now, frame, packet, tracked, way, Check::Smurf)?;
         }
@@ -222,14 +228,8 @@ impl Firewall {
             ..
         } = self;
         let chain = &site.chains[pair];
-        match part {
-            Part::Blacklist if !chain.may_blacklist(&site.lists, &facts.tuple, state) => {
-                return None;
-            }
-            Part::Rules if dhcp(site, facts.packet, way) => {
-                return Some(chain.state_ruling(Disposition::Accept));
-            }
-            _ => {}
+        if part == Part::Rules && dhcp(site, facts.packet, way) {
+            return Some(chain.state_ruling(Disposition::Accept));
         }
         let mut hooks = Asked {
             now,

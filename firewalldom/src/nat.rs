@@ -70,6 +70,11 @@ impl Rules {
         }
     }
 
+    /// Whether any rule is about the destinations of flows from `zone`.
+    pub(crate) fn looks_at(&self, zone: ZoneId) -> bool {
+        self.destination.iter().any(|rule| rule.zone == zone)
+    }
+
     /// The rule for the destination of a new flow from `zone`; `holds` says whether its limits do.
     pub(crate) fn destination(
         &self,

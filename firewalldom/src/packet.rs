@@ -143,8 +143,13 @@ pub(crate) struct Packet {
 impl Packet {
     /// Parses the IPv4 packet in `frame` and cuts the frame to the length the header gives.
     pub(crate) fn parse(frame: &mut Frame<'_>) -> Result<Self, Reason> {
-        let cast = cast(&frame.head.bytes()[..6]);
         let header_len = check_header(frame)?;
+        Self::behind(frame, header_len)
+    }
+
+    /// The same of a packet whose header was checked: it has so many bytes.
+    pub(crate) fn behind(frame: &mut Frame<'_>, header_len: usize) -> Result<Self, Reason> {
+        let cast = cast(&frame.head.bytes()[..6]);
         let ip = Ipv4Packet::new_unchecked(&frame.head.bytes()[ETHERNET..]);
         if ip.more_frags() || ip.frag_offset() != 0 {
             return Err(Reason::Fragment);
@@ -366,12 +371,12 @@ pub(crate) fn sum_frame(
 
 /// Whom a link-layer destination means.
 pub(crate) fn cast(mac: &[u8]) -> Cast {
-    if mac.iter().all(|&byte| byte == 0xff) {
-        Cast::Broadcast
-    } else if mac[0] & 1 == 1 {
-        Cast::Multicast
-    } else {
+    if mac[0] & 1 == 0 {
         Cast::Unicast
+    } else if mac.iter().all(|&byte| byte == 0xff) {
+        Cast::Broadcast
+    } else {
+        Cast::Multicast
     }
 }
 

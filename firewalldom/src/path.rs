@@ -98,13 +98,12 @@ impl Firewall {
         from: Option<InterfaceId>,
         frame: &mut Frame<'_>,
     ) -> Result<Verdict, Reason> {
-        if from.is_some() {
-            check_header(frame)?;
-            if is_fragment(&frame.head.bytes()[ETHERNET..]) {
-                return self.assemble(now, from, frame);
-            }
+        let header_len = check_header(frame)?;
+        if from.is_some() && is_fragment(&frame.head.bytes()[ETHERNET..]) {
+            return self.assemble(now, from, frame);
         }
-        self.packet(now, from, frame)
+        let packet = Packet::behind(frame, header_len)?;
+        self.packet(now, from, frame, &packet)
     }
 
     /// The firewall's own answer to a packet that conntrack knows.
@@ -141,7 +140,8 @@ impl Firewall {
             gso: None,
         };
         self.assembled = Some(whole.geometry);
-        let verdict = self.packet(now, from, &mut frame);
+        let packet = Packet::parse(&mut frame);
+        let verdict = packet.and_then(|packet| self.packet(now, from, &mut frame, &packet));
         self.assembled = None;
         verdict
     }
@@ -152,16 +152,16 @@ impl Firewall {
         now: Instant,
         from: Option<InterfaceId>,
         frame: &mut Frame<'_>,
+        packet: &Packet,
     ) -> Result<Verdict, Reason> {
-        let packet = Packet::parse(frame)?;
         self.site.prefetch(&packet.tuple);
         let tick = Tick::of(now);
-        let tracked = match self.raw(from, frame, &packet) {
-            None => self.track(tick, frame, &packet),
+        let tracked = match self.raw(from, frame, packet) {
+            None => self.track(tick, frame, packet),
             Some(RawAction::Untrack) => Tracked::Untracked,
             Some(RawAction::Drop) => return Err(Reason::Dropped),
         };
-        let verdict = self.pass(now, from, frame, &packet, &tracked);
+        let verdict = self.pass(now, from, frame, packet, &tracked);
         if let Tracked::Flow(handle, Standing::Last(_)) = tracked {
             self.flows.remove(handle);
         }
@@ -195,7 +195,7 @@ impl Firewall {
         if !nat::can_rewrite(frame.head.bytes(), packet, leaving) {
             return Err(Reason::BadTransport);
         }
-        let route = self.route(from, tracked, packet, leaving)?;
+        let (route, back) = self.route(from, tracked, packet, leaving)?;
         let egress = match route {
             Route::Via { egress, .. } => Some(egress),
             Route::Unreachable => {
@@ -225,6 +225,7 @@ impl Firewall {
             from,
             egress,
             route,
+            back,
             leaving,
         };
         // Ahead of the rules, as in netfilter: a SYN that is rejected is quoted with its new size.
@@ -266,16 +267,14 @@ impl Firewall {
                 if from.is_some() {
                     nat::decrement_ttl(frame.head.bytes_mut());
                 }
-                self.send(
-                    now,
-                    frame,
-                    packet,
-                    Next {
-                        egress,
-                        address: new.destination,
-                    },
-                    accepted.flow,
-                )
+                // Nothing but what comes before the route changes where a packet goes.
+                debug_assert_eq!(new.destination, leaving.destination);
+                let address = match route {
+                    Route::Via { gateway, .. } if gateway != 0 => gateway,
+                    _ => new.destination,
+                };
+                let next = Next { egress, address };
+                self.send(now, frame, packet, next, accepted.flow)
             }
             None => self.deliver(now, frame, packet, route),
         }
@@ -363,20 +362,24 @@ impl Firewall {
         }
     }
 
-    /// Where the packet goes, and whether its addresses can be real.
+    /// Where the packet goes, and whether its addresses can be real; then where its source lies, if that
+    /// was asked.
     fn route(
         &self,
         from: Option<InterfaceId>,
         tracked: &Tracked,
         packet: &Packet,
         leaving: Tuple,
-    ) -> Result<Route, Reason> {
+    ) -> Result<(Route, Option<Route>), Reason> {
         let Tuple { source, .. } = packet.tuple;
         let route = self.site.routes.get(leaving.destination);
+        let mut back = None;
         // Those of a known flow were found good when it began.
         if from.is_some() && !matches!(tracked, Tracked::Flow(..)) {
             let broadcast = leaving.destination == u32::MAX;
-            match self.site.routes.get(source) {
+            let lies = self.site.routes.get(source);
+            back = Some(lies);
+            match lies {
                 Route::Local => return Err(Reason::OwnSource),
                 Route::AllHosts | Route::Multicast => return Err(Reason::Martian),
                 Route::Martian if !(source == 0 && broadcast) => return Err(Reason::Martian),
@@ -398,7 +401,7 @@ impl Firewall {
             Route::Local | Route::Broadcast | Route::AllHosts if from.is_none() => {
                 Err(Reason::NotSpoken)
             }
-            route => Ok(route),
+            route => Ok((route, back)),
         }
     }
 }
@@ -409,6 +412,8 @@ pub(crate) struct Way {
     pub(crate) from: Option<InterfaceId>,
     pub(crate) egress: Option<InterfaceId>,
     pub(crate) route: Route,
+    /// Where the source lies, if it was asked already.
+    pub(crate) back: Option<Route>,
     /// Addresses and ports after DNAT.
     pub(crate) leaving: Tuple,
 }
@@ -417,7 +422,7 @@ pub(crate) struct Way {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Next {
     pub(crate) egress: InterfaceId,
-    /// Its destination, which the next hop may be a gateway to.
+    /// The next hop's: the destination's own, or that of a gateway to it.
     pub(crate) address: u32,
 }
 

@@ -68,6 +68,7 @@ impl Firewall {
             from: Some(from),
             egress: None,
             route: self.site.routes.get(tuple.destination),
+            back: Some(back),
             leaving: tuple,
         };
         self.except(now, frame, packet, tracked, way, Check::ReversePath)?;

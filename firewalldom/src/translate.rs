@@ -22,6 +22,11 @@ impl Firewall {
         packet: &Packet,
     ) -> Tuple {
         let mut leaving = packet.tuple;
+        let zone = self.site.zone(from.map(|from| from.0), leaving.source);
+        // Who follows the rules sees every one that is passed over.
+        if !cfg!(feature = "trace") && !self.site.nat.looks_at(zone) {
+            return leaving;
+        }
         let facts = Facts {
             packet,
             tuple: leaving,
@@ -31,7 +36,6 @@ impl Firewall {
             mac: source_mac(from, frame),
             kind: self.site.routes.get(leaving.destination).kind(),
         };
-        let zone = self.site.zone(from.map(|from| from.0), leaving.source);
         let (meters, flows) = (&mut self.meters, &mut self.flows);
         let rule = self.site.nat.destination(zone, &facts, |limits| {
             meters.hold(limits, now, leaving, leaving, flows)

@@ -152,6 +152,7 @@ impl Rest {
     };
 
     /// Whether the packet's ports, protocol and state are the box's.
+    #[inline(always)]
     pub(super) const fn holds(&self, key: &Key) -> bool {
         let [_, _, source_port, destination_port, protocol, ..] = key.fields;
         (destination_port.wrapping_sub(self.destination_port.0 as u32)

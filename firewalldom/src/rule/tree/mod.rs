@@ -66,11 +66,6 @@ struct LongLeaf {
     groups: u32,
 }
 
-/// All ones, or none: what no compiler makes a jump of.
-const fn mask(holds: bool) -> u32 {
-    0u32.wrapping_sub(holds as u32)
-}
-
 /// The boxes of a list of rules, ready to be searched.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tree {
@@ -107,12 +102,14 @@ impl Tree {
             if root.first_rule >= best {
                 continue;
             }
-            let (places, rests) = self.leaf(*leaf);
-            // A group that has nothing costs one cache line and no guess.
-            'leaf: for (places, rests) in places.iter().zip(rests) {
-                let mut candidates = places.holding(key);
+            let (mut places, mut rests) = self.leaf(*leaf);
+            'leaf: loop {
+                let (at, mut candidates) = first_holding(places, key);
+                let Some((group, behind)) = rests.get(at..).and_then(<[Rests]>::split_first) else {
+                    break;
+                };
                 while candidates != 0 {
-                    let rest = &rests.0[candidates.trailing_zeros() as usize % GROUP];
+                    let rest = &group.0[candidates.trailing_zeros() as usize % GROUP];
                     candidates &= candidates - 1;
                     if !rest.holds(key) || rest.rule < from {
                         continue;
@@ -125,6 +122,7 @@ impl Tree {
                         break 'leaf;
                     }
                 }
+                (places, rests) = (places.get(at + 1..).unwrap_or_default(), behind);
             }
         }
         best = self.wide.find(from, best, key, confirm);
@@ -147,9 +145,8 @@ impl Tree {
                 return;
             }
             for exit in &mut *going {
-                // All ones if it goes on at all; else it looks at the first node and stays.
-                let inner = mask(exit.0 < Exit::LEAF);
-                let Some(node) = self.nodes.get((exit.0 & inner) as usize) else {
+                // A leaf's number is beyond those of all nodes: it stays.
+                let Some(node) = self.nodes.get(exit.0 as usize) else {
                     continue;
                 };
                 let words = &node.words;
@@ -160,8 +157,7 @@ impl Tree {
                 let mut part = usize::from(value >= word(3)) * 4;
                 part += usize::from(value >= word(part + 1)) * 2;
                 part += usize::from(value >= word(part));
-                let next = node.exits[part % node.exits.len()].0;
-                exit.0 ^= (exit.0 ^ next) & inner;
+                *exit = node.exits[part % node.exits.len()];
             }
         }
     }
@@ -188,6 +184,20 @@ impl Tree {
             + size_of_val(&*self.long_leaves)
             + self.wide.bytes()
     }
+}
+
+/// The first group that has boxes with the packet's addresses, and a bit for each of these; none, and how
+/// many groups there are, if there is none. A group that has nothing costs one cache line and no guess.
+// By itself, so that what each group is compared with stays in registers.
+#[inline(never)]
+fn first_holding(places: &[Places], key: &Key) -> (usize, u32) {
+    for (at, group) in places.iter().enumerate() {
+        let candidates = group.holding(key);
+        if candidates != 0 {
+            return (at, candidates);
+        }
+    }
+    (places.len(), 0)
 }
 
 #[cfg(test)]
