@@ -7,16 +7,21 @@ pub(crate) struct Sum(u64);
 impl Sum {
     /// Adds bytes; an odd last one counts as the high half of a word.
     pub(crate) fn bytes(mut self, bytes: &[u8]) -> Self {
-        // Two words at a time: 2^16 is 1 in this arithmetic, so the upper one counts the same.
-        let (pairs, rest) = bytes.as_chunks::<4>();
-        for pair in pairs {
-            self.0 += u64::from(u32::from_be_bytes(*pair));
+        // Four words at a time, as they are in memory: 2^16 is 1 in this arithmetic, so all count the
+        // same, and carries come around.
+        let (fours, rest) = bytes.as_chunks::<8>();
+        let mut sum = 0u64;
+        for four in fours {
+            let (more, carry) = sum.overflowing_add(u64::from_ne_bytes(*four));
+            sum = more + u64::from(carry);
         }
-        if !rest.is_empty() {
-            let mut last = [0; 4];
-            last[..rest.len()].copy_from_slice(rest);
-            self.0 += u64::from(u32::from_be_bytes(last));
+        let mut last = [0; 8];
+        for (to, from) in last.iter_mut().zip(rest) {
+            *to = *from;
         }
+        let (more, carry) = sum.overflowing_add(u64::from_ne_bytes(last));
+        let sum = Self(more + u64::from(carry)).fold();
+        self.0 += u64::from(u16::from_be(sum));
         self
     }
 

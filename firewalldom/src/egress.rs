@@ -3,7 +3,7 @@
 use crate::firewall::{Firewall, Verdict, own};
 use crate::flow::{Handle, Hop};
 use crate::fragment::cut_to;
-use crate::frame::{Checksum, Frame, Head, OwnedFrame, write_ethernet};
+use crate::frame::{Checksum, Frame, Head, OwnedFrame, fill_ethernet, write_ethernet};
 use crate::neighbour::{self, Found, Station};
 use crate::packet::{Packet, Tuple};
 use crate::path::{Next, Occasion};
@@ -29,7 +29,7 @@ impl Firewall {
         let (neighbour, found) = self.next_hop(now, next, flow);
         let cut = frame.gso.is_none() && (packet.total > mtu || self.assembled.is_some());
         if let (Found::Known(mac), false) = (found, cut) {
-            write_ethernet(frame.head.bytes_mut(), own_mac, mac);
+            fill_ethernet(frame.head.first_mut(), own_mac, mac);
             return Ok(Verdict::Forward { egress });
         }
         if found == Found::Waiting && !self.neighbours.has_room(neighbour, frame.len) {
@@ -95,7 +95,9 @@ impl Firewall {
         if let Some(flow) = flow {
             self.flows.set_hop(flow, Hop::via(neighbour));
         }
-        self.send_asks();
+        if self.neighbours.has_asks() {
+            self.send_asks();
+        }
         (neighbour, found)
     }
 

@@ -23,6 +23,7 @@ const MORE: u16 = 0x2000;
 const DO_NOT: u16 = 0x4000;
 
 /// Whether an IPv4 header is a fragment's.
+#[inline(always)]
 pub(crate) fn is_fragment(header: &[u8]) -> bool {
     get16(header, 6) & 0x3fff != 0
 }

@@ -261,6 +261,18 @@ pub(crate) fn write_ethernet(
     source: EthernetAddress,
     destination: EthernetAddress,
 ) {
+    if let Some(bytes) = bytes.first_chunk_mut() {
+        fill_ethernet(bytes, source, destination);
+    }
+}
+
+/// The same.
+#[inline(always)]
+pub(crate) fn fill_ethernet(
+    bytes: &mut [u8; ETHERNET],
+    source: EthernetAddress,
+    destination: EthernetAddress,
+) {
     bytes[0..6].copy_from_slice(&destination.0);
     bytes[6..12].copy_from_slice(&source.0);
     bytes[12..14].copy_from_slice(&[0x08, 0x00]);

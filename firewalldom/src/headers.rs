@@ -115,7 +115,7 @@ pub(crate) fn of(frame: &Frame<'_>, station: Station) -> Option<Usual> {
 
 /// Whether the checksum of the IPv4 header is right.
 #[inline(always)]
-fn is_sound(head: &Headers) -> bool {
+pub(crate) fn is_sound(head: &Headers) -> bool {
     Native::is_sound(
         u64::from_ne_bytes(bytes(head, at::HEADER)),
         u64::from_ne_bytes(bytes(head, at::HEADER + 8)),

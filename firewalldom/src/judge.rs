@@ -30,7 +30,6 @@ impl Firewall {
         leaving: Tuple,
         egress: InterfaceId,
     ) -> Result<(), Reason> {
-        let occasion = tracked.occasion();
         if !self.site.policy.settings.forwarding {
             return Err(Reason::ForwardingOff);
         }
@@ -38,7 +37,8 @@ impl Firewall {
             return Err(Reason::Broadcast);
         }
         if packet.ttl <= 1 {
-            self.report(now, frame, packet, leaving, occasion, Error::TimeExceeded);
+            let (occasion, error) = (tracked.occasion(), Error::TimeExceeded);
+            self.report(now, frame, packet, leaving, occasion, error);
             return Err(Reason::TimeExceeded);
         }
         let mtu = self.site.ports[usize::from(egress.0)].mtu;
@@ -56,7 +56,7 @@ impl Firewall {
         }
         let whole = frame.gso.is_some() || !reject::may_fragment(frame.head.bytes());
         if whole {
-            let error = Error::FragmentationNeeded(mtu);
+            let (occasion, error) = (tracked.occasion(), Error::FragmentationNeeded(mtu));
             self.report(now, frame, packet, leaving, occasion, error);
             return Err(Reason::TooBig);
         }
@@ -71,11 +71,11 @@ impl Firewall {
         frame: &mut Frame<'_>,
         packet: &Packet,
         tracked: &Tracked,
-        way: Way,
+        way: &Way,
     ) -> Result<(), Reason> {
         let state = tracked.state();
         if state == States::ESTABLISHED && !self.site.judges_established(way) {
-            if self.check_options(now, frame, packet, tracked, way)? == Checked::Passed {
+            if self.check_options(now, frame, packet, tracked, state, way)? == Checked::Passed {
                 self.clamp_mss_of_hosts(frame, packet, way);
             }
             if let Tracked::Flow(handle, _) = tracked {
@@ -111,7 +111,7 @@ impl Firewall {
         {
             return self.obey(now, frame, packet, tracked, way, ruling);
         }
-        if self.check_options(now, frame, packet, tracked, way)? == Checked::Accepted {
+        if self.check_options(now, frame, packet, tracked, state, way)? == Checked::Accepted {
             return Ok(());
         }
         self.clamp_mss_of_hosts(frame, packet, way);
@@ -128,12 +128,12 @@ impl Firewall {
         frame: &mut Frame<'_>,
         packet: &Packet,
         tracked: &Tracked,
-        way: Way,
+        state: States,
+        way: &Way,
     ) -> Result<Checked, Reason> {
         let Some(from) = way.from else {
             return Ok(Checked::Passed);
         };
-        let state = tracked.state();
         let port = &self.site.ports[usize::from(from.0)];
         let (tcp_flags, no_smurfs) = (port.tcp_flags, port.no_smurfs);
         if way.egress == Some(from) && !port.route_back {
@@ -166,7 +166,7 @@ impl Firewall {
         frame: &mut Frame<'_>,
         packet: &Packet,
         tracked: &Tracked,
-        way: Way,
+        way: &Way,
         ruling: Ruling,
     ) -> Result<(), Reason> {
         let origin = match (tracked, ruling.by) {
@@ -186,13 +186,14 @@ impl Firewall {
     }
 
     /// The zones that a packet goes from and to.
-    pub(crate) fn zones(&self, packet: &Packet, way: Way) -> [ZoneId; 2] {
-        let tuple = seen_by_rules(packet, way);
+    pub(crate) fn zones(&self, packet: &Packet, way: &Way) -> [ZoneId; 2] {
+        // As rules see them: the source as it came, the destination after DNAT.
         let source = way.from.map(|from| from.0);
         let destination = way.egress.map(|egress| egress.0);
         [
-            self.site.zone(source, tuple.source),
-            self.site.zone(destination, tuple.destination),
+            way.source_zone
+                .unwrap_or_else(|| self.site.zone(source, packet.tuple.source)),
+            self.site.zone(destination, way.leaving.destination),
         ]
     }
 
@@ -214,7 +215,7 @@ impl Firewall {
         frame: &Frame<'_>,
         facts: &Facts<'_>,
         state: States,
-        (way, pair): (Way, usize),
+        (way, pair): (&Way, usize),
         part: Part,
     ) -> Option<Ruling> {
         let Self {
@@ -259,7 +260,7 @@ impl Firewall {
         frame: &mut Frame<'_>,
         packet: &Packet,
         tracked: &Tracked,
-        way: Way,
+        way: &Way,
         check: Check,
     ) -> Result<Checked, Reason> {
         let (exception, chain, reason) = check.of(&self.site.policy.settings);
@@ -286,7 +287,7 @@ impl Firewall {
         frame: &mut Frame<'_>,
         packet: &Packet,
         tracked: &Tracked,
-        way: Way,
+        way: &Way,
         with: Option<RejectWith>,
     ) {
         let refuse = way.from.is_none()
@@ -396,7 +397,7 @@ impl Hooks for Asked<'_> {
 }
 
 /// Addresses and ports as rules see them: the source as it came, the destination after DNAT.
-fn seen_by_rules(packet: &Packet, way: Way) -> Tuple {
+fn seen_by_rules(packet: &Packet, way: &Way) -> Tuple {
     Tuple {
         source: packet.tuple.source,
         source_port: packet.tuple.source_port,
@@ -405,7 +406,7 @@ fn seen_by_rules(packet: &Packet, way: Way) -> Tuple {
 }
 
 /// The packet as its log lines show it.
-fn subject<'a>(site: &'a Site, frame: &'a Frame<'_>, packet: &'a Packet, way: Way) -> Subject<'a> {
+fn subject<'a>(site: &'a Site, frame: &'a Frame<'_>, packet: &'a Packet, way: &Way) -> Subject<'a> {
     let forwarded = way.from.is_some() && way.egress.is_some();
     Subject {
         head: frame.head.bytes(),
@@ -448,7 +449,7 @@ impl Check {
 }
 
 /// `dhcp`: DHCP between an interface's link and the firewall itself.
-fn dhcp(site: &Site, packet: &Packet, way: Way) -> bool {
+fn dhcp(site: &Site, packet: &Packet, way: &Way) -> bool {
     let link = match (way.from, way.egress) {
         (Some(link), None) | (None, Some(link)) => link,
         _ => return false,

@@ -62,7 +62,7 @@ impl HostLimit {
 impl Firewall {
     /// Lowers the segment size of a forwarded SYN to what the site wants, ahead of the rules: an
     /// interface's `mss=` takes the place of CLAMPMSS.
-    pub(crate) fn clamp_mss(&self, frame: &mut Frame<'_>, packet: &mut Packet, way: Way) {
+    pub(crate) fn clamp_mss(&self, frame: &mut Frame<'_>, packet: &mut Packet, way: &Way) {
         let (Some(from), Some(egress), true) = (way.from, way.egress, announces(packet)) else {
             return;
         };
@@ -97,7 +97,7 @@ impl Firewall {
 
     /// The same for `mss=` of hosts, which comes on top: in the chains of pairs of zones, so behind the
     /// checks of the interfaces' options, and not for hosts of no zone.
-    pub(crate) fn clamp_mss_of_hosts(&self, frame: &mut Frame<'_>, packet: &Packet, way: Way) {
+    pub(crate) fn clamp_mss_of_hosts(&self, frame: &mut Frame<'_>, packet: &Packet, way: &Way) {
         if self.site.host_limits.is_empty() || !announces(packet) {
             return;
         }

@@ -216,9 +216,14 @@ pub(crate) fn unique_reply(
 }
 
 /// Whether a packet can get the addresses and ports `new`: netfilter drops what it cannot rewrite.
+#[inline(always)]
 pub(crate) fn can_rewrite(head: &[u8], packet: &Packet, new: Tuple) -> bool {
+    packet.tuple.protocol != GRE || can_rewrite_gre(head, packet, new)
+}
+
+fn can_rewrite_gre(head: &[u8], packet: &Packet, new: Tuple) -> bool {
     let old = packet.tuple;
-    if old.protocol != GRE || old == new {
+    if old == new {
         return true;
     }
     let gre = &head[packet.transport..];

@@ -427,6 +427,11 @@ impl Table {
         }
     }
 
+    /// Whether there are requests to be sent now.
+    pub(crate) const fn has_asks(&self) -> bool {
+        !self.asks.is_empty()
+    }
+
     /// Requests to be sent now.
     pub(crate) fn take_ask(&mut self) -> Option<Ask> {
         self.asks.pop()

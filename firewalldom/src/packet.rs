@@ -2,9 +2,11 @@
 
 use crate::checksum::{Sum, get16, get32};
 use crate::crc32c;
+use crate::fragment::is_fragment;
 use crate::frame::{Checksum, ETHERNET, Frame};
+use crate::headers::{self, Headers, at, bytes};
 use crate::reason::Reason;
-use smoltcp::wire::{IpProtocol, Ipv4Packet, TcpPacket};
+use smoltcp::wire::{IpProtocol, Ipv4Packet};
 
 pub(crate) const ICMP: u8 = 1;
 pub(crate) const IGMP: u8 = 2;
@@ -149,23 +151,22 @@ impl Packet {
 
     /// The same of a packet whose header was checked: it has so many bytes.
     pub(crate) fn behind(frame: &mut Frame<'_>, header_len: usize) -> Result<Self, Reason> {
-        let cast = cast(&frame.head.bytes()[..6]);
-        let ip = Ipv4Packet::new_unchecked(&frame.head.bytes()[ETHERNET..]);
-        if ip.more_frags() || ip.frag_offset() != 0 {
+        let head: &Headers = frame.head.start();
+        if is_fragment(&head[at::HEADER..]) {
             return Err(Reason::Fragment);
         }
-        let total = ip.total_len();
+        let total = u16::from_be_bytes(bytes(head, at::LENGTH));
         let mut packet = Self {
-            cast,
+            cast: cast(&head[..6]),
             tuple: Tuple {
-                source: ip.src_addr().to_bits(),
-                destination: ip.dst_addr().to_bits(),
-                protocol: u8::from(ip.next_header()),
+                source: u32::from_be_bytes(bytes(head, at::ADDRESSES)),
+                destination: u32::from_be_bytes(bytes(head, at::ADDRESSES + 4)),
+                protocol: head[at::PROTOCOL],
                 ..Tuple::default()
             },
             total,
             transport: ETHERNET + header_len,
-            ttl: ip.hop_limit(),
+            ttl: head[at::HOPS],
             tcp_flags: 0,
             icmp: (0, 0),
             bad_checksum: false,
@@ -192,27 +193,25 @@ impl Packet {
         let bytes = &head[self.transport..];
         match self.tuple.protocol {
             TCP => {
-                if bytes.len() < 20 {
+                let Some(tcp) = bytes.first_chunk::<20>() else {
                     return Err(Reason::BadTransport);
-                }
-                let tcp = TcpPacket::new_unchecked(bytes);
-                let header_len = usize::from(tcp.header_len());
+                };
+                let header_len = usize::from(tcp[12] >> 4) * 4;
                 if header_len < 20 || header_len > bytes.len() {
                     return Err(Reason::BadTransport);
                 }
-                self.tuple.source_port = tcp.src_port();
-                self.tuple.destination_port = tcp.dst_port();
-                self.tcp_flags = bytes[13] & 0x3f;
+                self.read_ports(tcp);
+                self.tcp_flags = tcp[13] & 0x3f;
             }
             UDP => {
-                if bytes.len() < 8 {
+                let Some(udp) = bytes.first_chunk::<8>() else {
                     return Err(Reason::BadTransport);
-                }
-                let length = get16(bytes, 4);
+                };
+                let length = get16(udp, 4);
                 if length < 8 || length > self.payload_len() {
                     return Err(Reason::BadTransport);
                 }
-                self.read_ports(bytes);
+                self.read_ports(udp);
             }
             UDP_LITE | DCCP | SCTP => {
                 if bytes.len() < 12.min(usize::from(self.payload_len()).max(8)) {
@@ -249,6 +248,7 @@ impl Packet {
         quoted >= header_len && quoted < header_len + 8
     }
 
+    #[inline(always)]
     fn read_ports(&mut self, bytes: &[u8]) {
         self.tuple.source_port = get16(bytes, 0);
         self.tuple.destination_port = get16(bytes, 2);
@@ -324,8 +324,19 @@ pub(crate) fn check_header(frame: &Frame<'_>) -> Result<usize, Reason> {
         .bytes()
         .get(ETHERNET..)
         .ok_or(Reason::Truncated)?;
-    if header.len() < 20 {
+    let Some(fixed) = header.first_chunk::<20>() else {
         return Err(Reason::BadHeader);
+    };
+    // Nearly all have no options.
+    if fixed[0] == 0x45 {
+        let total = usize::from(u16::from_be_bytes([fixed[2], fixed[3]]));
+        if total < fixed.len() || ETHERNET + total > frame.len {
+            return Err(Reason::BadHeader);
+        }
+        if !headers::is_sound(frame.head.start()) {
+            return Err(Reason::BadHeaderChecksum);
+        }
+        return Ok(fixed.len());
     }
     let ip = Ipv4Packet::new_unchecked(header);
     let header_len = usize::from(ip.header_len());

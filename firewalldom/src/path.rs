@@ -4,12 +4,13 @@ use crate::firewall::{Firewall, Verdict};
 use crate::flow::{Answered, Followed, Handle, Opening, Standing};
 use crate::fragment::{Added, is_fragment};
 use crate::frame::{ETHERNET, Frame, Head};
+use crate::headers::{self, Headers};
 use crate::nat;
 use crate::packet::{
     GRE, ICMP, ICMP_REDIRECT, Inner, Packet, SCTP, Tuple, check_header, gre_call, icmp_asks,
     icmp_is_error,
 };
-use crate::policy::{InterfaceId, RawAction, States};
+use crate::policy::{InterfaceId, RawAction, States, ZoneId};
 use crate::reason::Reason;
 use crate::reject::Error;
 use crate::route::Route;
@@ -99,11 +100,12 @@ impl Firewall {
         frame: &mut Frame<'_>,
     ) -> Result<Verdict, Reason> {
         let header_len = check_header(frame)?;
-        if from.is_some() && is_fragment(&frame.head.bytes()[ETHERNET..]) {
+        let head: &Headers = frame.head.start();
+        if from.is_some() && is_fragment(&head[ETHERNET..]) {
             return self.assemble(now, from, frame);
         }
-        let packet = Packet::behind(frame, header_len)?;
-        self.packet(now, from, frame, &packet)
+        let mut packet = Packet::behind(frame, header_len)?;
+        self.packet(now, from, frame, &mut packet)
     }
 
     /// The firewall's own answer to a packet that conntrack knows.
@@ -112,8 +114,8 @@ impl Firewall {
         now: Instant,
         frame: &mut Frame<'_>,
     ) -> Result<Verdict, Reason> {
-        let packet = Packet::parse(frame)?;
-        self.pass(now, None, frame, &packet, &Tracked::Answer)
+        let mut packet = Packet::parse(frame)?;
+        self.pass(now, None, frame, &mut packet, &Tracked::Answer)
     }
 
     /// A fragment: its packet goes on when it is complete.
@@ -141,7 +143,8 @@ impl Firewall {
         };
         self.assembled = Some(whole.geometry);
         let packet = Packet::parse(&mut frame);
-        let verdict = packet.and_then(|packet| self.packet(now, from, &mut frame, &packet));
+        let verdict =
+            packet.and_then(|mut packet| self.packet(now, from, &mut frame, &mut packet));
         self.assembled = None;
         verdict
     }
@@ -152,7 +155,7 @@ impl Firewall {
         now: Instant,
         from: Option<InterfaceId>,
         frame: &mut Frame<'_>,
-        packet: &Packet,
+        packet: &mut Packet,
     ) -> Result<Verdict, Reason> {
         self.site.prefetch(&packet.tuple);
         let tick = Tick::of(now);
@@ -174,7 +177,7 @@ impl Firewall {
         now: Instant,
         from: Option<InterfaceId>,
         frame: &mut Frame<'_>,
-        packet: &Packet,
+        packet: &mut Packet,
         tracked: &Tracked,
     ) -> Result<Verdict, Reason> {
         if let Some(from) = from {
@@ -188,10 +191,15 @@ impl Firewall {
         {
             return Err(Reason::BadTransport);
         }
-        let mut leaving = self.leaving(tracked, packet);
-        if matches!(tracked, Tracked::Start(_)) {
-            leaving = self.translate_destination(now, from, frame, packet);
-        }
+        let (source_zone, leaving) = if let Tracked::Start(_) = tracked {
+            let zone = self
+                .site
+                .zone(from.map(|from| from.0), packet.tuple.source);
+            let leaving = self.translate_destination(now, from, zone, frame, packet);
+            (Some(zone), leaving)
+        } else {
+            (None, self.leaving(tracked, packet))
+        };
         if !nat::can_rewrite(frame.head.bytes(), packet, leaving) {
             return Err(Reason::BadTransport);
         }
@@ -226,14 +234,14 @@ impl Firewall {
             egress,
             route,
             back,
+            source_zone,
             leaving,
         };
         // Ahead of the rules, as in netfilter: a SYN that is rejected is quoted with its new size.
-        let mut packet = *packet;
-        self.clamp_mss(frame, &mut packet, way);
-        self.judge(now, frame, &packet, tracked, way)?;
-        let accepted = self.accept(Tick::of(now), &packet, tracked, way)?;
-        if !nat::can_rewrite(frame.head.bytes(), &packet, accepted.leaving) {
+        self.clamp_mss(frame, packet, &way);
+        self.judge(now, frame, packet, tracked, &way)?;
+        let accepted = self.accept(Tick::of(now), packet, tracked, &way)?;
+        if !nat::can_rewrite(frame.head.bytes(), packet, accepted.leaving) {
             if let (Tracked::Start(_), Some(handle)) = (tracked, accepted.flow) {
                 self.flows.remove(handle);
             }
@@ -246,12 +254,12 @@ impl Firewall {
                 if !nat::can_rewrite_inner(frame.head.bytes(), inner, leaving.reversed()) {
                     return Err(Reason::BadTransport);
                 }
-                nat::rewrite_error(frame.head.bytes_mut(), &packet, inner, arriving, leaving)
+                nat::rewrite_error(frame.head.bytes_mut(), packet, inner, arriving, leaving)
             }
             _ => {
                 nat::rewrite(
                     frame.head.bytes_mut(),
-                    &packet,
+                    packet,
                     accepted.leaving,
                     frame.checksum,
                 );
@@ -261,7 +269,6 @@ impl Firewall {
         if egress.is_none() {
             packet.tuple = new;
         }
-        let packet = &packet;
         match egress {
             Some(egress) => {
                 if from.is_some() {
@@ -414,6 +421,8 @@ pub(crate) struct Way {
     pub(crate) route: Route,
     /// Where the source lies, if it was asked already.
     pub(crate) back: Option<Route>,
+    /// The zone of the source, if it was asked already.
+    pub(crate) source_zone: Option<ZoneId>,
     /// Addresses and ports after DNAT.
     pub(crate) leaving: Tuple,
 }
@@ -433,7 +442,8 @@ pub(crate) struct Accepted {
     pub(crate) leaving: Tuple,
 }
 
+#[inline(always)]
 pub(crate) fn source_mac(from: Option<InterfaceId>, frame: &Frame<'_>) -> Option<[u8; 6]> {
     from?;
-    frame.head.bytes()[6..].first_chunk().copied()
+    Some(headers::bytes(frame.head.start(), 6))
 }

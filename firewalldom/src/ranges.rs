@@ -10,7 +10,10 @@ use core::cmp::Reverse;
 use minios_rs::prefetch::prefetch;
 
 /// Fewest stretches that have cells.
-const CELLS_FROM: usize = 1 << 10;
+const CELLS_FROM: usize = 4;
+/// Fewest bits of an address that say its cell: 1 KiB of cells, few of which have more than one or two
+/// stretches if there are few.
+const CELLS_LEAST: u32 = 8;
 /// Most bits of an address that say its cell: 256 KiB of cells.
 const CELLS_MOST: u32 = 16;
 
@@ -186,7 +189,7 @@ fn cells<T>(stretches: &[(u32, T)]) -> (Vec<u32>, u32) {
         return (Vec::new(), 0);
     }
     // As many as there are stretches, or half of that; addresses are not spread evenly.
-    let bits = stretches.len().ilog2().min(CELLS_MOST);
+    let bits = stretches.len().ilog2().clamp(CELLS_LEAST, CELLS_MOST);
     let cell_bits = u32::BITS - bits;
     let mut cells = Vec::with_capacity((1 << bits) + 1);
     let mut at = 0;

@@ -69,9 +69,10 @@ impl Firewall {
             egress: None,
             route: self.site.routes.get(tuple.destination),
             back: Some(back),
+            source_zone: None,
             leaving: tuple,
         };
-        self.except(now, frame, packet, tracked, way, Check::ReversePath)?;
+        self.except(now, frame, packet, tracked, &way, Check::ReversePath)?;
         Ok(())
     }
 }

@@ -109,13 +109,15 @@ impl Routes {
 
     /// What `address` means.
     pub(crate) fn get(&self, address: u32) -> Route {
-        match self.guest(address) {
-            Ok(at) => Route::Via {
+        if !self.guests.is_empty()
+            && let Ok(at) = self.guest(address)
+        {
+            return Route::Via {
                 egress: self.guests[at].1,
                 gateway: 0,
-            },
-            Err(_) => self.table.get(address),
+            };
         }
+        self.table.get(address)
     }
 
     fn guest(&self, address: u32) -> Result<usize, usize> {

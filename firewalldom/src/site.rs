@@ -213,7 +213,7 @@ impl Site {
     }
 
     /// Whether rules have a say about an established packet on this way.
-    pub(crate) fn judges_established(&self, way: Way) -> bool {
+    pub(crate) fn judges_established(&self, way: &Way) -> bool {
         match (way.from, way.egress) {
             (Some(from), Some(egress)) => {
                 self.judges_established || from == egress && self.judges_established_hairpins

@@ -6,23 +6,23 @@ use crate::frame::Frame;
 use crate::nat::{self, Exhausted, NoAddress};
 use crate::packet::{Packet, Tuple};
 use crate::path::{Accepted, Tracked, Way, source_mac};
-use crate::policy::{DestinationTarget, InterfaceId, PortRange};
+use crate::policy::{DestinationTarget, InterfaceId, PortRange, ZoneId};
 use crate::reason::Reason;
 use crate::route::Route;
 use crate::rule::{Facts, has_ports};
 use crate::time::{Instant, Tick};
 
 impl Firewall {
-    /// DNAT and REDIRECT for the first packet of a flow.
+    /// DNAT and REDIRECT for the first packet of a flow, whose source is in `zone`.
     pub(crate) fn translate_destination(
         &mut self,
         now: Instant,
         from: Option<InterfaceId>,
+        zone: ZoneId,
         frame: &Frame<'_>,
         packet: &Packet,
     ) -> Tuple {
         let mut leaving = packet.tuple;
-        let zone = self.site.zone(from.map(|from| from.0), leaving.source);
         // Who follows the rules sees every one that is passed over.
         if !cfg!(feature = "trace") && !self.site.nat.looks_at(zone) {
             return leaving;
@@ -92,7 +92,7 @@ impl Firewall {
         tick: Tick,
         packet: &Packet,
         tracked: &Tracked,
-        way: Way,
+        way: &Way,
     ) -> Result<Accepted, Reason> {
         match tracked {
             Tracked::Flow(handle, _) => Ok(Accepted {
@@ -121,7 +121,7 @@ impl Firewall {
     }
 
     /// The reply tuple of a new flow, by the first SNAT or MASQUERADE rule that fits.
-    fn translate_source(&mut self, tick: Tick, packet: &Packet, way: Way) -> Result<Tuple, Reason> {
+    fn translate_source(&mut self, tick: Tick, packet: &Packet, way: &Way) -> Result<Tuple, Reason> {
         let mut leaving = way.leaving;
         let mut ports = None;
         if let Some(egress) = way.egress {

@@ -115,6 +115,7 @@ impl Lookup {
     }
 
     /// The slot of the flow whose packets of one direction arrive as `ends`, and its handle.
+    #[inline(always)]
     pub(super) fn probe(&self, ends: Ends, protocol: u8) -> Option<(usize, Handle)> {
         let hash = self.hash(ends, protocol);
         let mut at = self.home(hash);

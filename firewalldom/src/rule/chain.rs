@@ -232,14 +232,20 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Lists are called as deep as [`policy::check`] allows, no deeper.
+    #[inline(always)]
     fn list(&self, list: &List, chain: &str, hooks: &mut impl Hooks) -> Walked {
-        let chain = list.log_chain.as_deref().unwrap_or(chain);
         if !list.looks_at(self.state) {
             #[cfg(feature = "trace")]
             self.note_passed_over(list, 0, None, hooks);
             return Walked::Through;
         }
+        self.rules(list, chain, hooks)
+    }
+
+    /// Lists are called as deep as [`policy::check`] allows, no deeper.
+    #[inline(never)]
+    fn rules(&self, list: &List, chain: &str, hooks: &mut impl Hooks) -> Walked {
+        let chain = list.log_chain.as_deref().unwrap_or(chain);
         let mut from = 0;
         loop {
             let found = list.find(from, &self.key, self.facts);
