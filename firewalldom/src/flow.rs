@@ -139,10 +139,17 @@ impl Table {
     pub(crate) fn find(&mut self, now: Tick, tuple: Tuple) -> Option<Handle> {
         let (_, handle) = self.lookup.probe(Ends::of(tuple), tuple.protocol)?;
         if self.lookup.flows[handle.flow()].deadline().is_reached(now) {
-            self.remove(handle);
-            return None;
+            return self.lose(handle);
         }
         Some(handle)
+    }
+
+    /// What was found is over.
+    #[cold]
+    #[inline(never)]
+    fn lose(&mut self, handle: Handle) -> Option<Handle> {
+        self.remove(handle);
+        None
     }
 
     /// The tuple of packets that arrive in this direction.
@@ -273,11 +280,9 @@ impl Table {
         let number = self.free;
         let flow = &mut self.lookup.flows[number as usize];
         self.free = flow.next_free();
-        *flow = Flow::new(
-            [Ends::of(original), Ends::of(reply)],
-            original.protocol,
-            decided,
-        );
+        let protocol = original.protocol;
+        let [original, reply] = [Ends::of(original), Ends::of(reply)];
+        *flow = Flow::new([original, reply], protocol, decided);
         match opening.connection {
             Some((connection, state)) => {
                 flow.tcp = connection;
@@ -287,7 +292,10 @@ impl Table {
         }
         flow.expire_at(Deadline::at(now.after(opening.lifetime)));
         let handle = Handle::new(number, Direction::Original);
-        if !(self.lookup.link(handle) && self.lookup.link(Handle::new(number, Direction::Reply))) {
+        let back = Handle::new(number, Direction::Reply);
+        if !(self.lookup.link(handle, original, protocol)
+            && self.lookup.link(back, reply, protocol))
+        {
             self.lookup.unlink(handle);
             self.release(number);
             return Err(Full);

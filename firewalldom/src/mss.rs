@@ -97,10 +97,14 @@ impl Firewall {
 
     /// The same for `mss=` of hosts, which comes on top: in the chains of pairs of zones, so behind the
     /// checks of the interfaces' options, and not for hosts of no zone.
+    #[inline(always)]
     pub(crate) fn clamp_mss_of_hosts(&self, frame: &mut Frame<'_>, packet: &Packet, way: &Way) {
-        if self.site.host_limits.is_empty() || !announces(packet) {
-            return;
+        if !self.site.host_limits.is_empty() && announces(packet) {
+            self.clamp_mss_of_some(frame, packet, way);
         }
+    }
+
+    fn clamp_mss_of_some(&self, frame: &mut Frame<'_>, packet: &Packet, way: &Way) {
         let (Some(from), Some(egress)) = (way.from, way.egress) else {
             return;
         };

@@ -240,11 +240,15 @@ pub(crate) fn can_rewrite_inner(head: &[u8], inner: &Inner, new: Tuple) -> bool 
 }
 
 /// Makes the headers of a packet that came as `packet.tuple` read `new`, checksums included.
+#[inline(always)]
 pub(crate) fn rewrite(head: &mut [u8], packet: &Packet, new: Tuple, checksum: Checksum) {
-    let old = packet.tuple;
-    if old == new {
-        return;
+    if packet.tuple != new {
+        rewrite_all(head, packet, new, checksum);
     }
+}
+
+fn rewrite_all(head: &mut [u8], packet: &Packet, new: Tuple, checksum: Checksum) {
+    let old = packet.tuple;
     let addresses = Difference::default()
         .address(old.source, new.source)
         .address(old.destination, new.destination);

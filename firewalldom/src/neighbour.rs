@@ -257,6 +257,23 @@ impl Table {
             Some(&number) => number,
             None => self.add(interface, address),
         };
+        let entry = &self.entries[usize::from(number)];
+        if entry.state == State::Reachable && now < entry.deadline && entry.is_routed {
+            return (Handle(number), Found::Known(entry.mac));
+        }
+        let found = self.ask_again(now, interface, address, number);
+        (Handle(number), found)
+    }
+
+    /// What there is to do about an entry that is asked for, but if it is known and was asked for before.
+    #[inline(never)]
+    fn ask_again(
+        &mut self,
+        now: Instant,
+        interface: InterfaceId,
+        address: u32,
+        number: u16,
+    ) -> Found {
         let entry = &mut self.entries[usize::from(number)];
         if entry.state == State::Free {
             entry.state = State::Incomplete(1);
@@ -274,8 +291,8 @@ impl Table {
             self.refresh(usize::from(number));
         }
         match self.get(now, number) {
-            Some(mac) => (Handle(number), Found::Known(mac)),
-            None => (Handle(number), Found::Waiting),
+            Some(mac) => Found::Known(mac),
+            None => Found::Waiting,
         }
     }
 

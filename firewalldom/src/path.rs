@@ -143,8 +143,7 @@ impl Firewall {
         };
         self.assembled = Some(whole.geometry);
         let packet = Packet::parse(&mut frame);
-        let verdict =
-            packet.and_then(|mut packet| self.packet(now, from, &mut frame, &mut packet));
+        let verdict = packet.and_then(|mut packet| self.packet(now, from, &mut frame, &mut packet));
         self.assembled = None;
         verdict
     }
@@ -192,9 +191,7 @@ impl Firewall {
             return Err(Reason::BadTransport);
         }
         let (source_zone, leaving) = if let Tracked::Start(_) = tracked {
-            let zone = self
-                .site
-                .zone(from.map(|from| from.0), packet.tuple.source);
+            let zone = self.site.zone(from.map(|from| from.0), packet.tuple.source);
             let leaving = self.translate_destination(now, from, zone, frame, packet);
             (Some(zone), leaving)
         } else {

@@ -17,11 +17,20 @@ impl Site {
     ///
     /// As Linux does it, a source that is a broadcast address fails, and so does, where the check is
     /// loose, one that is reached by another interface while `from` has no address of its own.
+    #[inline(always)]
     pub(crate) fn filter_route(&self, from: InterfaceId, source: u32) -> Result<(), Reason> {
-        let filter = self.ports[usize::from(from.0)].route_filter;
-        if filter == RouteFilter::Off {
-            return Ok(());
+        match self.ports[usize::from(from.0)].route_filter {
+            RouteFilter::Off => Ok(()),
+            filter => self.filter_route_by(filter, from, source),
         }
+    }
+
+    fn filter_route_by(
+        &self,
+        filter: RouteFilter,
+        from: InterfaceId,
+        source: u32,
+    ) -> Result<(), Reason> {
         let is_good = match self.routes.get(source) {
             Route::Via { egress, .. } if egress == from => true,
             Route::Via { .. } => {

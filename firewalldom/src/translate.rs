@@ -121,7 +121,12 @@ impl Firewall {
     }
 
     /// The reply tuple of a new flow, by the first SNAT or MASQUERADE rule that fits.
-    fn translate_source(&mut self, tick: Tick, packet: &Packet, way: &Way) -> Result<Tuple, Reason> {
+    fn translate_source(
+        &mut self,
+        tick: Tick,
+        packet: &Packet,
+        way: &Way,
+    ) -> Result<Tuple, Reason> {
         let mut leaving = way.leaving;
         let mut ports = None;
         if let Some(egress) = way.egress {

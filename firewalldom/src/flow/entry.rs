@@ -67,13 +67,6 @@ impl Ends {
         u32::from_ne_bytes([a, b, c, d])
     }
 
-    /// The destination's address, as it is in memory.
-    #[inline(always)]
-    pub(crate) const fn destination(self) -> u32 {
-        let [.., a, b, c, d] = self.addresses;
-        u32::from_ne_bytes([a, b, c, d])
-    }
-
     /// Those of an answer, but to ICMP.
     #[inline(always)]
     pub(crate) const fn reversed(self) -> Self {
@@ -86,9 +79,10 @@ impl Ends {
     /// What a keyed hash takes.
     #[inline(always)]
     pub(super) const fn words(self, protocol: u8) -> [u32; 4] {
+        let addresses = self.addresses();
         [
-            self.source(),
-            self.destination(),
+            addresses as u32,
+            (addresses >> 32) as u32,
             self.ports(),
             protocol as u32,
         ]
@@ -193,10 +187,10 @@ impl Flow {
         decided: 0,
     };
 
-    pub(super) fn new(ends: [Ends; 2], protocol: u8, decided: u32) -> Self {
+    pub(super) fn new([original, reply]: [Ends; 2], protocol: u8, decided: u32) -> Self {
         Self {
-            addresses: ends.map(|ends| ends.addresses),
-            ports: ends.map(|ends| ends.ports),
+            addresses: [original.addresses, reply.addresses],
+            ports: [original.ports, reply.ports],
             decided: decided.min(ORIGIN_MAX) << Self::ORIGIN_SHIFT
                 | u32::from(LIVE) << 8
                 | u32::from(protocol),

@@ -138,20 +138,23 @@ impl Lookup {
         None
     }
 
-    /// Enters a direction of a flow; false if there is no room where it should be.
-    pub(super) fn link(&mut self, handle: Handle) -> bool {
-        let hash = self.hash_of(handle);
+    /// Enters a direction of a flow, whose packets arrive as `ends`; false if there is no room where it should be.
+    pub(super) fn link(&mut self, handle: Handle, ends: Ends, protocol: u8) -> bool {
+        let hash = self.hash(ends, protocol);
         let mut at = self.home(hash);
+        let value = self.slot(handle, hash);
         for _ in 0..MAX_PROBES {
-            if self.index[at] == 0 {
-                self.index[at] = self.slot(handle, hash);
+            let Some(slot) = self.index.get_mut(at) else {
+                return false;
+            };
+            if *slot == 0 {
+                *slot = value;
                 return true;
             }
-            at = if at + 1 == self.index.len() {
-                0
-            } else {
-                at + 1
-            };
+            at += 1;
+            if at == self.index.len() {
+                at = 0;
+            }
         }
         false
     }

@@ -188,6 +188,8 @@ impl List {
     }
 
     /// The number of the first rule from `from` on that the packet matches, limits apart.
+    // By itself: nearly always it is asked once, and the walk would keep all that it reads for a next time.
+    #[inline(never)]
     pub(super) fn find(&self, from: u32, key: &Key, facts: &Facts<'_>) -> Option<u32> {
         let tree = match &self.index {
             Index::Tree(tree) => tree,
