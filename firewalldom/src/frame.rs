@@ -261,9 +261,8 @@ pub(crate) fn write_ethernet(
     source: EthernetAddress,
     destination: EthernetAddress,
 ) {
-    if let Some(bytes) = bytes.first_chunk_mut() {
-        fill_ethernet(bytes, source, destination);
-    }
+    let header = bytes.first_chunk_mut().unwrap_or_else(|| unreachable!());
+    fill_ethernet(header, source, destination);
 }
 
 /// The same.

@@ -74,6 +74,12 @@ pub(super) struct Rest {
     pub(super) rule: u32,
 }
 
+/// How far a value lies from the last one of a range of `more` behind `first`; below 0: outside.
+#[inline(always)]
+const fn room(value: u32, first: u16, more: u16) -> i64 {
+    more as i64 - value.wrapping_sub(first as u32) as i64
+}
+
 /// Boxes that are compared at once.
 pub(super) const GROUP: usize = 4;
 
@@ -155,10 +161,15 @@ impl Rest {
     #[inline(always)]
     pub(super) const fn holds(&self, key: &Key) -> bool {
         let [_, _, source_port, destination_port, protocol, ..] = key.fields;
-        (destination_port.wrapping_sub(self.destination_port.0 as u32)
-            <= self.destination_port.1 as u32)
-            & (source_port.wrapping_sub(self.source_port.0 as u32) <= self.source_port.1 as u32)
-            & (protocol.wrapping_sub(self.protocol.0 as u32) <= self.protocol.1 as u32)
+        // Below 0 where a value lies outside: signs are put together without a jump, which nobody could
+        // guess.
+        let ports = room(
+            destination_port,
+            self.destination_port.0,
+            self.destination_port.1,
+        ) | room(source_port, self.source_port.0, self.source_port.1);
+        let protocol = room(protocol, self.protocol.0 as u16, self.protocol.1 as u16);
+        (ports | protocol >= 0)
             & (self.states & key.state != 0)
             & ((self.flags & Self::PORTS == 0) | key.has_ports)
     }

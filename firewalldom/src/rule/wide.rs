@@ -15,6 +15,11 @@ pub(super) const MOST: usize = 512;
 
 /// In which the fields are asked: what tells most boxes apart comes first.
 const ORDER: [usize; FIELDS] = [0, 1, 3, 4, 2];
+/// How many of these are addresses: mostly it takes no more.
+const ADDRESSES: usize = 2;
+
+/// A bit for each of the boxes that hold what was asked of a packet so far.
+pub(super) struct Common([u64; MOST / 64]);
 
 /// Boxes in the order of their rules.
 #[derive(Clone, Debug, Default)]
@@ -45,36 +50,46 @@ impl Wide {
         }
     }
 
+    /// Which boxes hold the packet's addresses; `None` if none does. It asks nothing of what else is
+    /// found, so that memory that was asked for before comes meanwhile.
+    #[inline(always)]
+    pub(super) fn with_addresses(&self, key: &Key) -> Option<Common> {
+        let mut common = Common([u64::MAX; MOST / 64]);
+        let is_any = !self.entries.is_empty() && { ORDER[..ADDRESSES].iter() }
+            .all(|&field| self.narrow(&mut common, key, field));
+        is_any.then_some(common)
+    }
+
+    /// Leaves those boxes that hold the packet's value of a field; whether there are any.
+    #[inline(always)]
+    fn narrow(&self, common: &mut Common, key: &Key, field: usize) -> bool {
+        let row = self.fields[field].row(key.fields[field], self.words);
+        let mut any = 0;
+        for (common, bits) in common.0.iter_mut().zip(row) {
+            *common &= bits;
+            any |= *common;
+        }
+        any != 0
+    }
+
     /// The lowest rule from `from` on and below `best` that holds the packet, as
-    /// [`Tree::find`](super::tree::Tree::find).
+    /// [`Tree::find`](super::tree::Tree::find); of those that hold its addresses.
+    #[inline(never)]
     pub(super) fn find(
         &self,
+        mut common: Common,
         from: u32,
         best: u32,
         key: &Key,
         mut confirm: impl FnMut(u32) -> bool,
     ) -> u32 {
-        if self
-            .entries
-            .first()
-            .is_none_or(|first| first.rule() >= best)
+        let is_late = |first: &Entry| first.rule() >= best;
+        if self.entries.first().is_none_or(is_late)
+            || !{ ORDER[ADDRESSES..].iter() }.all(|&field| self.narrow(&mut common, key, field))
         {
             return best;
         }
-        let mut common = [u64::MAX; MOST / 64];
-        let common = &mut common[..self.words];
-        for field in ORDER {
-            let row = self.fields[field].row(key.fields[field], self.words);
-            let mut any = 0;
-            for (common, bits) in common.iter_mut().zip(row) {
-                *common &= bits;
-                any |= *common;
-            }
-            // Mostly it takes no more than the addresses.
-            if any == 0 {
-                return best;
-            }
-        }
+        let common = &common.0[..self.words];
         for (word, &common) in common.iter().enumerate() {
             let mut common = common;
             while common != 0 {

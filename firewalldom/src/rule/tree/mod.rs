@@ -95,8 +95,11 @@ impl Tree {
         let leaves = &mut leaves[..self.roots.len()];
         self.descend(key, leaves);
         for leaf in &*leaves {
-            prefetch(&self.places, (leaf.0 & Exit::FIRST) as usize);
+            let first = (leaf.0 & Exit::FIRST) as usize;
+            prefetch(&self.places, first);
+            prefetch(&self.rests, first);
         }
+        let wide = self.wide.with_addresses(key);
         let mut best = u32::MAX;
         for (root, leaf) in self.roots.iter().zip(leaves) {
             if root.first_rule >= best {
@@ -125,7 +128,9 @@ impl Tree {
                 (places, rests) = (places.get(at + 1..).unwrap_or_default(), behind);
             }
         }
-        best = self.wide.find(from, best, key, confirm);
+        if let Some(common) = wide {
+            best = self.wide.find(common, from, best, key, confirm);
+        }
         (best != u32::MAX).then_some(best)
     }
 
