@@ -102,6 +102,7 @@ impl Netback {
         world.write_node(&format!("{theirs}/state"), "1");
         world.write_node(&format!("{own}/frontend"), &theirs);
         world.write_node(&format!("{own}/frontend-id"), front.0.to_string());
+        world.write_node(&format!("{own}/online"), "1");
         for offer in offers {
             world.write_node(&format!("{own}/{offer}"), "1");
         }
@@ -163,6 +164,9 @@ impl Netback {
             XenbusState::CLOSED if own != XenbusState::CLOSED => {
                 self.disconnect();
                 self.switch_to(XenbusState::CLOSED);
+            }
+            XenbusState::INITIALISING if own == XenbusState::CLOSED => {
+                self.switch_to(XenbusState::INIT_WAIT);
             }
             _ => {}
         }

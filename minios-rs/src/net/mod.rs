@@ -103,9 +103,16 @@ pub struct Offload {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MacAddress(pub [u8; 6]);
 
+impl MacAddress {
+    /// Whether one station may have it: it is no group's, and not zero.
+    pub fn is_station(self) -> bool {
+        self.0[0] & 1 == 0 && self.0 != [0; 6]
+    }
+}
+
 /// Not six hexadecimal bytes with colons between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("not an Ethernet address")]
+#[error("not an Ethernet address of a station")]
 pub struct BadMacAddress;
 
 impl core::str::FromStr for MacAddress {

@@ -66,7 +66,7 @@ pub enum Error {
     /// years can.
     #[error("the backend does not offer feature-rx-copy")]
     NoRxCopy,
-    /// The toolstack's `mac` is none.
+    /// The toolstack's `mac` is none, or none that a station may have.
     #[error(transparent)]
     BadMac(#[from] BadMacAddress),
 }
@@ -102,7 +102,11 @@ impl Error {
 
 /// A front's end in xenstore.
 pub struct Link<X: Xen> {
-    device: Device<X>,
+    pub(super) device: Device<X>,
+    /// The interface's address.
+    pub(super) mac: MacAddress,
+    /// This end ended it, for a reason that has not gone away.
+    pub(super) gave_up: bool,
 }
 
 impl<X: Xen> Link<X> {
@@ -124,7 +128,8 @@ impl<X: Xen> Link<X> {
     ///
     /// # Errors
     /// xenstore's.
-    pub async fn fatal(&self, reason: &str) -> Result<(), Error> {
+    pub async fn fatal(&mut self, reason: &str) -> Result<(), Error> {
+        self.gave_up = true;
         Ok(self.device.fatal(EINVAL, reason).await?)
     }
 
@@ -167,7 +172,14 @@ impl<X: Xen> Front<X> {
         let mut device = Device::frontend(xenstore, "vif", index).await?;
         let (error, front) = match prepare(xen, &mut device, config).await {
             Ok(mut front) => match announce(&mut device, &mut front).await {
-                Ok(()) => return Ok((front, Link { device })),
+                Ok(()) => {
+                    let link = Link {
+                        device,
+                        mac: front.mac,
+                        gave_up: false,
+                    };
+                    return Ok((front, link));
+                }
                 Err(error) => (error, Some(front)),
             },
             Err(error) => (error, None),
@@ -214,10 +226,13 @@ async fn prepare<X: Xen>(
         gso_tcpv6: offers()?,
         ipv6_checksum: offers()?,
     };
-    let mac = xenstore
+    let mac: MacAddress = xenstore
         .read_text(&format!("{}/mac", device.node()))
         .await?
         .parse()?;
+    if !mac.is_station() {
+        return Err(BadMacAddress.into());
+    }
     let mtu = xenstore
         .read_number_if_any(&format!("{}/mtu", device.node()))
         .await

@@ -22,6 +22,7 @@
 
 #![forbid(unsafe_code)]
 
+mod again;
 mod connect;
 mod receive;
 mod transmit;

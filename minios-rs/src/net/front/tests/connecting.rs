@@ -111,7 +111,7 @@ fn rings_are_kept_until_the_backend_lets_go_of_them() {
 
 #[test]
 fn a_frontend_that_gives_up_says_why() {
-    let (mut lab, front, link) = one();
+    let (mut lab, front, mut link) = one();
     lab.run(link.fatal("the ring is impossible")).unwrap();
     let place = "/local/domain/7/error/device/vif/0/error";
     assert_eq!(

@@ -17,6 +17,7 @@ use core::task::{Context, Poll, Waker};
 use proptest::prelude::*;
 use zerocopy::{FromBytes, IntoBytes};
 
+mod again;
 mod connecting;
 mod events;
 mod frames;
