@@ -154,19 +154,44 @@ impl Firewall {
         self.site
     }
 
-    /// Tells each link which addresses are here now (gratuitous ARP, RFC 5227, 3).
+    /// Tells each link which addresses are here now.
     fn announce(&mut self) {
         for number in 0..self.site.ports.len() {
-            let interface = InterfaceId(number as u8);
-            if self.site.ports[number].is_backend {
-                // Whoever will be there is not yet.
-                continue;
-            }
-            let own: Vec<u32> = self.site.routes.own(interface).collect();
-            for address in own {
-                self.send_arp(interface, ArpOperation::Request, address, address, None);
+            // Whoever will be behind those that guests hang off is not there yet.
+            if !self.site.ports[number].is_backend {
+                self.announce_at(InterfaceId(number as u8));
             }
         }
+    }
+
+    /// Tells a link which addresses are here now (gratuitous ARP, RFC 5227, 3).
+    fn announce_at(&mut self, interface: InterfaceId) {
+        let own: Vec<u32> = self.site.routes.own(interface).collect();
+        for address in own {
+            self.send_arp(interface, ArpOperation::Request, address, address, None);
+        }
+    }
+
+    /// An interface has another link, the one it had being gone: flows, and whom it knows there, stay; its
+    /// neighbours are told.
+    ///
+    /// # Errors
+    /// [`ConfigError::Mac`]: no station may have this address. Everything is as it was.
+    ///
+    /// # Panics
+    /// If the policy has no such interface.
+    pub fn set_link(
+        &mut self,
+        now: Instant,
+        interface: InterfaceId,
+        link: &Link,
+    ) -> Result<(), ConfigError> {
+        let station = self.site.set_link(interface, link)?;
+        self.gates
+            .move_to(interface, &self.site.ports[usize::from(interface.0)]);
+        self.neighbours.set_station(now, interface, station);
+        self.announce_at(interface);
+        Ok(())
     }
 
     /// Looks for the flows of frames that are judged next, a few at a time: what that reads of large tables

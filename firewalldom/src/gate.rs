@@ -71,6 +71,14 @@ impl Gates {
         }
     }
 
+    /// Where packets are let in, they are by this port's address from now on.
+    pub(crate) fn move_to(&mut self, interface: InterfaceId, port: &Port) {
+        let gate = &mut self.0[usize::from(interface.0)];
+        if gate.station != Station::NONE {
+            gate.station = Station::of(port.mac.0);
+        }
+    }
+
     #[inline(always)]
     pub(crate) const fn of(&self, interface: InterfaceId) -> &Gate {
         &self.0[interface.0 as usize]

@@ -104,6 +104,12 @@ fn main(boot: Boot) -> ! {
             fate.breach.set(fate.breach.get().or(relay.breach(number)));
             if fate.ended.get() || fate.breach.get().is_some() {
                 relay.close(number);
+                fate.released.set(relay.is_released(number));
+            }
+            if let Some(front) = fate.successor.take()
+                && let Err(error) = relay.reopen(now, number, front)
+            {
+                log::error!("{error}");
             }
         }
         report(relay.firewall_mut());
@@ -249,10 +255,14 @@ struct Fate {
     ended: Cell<bool>,
     /// The backend broke the rules: the task says so in xenstore.
     breach: Cell<Option<Breach>>,
+    /// The backend uses nothing of it any more.
+    released: Cell<bool>,
+    /// The connection that takes the place of the one that ended.
+    successor: Cell<Option<Front<Pv>>>,
 }
 
-/// How often a task looks whether the main loop found its backend lying.
-const BREACH_LOOK: Duration = Duration::from_secs(1);
+/// How often a task looks what the main loop found, which cannot wake it: that a backend lies, or has let go.
+const LOOK: Duration = Duration::from_secs(1);
 
 fn watch_backend(
     domain: &Domain,
@@ -260,43 +270,87 @@ fn watch_backend(
     mut link: minios_rs::net::Link<Pv>,
     fate: Rc<Fate>,
 ) {
-    let executor = domain.executor.clone();
+    let watcher = domain.clone();
     let spawned = domain.executor.spawn(async move {
-        {
-            let mut ending = pin!(link.backend_ending());
-            // A breach is found by the main loop, which cannot wake this task.
-            let ended = loop {
-                match executor.timeout(BREACH_LOOK, &mut ending).await {
-                    Ok(ended) => break Some(ended),
-                    Err(TimedOut) if fate.breach.get().is_some() => break None,
-                    Err(TimedOut) => {}
-                }
+        // Ends only with xenstore, without which no vif comes or goes.
+        let error = loop {
+            if let Err(error) = end(&watcher, &name, &mut link, &fate).await {
+                break error;
+            }
+            link = match begin_again(&watcher, &name, &mut link, &fate).await {
+                Ok(link) => link,
+                Err(error) => break error,
             };
-            match ended {
-                Some(Ok(())) => {
-                    log::warn!("{name}: the backend closed; nothing passes here until this domain is restarted");
-                }
-                Some(Err(error)) => {
-                    log::error!("{name}: its backend cannot be watched any more: {error}");
-                    return;
-                }
-                None => {}
-            }
-        }
-        fate.ended.set(true);
-        if let Some(breach) = fate.breach.get() {
-            log::error!("{name}: {breach}; nothing passes here until this domain is restarted");
-            if let Err(error) = link.fatal(&breach.to_string()).await {
-                log::error!("{name}: {error}");
-            }
-        }
-        // Waits until the backend has let go of the rings, and answers it when it closes.
-        if let Err(error) = link.close().await {
-            log::error!("{name}: {error}");
-        }
+        };
+        log::error!("{name}: its backend cannot be watched any more: {error}");
     });
     if spawned.is_err() {
         log::error!("too many interfaces: one will not notice when its backend goes");
+    }
+}
+
+/// Waits until a connection ends, and until both sides have let go of it.
+async fn end(
+    domain: &Domain,
+    name: &str,
+    link: &mut minios_rs::net::Link<Pv>,
+    fate: &Fate,
+) -> Result<(), minios_rs::net::Error> {
+    {
+        let mut ending = pin!(link.backend_ending());
+        loop {
+            match domain.executor.timeout(LOOK, &mut ending).await {
+                Ok(ended) => break ended?,
+                Err(TimedOut) if fate.breach.get().is_some() => break,
+                Err(TimedOut) => {}
+            }
+        }
+    }
+    fate.ended.set(true);
+    match fate.breach.get() {
+        Some(breach) => {
+            log::error!("{name}: {breach}; nothing passes here until another vif is attached");
+            link.fatal(&breach.to_string()).await?;
+        }
+        None => log::warn!("{name}: the backend closed; nothing passes here until it is back"),
+    }
+    // Waits until the backend has let go of the rings, and answers it when it closes.
+    link.close().await?;
+    while !fate.released.get() {
+        domain.executor.sleep(LOOK).await;
+    }
+    Ok(())
+}
+
+/// Waits until the interface is connected again, and hands the connection to the main loop.
+async fn begin_again(
+    domain: &Domain,
+    name: &str,
+    link: &mut minios_rs::net::Link<Pv>,
+    fate: &Fate,
+) -> Result<minios_rs::net::Link<Pv>, minios_rs::net::Error> {
+    loop {
+        // A backend may end each connection at once, and is not to keep us busy with that.
+        domain.executor.sleep(LOOK).await;
+        match link.again(&domain.xen, Config::default()).await {
+            Ok((front, link)) => {
+                log::info!(
+                    "{name}: its backend in domain {} is there",
+                    front.backend().0
+                );
+                fate.ended.set(false);
+                fate.breach.set(None);
+                fate.released.set(false);
+                fate.successor.set(Some(front));
+                return Ok(link);
+            }
+            Err(error) => {
+                if let Some(dead) = domain.store.dead() {
+                    return Err(dead.into());
+                }
+                log::warn!("{name}: {error}; nothing passes here yet");
+            }
+        }
     }
 }
 

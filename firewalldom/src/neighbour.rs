@@ -179,6 +179,23 @@ impl Table {
         number
     }
 
+    /// The firewall's end of an interface is another station now. Who was there is asked whether it still
+    /// is, at the next packet for it, which goes there meanwhile.
+    pub(crate) fn set_station(&mut self, now: Instant, interface: InterfaceId, station: Station) {
+        if let Some(own) = self.own.get_mut(usize::from(interface.0)) {
+            *own = station;
+        }
+        for number in 0..self.entries.len() {
+            let entry = &mut self.entries[number];
+            if entry.interface == interface {
+                if matches!(entry.state, State::Reachable) {
+                    entry.deadline = entry.deadline.min(now);
+                }
+                self.refresh(number);
+            }
+        }
+    }
+
     /// Makes the shortcut say what the entry says.
     fn refresh(&mut self, number: usize) {
         let entry = &self.entries[number];

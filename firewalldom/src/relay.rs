@@ -10,7 +10,7 @@ use crate::moderation::Moderation;
 use crate::offload::{from_ring, gso_from_ring, offload};
 use crate::policy::InterfaceId;
 use crate::time::Instant;
-use crate::{AHEAD, Firewall, Frame, Head, Tail, TailError, Verdict};
+use crate::{AHEAD, ConfigError, Firewall, Frame, Head, Link, Tail, TailError, Verdict};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -153,6 +153,43 @@ impl<X: Xen> Relay<X> {
         }
     }
 
+    /// Whether a closed interface's backend uses nothing of it any more, so that there may be another.
+    pub fn is_released(&self, number: usize) -> bool {
+        self.ends
+            .ports
+            .get(number)
+            .is_some_and(|port| port.is_released)
+    }
+
+    /// Goes on with another front in place of one that is closed and released: it is the same interface,
+    /// with its zone, its addresses and its flows.
+    ///
+    /// # Errors
+    /// [`ConfigError`], if its address is none that it may have; there is no change then.
+    ///
+    /// # Panics
+    /// If there is no such interface, or it is not released.
+    pub fn reopen(
+        &mut self,
+        now: Instant,
+        number: usize,
+        front: net::Front<X>,
+    ) -> Result<(), ConfigError> {
+        let port = &mut self.ends.ports[number];
+        assert!(port.is_released, "the one before is gone");
+        let interface = &self.firewall.policy().interfaces[usize::from(port.interface.0)];
+        let link = Link {
+            mac: front.mac().0,
+            mtu: interface.mtu.unwrap_or(front.mtu()),
+        };
+        self.firewall.set_link(now, port.interface, &link)?;
+        // What others hold of the one before is nobody's when they give it back.
+        port.lent.fill(0);
+        port.is_released = false;
+        port.front = front;
+        Ok(())
+    }
+
     /// Does what there is to do, and says when to call again if no event comes before: `now` or
     /// earlier means at once.
     pub fn turn(&mut self, now: Instant) -> Option<Instant> {
@@ -186,7 +223,7 @@ impl<X: Xen> Relay<X> {
         self.send_own();
         self.ends.settle();
         // What the guests sent is answered once it was copied.
-        for guest in &mut self.ends.guests {
+        for guest in self.ends.guests.iter_mut() {
             guest.back.flush();
         }
         for port in &mut self.ends.ports {

@@ -6,7 +6,7 @@ use crate::nat;
 use crate::neighbour::Station;
 use crate::packet::Tuple;
 use crate::path::Way;
-use crate::policy::{Interface, Policy, RouteFilter, States, Stored, ZoneId, blob};
+use crate::policy::{Interface, InterfaceId, Policy, RouteFilter, States, Stored, ZoneId, blob};
 use crate::raw;
 use crate::route::{Route, Routes};
 use crate::rule::{self, Chain, List, Origins};
@@ -62,16 +62,10 @@ pub(crate) struct Port {
 
 impl Port {
     fn new(number: usize, interface: &Interface, link: &Link) -> Result<Self, ConfigError> {
-        let mac = EthernetAddress(link.mac);
-        if !mac.is_unicast() || link.mac == [0; 6] {
-            return Err(ConfigError::Mac(number as u8));
-        }
+        let Station { mac, mtu } = Self::station_of(number, interface, link)?;
         Ok(Self {
             mac,
-            mtu: interface
-                .mtu
-                .map_or(link.mtu, |mtu| mtu.min(link.mtu))
-                .max(68),
+            mtu,
             tcp_flags: interface.tcp_flags,
             no_smurfs: interface.no_smurfs,
             route_back: interface.route_back,
@@ -80,6 +74,23 @@ impl Port {
             rpfilter: interface.rpfilter,
             proxy_arp: interface.proxy_arp,
             is_backend: interface.is_backend(),
+        })
+    }
+
+    /// The station that the firewall is on a link.
+    fn station_of(
+        number: usize,
+        interface: &Interface,
+        link: &Link,
+    ) -> Result<Station, ConfigError> {
+        let mac = EthernetAddress(link.mac);
+        if !mac.is_unicast() || link.mac == [0; 6] {
+            return Err(ConfigError::Mac(number as u8));
+        }
+        let mtu = interface.mtu.map_or(link.mtu, |mtu| mtu.min(link.mtu));
+        Ok(Station {
+            mac,
+            mtu: mtu.max(68),
         })
     }
 
@@ -122,6 +133,19 @@ impl core::fmt::Debug for Site {
 }
 
 impl Site {
+    /// An interface has another link now.
+    pub(crate) fn set_link(
+        &mut self,
+        interface: InterfaceId,
+        link: &Link,
+    ) -> Result<Station, ConfigError> {
+        let number = usize::from(interface.0);
+        let station = Port::station_of(number, &self.policy.interfaces[number], link)?;
+        self.ports[number].mac = station.mac;
+        self.ports[number].mtu = station.mtu;
+        Ok(station)
+    }
+
     /// Builds the tables of a policy for these links, one for each of its interfaces, in order.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use crate::policy::InterfaceId;
 use crate::time::Instant;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::ops::{Deref, DerefMut};
 use minios_rs::net;
 use minios_rs::xen::Xen;
 
@@ -58,12 +59,46 @@ pub(super) enum Egress {
     Nowhere,
 }
 
+/// Guests' vifs. In an image for sites without any the compiler sees that there are none, and leaves out
+/// whatever is done with them.
+pub(super) struct Guests<X: Xen>(Vec<Guest<X>>);
+
+impl<X: Xen> Guests<X> {
+    const ARE_SERVED: bool = cfg!(feature = "guests") || cfg!(not(feature = "xen"));
+
+    pub(super) fn push(&mut self, guest: Guest<X>) {
+        self.0.push(guest);
+    }
+
+    fn swap_remove(&mut self, number: usize) -> Guest<X> {
+        self.0.swap_remove(number)
+    }
+}
+
+impl<X: Xen> Deref for Guests<X> {
+    type Target = [Guest<X>];
+
+    fn deref(&self) -> &[Guest<X>] {
+        if Self::ARE_SERVED { &self.0 } else { &[] }
+    }
+}
+
+impl<X: Xen> DerefMut for Guests<X> {
+    fn deref_mut(&mut self) -> &mut [Guest<X>] {
+        if Self::ARE_SERVED {
+            &mut self.0
+        } else {
+            &mut []
+        }
+    }
+}
+
 /// All of them.
 pub(super) struct Ends<X: Xen> {
     /// In the order of the interfaces that are no guests'.
     pub(super) ports: Vec<Port<X>>,
     /// In no order: the last takes the place of one that goes.
-    pub(super) guests: Vec<Guest<X>>,
+    pub(super) guests: Guests<X>,
     /// For each interface the number of its front; none of guests'.
     fronts: Vec<Option<u8>>,
 }
@@ -74,7 +109,7 @@ impl<X: Xen> Ends<X> {
         let count = fronts.iter().flatten().count();
         let mut ends = Self {
             ports: Vec::with_capacity(count),
-            guests: Vec::new(),
+            guests: Guests(Vec::new()),
             fronts: Vec::with_capacity(fronts.len()),
         };
         for (interface, front) in fronts.into_iter().enumerate() {

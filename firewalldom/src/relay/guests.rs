@@ -149,7 +149,7 @@ impl<X: Xen> Relay<X> {
         wake: net::Wake,
     ) -> (Option<Instant>, Pending) {
         let (mut next, mut pending) = (None, Pending::Nothing);
-        for guest in &mut self.ends.guests {
+        for guest in self.ends.guests.iter_mut() {
             let patience = |since: Option<Instant>| {
                 let end = since? + PATIENCE;
                 (end > now).then_some(end)

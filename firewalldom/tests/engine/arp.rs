@@ -36,6 +36,58 @@ fn own_addresses_are_announced_at_start() {
 }
 
 #[test]
+fn another_link_is_announced_and_who_is_there_is_asked_again() {
+    let mut site = Site::new(open_policy());
+    let mac = [2, 0, 0, 0, 9, 9];
+    let link = firewalldom::Link { mac, mtu: 1000 };
+    let now = site.now;
+    site.firewall.set_link(now, NET, &link).unwrap();
+    let told = site.output(NET);
+    assert_eq!(
+        (&told[..12], &told[28..32]),
+        (&[&[0xff; 6][..], &mac].concat()[..], &FW_NET.octets()[..])
+    );
+    assert_eq!(site.outputs(), []);
+    // The router is still where it was, as far as anybody knows.
+    let sent = udp(LOC, (CLIENT, 4000), (FAR, 53), b"hello");
+    let forwarded = site.send(LOC, &sent).forwarded(NET);
+    assert_eq!(forwarded[..12], [ROUTER_MAC, mac].concat()[..]);
+    let asked = site.output(NET);
+    assert_eq!(
+        (&asked[..6], &asked[20..22]),
+        (&ROUTER_MAC[..], &[0, 1][..])
+    );
+    // It is at the new address that frames come in now, by the short way too.
+    let mut answer = udp(
+        NET,
+        (FAR, 53),
+        (source_of(&forwarded), ports_of(&forwarded).0),
+        b"hi",
+    );
+    for _ in 0..3 {
+        answer[..6].copy_from_slice(&FW_MAC[0]);
+        site.send(NET, &answer).dropped(Reason::OtherHost);
+        answer[..6].copy_from_slice(&mac);
+        site.send(NET, &answer).forwarded(LOC);
+    }
+    // What is longer than the new link takes is refused to its sender.
+    let long = udp(LOC, (CLIENT, 4000), (FAR, 53), &[0; 1200]);
+    site.send(LOC, &long).dropped(Reason::TooBig);
+    let bad = firewalldom::Link {
+        mac: [1, 0, 0, 0, 0, 1],
+        mtu: 1000,
+    };
+    assert!(site.firewall.set_link(now, NET, &bad).is_err());
+    assert_eq!(
+        site.outputs()
+            .iter()
+            .filter(|(egress, _)| *egress == NET)
+            .count(),
+        0
+    );
+}
+
+#[test]
 fn own_addresses_are_answered_on_every_interface() {
     let mut site = Site::new(policy());
     for target in [FW_LOC, FW_NET] {

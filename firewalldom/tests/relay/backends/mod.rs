@@ -182,6 +182,38 @@ impl Lab {
         assert_eq!(self.receive(NET).len(), 1, "the handshake ends");
     }
 
+    /// The outside's vif is detached, whatever is in flight, and another attached, with another address and
+    /// in another domain.
+    fn replace_net(&mut self, round: u8) {
+        let now = self.now;
+        self.backs[NET].switch_to(XenbusState::CLOSING);
+        let Self {
+            world,
+            guest,
+            store,
+            backs,
+            links,
+            relay,
+            ..
+        } = self;
+        run(store, world, backs, links[NET].backend_ending()).unwrap();
+        relay.close(NET);
+        assert!(!relay.is_released(NET), "its rings are mapped");
+        run(store, world, backs, links[NET].close()).unwrap();
+        relay.turn(now);
+        assert!(relay.is_released(NET));
+        world.remove_node(backs[NET].node());
+        world.remove_node(backs[NET].frontend_node());
+        backs[NET] = Netback::announce(world, DomId(11 + u16::from(round)), FIREWALL, 0, &OFFERS);
+        let mac = format!("{}/mac", backs[NET].frontend_node());
+        world.write_node(&mac, format!("00:16:3e:00:01:{round:02x}"));
+        let again = links[NET].again(guest, Config::default());
+        let (front, link) = run(store, world, backs, again).unwrap();
+        links[NET] = link;
+        relay.reopen(now, NET, front).unwrap();
+        self.turn();
+    }
+
     /// Both backends close; then the domain holds what it held before it had interfaces.
     fn end(self) {
         let Self {

@@ -54,6 +54,54 @@ fn a_backend_that_vanishes_takes_nothing_with_it() {
     lab.end();
 }
 
+/// The same interface in the place of one that closed with frames in flight, under another address.
+#[test]
+fn an_interface_whose_backend_comes_back_goes_on_with_its_flows() {
+    let mut lab = Lab::new();
+    lab.connect();
+    // In flight both ways: pages of each side lie in the other's ring, and in its queue.
+    for side in [NET, LOC] {
+        lab.backs[side].hold_answers = true;
+    }
+    for number in 0..100 {
+        let frame = lab.tcp(LOC, 16, 1001 + number * 6000, 5001, &pattern(6000));
+        lab.deliver(LOC, &frame, BLANK, &[GSO]);
+        let frame = lab.tcp(NET, 16, 5001 + number * 6000, 1001, &pattern(6000));
+        lab.deliver(NET, &frame, BLANK, &[GSO]);
+    }
+    lab.receive(NET);
+    lab.receive(LOC);
+    for round in 0..3 {
+        lab.replace_net(round);
+        lab.backs[LOC].hold_answers = false;
+        lab.backs[LOC].answer_all();
+        lab.turn();
+        // Whoever is there is told who has the address now.
+        let told = lab.backs[NET].receive();
+        assert!(told.iter().any(|frame| is_arp(&frame.bytes)
+            && frame.bytes[22..28] == lab.mac(NET)
+            && frame.bytes[28..32] == PUBLIC));
+        // Both ways at once, without a handshake: by the flow that there was.
+        let answer = lab.tcp(NET, 16, 5001, 1001, &pattern(6000));
+        lab.deliver(NET, &answer, BLANK, &[GSO]);
+        let came = lab.receive(LOC);
+        assert_eq!(came.len(), 1);
+        assert!(came[0].bytes.ends_with(&pattern(6000)));
+        let frame = lab.tcp(LOC, 16, 1001, 5001, &pattern(6000));
+        lab.deliver(LOC, &frame, BLANK, &[GSO]);
+        let went = lab.receive(NET);
+        assert_eq!(went.len(), 1);
+        assert_eq!(went[0].bytes[6..12], lab.mac(NET));
+        // And all of its pages can be lent again.
+        for number in 0..100 {
+            let frame = lab.tcp(NET, 16, 5001 + number, 1001, &pattern(6000));
+            lab.deliver(NET, &frame, BLANK, &[GSO]);
+            assert_eq!(lab.receive(LOC).len(), 1);
+        }
+    }
+    lab.end();
+}
+
 #[test]
 fn a_burst_waits_for_a_backend_that_is_not_run_and_keeps_its_order() {
     const RING: usize = 256;
