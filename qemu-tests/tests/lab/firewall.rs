@@ -1,6 +1,7 @@
 //! firewalldom on real Xen, with the site that `cargo image run` shows.
 
 use crate::bench::{LabTest, Setup, expect};
+use crate::stat;
 use anyhow::{Context, Result};
 use image::appliance::build_firewall;
 use image::build::TargetChoice;
@@ -33,6 +34,13 @@ pub(crate) fn tests() -> Vec<LabTest> {
         ),
         LabTest::new("firewall::survives_the_loss_of_an_interface", |setup| {
             with_firewall(setup, TargetChoice::Auto, survives_the_loss_of_an_interface)
+        }),
+        LabTest::new("firewall::goes_on_when_an_interface_comes_back", |setup| {
+            with_firewall(
+                setup,
+                TargetChoice::Auto,
+                goes_on_when_an_interface_comes_back,
+            )
         }),
         LabTest::new(
             "firewall::has_memory_for_many_interfaces",
@@ -216,6 +224,73 @@ fn survives_the_loss_of_an_interface(running: &Running<'_>) -> Result<()> {
         .machine
         .dom0("ip netns exec loc ping -c 2 -i 0.2 -W 2 192.0.2.1 || echo silence")?;
     expect(outside.contains("silence"), || outside.clone())?;
+    running.scenario.shut_down(&running.domain)
+}
+
+/// Its outer vif is taken away and attached anew, which gives it another number, while a connection is open
+/// through it.
+fn goes_on_when_an_interface_comes_back(running: &Running<'_>) -> Result<()> {
+    let machine = running.machine;
+    stat::install(machine)?;
+    // A line every fifth of a second, for longer than all that follows.
+    machine.dom0(
+        // Whoever listens says nothing, and does not hang up for it.
+        "(sleep 900 | ip netns exec net busybox nc -l -p 7007 > /tmp/lines) >/dev/null 2>&1 &
+         until ip netns exec net ss -ltnH | grep -q :7007; do sleep 0.1; done
+         rm -f /tmp/enough
+         (ip netns exec loc sh -c '(number=0; until [ -e /tmp/enough ]; do echo $((number += 1)); sleep 0.2; done; echo end) | busybox nc 192.0.2.1 7007' >/dev/null 2>&1 &)
+         until [ -s /tmp/lines ]; do sleep 0.1; done",
+    )?;
+    let mut free = None;
+    let mut index = 0;
+    for round in 0..Tier::current().repetitions(20) {
+        let attach = format!(
+            "front=/local/domain/$(xl domid firewalldom)/device/vif/{index}
+             mac=$(xenstore-read $front/mac)
+             bridge=$(xenstore-read $(xenstore-read $front/backend)/bridge)
+             xl network-detach firewalldom {index} || exit 1
+             ! xenstore-exists $front || exit 1
+             xl network-attach firewalldom bridge=$bridge mac=$mac"
+        );
+        machine.check(&Command::bash(attach).limit(Duration::from_secs(60)))?;
+        let count = |console: &str| {
+            console
+                .matches("eth0: its backend in domain 0 is there")
+                .count()
+        };
+        // Whoever sent in vain tries again after ever longer pauses.
+        let goes_on = Command::bash(
+            "before=$(wc -l < /tmp/lines)
+             for try in $(seq 200); do ip netns exec loc ping -c 1 -W 1 192.0.2.1 >/dev/null && break; done
+             for try in $(seq 600); do [ $(wc -l < /tmp/lines) -gt $((before + 2)) ] && exit 0; sleep 0.2; done
+             exit 1",
+        );
+        machine.check(&goes_on.limit(Duration::from_secs(180)))?;
+        let console = machine.guest_console("firewalldom")?;
+        expect(count(&console) == 1 + round as usize, || console.clone())?;
+        let vifs =
+            machine.dom0("xenstore-list /local/domain/$(xl domid firewalldom)/device/vif")?;
+        let others = vifs
+            .split_whitespace()
+            .filter_map(|vif| vif.parse::<u32>().ok());
+        index = others.filter(|vif| *vif != 1).max().context("no vif")?;
+        // What the first had is the second's: it is not less from then on.
+        let left = stat::answer(machine)?["memory_bytes"]["free"].as_u64();
+        let left = left.context("no free memory is told")?;
+        let before = *free.get_or_insert(left);
+        expect(left >= before, || {
+            format!("{before} bytes free at first, now {left}")
+        })?;
+    }
+    let lines = machine.dom0(
+        "touch /tmp/enough
+         for try in $(seq 100); do grep -q end /tmp/lines && break; sleep 0.2; done; cat /tmp/lines",
+    )?;
+    let numbers: Vec<&str> = lines.lines().collect();
+    let whole = numbers.iter().enumerate().all(|(at, line)| {
+        *line == (at + 1).to_string() || (at + 1 == numbers.len() && *line == "end")
+    });
+    expect(whole && numbers.last() == Some(&"end"), || lines.clone())?;
     running.scenario.shut_down(&running.domain)
 }
 

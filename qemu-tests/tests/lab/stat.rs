@@ -31,7 +31,7 @@ const PROGRAM: &str = "/usr/sbin/xen-image-dom0";
 /// How long `stat` may take here, where dom0 has half a core.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn install(machine: &Machine) -> Result<()> {
+pub(crate) fn install(machine: &Machine) -> Result<()> {
     machine.put(PROGRAM, &image::build::dom0(&Workspace::find()?)?)?;
     machine.dom0(&format!("chmod 755 {PROGRAM}"))?;
     Ok(())
@@ -67,7 +67,7 @@ fn stat(machine: &Machine, arguments: &str) -> Result<(i32, String, String)> {
     Ok((code, output.text(), output.errors()))
 }
 
-fn answer(machine: &Machine) -> Result<Value> {
+pub(crate) fn answer(machine: &Machine) -> Result<Value> {
     let (code, text, errors) = stat(machine, "firewalldom --json")?;
     ensure!(code == 0, "stat: {errors}");
     serde_json::from_str(&text).with_context(|| text.clone())
