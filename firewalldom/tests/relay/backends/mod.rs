@@ -182,11 +182,29 @@ impl Lab {
         assert_eq!(self.receive(NET).len(), 1, "the handshake ends");
     }
 
-    /// The outside's vif is detached, whatever is in flight, and another attached, with another address and
-    /// in another domain.
+    /// A backend closes, and lets go.
+    fn close(&mut self, side: usize) {
+        let Self {
+            world,
+            store,
+            backs,
+            links,
+            relay,
+            now,
+            ..
+        } = self;
+        backs[side].switch_to(XenbusState::CLOSING);
+        run(store, world, backs, links[side].backend_ending()).unwrap();
+        relay.close(side);
+        assert!(!relay.is_released(side), "its rings are mapped");
+        run(store, world, backs, links[side].close()).unwrap();
+        relay.turn(*now);
+        assert!(relay.is_released(side));
+    }
+
+    /// The outside's vif is detached, whatever is in flight, and another attached, in another domain.
     fn replace_net(&mut self, round: u8) {
-        let now = self.now;
-        self.backs[NET].switch_to(XenbusState::CLOSING);
+        self.close(NET);
         let Self {
             world,
             guest,
@@ -194,45 +212,33 @@ impl Lab {
             backs,
             links,
             relay,
+            now,
             ..
         } = self;
-        run(store, world, backs, links[NET].backend_ending()).unwrap();
-        relay.close(NET);
-        assert!(!relay.is_released(NET), "its rings are mapped");
-        run(store, world, backs, links[NET].close()).unwrap();
-        relay.turn(now);
-        assert!(relay.is_released(NET));
         world.remove_node(backs[NET].node());
         world.remove_node(backs[NET].frontend_node());
         backs[NET] = Netback::announce(world, DomId(11 + u16::from(round)), FIREWALL, 0, &OFFERS);
-        let mac = format!("{}/mac", backs[NET].frontend_node());
-        world.write_node(&mac, format!("00:16:3e:00:01:{round:02x}"));
         let again = links[NET].again(guest, Config::default());
         let (front, link) = run(store, world, backs, again).unwrap();
         links[NET] = link;
-        relay.reopen(now, NET, front).unwrap();
+        relay.reopen(*now, NET, front).unwrap();
         self.turn();
     }
 
     /// Both backends close; then the domain holds what it held before it had interfaces.
-    fn end(self) {
+    fn end(mut self) {
+        for side in [NET, LOC] {
+            self.close(side);
+        }
         let Self {
             world,
             guest,
             store,
-            mut backs,
-            mut links,
-            mut relay,
+            links,
+            relay,
             before,
-            now,
+            ..
         } = self;
-        for side in [NET, LOC] {
-            backs[side].switch_to(XenbusState::CLOSING);
-            run(&store, &world, &mut backs, links[side].backend_ending()).unwrap();
-            relay.close(side);
-            run(&store, &world, &mut backs, links[side].close()).unwrap();
-            relay.turn(now);
-        }
         drop((relay, links));
         for _ in 0..20 {
             store.pump();

@@ -54,7 +54,7 @@ fn a_backend_that_vanishes_takes_nothing_with_it() {
     lab.end();
 }
 
-/// The same interface in the place of one that closed with frames in flight, under another address.
+/// The same interface in the place of one that closed with frames in flight.
 #[test]
 fn an_interface_whose_backend_comes_back_goes_on_with_its_flows() {
     let mut lab = Lab::new();

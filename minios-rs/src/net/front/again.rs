@@ -13,15 +13,11 @@ use alloc::vec::Vec;
 /// Vifs that are looked at for the one with the right address: more than a domain may have.
 const VIFS_MAX: usize = 64;
 
-/// [`XenbusState`]s as they stand in xenstore.
-const INITIALISING: &str = "1";
-const INIT_WAIT: &str = "2";
-
 impl<X: Xen> Link<X> {
     /// Connects the interface again, when it was closed ([`Link::close`]) and everything of it was given
     /// back ([`Front::release`](super::Front::release)). It waits, however long it takes,
-    /// - until a vif is attached in its place, with its number or with its MAC address (`xl
-    ///   network-attach` counts on from the largest number), whatever its backend's domain;
+    /// - until a vif with its MAC address is attached, whatever its number (`xl network-attach` counts on
+    ///   from the largest) and its backend's domain. By its number alone it could be another interface's;
     /// - or, if this end did not give the old one up, until its backend waits for a frontend again. It is
     ///   asked to, by Initialising, which Linux' netback takes up after Closed.
     ///
@@ -48,22 +44,22 @@ impl<X: Xen> Link<X> {
         let mut watch = xenstore.watch("device/vif").await?;
         let mut watched = String::new();
         loop {
-            let index = self.index_now().await?;
-            let node = format!("device/vif/{index}");
-            let here = xenstore.read_all(&node, &["backend", "state"]).await?;
-            let [Some(backend), Some(own)] = &here[..] else {
+            let Some(index) = self.index_now().await? else {
                 watch.next().await?;
                 continue;
             };
-            if *backend != watched {
+            let node = format!("device/vif/{index}");
+            let here = xenstore.read_all(&node, &["backend", "state"]).await?;
+            let backend = here[0].as_deref().unwrap_or_default();
+            if backend != watched {
                 watch.remove(&format!("{watched}/state"));
-                watched.clone_from(backend);
+                watched = String::from(backend);
                 watch.add(&format!("{backend}/state")).await?;
             }
             let there = xenstore.read_all(backend, &["state", "online"]).await?;
-            let other = there[0].as_deref().unwrap_or_default();
-            if own == INITIALISING {
-                if other == INITIALISING || other == INIT_WAIT {
+            let (own, other) = (state(&here[1]), state(&there[0]));
+            if own == XenbusState::INITIALISING {
+                if [XenbusState::INITIALISING, XenbusState::INIT_WAIT].contains(&other) {
                     return Ok(index);
                 }
             } else if !self.gave_up
@@ -77,25 +73,28 @@ impl<X: Xen> Link<X> {
         }
     }
 
-    /// The number of the vif that this interface is: that of one with its address, or else its own.
-    async fn index_now(&self) -> Result<u32, Error> {
+    /// The number of the vif that has this interface's address now.
+    async fn index_now(&self) -> Result<Option<u32>, Error> {
         let xenstore = self.device.xenstore();
-        let own = self.device.node().rsplit('/').next();
-        let own = own.and_then(|own| own.parse().ok()).unwrap_or(0);
         let mut indices = match xenstore.directory("device/vif").await {
-            Err(error) if error.is_not_found() => return Ok(own),
+            Err(error) if error.is_not_found() => return Ok(None),
             indices => indices?,
         };
         indices.truncate(VIFS_MAX);
         let keys: Vec<String> = indices.iter().map(|index| format!("{index}/mac")).collect();
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         let macs = xenstore.read_all("device/vif", &keys).await?;
-        let found = macs.iter().zip(&indices).find(|(mac, _)| {
+        let mut found = macs.iter().zip(&indices);
+        let found = found.find(|(mac, _)| {
             let mac = mac.as_deref().map(str::parse);
             mac == Some(Ok(self.mac))
         });
-        Ok(found
-            .and_then(|(_, index)| index.parse().ok())
-            .unwrap_or(own))
+        Ok(found.and_then(|(_, index)| index.parse().ok()))
     }
+}
+
+/// A state as it stands in xenstore, if it stands there.
+fn state(text: &Option<String>) -> XenbusState {
+    let number = text.as_deref().and_then(|text| text.parse().ok());
+    number.map_or(XenbusState::UNKNOWN, XenbusState)
 }
