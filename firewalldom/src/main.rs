@@ -310,12 +310,16 @@ async fn end(
     match fate.breach.get() {
         Some(breach) => {
             log::error!("{name}: {breach}; nothing passes here until another vif is attached");
-            link.fatal(&breach.to_string()).await?;
+            if let Err(error) = link.fatal(&breach.to_string()).await {
+                log::error!("{name}: {error}");
+            }
         }
         None => log::warn!("{name}: the backend closed; nothing passes here until it is back"),
     }
     // Waits until the backend has let go of the rings, and answers it when it closes.
-    link.close().await?;
+    if let Err(error) = link.close().await {
+        log::error!("{name}: {error}");
+    }
     while !fate.released.get() {
         domain.executor.sleep(LOOK).await;
     }
