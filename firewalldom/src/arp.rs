@@ -9,6 +9,7 @@ use crate::route::Route;
 use crate::time::Instant;
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
+use minios_rs::net::MacAddress;
 use smoltcp::wire::{ArpOperation, ArpPacket, ArpRepr, EthernetAddress};
 
 impl Firewall {
@@ -35,9 +36,8 @@ impl Firewall {
             source_protocol_addr.to_bits(),
             target_protocol_addr.to_bits(),
         );
-        let plausible = mac.is_unicast()
-            && mac.0 != [0; 6]
-            && self.site.ports[usize::from(interface.0)].mac != mac;
+        let plausible =
+            MacAddress(mac.0).is_station() && self.site.ports[usize::from(interface.0)].mac != mac;
         if !plausible
             || matches!(
                 self.site.routes.get(target),

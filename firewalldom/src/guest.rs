@@ -13,6 +13,7 @@ use crate::route::Route;
 use crate::time::Instant;
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
+use minios_rs::net::MacAddress;
 use smoltcp::wire::EthernetAddress;
 
 /// Guests' vifs at a time.
@@ -158,7 +159,7 @@ impl Firewall {
             .filter(|port| port.is_backend)
             .ok_or(GuestError::Interface)?;
         let mac = EthernetAddress(mac);
-        if !mac.is_unicast() || mac.0 == [0; 6] || mac == port.mac {
+        if !MacAddress(mac.0).is_station() || mac == port.mac {
             return Err(GuestError::Mac);
         }
         if mtu < port.mtu {

@@ -145,10 +145,7 @@ async fn start(domain: &Domain) -> Result<Work, String> {
     let mut fates = Vec::new();
     for interface in &policy.interfaces {
         if interface.is_backend() {
-            links.push(Link {
-                mac: BACKEND_MAC,
-                mtu: interface.mtu.unwrap_or(BACKEND_MTU),
-            });
+            links.push(Link::of(interface, BACKEND_MAC, BACKEND_MTU));
             fronts.push(None);
             continue;
         }
@@ -161,10 +158,7 @@ async fn start(domain: &Domain) -> Result<Work, String> {
                 interface.name,
             )
         })?;
-        links.push(Link {
-            mac: front.mac().0,
-            mtu: interface.mtu.unwrap_or(front.mtu()),
-        });
+        links.push(Link::of(interface, front.mac().0, front.mtu()));
         fronts.push(Some(front));
         let fate = Rc::new(Fate::default());
         watch_backend(domain, interface.name.clone(), link, fate.clone());

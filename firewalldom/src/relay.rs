@@ -178,10 +178,7 @@ impl<X: Xen> Relay<X> {
         let port = &mut self.ends.ports[number];
         assert!(port.is_released, "the one before is gone");
         let interface = &self.firewall.policy().interfaces[usize::from(port.interface.0)];
-        let link = Link {
-            mac: front.mac().0,
-            mtu: interface.mtu.unwrap_or(front.mtu()),
-        };
+        let link = Link::of(interface, front.mac().0, front.mtu());
         self.firewall.set_link(now, port.interface, &link)?;
         // What others hold of the one before is nobody's when they give it back.
         port.lent.fill(0);

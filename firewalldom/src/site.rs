@@ -13,6 +13,7 @@ use crate::rule::{self, Chain, List, Origins};
 use crate::zone::Zones;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use minios_rs::net::MacAddress;
 use smoltcp::wire::EthernetAddress;
 
 /// What the backend says of a vif.
@@ -22,6 +23,16 @@ pub struct Link {
     pub mac: [u8; 6],
     /// MTU in bytes, 68 or more; a smaller one in the policy wins.
     pub mtu: u16,
+}
+
+impl Link {
+    /// What an interface has at a vif, which takes packets of `mtu` bytes unless interfaces(5) says otherwise.
+    pub fn of(interface: &Interface, mac: [u8; 6], mtu: u16) -> Self {
+        Self {
+            mac,
+            mtu: interface.mtu.unwrap_or(mtu),
+        }
+    }
 }
 
 /// Why a policy cannot run on these links.
@@ -84,7 +95,7 @@ impl Port {
         link: &Link,
     ) -> Result<Station, ConfigError> {
         let mac = EthernetAddress(link.mac);
-        if !mac.is_unicast() || link.mac == [0; 6] {
+        if !MacAddress(link.mac).is_station() {
             return Err(ConfigError::Mac(number as u8));
         }
         let mtu = interface.mtu.map_or(link.mtu, |mtu| mtu.min(link.mtu));
