@@ -77,8 +77,7 @@ pub fn write_udp(frame: &mut [u8], path: Path, ports: (u16, u16), checksum: UdpC
     put16(udp, 2, ports.1);
     put16(udp, 4, len);
     put16(udp, 6, 0);
-    let addresses = [path.from.1.octets(), path.to.1.octets()].concat_words();
-    let pseudo = addresses + u32::from(UDP) + u32::from(len);
+    let pseudo = sum_addresses(path) + u32::from(UDP) + u32::from(len);
     let sum = match checksum {
         UdpChecksum::Blank => fold(pseudo),
         // 0 would say that there is none (RFC 768).
@@ -188,15 +187,9 @@ fn write_ip(frame: &mut [u8], path: Path, protocol: u8) {
     put16(ip, 10, checksum);
 }
 
-/// Sums of addresses as the pseudo-header has them.
-trait Words {
-    fn concat_words(&self) -> u32;
-}
-
-impl Words for [[u8; 4]; 2] {
-    fn concat_words(&self) -> u32 {
-        self.iter().map(|address| sum(address)).sum()
-    }
+/// The addresses' part of the pseudo-header's sum.
+fn sum_addresses(path: Path) -> u32 {
+    sum(&path.from.1.octets()) + sum(&path.to.1.octets())
 }
 
 fn sum(bytes: &[u8]) -> u32 {
@@ -261,9 +254,8 @@ mod tests {
             assert_eq!(read(&frame), seen);
             // The sums over what they are of are all ones (RFC 1071).
             assert_eq!(fold(sum(&frame[14..34])), 0xffff);
-            let pseudo = [ONE.1.octets(), TWO.1.octets()].concat_words();
             let transport = &frame[34..];
-            let pseudo = pseudo + 17 + transport.len() as u32;
+            let pseudo = sum_addresses(PATH) + 17 + transport.len() as u32;
             assert_eq!(fold(pseudo + sum(transport)), 0xffff);
             write_udp(&mut frame, PATH, (1000, 2000), UdpChecksum::Blank);
             assert_eq!(get16(&frame, 40), Some(fold(pseudo)));
