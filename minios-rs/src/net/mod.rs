@@ -42,6 +42,7 @@
 #![forbid(unsafe_code)]
 
 pub mod back;
+pub mod bridge;
 mod frame;
 pub mod front;
 mod interface;

@@ -29,7 +29,7 @@ use thiserror::Error as ThisError;
 
 /// Nodes of ours that one vif costs, its directories and what the toolstack writes included: xenstored counts
 /// them all as ours, and lets a domain have 1,000. So many they are with what [`Config::default`] offers, or,
-/// without [`Ipv6Offloads`], with `ip=` and `vifname=`. Each of these, `rate=`, an MTU that is not 1500, split
+/// without [`Ipv6Offloads`], with two of `ip=`, `vifname=` and `bridge=`. Each of these, `rate=`, an MTU that is not 1500, split
 /// channels, multicast control and several queues cost another.
 pub const NODES_MAX: usize = 13;
 
@@ -37,7 +37,7 @@ pub const NODES_MAX: usize = 13;
 pub(super) const ROOT: &str = "backend/vif";
 
 /// What the toolstack writes for the scripts and drivers of other backends, which nobody reads here.
-const NOT_FOR_US: [&str; 5] = ["script", "bridge", "gatewaydev", "type", "handle"];
+const NOT_FOR_US: [&str; 4] = ["script", "gatewaydev", "type", "handle"];
 
 /// How long our directory stays after Closed: the toolstack still wants to read that.
 const REMOVE_GRACE: Duration = Duration::from_secs(1);
@@ -196,9 +196,10 @@ impl<X: Xen> Vif<X> {
 
     /// Writes what the frontend may use, and InitWait.
     async fn offer(&self, settings: &Settings) -> Result<(), Error> {
-        // An MTU that goes without saying is a node that can be spared.
-        let spared = (settings.mtu == settings::MTU_DEFAULT).then_some("mtu");
-        for key in NOT_FOR_US.into_iter().chain(spared) {
+        // What goes without saying is a node that can be spared. The others are read again after a failure.
+        let mtu = (settings.mtu == settings::MTU_DEFAULT).then_some("mtu");
+        let bridge = (settings.bridge == settings::BRIDGE_DEFAULT).then_some("bridge");
+        for key in NOT_FOR_US.into_iter().chain(mtu).chain(bridge) {
             let path = format!("{}/{key}", self.node);
             self.context.store.rm(&path).await?;
         }

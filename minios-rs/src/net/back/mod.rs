@@ -49,7 +49,7 @@ pub use connect::{Error, NODES_MAX};
 pub use counters::Counters;
 pub use list::{Backends, VIFS_MAX, WATCHES_MAX};
 pub use multicast::{GROUPS_MAX, MulticastControl};
-pub use settings::{BadSetting, Rate, Settings};
+pub use settings::{BRIDGE_DEFAULT, BadSetting, Rate, Settings};
 
 use super::front::{TransmitError, Wake};
 use super::{Checksum, ETHERNET_HEADER, FrontId, GsoKind, Offload, Received, RxBuffer, Slice};

@@ -11,6 +11,8 @@ use core::net::Ipv4Addr;
 use core::time::Duration;
 use thiserror::Error as ThisError;
 
+/// The bridge a vif is meant for if nobody names one: what libxl writes then, which a missing node means as well.
+pub const BRIDGE_DEFAULT: &str = "xenbr0";
 /// MTU if the toolstack names none.
 pub(super) const MTU_DEFAULT: u16 = 1500;
 /// The smallest MTU IPv4 can live with (RFC 791).
@@ -49,6 +51,9 @@ pub enum BadSetting {
     /// `vifname` is longer than 15 characters, or has others than letters, digits and `.-_:`.
     #[error("vifname= is not the name of an interface")]
     Name,
+    /// `bridge` is no such name either, nor empty.
+    #[error("bridge= is not the name of an interface")]
+    Bridge,
     /// `vlan` asks for a tag, which only a bridge could put on.
     #[error("vlan= is not supported")]
     Vlan,
@@ -68,6 +73,9 @@ pub struct Settings {
     pub rate: Option<Rate>,
     /// The name the interface is to have here.
     pub name: Option<heapless::String<NAME_MAX>>,
+    /// The bridge it is meant for, [`BRIDGE_DEFAULT`] unless the user named another: whoever has no bridges
+    /// may leave it alone. Empty if the user wrote so.
+    pub bridge: heapless::String<NAME_MAX>,
 }
 
 /// Reads `directory`, the backend's.
@@ -75,7 +83,7 @@ pub struct Settings {
 /// # Errors
 /// [`Error::Setting`], or xenstore's.
 pub(super) async fn read<X: Xen>(store: &Client<X>, directory: &str) -> Result<Settings, Error> {
-    let keys = ["mac", "mtu", "vlan", "ip", "rate", "vifname"];
+    let keys = ["mac", "mtu", "vlan", "ip", "rate", "vifname", "bridge"];
     let values = store.read_all(directory, &keys).await?;
     // A value that is not UTF-8 is none of those below.
     let text = |at: usize| values.get(at)?.as_deref();
@@ -94,6 +102,7 @@ pub(super) async fn read<X: Xen>(store: &Client<X>, directory: &str) -> Result<S
         addresses: addresses(text(3).unwrap_or(""))?,
         rate: text(4).map(rate).transpose()?,
         name: text(5).map(name).transpose()?,
+        bridge: bridge(text(6).unwrap_or(BRIDGE_DEFAULT))?,
     })
 }
 
@@ -116,6 +125,13 @@ fn rate(text: &str) -> Result<Rate, BadSetting> {
         bytes,
         interval: Duration::from_micros(microseconds),
     })
+}
+
+fn bridge(text: &str) -> Result<heapless::String<NAME_MAX>, BadSetting> {
+    if text.is_empty() {
+        return Ok(heapless::String::new());
+    }
+    name(text).map_err(|_| BadSetting::Bridge)
 }
 
 fn name(text: &str) -> Result<heapless::String<NAME_MAX>, BadSetting> {
@@ -167,5 +183,8 @@ mod tests {
         for text in ["", "a b", "ä", "sixteen-letters-", "a/b"] {
             assert_eq!(name(text), Err(BadSetting::Name), "{text}");
         }
+        assert!(bridge("").is_ok_and(|none| none.is_empty()));
+        assert_eq!(bridge("br-lan").expect("a name").as_str(), "br-lan");
+        assert_eq!(bridge("a/b"), Err(BadSetting::Bridge));
     }
 }
