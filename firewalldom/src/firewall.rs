@@ -158,7 +158,7 @@ impl Firewall {
     fn announce(&mut self) {
         for number in 0..self.site.ports.len() {
             // Whoever will be behind those that guests hang off is not there yet.
-            if !self.site.ports[number].is_backend {
+            if !self.site.policy.interfaces[number].has_guests() {
                 self.announce_at(InterfaceId(number as u8));
             }
         }
@@ -306,6 +306,11 @@ impl Firewall {
             .count(len);
         self.output_bytes += len;
         self.output.push_back((interface, frame));
+    }
+
+    /// The firewall's own link-layer address on an interface that there is.
+    pub(crate) fn station(&self, interface: usize) -> EthernetAddress {
+        self.site.ports[interface].mac
     }
 
     /// Does what is due; when something will be due next. Work per call is bounded.

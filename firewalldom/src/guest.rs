@@ -3,17 +3,22 @@
 //!
 //! As Xen's `vif-route` script does it on Linux: a host route for every address, and nothing passes that
 //! comes from another. ARP is answered but never believed, so no guest can take another's place.
+//!
+//! Guests on a bridge are found by ARP, like hosts behind a vif of the firewall's own. Those with `ip=` are
+//! held to what it says, as Xen's `vif-bridge` does with antispoofing, and to their `mac=`; of the others
+//! none can claim what is the firewall's or such a guest's.
 
 use crate::firewall::{Firewall, Verdict};
 use crate::flow::Passed;
 use crate::frame::{ETHERNET, Frame};
-use crate::policy::InterfaceId;
+use crate::policy::{Interface, InterfaceId};
 use crate::reason::Reason;
 use crate::route::Route;
 use crate::time::Instant;
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
 use minios_rs::net::MacAddress;
+use minios_rs::net::back::BRIDGE_DEFAULT;
 use smoltcp::wire::EthernetAddress;
 
 /// Guests' vifs at a time.
@@ -38,6 +43,8 @@ pub struct GuestId(u8);
 pub enum GuestError {
     /// No interface of the site is called as the vif is.
     Interface,
+    /// The site has bridges, and none is called as the toolstack said.
+    Bridge,
     /// The toolstack named no address.
     NoAddress,
     /// An address of the firewall's own, or none that a host can have.
@@ -61,6 +68,7 @@ impl GuestError {
             Self::Interface => {
                 "no interface of the firewall's configuration has a name that fits this vif's"
             }
+            Self::Bridge => "bridge= names no bridge of the firewall's configuration",
             Self::NoAddress => {
                 "ip= is missing: a guest of the firewall's is reached by the addresses given there"
             }
@@ -79,32 +87,66 @@ impl GuestError {
 #[derive(Debug)]
 struct Guest {
     interface: InterfaceId,
+    is_on_bridge: bool,
     mac: EthernetAddress,
     addresses: Vec<u32>,
+}
+
+/// Who a frame says its sender is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Claim {
+    /// This IPv4 address, or by ARP this one with the hardware address that the frame has.
+    Address(u32),
+    /// None: a host that looks whether an address is taken (RFC 5227), or asks a DHCP server for one.
+    Nobody,
+    /// It speaks neither IPv4 nor ARP.
+    Unknown,
+}
+
+impl Claim {
+    /// None: the frame is cut short, or says two things.
+    fn of(frame: &[u8]) -> Option<Self> {
+        let at = |offset: usize| frame.get(offset..);
+        let address = |offset: usize| {
+            let bytes = at(offset)?.first_chunk()?;
+            Some(u32::from_be_bytes(*bytes))
+        };
+        let claim = match at(12)?.first_chunk()? {
+            [0x08, 0x00] => address(IPV4_SOURCE)?,
+            [0x08, 0x06] => {
+                let is_one = at(ARP_SENDER)?.first_chunk::<6>() == at(6)?.first_chunk();
+                address(ARP_SENDER + 6).filter(|_| is_one)?
+            }
+            _ => return Some(Self::Unknown),
+        };
+        let is_arp = frame[13] == 0x06;
+        match claim {
+            0 if is_arp || asks_for_address(frame) => Some(Self::Nobody),
+            address => Some(Self::Address(address)),
+        }
+    }
+}
+
+/// Whether an IPv4 packet is from a DHCP client to a server.
+fn asks_for_address(frame: &[u8]) -> bool {
+    let udp = |ip: &[u8]| {
+        let is_whole = ip[0] == 0x45 && ip[6] & 0x3f == 0 && ip[7] == 0;
+        is_whole && ip[9] == 17 && ip[20..24] == [0, 68, 0, 67]
+    };
+    frame.get(ETHERNET..ETHERNET + 24).is_some_and(udp)
 }
 
 impl Guest {
     /// Whether a frame's sender is this guest, as far as the frame says. What is neither IPv4 nor ARP says
     /// nothing, and goes nowhere.
     fn has_sent(&self, frame: &[u8]) -> bool {
-        let is_own = |address: Option<&[u8; 4]>| {
-            address.is_some_and(|address| self.addresses.contains(&u32::from_be_bytes(*address)))
-        };
-        let at = |offset: usize| frame.get(offset..);
-        if at(6).and_then(<[u8]>::first_chunk) != Some(&self.mac.0) {
-            return false;
-        }
-        match at(12).and_then(<[u8]>::first_chunk) {
-            Some([0x08, 0x00]) => is_own(at(IPV4_SOURCE).and_then(<[u8]>::first_chunk)),
-            Some([0x08, 0x06]) => {
-                let sender = at(ARP_SENDER + 6).and_then(<[u8]>::first_chunk);
-                // A probe says no address (RFC 5227).
-                at(ARP_SENDER).and_then(<[u8]>::first_chunk) == Some(&self.mac.0)
-                    && (sender == Some(&[0; 4]) || is_own(sender))
-            }
-            Some(_) => true,
-            None => false,
-        }
+        let is_own = frame.get(6..).and_then(<[u8]>::first_chunk) == Some(&self.mac.0);
+        is_own
+            && Claim::of(frame).is_some_and(|claim| match claim {
+                Claim::Address(address) => self.addresses.contains(&address),
+                Claim::Nobody => frame[13] == 0x06,
+                Claim::Unknown => true,
+            })
     }
 }
 
@@ -115,6 +157,15 @@ pub(crate) struct Guests(Vec<Option<Guest>>);
 impl Guests {
     fn iter(&self) -> impl Iterator<Item = &Guest> {
         self.0.iter().flatten()
+    }
+
+    fn get(&self, id: GuestId) -> Option<&Guest> {
+        self.0.get(usize::from(id.0))?.as_ref()
+    }
+
+    /// Whether one of them has `address`.
+    fn have(&self, address: u32) -> bool {
+        self.iter().any(|guest| guest.addresses.contains(&address))
     }
 
     /// Whether both addresses are the same guest's.
@@ -135,15 +186,27 @@ impl Guests {
 }
 
 impl Firewall {
-    /// The interface behind which a vif of this name is, the first of the site's that fits.
-    pub fn interface_of_vif(&self, name: &str) -> Option<InterfaceId> {
-        let mut interfaces = self.site.policy.interfaces.iter();
-        let number = interfaces.position(|interface| interface.fits(name))?;
-        Some(InterfaceId(number as u8))
+    /// The interface that a vif belongs to: the bridge that the toolstack named for it, else the first of the
+    /// site's that its own name fits. Where there are bridges, it must not name another, unless it is the one
+    /// that the toolstack names if nobody does.
+    ///
+    /// # Errors
+    /// [`GuestError::Interface`], [`GuestError::Bridge`].
+    pub fn interface_of_vif(&self, name: &str, bridge: &str) -> Result<InterfaceId, GuestError> {
+        let interfaces = &self.site.policy.interfaces;
+        let is_meant = |interface: &Interface| interface.bridge && interface.name == bridge;
+        let meant = interfaces.iter().position(is_meant);
+        let is_unsaid = bridge.is_empty() || bridge == BRIDGE_DEFAULT;
+        if meant.is_none() && !is_unsaid && interfaces.iter().any(|interface| interface.bridge) {
+            return Err(GuestError::Bridge);
+        }
+        let fitting = || interfaces.iter().position(|interface| interface.fits(name));
+        let number = meant.or_else(fitting).ok_or(GuestError::Interface)?;
+        Ok(InterfaceId(number as u8))
     }
 
-    /// A guest is behind `interface` from now on, with these addresses and no other. It takes packets of
-    /// `mtu` bytes.
+    /// A guest is behind `interface` from now on, with these addresses and no other; on a bridge it may have
+    /// none, which means any. It takes packets of `mtu` bytes.
     ///
     /// # Errors
     /// [`GuestError`]; then nothing has changed.
@@ -154,10 +217,12 @@ impl Firewall {
         addresses: &[Ipv4Addr],
         mtu: u16,
     ) -> Result<GuestId, GuestError> {
-        let port = self.site.ports.get(usize::from(interface.0));
-        let port = port
-            .filter(|port| port.is_backend)
+        let number = usize::from(interface.0);
+        let of_site = self.site.policy.interfaces.get(number);
+        let of_site = of_site
+            .filter(|of_site| of_site.has_guests())
             .ok_or(GuestError::Interface)?;
+        let (port, is_on_bridge) = (&self.site.ports[number], of_site.bridge);
         let mac = EthernetAddress(mac);
         if !MacAddress(mac.0).is_station() || mac == port.mac {
             return Err(GuestError::Mac);
@@ -170,11 +235,11 @@ impl Firewall {
             return Err(GuestError::MacTaken);
         }
         let addresses: Vec<u32> = addresses.iter().map(|address| address.to_bits()).collect();
-        if addresses.is_empty() {
+        if addresses.is_empty() && !is_on_bridge {
             return Err(GuestError::NoAddress);
         }
         for &address in &addresses {
-            if self.site.routes.is_guest(address) {
+            if self.guests.have(address) {
                 return Err(GuestError::AddressTaken);
             }
             match self.site.routes.get(address) {
@@ -187,13 +252,14 @@ impl Firewall {
             return Err(GuestError::Full);
         }
         let number = self.guests.free().ok_or(GuestError::Full)?;
-        for &address in &addresses {
+        for &address in addresses.iter().filter(|_| !is_on_bridge) {
             self.site.routes.attach(address, interface);
             let parked = self.neighbours.fix(interface, address, mac);
             self.send_parked(interface, mac, parked);
         }
         self.guests.0[number] = Some(Guest {
             interface,
+            is_on_bridge,
             mac,
             addresses,
         });
@@ -207,15 +273,33 @@ impl Firewall {
             return;
         };
         for address in guest.addresses {
+            if guest.is_on_bridge {
+                break;
+            }
             self.site.routes.detach(address);
             self.neighbours.unfix(guest.interface, address);
         }
     }
 
-    /// Judges a frame that a guest sent, as [`Firewall::ingress`] does, if it is the guest's own.
+    /// Whether a guest on a bridge may send this, to whomever. By which station it goes, the bridge looks.
+    pub(crate) fn may_bridge(&self, id: GuestId, frame: &[u8]) -> bool {
+        let (Some(guest), Some(claim)) = (self.guests.get(id), Claim::of(frame)) else {
+            return false;
+        };
+        match claim {
+            Claim::Address(address) if guest.addresses.is_empty() => {
+                !self.site.is_own(address) && !self.guests.have(address)
+            }
+            Claim::Address(address) => guest.addresses.contains(&address),
+            Claim::Nobody => true,
+            Claim::Unknown => guest.addresses.is_empty(),
+        }
+    }
+
+    /// Judges a frame that a guest sent, as [`Firewall::ingress`] does, if it is the guest's own. Those of a guest
+    /// on a bridge are for [`Firewall::ingress`].
     pub fn ingress_from(&mut self, now: Instant, id: GuestId, frame: &mut Frame<'_>) -> Verdict {
-        let guest = self.guests.0.get(usize::from(id.0));
-        let Some(guest) = guest.and_then(Option::as_ref) else {
+        let Some(guest) = self.guests.get(id).filter(|guest| !guest.is_on_bridge) else {
             return self.refuse(Reason::GuestSource);
         };
         let interface = guest.interface;

@@ -72,3 +72,9 @@ pub use timeout::{SctpTimeouts, Timeouts};
 /// `xen-image` tells it whoever checks or builds a site.
 pub const NOT_YET: [&str; 1] =
     ["IPv6, VLAN tags and whatever else is not IPv4 or ARP: dropped and counted"];
+
+/// The same of a bridge, for sites that have one inside of the domain.
+pub const NOT_YET_ON_BRIDGES: [&str; 2] = [
+    "spanning tree, VLAN filtering and multicast snooping on its bridges: frames for bridges end there, other multicast goes to every port",
+    "whatever is not IPv4 or ARP, from a guest on a bridge that has an ip=: dropped and counted",
+];

@@ -144,7 +144,7 @@ async fn start(domain: &Domain) -> Result<Work, String> {
     let mut links = Vec::new();
     let mut fates = Vec::new();
     for interface in &policy.interfaces {
-        if interface.is_backend() {
+        if interface.has_guests() {
             links.push(Link::of(interface, BACKEND_MAC, BACKEND_MTU));
             fronts.push(None);
             continue;

@@ -1,6 +1,7 @@
 //! Between the interfaces' rings and the engine: frames come out of one ring, are judged, and go
 //! into another, their payload untouched in the pages it came in.
 
+mod bridge;
 mod ends;
 mod guests;
 mod queue;
@@ -13,6 +14,7 @@ use crate::time::Instant;
 use crate::{AHEAD, ConfigError, Firewall, Frame, Head, Link, Tail, TailError, Verdict};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use bridge::Bridged;
 use core::time::Duration;
 use ends::{Ends, Ingress, Port};
 pub use guests::OFFER;
@@ -101,7 +103,7 @@ impl<X: Xen> Relay<X> {
     /// For each of the policy's interfaces, in order, its front, or none if guests are behind it.
     pub fn with_guests(fronts: Vec<Option<net::Front<X>>>, firewall: Firewall) -> Self {
         Self {
-            ends: Ends::new(fronts),
+            ends: Ends::new(fronts, bridge::segments(&firewall).collect()),
             firewall,
             losses: Losses::default(),
             moderation: Moderation::default(),
@@ -217,7 +219,7 @@ impl<X: Xen> Relay<X> {
         self.burst = Some(burst);
         self.moderation.count(now, frames);
         let deadline = self.firewall.poll(now);
-        self.send_own();
+        self.send_own(now);
         self.ends.settle();
         // What the guests sent is answered once it was copied.
         for guest in self.ends.guests.iter_mut() {
@@ -289,7 +291,7 @@ impl<X: Xen> Relay<X> {
             }
             self.firewall.look_ahead(&mut heads[..came]);
             for (received, head) in received[..came].iter_mut().zip(&mut *heads) {
-                self.pass_on(ingress, now, received, head);
+                taken += self.pass_on(ingress, now, received, head);
             }
             // A ring that was empty may have been filled meanwhile: to take it now is cheaper than to
             // be woken for it.
@@ -301,13 +303,13 @@ impl<X: Xen> Relay<X> {
         if taken > 0 {
             // What the engine has to say to one is not to fill the room for what it has to say to the next.
             self.firewall.send_asks();
-            self.send_own();
+            self.send_own(now);
             self.ends.settle();
         }
         taken
     }
 
-    /// Judges a frame, and sends it on its way.
+    /// Judges a frame, and sends it on its way: how many copies besides one.
     #[inline]
     fn pass_on(
         &mut self,
@@ -315,14 +317,23 @@ impl<X: Xen> Relay<X> {
         now: Instant,
         received: &mut net::Received<X::Page>,
         head: &mut Head,
-    ) {
+    ) -> usize {
+        let mut copies = 0;
+        if let Ingress::Guest(number) = ingress
+            && self.ends.guests[number].port.is_some()
+        {
+            match self.bridge(now, number, received, head) {
+                Bridged::Passed(copies) => return copies,
+                Bridged::ToEngine(sent) => copies = sent,
+            }
+        }
         if let Ingress::Guest(_) = ingress
             && needs_payload(head, received)
             && self.ends.fetch(ingress, &mut received.slots).is_err()
         {
             self.losses.not_sendable += 1;
             self.ends.recycle_all(&mut received.slots);
-            return;
+            return copies;
         }
         let tail = InPages::<X>(received);
         let mut frame = Frame {
@@ -338,19 +349,25 @@ impl<X: Xen> Relay<X> {
                 self.firewall.ingress(now, interface, &mut frame)
             }
             Ingress::Guest(number) => {
-                let id = self.ends.guests[number].id;
-                self.firewall.ingress_from(now, id, &mut frame)
+                let guest = &self.ends.guests[number];
+                match guest.port {
+                    // The bridge has looked who it is.
+                    Some(_) => self.firewall.ingress(now, guest.interface, &mut frame),
+                    None => self.firewall.ingress_from(now, guest.id, &mut frame),
+                }
             }
         };
         let (len, payload_at) = (frame.len, frame.tail_offset());
         match verdict {
             Verdict::Forward { egress } if is_full(received, payload_at) => {
+                let egress = self.ends.egress(now, egress, head.bytes());
                 self.send_merged(ingress, egress, head, received, payload_at, len);
             }
             Verdict::Forward { egress } => {
                 let wanted = len.saturating_sub(head.bytes().len());
                 if self.trim(&mut received.slots, payload_at, wanted) {
                     let offload = offload(received);
+                    let egress = self.ends.egress(now, egress, head.bytes());
                     self.send(ingress, egress, head, &mut received.slots, offload);
                 } else {
                     self.losses.not_sendable += 1;
@@ -360,6 +377,7 @@ impl<X: Xen> Relay<X> {
                 self.ends.recycle_all(&mut received.slots);
             }
         }
+        copies
     }
 }
 

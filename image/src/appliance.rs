@@ -146,7 +146,7 @@ pub fn build_site(
         PolicyPlace::Beside => Program::appliance(FIREWALLDOM),
         PolicyPlace::Embedded => with_policy(workspace, &blob)?,
     };
-    if policy.interfaces.iter().any(Interface::is_backend) {
+    if policy.interfaces.iter().any(Interface::has_guests) {
         program.features.push("guests".to_owned());
     }
     let image = build::program(workspace, &program, settings.target)?;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use firewalldom::policy::{Interface, Policy};
 
-pub use vifs::{BRIDGE_PREFIX, Vif};
+pub use vifs::{BRIDGE_PREFIX, Guests, Vif};
 use vifs::{guests, vifs};
 
 use crate::options::Options;
@@ -22,8 +22,8 @@ pub const DEFAULT_MEMORY_MIB: u32 = 8;
 ///
 /// A guest's vif takes up to a third of a MiB; there is room for a dozen and a half where there are any.
 pub fn memory_for(interfaces: &[Interface]) -> u32 {
-    let guests = interfaces.iter().any(Interface::is_backend);
-    let own = interfaces.iter().filter(|own| !own.is_backend()).count();
+    let guests = interfaces.iter().any(Interface::has_guests);
+    let own = interfaces.iter().filter(|own| !own.has_guests()).count();
     let own = u32::try_from(own).unwrap_or(u32::MAX);
     let memory_mib = own
         .saturating_mul(2)
@@ -50,8 +50,8 @@ pub struct DomainConfig {
     pub memory_mib: u32,
     /// `vif=`, in the order of the policy's interfaces.
     pub vifs: Vec<Vif>,
-    /// Each interface that guests' vifs are behind, as a comment says it.
-    pub guests: Vec<String>,
+    /// Each interface that guests' vifs are behind.
+    pub guests: Vec<Guests>,
     /// Where the site's policy is: lines of comment.
     pub policy_note: &'static str,
     /// What a crash means, after "on_crash": the comment differs by appliance.
@@ -207,14 +207,37 @@ impl DomainConfig {
     fn render_guests(&self, out: &mut String) -> std::fmt::Result {
         writeln!(
             out,
-            "\n# It is the backend of guests' vifs, and the toolstack must let it be one. A guest hangs off it by\n\
-             #     vif = [ \"backend={},ip=10.0.3.2\" ]\n\
-             # in its own configuration: it has no other address than those of ip=, and any address of the\n\
-             # firewall's is its gateway. vifname= chooses the interface where there are several:",
-            self.name
+            "\n# It is the backend of guests' vifs, and the toolstack must let it be one."
         )?;
-        for guests in &self.guests {
-            writeln!(out, "#     {guests}")?;
+        let (bridges, routed): (Vec<_>, Vec<_>) = self
+            .guests
+            .iter()
+            .partition(|guests| guests.bridge.is_some());
+        if !routed.is_empty() {
+            writeln!(
+                out,
+                "# A guest hangs off it by\n\
+                 #     vif = [ \"backend={},ip=10.0.3.2\" ]\n\
+                 # in its own configuration: it has no other address than those of ip=, and any address of the\n\
+                 # firewall's is its gateway. vifname= chooses the interface where there are several:",
+                self.name
+            )?;
+            for guests in routed {
+                writeln!(out, "#     {}", guests.comment)?;
+            }
+        }
+        if let Some(bridge) = bridges.iter().find_map(|guests| guests.bridge.as_deref()) {
+            writeln!(
+                out,
+                "# A guest is on a bridge of the firewall's by\n\
+                 #     vif = [ \"backend={},bridge={bridge}\" ]\n\
+                 # and has, with ip= as well, no other address than those. The bridges are in the domain, and\n\
+                 # dom0 needs none of them:",
+                self.name
+            )?;
+            for guests in bridges {
+                writeln!(out, "#     {}", guests.comment)?;
+            }
         }
         writeln!(out, "driver_domain = 1")
     }

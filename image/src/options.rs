@@ -98,7 +98,7 @@ impl Options {
         let names: Vec<&str> = policy
             .interfaces
             .iter()
-            .filter(|interface| !interface.is_backend())
+            .filter(|interface| !interface.has_guests())
             .map(|interface| interface.name.as_str())
             .collect();
         for vif in &self.vifs {
@@ -125,7 +125,7 @@ pub fn find_obstacles(
     severity: Severity,
     findings: &mut Findings,
 ) {
-    let own = policy.interfaces.iter().filter(|own| !own.is_backend());
+    let own = policy.interfaces.iter().filter(|own| !own.has_guests());
     for interface in own {
         let name = interface.name.as_str();
         let Some(obstacle) = Kind::of(name).obstacle() else {

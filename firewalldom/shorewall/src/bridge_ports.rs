@@ -43,6 +43,15 @@ impl World {
             );
             return;
         };
+        if self.interfaces[usize::from(interface.0)].bridge {
+            session.error(
+                port.span(),
+                "ports of a bridge inside of the domain have no zones of their own",
+                format!("`{}` is such a bridge", bridge.text()),
+                "what passes from port to port meets no rule: give the guest a bridge of its own, or vif+",
+            );
+            return;
+        }
         let stem = port.text().trim_end_matches('+');
         let is_port = |link: &str| match port.text().ends_with('+') {
             true => link.starts_with(stem),

@@ -226,6 +226,8 @@ impl World {
             true => addresses_for_guests(with.network, &physical),
             false => addresses(session, with.network, name, &physical),
         };
+        let mut links = with.network.links.iter();
+        let bridge = links.any(|link| link.is_bridge && link.name.text() == physical);
         let log_martians = options.log_martians.unwrap_or_else(|| {
             with.configuration.get("LOG_MARTIANS").is_none_or(|value| {
                 matches!(
@@ -247,6 +249,7 @@ impl World {
             rpfilter: options.rpfilter,
             proxy_arp: options.proxy_arp.unwrap_or(false),
             mss: options.mss,
+            bridge,
             origin: session.origin(name.span()),
         });
         if options.proxy_arp.is_some() {

@@ -20,6 +20,8 @@ pub(crate) struct Link {
     pub(crate) name: Word,
     pub(crate) prefixes: Vec<InterfacePrefix>,
     pub(crate) mtu: Option<u16>,
+    /// Of guests' vifs.
+    pub(crate) is_bridge: bool,
     pub(crate) used: bool,
 }
 
@@ -214,6 +216,7 @@ impl Network {
                     name,
                     prefixes: Vec::new(),
                     mtu: None,
+                    is_bridge: false,
                     used: false,
                 });
                 self.links.last_mut().expect("just pushed")
@@ -221,6 +224,7 @@ impl Network {
         };
         link.prefixes.extend(prefix);
         link.mtu = stanza.mtu.or(link.mtu);
+        link.is_bridge |= stanza.is_bridge;
     }
 }
 

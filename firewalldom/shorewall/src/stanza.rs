@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use firewalldom::policy::{InterfacePrefix, Prefix};
+use firewalldom::policy::{Interface, InterfacePrefix, Prefix};
 
 use crate::address;
 use crate::network::NamedRoute;
@@ -27,6 +27,16 @@ pub(crate) const IGNORED_OPTIONS: &[(&str, &str)] = &[
     ("description", "only for people"),
 ];
 
+/// Options of bridges that say what is so anyway, and what they may say; a hyphen is as good as `_`.
+const BRIDGE_OPTIONS: &[(&str, &[&str])] = &[
+    ("bridge_stp", &["off", "no"]),
+    ("bridge_fd", &["0"]),
+    ("bridge_maxwait", &["0"]),
+    ("bridge_waitport", &["0"]),
+    ("bridge_ageing", &["300"]),
+    ("bridge_vlan_aware", &["no"]),
+];
+
 /// The stanza that is being read.
 pub(crate) enum Stanza {
     None,
@@ -46,6 +56,8 @@ pub(crate) struct Inet {
     pub(crate) metric: u32,
     pub(crate) mtu: Option<u16>,
     pub(crate) routes: Vec<NamedRoute>,
+    /// It is a bridge of guests' vifs.
+    pub(crate) is_bridge: bool,
 }
 
 /// The line that begins a stanza.
@@ -113,6 +125,7 @@ pub(crate) fn begin(session: &mut Session<'_>, line: &Word, columns: &[Word]) ->
         metric: 0,
         mtu: None,
         routes: Vec::new(),
+        is_bridge: false,
     })
 }
 
@@ -160,6 +173,10 @@ impl Inet {
             }
             "up" | "post-up" | "pre-up" => self.command(session, line, columns),
             "down" | "pre-down" | "post-down" => {}
+            "bridge_ports" | "bridge-ports" => self.bridge_ports(session, value, columns),
+            option if option.starts_with("bridge_") || option.starts_with("bridge-") => {
+                bridge_option(session, keyword, value);
+            }
             "scope" if value.text() == "global" => {}
             option if IGNORED_OPTIONS.iter().any(|(name, _)| *name == option) => {}
             option => {
@@ -172,6 +189,7 @@ impl Inet {
                     "mtu",
                     "up",
                     "post-up",
+                    "bridge_ports",
                 ]
                 .into_iter()
                 .chain(IGNORED_OPTIONS.iter().map(|(name, _)| *name));
@@ -185,6 +203,33 @@ impl Inet {
                 );
             }
         }
+    }
+
+    /// `bridge_ports none`: whoever names the bridge is a port of it.
+    fn bridge_ports(&mut self, session: &mut Session<'_>, value: &Word, columns: &[Word]) {
+        let name = self.name.text();
+        if let Some(port) = columns[1..].iter().find(|port| port.text() != "none") {
+            session.error(
+                port.span(),
+                "a bridge here has guests' vifs for ports, and nothing else",
+                format!("cannot be a port of `{name}`"),
+                format!(
+                    "write: bridge_ports none; guests name it in their vif=, backend=firewalldom,bridge={name}.                      If it is a bridge of dom0's, leave the line out: `{name}` is then a vif on it"
+                ),
+            );
+            return;
+        }
+        let is_usual = |c: char| c.is_ascii_alphanumeric() || ".-_:".contains(c);
+        if Interface::is_backends_name(name) || name.len() > 15 || !name.chars().all(is_usual) {
+            session.error(
+                value.span(),
+                format!("a bridge cannot be called `{name}`"),
+                "a bridge by this",
+                "guests name it in their vif=: up to 15 letters, digits and `.-_`, and not vif…",
+            );
+            return;
+        }
+        self.is_bridge = true;
     }
 
     /// `up ip route add PREFIX via GATEWAY [dev IF] [metric N]`.
@@ -311,6 +356,32 @@ impl Inet {
             length,
             broadcast: self.broadcast.or((length < 31).then_some(last)),
         })
+    }
+}
+
+/// A further option of a bridge: what it says has to be so.
+fn bridge_option(session: &mut Session<'_>, keyword: &Word, value: &Word) {
+    let name = keyword.text().replace('-', "_");
+    let known = BRIDGE_OPTIONS.iter().find(|(known, _)| *known == name);
+    match known {
+        Some((_, values)) if values.contains(&value.text()) => {}
+        Some((_, values)) => session.error(
+            value.span(),
+            format!("`{} {}` is not supported", keyword.text(), value.text()),
+            "not so here",
+            format!("a bridge of the domain's has: {name} {}", values[0]),
+        ),
+        None => session.report(
+            Finding::error(format!("the option `{}` is not supported", keyword.text()))
+                .at(keyword.span(), "nobody would carry it out")
+                .maybe_note(did_you_mean(
+                    &name,
+                    BRIDGE_OPTIONS
+                        .iter()
+                        .map(|(known, _)| *known)
+                        .chain(["bridge_ports"]),
+                )),
+        ),
     }
 }
 

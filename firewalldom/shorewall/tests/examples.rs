@@ -183,3 +183,26 @@ fn routed_guests_are_answered_for_on_both_sides() {
         "the routes to guests come with them"
     );
 }
+
+#[test]
+fn a_bridge_of_guests_is_an_interface_of_the_domains_own() {
+    let policy = example("xen-bridge");
+    let interfaces: Vec<_> = policy
+        .interfaces
+        .iter()
+        .map(|interface| {
+            let kinds = (interface.bridge, interface.is_backend());
+            (interface.name.as_str(), kinds, interface.has_guests())
+        })
+        .collect();
+    assert_eq!(
+        interfaces,
+        [
+            ("eth0", (false, false), false),
+            ("br-lan", (true, false), true),
+            ("vif+", (false, true), true)
+        ]
+    );
+    assert_eq!(chain(&policy, "loc", "net").policy, Disposition::Accept);
+    assert_eq!(chain(&policy, "dmz", "loc").policy, Disposition::Reject);
+}

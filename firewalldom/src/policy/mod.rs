@@ -198,6 +198,8 @@ pub struct Interface {
     pub proxy_arp: bool,
     /// `mss=`: most bytes of a segment, in SYNs that come in or go out here.
     pub mss: Option<u16>,
+    /// `bridge_ports none` of interfaces(5): a bridge of this domain's, of which guests' vifs are ports.
+    pub bridge: bool,
     /// Where it was declared in `shorewall/interfaces`.
     pub origin: Origin,
 }
@@ -205,11 +207,16 @@ pub struct Interface {
 impl Interface {
     /// Whether this domain is the backend there, that of guests. Any number of vifs may be there, or none;
     /// of all others there is one each.
+    pub fn has_guests(&self) -> bool {
+        self.bridge || self.is_backend()
+    }
+
+    /// Whether guests' vifs are this interface, each by itself, and not ports of a bridge that is.
     pub fn is_backend(&self) -> bool {
         Self::is_backends_name(&self.name)
     }
 
-    /// Whether an interface of this name is such a one: whatever is called `vif`, as in every domain that is
+    /// Whether guests' vifs are an interface of this name: whatever is called `vif`, as in every domain that is
     /// a backend.
     pub fn is_backends_name(name: &str) -> bool {
         name.starts_with("vif")

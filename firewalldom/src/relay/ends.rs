@@ -8,7 +8,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::{Deref, DerefMut};
 use minios_rs::net;
-use minios_rs::xen::Xen;
+use minios_rs::net::bridge::{Bridge, Decision, PortId};
+use minios_rs::xen::{PAGE_SIZE, Xen};
 
 /// A vif of the firewall's own.
 pub(super) struct Port<X: Xen> {
@@ -28,6 +29,8 @@ pub(super) struct Guest<X: Xen> {
     pub(super) id: GuestId,
     /// The interface that it is behind.
     pub(super) interface: InterfaceId,
+    /// Its port, if that is a bridge.
+    pub(super) port: Option<PortId>,
     /// As people know the vif.
     pub(super) name: String,
     /// Frames were put into its ring since it was last flushed.
@@ -39,6 +42,13 @@ pub(super) struct Guest<X: Xen> {
     pub(super) waiting_since: Option<Instant>,
     /// Since when it may not send because backends hold all its pages.
     pub(super) held_since: Option<Instant>,
+}
+
+/// A bridge that guests' vifs are ports of.
+pub(super) struct Segment {
+    /// The interface that it is.
+    pub(super) interface: InterfaceId,
+    pub(super) bridge: Bridge,
 }
 
 /// Where a frame came in.
@@ -55,36 +65,53 @@ pub(super) enum Ingress {
 pub(super) enum Egress {
     Front(usize),
     Guest(usize),
+    /// To more than one port of a bridge, as it decided.
+    Flood {
+        interface: InterfaceId,
+        /// Where it came in.
+        from: Option<PortId>,
+        decision: Decision,
+    },
     /// To nobody who is there.
     Nowhere,
 }
 
-/// Guests' vifs. In an image for sites without any the compiler sees that there are none, and leaves out
-/// whatever is done with them.
-pub(super) struct Guests<X: Xen>(Vec<Guest<X>>);
+/// Guests' vifs, and what they are ports of. In an image for sites without any the compiler sees that there are
+/// none, and leaves out whatever is done with them.
+pub(super) struct OfGuests<T>(Vec<T>);
 
-impl<X: Xen> Guests<X> {
+impl<T> OfGuests<T> {
     const ARE_SERVED: bool = cfg!(feature = "guests") || cfg!(not(feature = "xen"));
 
-    pub(super) fn push(&mut self, guest: Guest<X>) {
-        self.0.push(guest);
+    pub(super) fn push(&mut self, one: T) {
+        self.0.push(one);
     }
 
-    fn swap_remove(&mut self, number: usize) -> Guest<X> {
+    fn swap_remove(&mut self, number: usize) -> T {
         self.0.swap_remove(number)
     }
 }
 
-impl<X: Xen> Deref for Guests<X> {
-    type Target = [Guest<X>];
+impl<T> FromIterator<T> for OfGuests<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(all: I) -> Self {
+        Self(if Self::ARE_SERVED {
+            all.into_iter().collect()
+        } else {
+            Vec::new()
+        })
+    }
+}
 
-    fn deref(&self) -> &[Guest<X>] {
+impl<T> Deref for OfGuests<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
         if Self::ARE_SERVED { &self.0 } else { &[] }
     }
 }
 
-impl<X: Xen> DerefMut for Guests<X> {
-    fn deref_mut(&mut self) -> &mut [Guest<X>] {
+impl<T> DerefMut for OfGuests<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
         if Self::ARE_SERVED {
             &mut self.0
         } else {
@@ -98,19 +125,28 @@ pub(super) struct Ends<X: Xen> {
     /// In the order of the interfaces that are no guests'.
     pub(super) ports: Vec<Port<X>>,
     /// In no order: the last takes the place of one that goes.
-    pub(super) guests: Guests<X>,
+    pub(super) guests: OfGuests<Guest<X>>,
     /// For each interface the number of its front; none of guests'.
     fronts: Vec<Option<u8>>,
+    /// In the order of their interfaces.
+    pub(super) segments: OfGuests<Segment>,
+    /// Where a frame is put together that several get. What is in it nobody needs any more.
+    pub(super) copy: Vec<u8>,
 }
 
 impl<X: Xen> Ends<X> {
-    /// For each interface its front, or none if guests are behind it.
-    pub(super) fn new(fronts: Vec<Option<net::Front<X>>>) -> Self {
+    /// For each interface its front, or none if guests are behind it; and those that are bridges.
+    pub(super) fn new(fronts: Vec<Option<net::Front<X>>>, segments: OfGuests<Segment>) -> Self {
         let count = fronts.iter().flatten().count();
         let mut ends = Self {
             ports: Vec::with_capacity(count),
-            guests: Guests(Vec::new()),
+            guests: OfGuests(Vec::new()),
             fronts: Vec::with_capacity(fronts.len()),
+            copy: match segments.is_empty() {
+                true => Vec::new(),
+                false => Vec::with_capacity(PAGE_SIZE),
+            },
+            segments,
         };
         for (interface, front) in fronts.into_iter().enumerate() {
             let number = front.map(|front| {
@@ -129,10 +165,13 @@ impl<X: Xen> Ends<X> {
     }
 
     /// Where a frame for `interface` goes whose Ethernet header is written.
-    pub(super) fn egress(&self, interface: InterfaceId, head: &[u8]) -> Egress {
+    pub(super) fn egress(&self, now: Instant, interface: InterfaceId, head: &[u8]) -> Egress {
         match self.fronts.get(usize::from(interface.0)) {
             Some(Some(front)) => Egress::Front(usize::from(*front)),
             Some(None) => {
+                if let Some(egress) = self.across(now, interface, head) {
+                    return egress;
+                }
                 let mut guests = self.guests.iter();
                 let guest = guests.position(|guest| {
                     guest.interface == interface && head.starts_with(&guest.back.settings().mac.0)
@@ -239,6 +278,8 @@ impl<X: Xen> Ends<X> {
         self.give_up(number);
         self.guests[number].back.close();
         self.take_completed(number);
-        self.guests.swap_remove(number)
+        let guest = self.guests.swap_remove(number);
+        self.unplug(&guest);
+        guest
     }
 }

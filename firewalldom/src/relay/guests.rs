@@ -11,6 +11,7 @@ use alloc::format;
 use alloc::string::String;
 use core::time::Duration;
 use minios_rs::net;
+use minios_rs::net::bridge::PortId;
 use minios_rs::ring::Pending;
 use minios_rs::xen::Xen;
 
@@ -45,7 +46,7 @@ impl<X: Xen> Relay<X> {
             // As Linux calls it.
             None => format!("vif{}.{}", back.frontend().0, back.index()),
         };
-        let (interface, id) = match self.admit(&name, back.settings()) {
+        let (interface, id, port) = match self.admit(&name, back.settings()) {
             Ok(admitted) => admitted,
             Err(error) => {
                 back.refuse(error.reason());
@@ -58,6 +59,7 @@ impl<X: Xen> Relay<X> {
             back,
             id,
             interface,
+            port,
             name: name.clone(),
             is_filled: false,
             waiting: Queue::new(Room::GUEST),
@@ -73,9 +75,8 @@ impl<X: Xen> Relay<X> {
         &mut self,
         name: &str,
         settings: &net::back::Settings,
-    ) -> Result<(InterfaceId, GuestId), GuestError> {
-        let interface = self.firewall.interface_of_vif(name);
-        let interface = interface.ok_or(GuestError::Interface)?;
+    ) -> Result<(InterfaceId, GuestId, Option<PortId>), GuestError> {
+        let interface = self.firewall.interface_of_vif(name, &settings.bridge)?;
         if self.ends.guests.len() >= GUESTS_MAX {
             return Err(GuestError::Full);
         }
@@ -83,7 +84,14 @@ impl<X: Xen> Relay<X> {
         let id = self
             .firewall
             .attach_guest(interface, mac, addresses, settings.mtu)?;
-        Ok((interface, id))
+        match self.ends.plug(interface, settings) {
+            Ok(port) => Ok((interface, id, port)),
+            // Not reached: the engine has as many places, and takes no address twice.
+            Err(_) => {
+                self.firewall.detach_guest(id);
+                Err(GuestError::Mac)
+            }
+        }
     }
 
     /// Lets go of a guest's vif that is to be, if there is one: its name.

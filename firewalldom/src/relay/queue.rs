@@ -70,6 +70,11 @@ impl<X: Xen> Queue<X> {
         self.frames.is_empty()
     }
 
+    /// Frames that wait.
+    pub(super) fn len(&self) -> usize {
+        self.frames.len()
+    }
+
     /// Takes the pages of `payload` and a copy of `head`; false, and nothing is taken, if it is full.
     pub(super) fn push(
         &mut self,

@@ -5,7 +5,7 @@ use super::ends::{Egress, Ingress};
 use super::queue::Payload;
 use crate::Head;
 use crate::offload::{gso_to_ring, offload, to_ring};
-use crate::policy::InterfaceId;
+use crate::time::Instant;
 use minios_rs::net;
 use minios_rs::xen::Xen;
 
@@ -101,7 +101,7 @@ impl<X: Xen> Relay<X> {
                     return sent;
                 }
             }
-            Egress::Nowhere => return Err(net::TransmitError::NotOpen),
+            Egress::Flood { .. } | Egress::Nowhere => return Err(net::TransmitError::NotOpen),
         }
         Err(net::TransmitError::Full)
     }
@@ -123,13 +123,12 @@ impl<X: Xen> Relay<X> {
     fn pass(
         &mut self,
         ingress: Ingress,
-        egress: InterfaceId,
+        egress: Egress,
         head: &[u8],
         waits: Option<&Head>,
         payload: &mut Payload<X>,
         offload: net::Offload,
     ) {
-        let egress = self.ends.egress(egress, head);
         let lent = match egress {
             Egress::Front(number) => match self.ends.fetch(ingress, payload) {
                 Ok(()) => number,
@@ -139,6 +138,14 @@ impl<X: Xen> Relay<X> {
                 }
             },
             Egress::Guest(_) => self.ends.all_guests(),
+            Egress::Flood {
+                interface,
+                from,
+                decision,
+            } => {
+                let to = (interface, from, decision);
+                return self.flood_forwarded(ingress, to, head, payload, offload);
+            }
             Egress::Nowhere => {
                 self.losses.not_sendable += 1;
                 return self.ends.recycle_all(payload);
@@ -166,7 +173,7 @@ impl<X: Xen> Relay<X> {
     pub(super) fn send(
         &mut self,
         ingress: Ingress,
-        egress: InterfaceId,
+        egress: Egress,
         head: &Head,
         payload: &mut Payload<X>,
         offload: net::Offload,
@@ -180,7 +187,7 @@ impl<X: Xen> Relay<X> {
     pub(super) fn send_merged(
         &mut self,
         ingress: Ingress,
-        egress: InterfaceId,
+        egress: Egress,
         head: &Head,
         received: &mut net::Received<X::Page>,
         payload_at: usize,
@@ -206,13 +213,13 @@ impl<X: Xen> Relay<X> {
     }
 
     /// Frames that the engine made itself.
-    pub(super) fn send_own(&mut self) {
+    pub(super) fn send_own(&mut self, now: Instant) {
         while let Some((egress, frame)) = self.firewall.take_output() {
             let offload = net::Offload {
                 checksum: to_ring(frame.checksum),
                 gso: frame.gso.map(gso_to_ring),
             };
-            let sent = match self.ends.egress(egress, &frame.bytes) {
+            let sent = match self.ends.egress(now, egress, &frame.bytes) {
                 Egress::Front(number) => {
                     let front = &mut self.ends.ports[number].front;
                     front.transmit_bytes(&frame.bytes, offload)
@@ -221,6 +228,14 @@ impl<X: Xen> Relay<X> {
                     let guest = &mut self.ends.guests[number];
                     guest.is_filled = true;
                     guest.back.transmit_bytes(&frame.bytes, offload)
+                }
+                Egress::Flood {
+                    interface,
+                    from,
+                    decision,
+                } => {
+                    self.flood((interface, from, decision), &frame.bytes, offload);
+                    continue;
                 }
                 // Nobody is asked where a guest is that is not there.
                 Egress::Nowhere => continue,

@@ -291,13 +291,65 @@ fn a_vif_is_behind_the_first_interface_whose_name_fits() {
     policy.interfaces[0].name = "vif-dmz+".into();
     let site = Site::new(policy);
     for (vif, interface) in [
-        ("vif-dmz-web", Some(NET)),
-        ("vif-dmz", Some(NET)),
-        ("vif5.0", Some(LOC)),
-        ("vif-dm", Some(LOC)),
-        ("eth0", None),
-        ("", None),
+        ("vif-dmz-web", Ok(NET)),
+        ("vif-dmz", Ok(NET)),
+        ("vif5.0", Ok(LOC)),
+        ("vif-dm", Ok(LOC)),
+        ("eth0", Err(GuestError::Interface)),
+        ("", Err(GuestError::Interface)),
     ] {
-        assert_eq!(site.firewall.interface_of_vif(vif), interface, "{vif}");
+        // Where there are no bridges, it says nothing which one a host has by default.
+        for bridge in ["xenbr0", "br0", ""] {
+            let found = site.firewall.interface_of_vif(vif, bridge);
+            assert_eq!(found, interface, "{vif}");
+        }
     }
+}
+
+#[test]
+fn a_vif_is_on_the_bridge_that_it_names() {
+    let mut policy = guests();
+    policy.interfaces[0].name = "br-lan".into();
+    policy.interfaces[0].bridge = true;
+    let site = Site::new(policy);
+    for (vif, bridge, interface) in [
+        ("vif5.0", "br-lan", Ok(NET)),
+        ("web", "br-lan", Ok(NET)),
+        ("vif5.0", "xenbr0", Ok(LOC)),
+        ("vif5.0", "", Ok(LOC)),
+        ("vif5.0", "br-lam", Err(GuestError::Bridge)),
+        ("br-lan", "", Err(GuestError::Interface)),
+    ] {
+        let found = site.firewall.interface_of_vif(vif, bridge);
+        assert_eq!(found, interface, "{vif} {bridge}");
+    }
+}
+
+#[test]
+fn a_guest_on_a_bridge_may_have_any_address_but_not_the_firewalls_or_anothers() {
+    let mut policy = guests_with_gateway();
+    policy.interfaces[1].name = "br-lan".into();
+    policy.interfaces[1].bridge = true;
+    let mut site = Site::new(policy);
+    let mut attach =
+        |mac, addresses: &[Ipv4Addr]| site.firewall.attach_guest(LOC, mac, addresses, 1500);
+    let other = [0, 0x16, 0x3e, 0, 0, 9];
+    attach(GUEST_MAC, &[GUEST]).unwrap();
+    attach(NEIGHBOUR_MAC, &[]).unwrap();
+    for (mac, address, error) in [
+        (other, GUEST, GuestError::AddressTaken),
+        (other, Ipv4Addr::new(10, 0, 9, 1), GuestError::Address),
+        (other, Ipv4Addr::new(10, 0, 9, 255), GuestError::Address),
+        (NEIGHBOUR_MAC, NEIGHBOUR, GuestError::MacTaken),
+        (FW_MAC[1], NEIGHBOUR, GuestError::Mac),
+    ] {
+        assert_eq!(attach(mac, &[address]), Err(error));
+    }
+    // The bridge looks who sent what, so nothing of it comes this way.
+    let guest = attach(other, &[NEIGHBOUR]).unwrap();
+    let sent = send(&mut site, guest, &datagram(other, NEIGHBOUR, FAR));
+    assert_eq!(sent, Outcome::Other(Verdict::Drop(Reason::GuestSource)));
+    site.firewall.detach_guest(guest);
+    let again = site.firewall.attach_guest(LOC, other, &[NEIGHBOUR], 1500);
+    assert!(again.is_ok());
 }

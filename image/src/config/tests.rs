@@ -219,3 +219,17 @@ fn a_backend_of_guests_is_a_driver_domain_and_has_no_vif_for_them() {
     let plain = config(&site(&[("eth0", "net"), ("eth1", "loc")])).render();
     assert!(!plain.contains("driver_domain"), "{plain}");
 }
+
+#[test]
+fn a_bridge_of_guests_is_told_of_and_is_no_vif() {
+    let mut policy = site(&[("eth0", "net"), ("br-lan", "loc")]);
+    policy.interfaces[1].bridge = true;
+    let text = config(&policy).render();
+    let lines = settings_of(&text);
+    assert!(lines.contains(&"driver_domain = 1"), "{text}");
+    let vifs = lines.iter().filter(|line| line.contains("bridge="));
+    assert_eq!(vifs.count(), 1, "{text}");
+    assert!(text.contains("backend=firewalldom,bridge=br-lan"), "{text}");
+    assert!(text.contains("#     br-lan: zone loc"), "{text}");
+    assert!(!text.contains("backend=firewalldom,ip="), "{text}");
+}

@@ -67,7 +67,7 @@ pub(super) fn vifs(policy: &Policy) -> Vec<Vif> {
         .interfaces
         .iter()
         .zip(&zones)
-        .filter(|(interface, _)| !interface.is_backend())
+        .filter(|(interface, _)| !interface.has_guests())
         .map(|(interface, behind)| {
             // A zone behind two interfaces, or two behind one, names no bridge.
             let alone =
@@ -91,12 +91,24 @@ pub(super) fn vifs(policy: &Policy) -> Vec<Vif> {
         .collect()
 }
 
-/// What the site's files say about each interface that guests are behind, for a comment.
-pub(super) fn guests(policy: &Policy) -> Vec<String> {
+/// An interface that guests' vifs are behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guests {
+    /// What the site's files say about it, for a comment; no line breaks.
+    pub comment: String,
+    /// What `bridge=` names it by, if it is a bridge.
+    pub bridge: Option<String>,
+}
+
+/// Each interface that guests are behind.
+pub(super) fn guests(policy: &Policy) -> Vec<Guests> {
     let interfaces = policy.interfaces.iter().enumerate();
     interfaces
-        .filter(|(_, interface)| interface.is_backend())
-        .map(|(index, interface)| describe(interface, &zones_behind(policy, index)))
+        .filter(|(_, interface)| interface.has_guests())
+        .map(|(index, interface)| Guests {
+            comment: describe(interface, &zones_behind(policy, index)),
+            bridge: interface.bridge.then(|| usable(&interface.name).collect()),
+        })
         .collect()
 }
 

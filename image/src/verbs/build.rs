@@ -115,7 +115,7 @@ fn firewall(workspace: &Workspace, build: &Build, outcome: &mut Outcome) -> Resu
         _ => bail!("{}; nothing was written", counted(found.errors(), "error")),
     };
     if !build.json {
-        print(&not_yet())?;
+        print(&not_yet(policy))?;
     }
     let settings = FirewallSettings {
         options,

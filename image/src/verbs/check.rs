@@ -51,7 +51,7 @@ pub(crate) fn perform(check: &Check) -> Result<ExitCode> {
                     "{} is right{warnings}: {summary}",
                     check.config.display()
                 ))?;
-                print(&not_yet())?;
+                print(&not_yet(policy))?;
             }
             None => print(&wrong(&check.config, found.errors()))?,
         }

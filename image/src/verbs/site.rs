@@ -4,6 +4,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use firewalldom::policy::Policy;
 use image::findings::Findings;
 use serde::Serialize;
 use shorewall::{Programs, Report, Style};
@@ -71,10 +72,15 @@ impl Found<'_> {
 }
 
 /// What no file can change: nobody shall find out by surprise.
-pub(super) fn not_yet() -> String {
+pub(super) fn not_yet(policy: &Policy) -> String {
+    let has_bridges = policy.interfaces.iter().any(|interface| interface.bridge);
+    let of_bridges: &[&str] = match has_bridges {
+        true => &firewalldom::NOT_YET_ON_BRIDGES,
+        false => &[],
+    };
     let mut text =
         "unlike a Linux gateway with these files, firewalldom does not handle yet:".to_owned();
-    for line in firewalldom::NOT_YET {
+    for line in firewalldom::NOT_YET.iter().chain(of_bridges) {
         text.push_str("\n  - ");
         text.push_str(line);
     }

@@ -9,6 +9,7 @@ use firewalldom::policy::{
 };
 use shorewall::Site;
 
+mod bridges;
 mod files;
 mod nested;
 mod policies;

@@ -1,5 +1,6 @@
 //! Guests behind the relay: frontends in domains of their own, and a backend outside.
 
+mod bridge;
 mod hostile;
 mod isolation;
 mod leaving;
