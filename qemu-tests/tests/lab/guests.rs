@@ -16,6 +16,7 @@ pub(crate) fn tests() -> Vec<LabTest> {
             "guests::share_the_network_outside",
             share_the_network_outside,
         ),
+        LabTest::new("guests::share_a_bridge", share_a_bridge),
     ]
 }
 
@@ -265,5 +266,135 @@ fn leave_for_good(machine: &Machine) -> Result<()> {
     machine.dom0("for try in $(seq 50); do xenstore-list /local/domain/$(xl domid firewalldom)/backend/vif 2>/dev/null | grep -q . || exit 0; sleep 0.2; done; exit 1")?;
     // Nothing of them is left, and the firewall lives.
     machine.dom0("ip netns exec out ping -c 2 -i 0.2 -W 5 192.0.2.2")?;
+    Ok(())
+}
+
+/// A guest on the bridge of `examples/xen-bridge`.
+fn bridged(name: &str, address: &str, more: &str) -> DebianGuest {
+    DebianGuest {
+        vif: format!("backend={FIREWALL},bridge=br-lan{more}"),
+        ..guest(name, address, "10.0.5.1", "")
+    }
+}
+
+/// `examples/xen-bridge`: two guests on a bridge of the firewall's, one of them held to its address, and a third
+/// that is routed.
+fn share_a_bridge(setup: &Setup) -> Result<()> {
+    let Setup { lab, machine } = setup;
+    let names = ["desk", "loose", "web"];
+    beside_firewall(machine, "examples/xen-bridge", &names, || {
+        let desk = bridged("desk", "10.0.5.2", ",ip=10.0.5.2");
+        let desk = machine.start_debian_guest(lab, &desk)?;
+        let loose = machine.start_debian_guest(lab, &bridged("loose", "10.0.5.3", ""))?;
+        let web = machine.start_debian_guest(lab, &guest("web", "10.0.4.2", "10.0.4.1", ""))?;
+        for guest in [&desk, &loose, &web] {
+            guest.check(UP)?;
+        }
+        meet_on_the_bridge(&desk, &loose)?;
+        pass_through_the_firewall(machine, &desk, &loose, &web)?;
+        are_unheard_in_anothers_name(&desk, &loose)?;
+        for _ in 0..Tier::current().repetitions(20) {
+            machine
+                .check(&Command::bash("xl network-detach desk 0").limit(Duration::from_secs(30)))?;
+            let attach = "xl network-attach desk backend=firewalldom bridge=br-lan ip=10.0.5.2";
+            machine.check(&Command::bash(attach).limit(Duration::from_secs(30)))?;
+            desk.check(UP)?;
+            desk.check("ping -c 2 -i 0.2 -W 5 192.0.2.1 && ping -c 2 -i 0.2 -W 5 10.0.5.3")?;
+        }
+        Ok(())
+    })
+}
+
+/// No rule lets anything pass between them: the policy rejects it, and is not asked.
+fn meet_on_the_bridge(desk: &RunningGuest<'_>, loose: &RunningGuest<'_>) -> Result<()> {
+    desk.check("ping -c 3 -i 0.2 -W 5 10.0.5.3 && ping -c 2 -i 0.2 -s 4000 -W 5 10.0.5.3")?;
+    loose.check("ping -c 3 -i 0.2 -W 5 10.0.5.2")?;
+    loose.check(
+        "mkdir -p /srv && head -c 8388608 /dev/urandom > /srv/file && busybox httpd -p 80 -h /srv",
+    )?;
+    let hash = loose.check("sha256sum < /srv/file")?;
+    let hash = hash.split_whitespace().next().context("no hash")?;
+    let fetched = desk.check("wget -q -O - http://10.0.5.3/file | sha256sum")?;
+    expect(fetched.contains(hash), || fetched.clone())?;
+    // They know each other's own stations, not the firewall's.
+    let station = loose.check("cat /sys/class/net/eth0/address")?;
+    let known = desk.check("ip neigh show 10.0.5.3")?;
+    expect(known.contains(station.trim()), || known.clone())?;
+    loose.check("iperf3 --server --daemon")?;
+    for more in ["", "--reverse"] {
+        let (said, fine) = desk.run(
+            &format!("iperf3 --client 10.0.5.3 --time 3 --format m {more} | grep receiver"),
+            Duration::from_secs(40),
+        )?;
+        println!("guest to guest on a bridge {more}: {}", said.trim());
+        expect(fine && said.contains("Mbits/sec"), || said.clone())?;
+    }
+    Ok(())
+}
+
+fn pass_through_the_firewall(
+    machine: &Machine,
+    desk: &RunningGuest<'_>,
+    loose: &RunningGuest<'_>,
+    web: &RunningGuest<'_>,
+) -> Result<()> {
+    for guest in [desk, loose] {
+        guest.check("ping -c 2 -i 0.2 -W 5 10.0.5.1 && ping -c 3 -i 0.2 -W 5 192.0.2.1")?;
+    }
+    machine.dom0(
+        "head -c 8388608 /dev/urandom > /tmp/file
+         (ip netns exec out busybox httpd -f -p 8000 -h /tmp & echo $! > /tmp/httpd.pid) >/dev/null 2>&1
+         until ip netns exec out ss -ltnH | grep -q :8000; do sleep 0.1; done",
+    )?;
+    let hash = machine.dom0("sha256sum < /tmp/file")?;
+    for guest in [desk, loose] {
+        let fetched = guest.check("wget -q -O - http://192.0.2.1:8000/file | sha256sum")?;
+        expect(fetched.contains(hash.trim()), || fetched.clone())?;
+    }
+    machine.dom0("kill $(cat /tmp/httpd.pid)")?;
+    // By rule to the guest that is routed, and not back.
+    web.check("mkdir -p /srv && echo here > /srv/file && busybox httpd -p 80 -h /srv")?;
+    let fetched = desk.check("wget -q -O - http://10.0.4.2/file")?;
+    expect(fetched.trim() == "here", || fetched.clone())?;
+    let (said, reached) = web.run("ping -c 2 -i 0.2 -W 2 10.0.5.3", Duration::from_secs(30))?;
+    expect(!reached, || said.clone())
+}
+
+/// Who has `ip=` has no other address; nobody takes that of one who has, nor its station, nor the firewall's.
+fn are_unheard_in_anothers_name(desk: &RunningGuest<'_>, loose: &RunningGuest<'_>) -> Result<()> {
+    let unheard = |guest: &RunningGuest<'_>, line: &str| {
+        let (said, reached) = guest.run(line, Duration::from_secs(30))?;
+        expect(!reached, || format!("{line}: {said}"))
+    };
+    desk.check("ip addr add 10.0.5.77/24 dev eth0")?;
+    unheard(desk, "ping -c 2 -i 0.2 -W 2 -I 10.0.5.77 10.0.5.3")?;
+    desk.check("ip addr del 10.0.5.77/24 dev eth0")?;
+    // Any other address is the other's to take.
+    loose.check(
+        "ip addr add 10.0.5.78/24 dev eth0 && ping -c 2 -i 0.2 -W 5 -I 10.0.5.78 10.0.5.2",
+    )?;
+    loose.check("ip addr del 10.0.5.78/24 dev eth0 && ip addr add 10.0.5.2/32 dev eth0")?;
+    unheard(loose, "ping -c 2 -i 0.2 -W 2 -I 10.0.5.2 10.0.5.1")?;
+    loose.check("ip addr del 10.0.5.2/32 dev eth0")?;
+    let station = desk.check("cat /sys/class/net/eth0/address")?;
+    let own = loose.check("cat /sys/class/net/eth0/address")?;
+    let turn_into = |mac: &str| {
+        let link = "ip link set dev eth0";
+        loose.check(&format!(
+            "{link} down && {link} address {mac} && {link} up && ip route replace default via 10.0.5.1"
+        ))
+    };
+    for taken in [station.trim(), "fe:ff:ff:ff:ff:ff"] {
+        turn_into(taken)?;
+        unheard(loose, "ping -c 2 -i 0.2 -W 2 10.0.5.2")?;
+        unheard(loose, "ping -c 2 -i 0.2 -W 2 10.0.5.1")?;
+    }
+    // A third one nobody has, and the bridge learns it.
+    for free in ["02:00:00:00:00:07", own.trim()] {
+        turn_into(free)?;
+        loose.check("ping -c 2 -i 0.2 -W 5 10.0.5.1 && ping -c 2 -i 0.2 -W 5 10.0.5.2")?;
+    }
+    // It is all as it was.
+    desk.check("ping -c 2 -i 0.2 -W 5 10.0.5.3 && ping -c 2 -i 0.2 -W 5 192.0.2.1")?;
     Ok(())
 }
