@@ -11,12 +11,13 @@ use crate::moderation::Moderation;
 use crate::offload::{from_ring, gso_from_ring, offload};
 use crate::policy::InterfaceId;
 use crate::time::Instant;
-use crate::{AHEAD, ConfigError, Firewall, Frame, Head, Link, Tail, TailError, Verdict};
+use crate::{AHEAD, ConfigError, Firewall, Frame, Head, Link, NoTail, Tail, TailError, Verdict};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use bridge::Bridged;
+use core::cell::RefCell;
 use core::time::Duration;
-use ends::{Ends, Ingress, Port};
+use ends::{Ends, Guest, Ingress, Port};
 pub use guests::OFFER;
 use minios_rs::net;
 use minios_rs::ring::Pending;
@@ -91,6 +92,20 @@ impl<X: Xen> Tail for InPages<'_, X> {
         } else {
             Err(TailError)
         }
+    }
+}
+
+/// The payload of a guest's frame. It stays in the guest's own pages unless the engine wants to read of it, to
+/// compute a checksum that nobody vouches for, to put fragments together, to cut the frame or to keep it until
+/// its next hop is known; then Xen copies it into pages of ours, once.
+struct InGuest<'a, X: Xen>(RefCell<(&'a mut net::Back<X>, &'a mut net::Received<X::Page>)>);
+
+impl<X: Xen> Tail for InGuest<'_, X> {
+    fn read(&self, offset: usize, into: &mut [u8]) -> Result<(), TailError> {
+        let (guest, received) = &mut *self.0.borrow_mut();
+        let fetched = guest.fetch(received.slots.as_mut_view());
+        fetched.map_err(|_| TailError)?;
+        InPages::<X>(received).read(offset, into)
     }
 }
 
@@ -327,33 +342,35 @@ impl<X: Xen> Relay<X> {
                 Bridged::ToEngine(sent) => copies = sent,
             }
         }
-        if let Ingress::Guest(_) = ingress
-            && needs_payload(head, received)
-            && self.ends.fetch(ingress, &mut received.slots).is_err()
-        {
-            self.losses.not_sendable += 1;
-            self.ends.recycle_all(&mut received.slots);
-            return copies;
-        }
-        let tail = InPages::<X>(received);
+        let (in_pages, in_guest);
         let mut frame = Frame {
             head,
             len: received.len as usize,
-            tail: &tail,
+            tail: &NoTail,
             checksum: from_ring(received.checksum),
             gso: received.gso.map(gso_from_ring),
         };
         let verdict = match ingress {
             Ingress::Front(number) => {
+                in_pages = InPages::<X>(received);
+                frame.tail = &in_pages;
                 let interface = self.ends.ports[number].interface;
                 self.firewall.ingress(now, interface, &mut frame)
             }
             Ingress::Guest(number) => {
-                let guest = &self.ends.guests[number];
-                match guest.port {
+                let Guest {
+                    back,
+                    id,
+                    interface,
+                    port,
+                    ..
+                } = &mut self.ends.guests[number];
+                in_guest = InGuest::<X>(RefCell::new((back, &mut *received)));
+                frame.tail = &in_guest;
+                match port {
                     // The bridge has looked who it is.
-                    Some(_) => self.firewall.ingress(now, guest.interface, &mut frame),
-                    None => self.firewall.ingress_from(now, guest.id, &mut frame),
+                    Some(_) => self.firewall.ingress(now, *interface, &mut frame),
+                    None => self.firewall.ingress_from(now, *id, &mut frame),
                 }
             }
         };
@@ -379,16 +396,6 @@ impl<X: Xen> Relay<X> {
         }
         copies
     }
-}
-
-/// Whether the engine may want to read more of a guest's frame than its headers: it computes checksums that
-/// nobody vouches for, and puts fragments together.
-fn needs_payload<P>(head: &Head, received: &net::Received<P>) -> bool {
-    let is_fragment = head
-        .bytes()
-        .get(20..22)
-        .is_some_and(|bytes| bytes[0] & 0x3f != 0 || bytes[1] != 0);
-    received.len as usize > WHOLE && (received.checksum == net::Checksum::Unknown || is_fragment)
 }
 
 /// Copies the headers out of the sender's pages, once: whole frames if they are small.

@@ -69,6 +69,80 @@ fn a_guest_reaches_the_outside_and_is_reached_again() {
 }
 
 #[test]
+fn a_guests_long_frames_wait_for_their_next_hop_and_its_pages_do_not() {
+    let mut lab = Lab::new();
+    let frame = |to, number| {
+        let stations = [BACKEND_MAC, GUESTS[A].2];
+        established(stations, [GUESTS[A].1, to], &[number; 3900])
+    };
+    for number in 0..10 {
+        assert!(lab.send(A, &frame(SERVER, number), &[GSO]));
+        lab.turn();
+    }
+    assert_eq!(lab.fronts[A].answers(0).len(), 10 * 2);
+    assert_eq!(lab.fronts[A].outstanding(0), 0);
+    let out = lab.outside();
+    assert_eq!(out.len(), 10);
+    for (number, frame) in (0..).zip(out) {
+        assert_eq!(frame[IP + 12..IP + 16], PUBLIC, "masqueraded");
+        assert_eq!(frame[PAYLOAD..], [number; 3900]);
+    }
+    // For one that does not answer 64 wait. Of what there is no room for nothing is copied.
+    let before = lab.counters(A).fetched_bytes;
+    for number in 0..66 {
+        assert!(lab.send(A, &frame([192, 0, 2, 99], number), &[GSO]));
+        lab.turn();
+    }
+    let fetched = lab.counters(A).fetched_bytes - before;
+    assert_eq!(fetched, 64 * frame(SERVER, 0).len() as u64);
+    let drops = lab.relay.firewall().counters().drops;
+    assert_eq!(drops.of(Reason::ParkingFull), 2);
+    lab.fronts[A].answers(0);
+    assert_eq!(lab.fronts[A].outstanding(0), 0);
+}
+
+#[test]
+fn a_guests_frame_that_is_too_long_for_the_next_link_is_cut_if_it_may_be() {
+    let mut lab = Lab::new();
+    let small = lab.segment(Some(A), None, b"hello");
+    assert!(lab.send(A, &small, &[]));
+    lab.turn();
+    assert_eq!(lab.outside().len(), 1);
+    let payload = pattern(2500);
+    let mut frame = lab.segment(Some(A), None, &payload);
+    frame[IP + 6] &= !0x40;
+    let header = u16::from_be_bytes([frame[IP + 10], frame[IP + 11]]);
+    let header = !packet::sum(&[(!header).to_be_bytes(), (!0x4000_u16).to_be_bytes()].concat());
+    frame[IP + 10..IP + 12].copy_from_slice(&header.to_be_bytes());
+    assert!(lab.send(A, &frame, &[]));
+    lab.turn();
+    let pieces = lab.outside();
+    assert_eq!(pieces.len(), 2);
+    let bytes = [&pieces[0][PAYLOAD..], &pieces[1][IP + 20..]].concat();
+    assert_eq!(bytes, payload);
+}
+
+#[test]
+fn of_a_guests_frame_that_cannot_be_read_nothing_waits() {
+    let mut lab = Lab::new();
+    let frame = lab.segment(Some(A), None, &pattern(1400));
+    let slots = [&frame[..700], &frame[700..]];
+    let mut requests = lab.fronts[A].requests(0, &slots, 0, NETTXF_CSUM_BLANK);
+    // One that it has granted nobody.
+    requests[1].gref = 0xffff;
+    for request in &requests {
+        lab.fronts[A].push(0, request);
+    }
+    lab.fronts[A].show(0);
+    lab.turn();
+    let drops = lab.relay.firewall().counters().drops;
+    assert_eq!(drops.of(Reason::Unreadable), 1);
+    assert_eq!(lab.outside().len(), 0);
+    lab.fronts[A].answers(0);
+    assert_eq!(lab.fronts[A].outstanding(0), 0);
+}
+
+#[test]
 fn what_a_guest_has_no_room_for_waits_a_little_and_holds_nobody_up() {
     let mut lab = Lab::new();
     let payload = pattern(60_000);
