@@ -79,11 +79,11 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Counts the datagram of that number.
-    pub fn count(&mut self, number: u64) {
+    /// Counts the datagram of that number: how many are missing just before it, so far.
+    pub fn count(&mut self, number: u64) -> u64 {
         if number >= NUMBERS_MAX {
             self.wrong += 1;
-            return;
+            return 0;
         }
         let piece = (number / PIECE) as usize;
         while self.seen.len() <= piece {
@@ -93,14 +93,16 @@ impl Tally {
         let (word, bit) = (&mut self.seen[piece][at / 64], 1 << (at % 64));
         if *word & bit != 0 {
             self.twice += 1;
-            return;
+            return 0;
         }
         *word |= bit;
         self.received += 1;
         if number < self.next {
             self.out_of_order += 1;
         }
+        let missing = number.saturating_sub(self.next);
         self.next = self.next.max(number + 1);
+        missing
     }
 
     /// Counts one that is not as it was written.
@@ -223,10 +225,8 @@ mod tests {
     #[test]
     fn a_tally_tells_what_is_missing_twice_late_or_wrong() {
         let mut tally = Tally::default();
-        for number in [0, 1, 3, 2, 3, 40_000] {
-            tally.count(number);
-        }
-        tally.count(NUMBERS_MAX);
+        let missing = [0, 1, 3, 2, 3, 40_000, NUMBERS_MAX].map(|number| tally.count(number));
+        assert_eq!(missing, [0, 0, 1, 0, 0, 39_996, 0]);
         tally.count_wrong();
         let report = tally.report(10);
         assert_eq!(
@@ -240,7 +240,7 @@ mod tests {
         );
         assert!(!report.is_whole());
         let mut whole = Tally::default();
-        (0..100_000).for_each(|number| whole.count(number));
+        assert!((0..100_000).all(|number| whole.count(number) == 0));
         assert!(whole.report(100_000).is_whole());
         assert!(!whole.report(100_001).is_whole());
     }

@@ -4,6 +4,7 @@
 
 extern crate alloc;
 
+mod hostile;
 mod receive;
 mod send;
 mod station;
@@ -37,7 +38,8 @@ fn main(boot: Boot) -> ! {
             Ok(receiver) => run(&domain, receiver),
             Err(reason) => refuse(&domain, &reason),
         },
-        _ => refuse(&domain, "role= is send or receive"),
+        Some("hostile") => hostile::run(&domain),
+        _ => refuse(&domain, "role= is send, receive or hostile"),
     }
 }
 
@@ -69,8 +71,6 @@ fn run(domain: &Domain, mut role: impl Role) -> ! {
             Ok(mut connected) => {
                 connected.say_so();
                 core::mem::forget(station.replace(Some(connected)));
-                // Nothing else would wake the main loop.
-                connecting.executor.sleep(core::time::Duration::ZERO).await;
             }
             Err(reason) => log::error!("Test result: ERROR: {reason}"),
         }

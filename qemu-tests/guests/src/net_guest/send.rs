@@ -13,10 +13,13 @@ use minios_rs::net::{Checksum, Offload};
 use minios_rs::ring::Pending;
 use minios_rs::time::Instant;
 
-/// How often datagrams are sent, if a rate is given.
-const TICK: Duration = Duration::from_millis(1);
+/// How often datagrams are sent, if a rate is given: as often as there are so many, within these bounds. To
+/// wake for each would cost everybody more than the datagram does.
+const BATCH: u64 = 4;
+const TICK_MIN: Duration = Duration::from_millis(1);
+const TICK_MAX: Duration = Duration::from_millis(20);
 
-/// Datagrams sent at once, at least as many as a tick's: whoever was not let run for long does not make
+/// Datagrams sent at once, at least as many as two ticks': whoever was not let run for long does not make
 /// up for all of it in one burst, which nobody's ring would hold.
 const BURST_MIN: u64 = 32;
 
@@ -113,8 +116,7 @@ impl Sender {
             return left;
         }
         let rate = self.rate * streams;
-        let per_tick = rate * TICK.as_nanos() as u64 / 1_000_000_000;
-        let burst = BURST_MIN.max(2 * per_tick);
+        let burst = BURST_MIN.max(2 * by_now(self.tick(), rate));
         let due = by_now(now.since(self.since), rate).saturating_sub(self.sent);
         if due > burst {
             // As if what is more had never been due.
@@ -122,6 +124,13 @@ impl Sender {
             self.since = self.since.after(Duration::from_nanos(late as u64));
         }
         due.min(burst).min(left)
+    }
+
+    /// How long until datagrams are sent again. There is a rate.
+    fn tick(&self) -> Duration {
+        let rate = self.rate * self.to.len() as u64;
+        let batch = Duration::from_nanos(BATCH * 1_000_000_000 / rate.max(1));
+        batch.clamp(TICK_MIN, TICK_MAX)
     }
 
     fn is_over(&self) -> bool {
@@ -201,8 +210,9 @@ impl Role for Sender {
             match self.rate {
                 // Whoever makes room says so; but what is taken without a word is seen as well.
                 0 if !has_room => Some(now.after(Duration::from_millis(100))),
+                0 => Some(now),
                 _ if self.is_over() => Some(now),
-                _ => Some(now.after(TICK)),
+                _ => Some(now.after(self.tick())),
             }
         };
         match station.park() {

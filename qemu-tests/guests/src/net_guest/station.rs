@@ -136,11 +136,16 @@ impl Station {
         self.front.state() == State::Open
     }
 
-    /// Shows what was sent. Whether there is something to do before sleeping.
-    pub(crate) fn park(&mut self) -> Pending {
+    /// Shows what was sent, and posts the buffers of what was received again.
+    pub(crate) fn flush(&mut self) {
         // Nothing that was sent is anybody else's.
         while self.front.completed().is_some() {}
         self.front.flush();
+    }
+
+    /// The same. Whether there is something to do before sleeping.
+    pub(crate) fn park(&mut self) -> Pending {
+        self.flush();
         self.front.park()
     }
 }
