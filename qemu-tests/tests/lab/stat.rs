@@ -74,7 +74,7 @@ pub(crate) fn answer(machine: &Machine) -> Result<Value> {
 }
 
 /// A number at a path of the answer; 0 for one that is not there, as for a reason that never struck.
-fn number(answer: &Value, pointer: &str) -> u64 {
+pub(crate) fn number(answer: &Value, pointer: &str) -> u64 {
     answer.pointer(pointer).and_then(Value::as_u64).unwrap_or(0)
 }
 
