@@ -7,20 +7,7 @@ pub(crate) struct Sum(u64);
 impl Sum {
     /// Adds bytes; an odd last one counts as the high half of a word.
     pub(crate) fn bytes(mut self, bytes: &[u8]) -> Self {
-        // Four words at a time, as they are in memory: 2^16 is 1 in this arithmetic, so all count the
-        // same, and carries come around.
-        let (fours, rest) = bytes.as_chunks::<8>();
-        let mut sum = 0u64;
-        for four in fours {
-            let (more, carry) = sum.overflowing_add(u64::from_ne_bytes(*four));
-            sum = more + u64::from(carry);
-        }
-        let mut last = [0; 8];
-        for (to, from) in last.iter_mut().zip(rest) {
-            *to = *from;
-        }
-        let (more, carry) = sum.overflowing_add(u64::from_ne_bytes(last));
-        let sum = Self(more + u64::from(carry)).fold();
+        let sum = Self(InMemory::default().bytes(bytes).0).fold();
         self.0 += u64::from(u16::from_be(sum));
         self
     }
@@ -64,6 +51,54 @@ impl Sum {
     /// The checksum field's value: the complement.
     pub(crate) const fn finish(self) -> u16 {
         !self.fold()
+    }
+}
+
+/// The same of words as they are in memory, four at a time: 2^16 is 1 in this arithmetic, so all count the
+/// same, and carries come around.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct InMemory(u64);
+
+impl InMemory {
+    /// Adds four words.
+    #[inline(always)]
+    pub(crate) const fn four(self, words: u64) -> Self {
+        let (sum, carry) = self.0.overflowing_add(words);
+        Self(sum + carry as u64)
+    }
+
+    /// Adds bytes; an odd last one counts as the first of a word.
+    #[inline(always)]
+    pub(crate) fn bytes(mut self, bytes: &[u8]) -> Self {
+        let word = |four: [u8; 8]| u64::from_ne_bytes(four);
+        let (fours, rest) = bytes.as_chunks::<8>();
+        let (sixteens, fours) = fours.as_chunks::<4>();
+        for [a, b, c, d] in sixteens {
+            self = self.four(word(*a)).four(word(*b));
+            self = self.four(word(*c)).four(word(*d));
+        }
+        for four in fours {
+            self = self.four(word(*four));
+        }
+        if rest.is_empty() {
+            return self;
+        }
+        let last = match bytes.last_chunk() {
+            // What was added already is shifted out.
+            Some(last) => u64::from_le_bytes(*last) >> (u64::BITS as usize - 8 * rest.len()),
+            None => rest
+                .iter()
+                .rev()
+                .fold(0, |last, byte| last << 8 | u64::from(*byte)),
+        };
+        self.four(word(last.to_le_bytes()))
+    }
+
+    /// Whether this is the sum of what has a checksum in it that is right; not all of it may be zeros.
+    #[inline(always)]
+    pub(crate) const fn is_sound(self) -> bool {
+        // All ones, which is 0 in this arithmetic.
+        self.0.is_multiple_of(u16::MAX as u64)
     }
 }
 
@@ -156,10 +191,8 @@ impl Native {
     /// Whether an IPv4 header without options sums up as it must.
     #[inline(always)]
     pub(crate) const fn is_sound(first: u64, second: u64, third: u32) -> bool {
-        let (sum, carry) = first.overflowing_add(second);
-        let (sum, carry) = (sum + carry as u64).overflowing_add(third as u64);
-        // All ones, which is 0 in this arithmetic; never all zeros, as no header is.
-        (sum + carry as u64).is_multiple_of(u16::MAX as u64)
+        // Never all zeros, as no header is.
+        InMemory(first).four(second).four(third as u64).is_sound()
     }
 }
 
@@ -210,6 +243,27 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn bytes_of_any_length_sum_up_as_their_words_do(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let words = bytes.chunks(2).map(|word| match *word {
+                [high, low] => u16::from_be_bytes([high, low]),
+                [high, ..] => u16::from_be_bytes([high, 0]),
+                [] => 0,
+            });
+            let sum = words.fold(Sum::default(), Sum::word);
+            prop_assert_eq!(Sum::default().bytes(&bytes).fold(), sum.fold());
+            let with_checksum = InMemory::default()
+                .four(u64::from(sum.finish().to_be()))
+                .bytes(&bytes);
+            prop_assert!(with_checksum.is_sound());
+            let with_another = InMemory::default()
+                .four(u64::from((sum.finish() ^ 0x10).to_be()))
+                .bytes(&bytes);
+            prop_assert!(!with_another.is_sound());
+        }
+
         #[test]
         fn a_difference_equals_summing_again(
             mut words in proptest::collection::vec(any::<u16>(), 2..40),

@@ -9,7 +9,7 @@
 
 use crate::firewall::Firewall;
 use crate::flow::{Established, Passed, Sides};
-use crate::frame::{Checksum, Frame, GsoKind};
+use crate::frame::{Frame, GsoKind};
 use crate::gate::Gates;
 use crate::headers::{self, Carried, Headers, Station, TRANSPORT, Usual, at};
 use crate::neighbour;
@@ -38,9 +38,6 @@ impl Firewall {
         frame: &mut Frame<'_>,
     ) -> Option<InterfaceId> {
         let station = self.gates.of(interface).station;
-        if frame.checksum == Checksum::Unknown && !is_summed_up(frame, station) {
-            return None;
-        }
         let Usual { carried, end } = headers::of(frame, station)?;
         let mut passage = Passage {
             neighbours: &self.neighbours,
@@ -130,22 +127,45 @@ impl Passage<'_> {
     }
 }
 
-/// Whether a frame carries TCP or UDP, behind usual headers, with the right checksum.
-// Asked first of all, where little is known that would have to be kept meanwhile.
-#[cold]
-#[inline(never)]
-fn is_summed_up(frame: &Frame<'_>, station: Station) -> bool {
-    const LEAST: usize = TRANSPORT + 8;
-    let Some(Usual { carried, end }) = headers::of(frame, station) else {
-        return false;
-    };
-    if !matches!(carried, Carried::SEGMENT | Carried::DATAGRAM)
-        || end < LEAST
-        || frame.head.len() < LEAST
-    {
-        return false;
+/// What is known of a frame before anything is decided about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Summed {
+    /// Nothing.
+    Not,
+    /// It carries TCP or UDP, behind usual headers, and all checksums are right.
+    Up,
+}
+
+impl Summed {
+    /// Sums up a frame whose checksum nobody vouches for.
+    // First of all, where little is known that would have to be kept meanwhile.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn of(frame: &Frame<'_>, station: Station) -> Self {
+        const LEAST: usize = TRANSPORT + 8;
+        let Some(Usual { carried, end }) = headers::of(frame, station) else {
+            return Self::Not;
+        };
+        if !matches!(carried, Carried::SEGMENT | Carried::DATAGRAM)
+            || end < LEAST
+            || frame.head.len() < LEAST
+        {
+            return Self::Not;
+        }
+        let head: &Headers = frame.head.start();
+        let length = (end - TRANSPORT) as u16;
+        let is_sound = match frame.head.bytes().get(TRANSPORT..end) {
+            None => {
+                let tuple = headers::ends(head).tuple(head[at::PROTOCOL]);
+                transport_is_sound(frame, tuple, TRANSPORT, length) == Ok(true)
+            }
+            Some(_)
+                if carried == Carried::DATAGRAM && headers::bytes(head, at::UDP_SUM) == [0; 2] =>
+            {
+                true
+            }
+            Some(bytes) => headers::pseudo_header(head, length).bytes(bytes).is_sound(),
+        };
+        if is_sound { Self::Up } else { Self::Not }
     }
-    let head: &Headers = frame.head.start();
-    let tuple = headers::ends(head).tuple(head[at::PROTOCOL]);
-    transport_is_sound(frame, tuple, TRANSPORT, (end - TRANSPORT) as u16) == Ok(true)
 }

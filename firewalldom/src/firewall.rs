@@ -1,7 +1,7 @@
 //! The engine as its owner sees it: frames in, verdicts and frames out, time as a parameter.
 
 use crate::counters::{Counters, InterfaceTraffic};
-use crate::established::Shortcut;
+use crate::established::{Shortcut, Summed};
 use crate::flow::{self, FlowCount, Passed};
 use crate::fragment::{Assembler, Geometry};
 use crate::frame::{Checksum, ETHERNET, Frame, Head, OwnedFrame};
@@ -209,10 +209,17 @@ impl Firewall {
         frame: &mut Frame<'_>,
     ) -> Verdict {
         self.gates.came_in(interface, frame.len);
-        if let Some(egress) = self.send_established(now, interface, frame) {
+        let summed = if frame.checksum == Checksum::Unknown {
+            Some(Summed::of(frame, self.gates.of(interface).station))
+        } else {
+            None
+        };
+        if summed != Some(Summed::Not)
+            && let Some(egress) = self.send_established(now, interface, frame)
+        {
             return Verdict::Forward { egress };
         }
-        self.judge_frame(now, interface, frame)
+        self.judge_frame(now, interface, frame, summed.unwrap_or(Summed::Not))
     }
 
     /// The whole way.
@@ -222,6 +229,7 @@ impl Firewall {
         now: Instant,
         interface: InterfaceId,
         frame: &mut Frame<'_>,
+        summed: Summed,
     ) -> Verdict {
         self.passed = Passed::NONE;
         self.decision = None;
@@ -231,7 +239,11 @@ impl Firewall {
         if usize::from(interface.0) >= self.site.ports.len() {
             return self.refuse(Reason::OtherHost);
         }
-        match self.receive(now, interface, frame) {
+        let judged = match summed {
+            Summed::Up => self.ipv4(now, Some(interface), frame, summed),
+            Summed::Not => self.receive(now, interface, frame),
+        };
+        match judged {
             Ok(Verdict::Forward { egress }) => {
                 self.counters.forwarded += 1;
                 self.counters.interfaces[usize::from(egress.0)]
@@ -270,7 +282,7 @@ impl Firewall {
         };
         let result = match occasion {
             Occasion::Answer => self.answer(now, &mut frame),
-            Occasion::Own => self.ipv4(now, None, &mut frame),
+            Occasion::Own => self.ipv4(now, None, &mut frame, Summed::Not),
         };
         (self.assembled, self.decision) = (assembled, decision);
         match result {

@@ -136,8 +136,9 @@ impl Table {
     }
 
     /// The live flow that `tuple` belongs to.
+    #[inline(always)]
     pub(crate) fn find(&mut self, now: Tick, tuple: Tuple) -> Option<Handle> {
-        let (_, handle) = self.lookup.probe(Ends::of(tuple), tuple.protocol)?;
+        let handle = self.lookup.seek(Ends::of(tuple), tuple.protocol)?;
         if self.lookup.flows[handle.flow()].deadline().is_reached(now) {
             return self.lose(handle);
         }

@@ -1,7 +1,7 @@
 //! The headers of a packet that takes the shortest way: at fixed places, read and written in whole
 //! words, most of them in the order of bytes they have on the wire.
 
-use crate::checksum::Native;
+use crate::checksum::{InMemory, Native};
 use crate::flow::Ends;
 use crate::frame::{Checksum, ETHERNET, Frame};
 use crate::packet::flags::{ACK, FIN, RST, SYN, URG};
@@ -123,6 +123,32 @@ pub(crate) fn is_sound(head: &Headers) -> bool {
     )
 }
 
+/// The sum of the pseudo-header of TCP and UDP, which carry so many bytes.
+#[inline(always)]
+pub(crate) fn pseudo_header(head: &Headers, length: u16) -> InMemory {
+    let [high, low] = length.to_be_bytes();
+    let rest = u32::from_ne_bytes([0, head[at::PROTOCOL], high, low]);
+    InMemory::default()
+        .four(ends(head).addresses())
+        .four(u64::from(rest))
+}
+
+/// Takes a hop off the time to live (RFC 1812, 5.3.1); what the header's checksum is then is for the
+/// caller to write.
+#[inline(always)]
+fn hop(head: &mut Headers) -> u16 {
+    // Of the word with hop limit and protocol, as it is in memory.
+    const ONE_HOP: Native = Native::less(u16::from_ne_bytes([1, 0]));
+    head[at::HOPS] = head[at::HOPS].wrapping_sub(1);
+    ONE_HOP.apply(u16::from_ne_bytes(bytes(head, at::SUM)))
+}
+
+/// Takes a hop off the time to live.
+pub(crate) fn decrement_ttl(head: &mut Headers) {
+    let sum = hop(head);
+    head[at::SUM..at::SUM + 2].copy_from_slice(&sum.to_ne_bytes());
+}
+
 /// Bytes of all headers of a segment.
 #[inline(always)]
 pub(crate) fn before_payload(head: &Headers) -> usize {
@@ -174,11 +200,20 @@ pub(crate) fn is_datagram(head: &Headers, end: usize, private: usize) -> bool {
 /// Makes a frame leave as an answer to what arrives as `far` would come, one hop later.
 #[inline(always)]
 pub(crate) fn rewrite<const PROTOCOL: u8>(head: &mut Headers, far: Ends, checksum: Checksum) {
-    // Of the word with hop limit and protocol, as it is in memory.
-    const ONE_HOP: Native = Native::less(u16::from_ne_bytes([1, 0]));
-    let (old, new) = (ends(head), far.reversed());
-    let mut sum = ONE_HOP.apply(u16::from_ne_bytes(bytes(head, at::SUM)));
-    head[at::HOPS] -= 1;
+    let sum = hop(head);
+    readdress::<PROTOCOL>(head, far.reversed(), sum, checksum);
+}
+
+/// Gives a packet other addresses and ports, and its header the checksum that `sum` would be without
+/// that.
+#[inline(always)]
+pub(crate) fn readdress<const PROTOCOL: u8>(
+    head: &mut Headers,
+    new: Ends,
+    mut sum: u16,
+    checksum: Checksum,
+) {
+    let old = ends(head);
     if old.addresses() != new.addresses() {
         let change = Native::eight(old.addresses(), new.addresses());
         head[at::ADDRESSES..at::PORTS].copy_from_slice(&new.addresses().to_ne_bytes());

@@ -3,9 +3,9 @@
 use crate::firewall::Firewall;
 use crate::flow;
 use crate::frame::{ETHERNET, Frame};
+use crate::headers;
 use crate::log::{Logger, Subject};
 use crate::meter::Meters;
-use crate::nat;
 use crate::packet::{Cast, Packet, TCP, Tuple, UDP};
 use crate::path::{Tracked, Way, source_mac};
 use crate::policy::{
@@ -75,7 +75,7 @@ impl Firewall {
     ) -> Result<(), Reason> {
         let state = tracked.state();
         if state == States::ESTABLISHED && !self.site.judges_established(way) {
-            if self.check_options(now, frame, packet, tracked, state, way)? == Checked::Passed {
+            if self.check_options(now, frame, packet, tracked, way)? == Checked::Passed {
                 self.clamp_mss_of_hosts(frame, packet, way);
             }
             if let Tracked::Flow(handle, _) = tracked {
@@ -111,7 +111,7 @@ impl Firewall {
         {
             return self.obey(now, frame, packet, tracked, way, ruling);
         }
-        if self.check_options(now, frame, packet, tracked, state, way)? == Checked::Accepted {
+        if self.check_options(now, frame, packet, tracked, way)? == Checked::Accepted {
             return Ok(());
         }
         self.clamp_mss_of_hosts(frame, packet, way);
@@ -122,18 +122,39 @@ impl Firewall {
     }
 
     /// The interfaces' options: routeback, `nosmurfs`, `tcpflags`.
+    #[inline(always)]
     fn check_options(
         &mut self,
         now: Instant,
         frame: &mut Frame<'_>,
         packet: &Packet,
         tracked: &Tracked,
-        state: States,
         way: &Way,
     ) -> Result<Checked, Reason> {
         let Some(from) = way.from else {
             return Ok(Checked::Passed);
         };
+        // Of new flows nearly all are so.
+        let is_usual = way.egress != Some(from)
+            && matches!(way.back, Some(Route::Via { .. }))
+            && !is_scanner(packet);
+        if is_usual {
+            return Ok(Checked::Passed);
+        }
+        self.check_closely(now, frame, packet, tracked, way, from)
+    }
+
+    #[inline(never)]
+    fn check_closely(
+        &mut self,
+        now: Instant,
+        frame: &mut Frame<'_>,
+        packet: &Packet,
+        tracked: &Tracked,
+        way: &Way,
+        from: InterfaceId,
+    ) -> Result<Checked, Reason> {
+        let state = tracked.state();
         let port = &self.site.ports[usize::from(from.0)];
         let (tcp_flags, no_smurfs) = (port.tcp_flags, port.no_smurfs);
         if way.egress == Some(from) && !port.route_back {
@@ -150,10 +171,7 @@ impl Firewall {
         {
             self.except(now, frame, packet, tracked, way, Check::Smurf)?;
         }
-        if tcp_flags
-            && packet.tuple.protocol == TCP
-            && tcp::scanner(packet.tcp_flags, packet.tuple.source_port)
-        {
+        if tcp_flags && is_scanner(packet) {
             return self.except(now, frame, packet, tracked, way, Check::TcpFlags);
         }
         Ok(Checked::Passed)
@@ -319,13 +337,18 @@ impl Firewall {
             Some(Answer::Error(error)) => {
                 // As in netfilter's FORWARD hook: the quoted packet has had its hop taken.
                 if way.egress.is_some() {
-                    nat::decrement_ttl(frame.head.bytes_mut());
+                    headers::decrement_ttl(frame.head.first_mut());
                 }
                 let occasion = tracked.occasion();
                 self.report(now, frame, packet, way.leaving, occasion, error);
             }
         }
     }
+}
+
+/// Whether a packet has flags that only scanners send.
+fn is_scanner(packet: &Packet) -> bool {
+    packet.tuple.protocol == TCP && tcp::scanner(packet.tcp_flags, packet.tuple.source_port)
 }
 
 /// What came of the interfaces' options.

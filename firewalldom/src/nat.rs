@@ -2,8 +2,9 @@
 
 use crate::checksum::{Difference, get16, put16, put32};
 use crate::crc32c;
-use crate::flow;
-use crate::frame::Checksum;
+use crate::flow::{self, Ends};
+use crate::frame::{Checksum, Head};
+use crate::headers::{self, Headers};
 use crate::packet::{
     DCCP, GRE, ICMP, Inner, Packet, SCTP, TCP, Tuple, UDP, UDP_LITE, gre_is_translatable,
 };
@@ -241,14 +242,24 @@ pub(crate) fn can_rewrite_inner(head: &[u8], inner: &Inner, new: Tuple) -> bool 
 
 /// Makes the headers of a packet that came as `packet.tuple` read `new`, checksums included.
 #[inline(always)]
-pub(crate) fn rewrite(head: &mut [u8], packet: &Packet, new: Tuple, checksum: Checksum) {
+pub(crate) fn rewrite(head: &mut Head, packet: &Packet, new: Tuple, checksum: Checksum) {
     if packet.tuple != new {
         rewrite_all(head, packet, new, checksum);
     }
 }
 
-fn rewrite_all(head: &mut [u8], packet: &Packet, new: Tuple, checksum: Checksum) {
+fn rewrite_all(head: &mut Head, packet: &Packet, new: Tuple, checksum: Checksum) {
     let old = packet.tuple;
+    if packet.transport == headers::TRANSPORT {
+        let head: &mut Headers = head.first_mut();
+        let sum = u16::from_ne_bytes(headers::bytes(head, headers::at::SUM));
+        match old.protocol {
+            TCP => return headers::readdress::<TCP>(head, Ends::of(new), sum, checksum),
+            UDP => return headers::readdress::<UDP>(head, Ends::of(new), sum, checksum),
+            _ => {}
+        }
+    }
+    let head = head.bytes_mut();
     let addresses = Difference::default()
         .address(old.source, new.source)
         .address(old.destination, new.destination);
@@ -414,18 +425,4 @@ fn rewrite_inner(head: &mut [u8], inner: &Inner, new: Tuple) -> Difference {
     }
     put16(transport, field, updated);
     changed.word(value, updated)
-}
-
-/// Takes one off the time to live (RFC 1812, 5.3.1).
-pub(crate) fn decrement_ttl(head: &mut [u8]) {
-    let at = crate::frame::ETHERNET + 8;
-    let old = get16(head, at);
-    let new = old.wrapping_sub(0x0100);
-    put16(head, at, new);
-    let checksum = get16(head, at + 2);
-    put16(
-        head,
-        at + 2,
-        Difference::default().word(old, new).apply(checksum),
-    );
 }

@@ -2,8 +2,9 @@
 
 use crate::checksum::{Sum, get16, get32};
 use crate::crc32c;
+use crate::established::Summed;
 use crate::fragment::is_fragment;
-use crate::frame::{Checksum, ETHERNET, Frame};
+use crate::frame::{Checksum, ETHERNET, Frame, GsoKind};
 use crate::headers::{self, Headers, at, bytes};
 use crate::reason::Reason;
 use smoltcp::wire::{IpProtocol, Ipv4Packet};
@@ -155,8 +156,18 @@ impl Packet {
         if is_fragment(&head[at::HEADER..]) {
             return Err(Reason::Fragment);
         }
+        let mut packet = Self::of(frame, header_len);
+        packet.parse_transport(frame)?;
+        packet.check_offload(frame, Summed::Not)?;
+        Ok(packet)
+    }
+
+    /// What IPv4's header says, which was checked; the frame ends where the packet does.
+    #[inline(always)]
+    pub(crate) fn of(frame: &mut Frame<'_>, header_len: usize) -> Self {
+        let head: &Headers = frame.head.start();
         let total = u16::from_be_bytes(bytes(head, at::LENGTH));
-        let mut packet = Self {
+        let packet = Self {
             cast: cast(&head[..6]),
             tuple: Tuple {
                 source: u32::from_be_bytes(bytes(head, at::ADDRESSES)),
@@ -172,9 +183,7 @@ impl Packet {
             bad_checksum: false,
         };
         frame.truncate(ETHERNET + usize::from(total));
-        packet.parse_transport(frame)?;
-        packet.check_offload(frame)?;
-        Ok(packet)
+        packet
     }
 
     /// Whether the checksum is wrong and a host would have looked at it: of those that the firewall
@@ -188,9 +197,10 @@ impl Packet {
         self.total - (self.transport - ETHERNET) as u16
     }
 
-    fn parse_transport(&mut self, frame: &Frame<'_>) -> Result<(), Reason> {
-        let head = frame.head.bytes();
-        let bytes = &head[self.transport..];
+    /// Ports and what else of the transport header tells flows apart.
+    #[inline(always)]
+    pub(crate) fn parse_transport(&mut self, frame: &Frame<'_>) -> Result<(), Reason> {
+        let bytes = &frame.head.bytes()[self.transport..];
         match self.tuple.protocol {
             TCP => {
                 let Some(tcp) = bytes.first_chunk::<20>() else {
@@ -213,6 +223,15 @@ impl Packet {
                 }
                 self.read_ports(udp);
             }
+            _ => self.parse_others(bytes)?,
+        }
+        Ok(())
+    }
+
+    /// The same of what is neither TCP nor UDP.
+    #[inline(never)]
+    fn parse_others(&mut self, bytes: &[u8]) -> Result<(), Reason> {
+        match self.tuple.protocol {
             UDP_LITE | DCCP | SCTP => {
                 if bytes.len() < 12.min(usize::from(self.payload_len()).max(8)) {
                     return Err(Reason::BadTransport);
@@ -255,16 +274,23 @@ impl Packet {
     }
 
     /// Offload flags must fit the packet; a checksum nobody vouches for is verified.
-    fn check_offload(&mut self, frame: &Frame<'_>) -> Result<(), Reason> {
+    #[inline(always)]
+    pub(crate) fn check_offload(
+        &mut self,
+        frame: &Frame<'_>,
+        summed: Summed,
+    ) -> Result<(), Reason> {
         let protocol = self.tuple.protocol;
-        if frame.gso.is_some_and(|gso| {
-            protocol != TCP || gso.kind != crate::frame::GsoKind::TcpV4 || gso.size == 0
-        }) {
+        if frame
+            .gso
+            .is_some_and(|gso| protocol != TCP || gso.kind != GsoKind::TcpV4 || gso.size == 0)
+        {
             return Err(Reason::BadOffload);
         }
         match frame.checksum {
             Checksum::Blank if protocol != TCP && protocol != UDP => Err(Reason::BadOffload),
             Checksum::Blank | Checksum::Validated => Ok(()),
+            Checksum::Unknown if summed == Summed::Up => Ok(()),
             Checksum::Unknown => {
                 let (transport, length) = (self.transport, self.payload_len());
                 self.bad_checksum = !transport_is_sound(frame, self.tuple, transport, length)?;

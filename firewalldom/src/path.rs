@@ -1,10 +1,11 @@
 //! The data path, in the order a packet travels: parse, track, route, judge, translate, send.
 
+use crate::established::Summed;
 use crate::firewall::{Firewall, Verdict};
 use crate::flow::{Answered, Followed, Handle, Opening, Standing};
 use crate::fragment::{Added, is_fragment};
 use crate::frame::{ETHERNET, Frame, Head};
-use crate::headers::{self, Headers};
+use crate::headers::{self, Headers, TRANSPORT};
 use crate::nat;
 use crate::packet::{
     GRE, ICMP, ICMP_REDIRECT, Inner, Packet, SCTP, Tuple, check_header, gre_call, icmp_asks,
@@ -85,7 +86,7 @@ impl Firewall {
             return Err(Reason::OtherHost);
         }
         match [bytes[12], bytes[13]] {
-            [0x08, 0x00] => self.ipv4(now, Some(interface), frame),
+            [0x08, 0x00] => self.ipv4(now, Some(interface), frame, Summed::Not),
             [0x08, 0x06] => self.arp(now, interface, frame),
             [0x86, 0xdd] => Err(Reason::Ipv6),
             _ => Err(Reason::NotIp),
@@ -98,13 +99,22 @@ impl Firewall {
         now: Instant,
         from: Option<InterfaceId>,
         frame: &mut Frame<'_>,
+        summed: Summed,
     ) -> Result<Verdict, Reason> {
-        let header_len = check_header(frame)?;
-        let head: &Headers = frame.head.start();
-        if from.is_some() && is_fragment(&head[ETHERNET..]) {
-            return self.assemble(now, from, frame);
-        }
-        let mut packet = Packet::behind(frame, header_len)?;
+        let header_len = match summed {
+            Summed::Up => TRANSPORT - ETHERNET,
+            Summed::Not => {
+                let header_len = check_header(frame)?;
+                let head: &Headers = frame.head.start();
+                if from.is_some() && is_fragment(&head[ETHERNET..]) {
+                    return self.assemble(now, from, frame);
+                }
+                header_len
+            }
+        };
+        let mut packet = Packet::of(frame, header_len);
+        packet.parse_transport(frame)?;
+        packet.check_offload(frame, summed)?;
         self.packet(now, from, frame, &mut packet)
     }
 
@@ -143,12 +153,26 @@ impl Firewall {
         };
         self.assembled = Some(whole.geometry);
         let packet = Packet::parse(&mut frame);
-        let verdict = packet.and_then(|mut packet| self.packet(now, from, &mut frame, &mut packet));
+        let verdict = packet.and_then(|packet| self.whole(now, from, &mut frame, packet));
         self.assembled = None;
         verdict
     }
 
+    /// A packet that came in fragments.
+    #[cold]
+    #[inline(never)]
+    fn whole(
+        &mut self,
+        now: Instant,
+        from: Option<InterfaceId>,
+        frame: &mut Frame<'_>,
+        mut packet: Packet,
+    ) -> Result<Verdict, Reason> {
+        self.packet(now, from, frame, &mut packet)
+    }
+
     /// A whole packet.
+    #[inline(always)]
     fn packet(
         &mut self,
         now: Instant,
@@ -254,12 +278,7 @@ impl Firewall {
                 nat::rewrite_error(frame.head.bytes_mut(), packet, inner, arriving, leaving)
             }
             _ => {
-                nat::rewrite(
-                    frame.head.bytes_mut(),
-                    packet,
-                    accepted.leaving,
-                    frame.checksum,
-                );
+                nat::rewrite(frame.head, packet, accepted.leaving, frame.checksum);
                 accepted.leaving
             }
         };
@@ -269,7 +288,7 @@ impl Firewall {
         match egress {
             Some(egress) => {
                 if from.is_some() {
-                    nat::decrement_ttl(frame.head.bytes_mut());
+                    headers::decrement_ttl(frame.head.first_mut());
                 }
                 // Nothing but what comes before the route changes where a packet goes.
                 debug_assert_eq!(new.destination, leaving.destination);
@@ -285,6 +304,7 @@ impl Firewall {
     }
 
     /// Which flow a packet belongs to.
+    #[inline(always)]
     fn track(&mut self, tick: Tick, frame: &Frame<'_>, packet: &Packet) -> Tracked {
         let head = frame.head.bytes();
         if packet.bad_checksum {

@@ -110,14 +110,21 @@ impl Routes {
     /// What `address` means.
     pub(crate) fn get(&self, address: u32) -> Route {
         if !self.guests.is_empty()
-            && let Ok(at) = self.guest(address)
+            && let Some(route) = self.to_guest(address)
         {
-            return Route::Via {
-                egress: self.guests[at].1,
-                gateway: 0,
-            };
+            return route;
         }
         self.table.get(address)
+    }
+
+    // By itself: most sites have none.
+    #[inline(never)]
+    fn to_guest(&self, address: u32) -> Option<Route> {
+        let at = self.guest(address).ok()?;
+        Some(Route::Via {
+            egress: self.guests[at].1,
+            gateway: 0,
+        })
     }
 
     fn guest(&self, address: u32) -> Result<usize, usize> {

@@ -27,7 +27,7 @@ impl Ends {
         Self { addresses, ports }
     }
 
-    pub(super) fn of(tuple: Tuple) -> Self {
+    pub(crate) fn of(tuple: Tuple) -> Self {
         let pair = |source: u32, destination: u32| u64::from(source) << 32 | u64::from(destination);
         let ports = u32::from(tuple.source_port) << 16 | u32::from(tuple.destination_port);
         Self {

@@ -53,7 +53,7 @@ impl Handle {
 /// Slots of the index for each flow: two are used.
 pub(super) const SLOTS_PER_FLOW: usize = 3;
 
-/// Most slots looked at; with two thirds of them used, chains of a keyed hash stay far below.
+/// Most slots looked at for a free one; with two thirds of them used, chains of a keyed hash stay far below.
 const MAX_PROBES: usize = 1024;
 
 /// Flows, and where they are.
@@ -114,12 +114,18 @@ impl Lookup {
         flow.is_some_and(|flow| flow.ends(handle.side()) == ends && flow.protocol() == protocol)
     }
 
+    /// The flow whose packets of one direction arrive as `ends`.
+    #[inline(never)]
+    pub(super) fn seek(&self, ends: Ends, protocol: u8) -> Option<Handle> {
+        self.probe(ends, protocol).map(|(_, handle)| handle)
+    }
+
     /// The slot of the flow whose packets of one direction arrive as `ends`, and its handle.
     #[inline(always)]
     pub(super) fn probe(&self, ends: Ends, protocol: u8) -> Option<(usize, Handle)> {
         let hash = self.hash(ends, protocol);
         let mut at = self.home(hash);
-        for _ in 0..MAX_PROBES {
+        loop {
             let slot = *self.index.get(at)?;
             if (slot ^ hash) & self.tag_mask == 0 {
                 let handle = self.handle_in(slot);
@@ -135,7 +141,6 @@ impl Lookup {
                 at = 0;
             }
         }
-        None
     }
 
     /// Enters a direction of a flow, whose packets arrive as `ends`; false if there is no room where it should be.

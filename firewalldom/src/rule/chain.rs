@@ -234,23 +234,33 @@ impl<'a> Walk<'a> {
 
     #[inline(always)]
     fn list(&self, list: &List, chain: &str, hooks: &mut impl Hooks) -> Walked {
-        if !list.looks_at(self.state) {
-            #[cfg(feature = "trace")]
-            self.note_passed_over(list, 0, None, hooks);
-            return Walked::Through;
+        let found = if list.looks_at(self.state) {
+            list.find(0, &self.key, self.facts)
+        } else {
+            None
+        };
+        #[cfg(feature = "trace")]
+        self.note_passed_over(list, 0, found, hooks);
+        match found {
+            None => Walked::Through,
+            Some(number) => self.rules(list, number, chain, hooks),
         }
-        self.rules(list, chain, hooks)
     }
 
-    /// Lists are called as deep as [`policy::check`] allows, no deeper.
+    /// From the first rule on that the packet matches. Lists are called as deep as [`policy::check`]
+    /// allows, no deeper.
     #[inline(never)]
-    fn rules(&self, list: &List, chain: &str, hooks: &mut impl Hooks) -> Walked {
+    fn rules(&self, list: &List, first: u32, chain: &str, hooks: &mut impl Hooks) -> Walked {
         let chain = list.log_chain.as_deref().unwrap_or(chain);
+        let mut next = Some(first);
         let mut from = 0;
         loop {
-            let found = list.find(from, &self.key, self.facts);
-            #[cfg(feature = "trace")]
-            self.note_passed_over(list, from, found, hooks);
+            let found = next.take().or_else(|| {
+                let found = list.find(from, &self.key, self.facts);
+                #[cfg(feature = "trace")]
+                self.note_passed_over(list, from, found, hooks);
+                found
+            });
             let Some(number) = found else {
                 return Walked::Through;
             };

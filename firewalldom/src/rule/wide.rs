@@ -50,6 +50,11 @@ impl Wide {
         }
     }
 
+    /// Whether there are none.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// Which boxes hold the packet's addresses; `None` if none does. It asks nothing of what else is
     /// found, so that memory that was asked for before comes meanwhile.
     #[inline(always)]

@@ -91,6 +91,20 @@ impl Tree {
         key: &Key,
         mut confirm: impl FnMut(u32) -> bool,
     ) -> Option<u32> {
+        // Of few rules there is nothing but this.
+        if let ([places], [rests]) = (&*self.places, &*self.rests)
+            && self.wide.is_empty()
+        {
+            let mut candidates = places.holding(key);
+            while candidates != 0 {
+                let rest = &rests.0[candidates.trailing_zeros() as usize % GROUP];
+                candidates &= candidates - 1;
+                if rest.holds(key) && rest.rule >= from && (rest.is_exact() || confirm(rest.rule)) {
+                    return Some(rest.rule);
+                }
+            }
+            return None;
+        }
         let mut leaves = [Exit(0); MAX_TREES];
         let leaves = &mut leaves[..self.roots.len()];
         self.descend(key, leaves);
@@ -246,6 +260,11 @@ mod tests {
         #[test]
         fn the_tree_finds_what_comparing_one_by_one_finds(
             boxes in prop_oneof![
+                // One group, and a little more.
+                proptest::collection::vec(
+                    (range(u32::MAX), range(u32::MAX), range(65_535), range(65_535), range(255)),
+                    0..6,
+                ),
                 proptest::collection::vec(
                     (range(u32::MAX), range(u32::MAX), range(65_535), range(65_535), range(255)),
                     0..400,
