@@ -122,6 +122,7 @@ impl Places {
     }
 
     /// A bit for each box that has the packet's addresses.
+    #[inline(always)]
     pub(super) const fn holding(&self, key: &Key) -> u32 {
         let [a, b, c, d] = &self.0;
         a.holds(key) as u32
