@@ -67,7 +67,7 @@ fn main() {
             }
             head.load(frame);
         }
-        site::measured_look_ahead(&firewall, heads);
+        site::measured_look_ahead(&mut firewall, LOC, heads);
         for (head, packet) in heads.iter_mut().zip(burst) {
             let len = frames[(packet % FRAMES) as usize].len();
             let now = Instant(now.0 + u64::from(packet) * PACE_NS);

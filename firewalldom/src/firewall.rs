@@ -7,6 +7,7 @@ use crate::fragment::{Assembler, Geometry};
 use crate::frame::{Checksum, ETHERNET, Frame, Head, OwnedFrame};
 use crate::gate::Gates;
 use crate::guest::Guests;
+use crate::headers;
 use crate::host::{Host, PingResult};
 use crate::log::{LogLine, Logger};
 use crate::meter::Meters;
@@ -16,7 +17,8 @@ use crate::policy::{Disposition, InterfaceId, Origin, Policy, blob};
 use crate::random::Key;
 use crate::reason::Reason;
 use crate::reject::{self, ErrorRate};
-use crate::rule::By;
+use crate::route::Route;
+use crate::rule::{self, By};
 use crate::site::{ConfigError, Link, Port, Site};
 use crate::time::{Instant, Tick};
 use crate::timeout::Timeouts;
@@ -69,6 +71,7 @@ pub struct Firewall {
     pub(crate) errors: reject::Limit,
     pub(crate) key: Key,
     pub(crate) hits: Vec<u64>,
+    pub(crate) ahead: rule::Ahead,
     /// Without what came in, and what left by the shortest way: that is counted at the gates.
     pub(crate) counters: Counters,
     pub(crate) decision: Option<(By, u32, Disposition)>,
@@ -128,6 +131,7 @@ impl Firewall {
             meters: Meters::new(&site.policy, budget.flows, now),
             errors: reject::Limit::new(),
             hits: vec![0; site.origins.list.len()],
+            ahead: rule::Ahead::default(),
             counters: Counters {
                 interfaces: vec![InterfaceTraffic::default(); site.ports.len()],
                 ..Counters::default()
@@ -197,8 +201,38 @@ impl Firewall {
     /// Looks for the flows of frames that are judged next, a few at a time: what that reads of large tables
     /// comes for all of them at once. It is not needed: a frame that comes without this is looked for then.
     #[inline]
-    pub fn look_ahead(&self, heads: &mut [Head]) {
+    pub fn look_ahead(&mut self, interface: InterfaceId, heads: &mut [Head]) {
         self.flows.look_ahead(heads);
+        if self.site.has_far_rules {
+            self.seek_rules(interface, heads);
+        }
+    }
+
+    /// Looks for the rules that will decide about those of the frames that begin a flow.
+    #[cold]
+    #[inline(never)]
+    fn seek_rules(&mut self, interface: InterfaceId, heads: &mut [Head]) {
+        self.ahead.clear();
+        let gate = self.gates.of(interface);
+        for head in heads {
+            let Some(tuple) = headers::tuple(head, gate.station) else {
+                continue;
+            };
+            if self.flows.perhaps(head, tuple.protocol) {
+                continue;
+            }
+            let Route::Via { egress, .. } = self.site.routes.get(tuple.destination) else {
+                continue;
+            };
+            let zones = [
+                self.site.zone(Some(interface.0), tuple.source),
+                self.site.zone(Some(egress.0), tuple.destination),
+            ];
+            let chain = self.site.zones.chain(zones);
+            let kept = self.ahead.add(&self.site.chains, chain, &tuple);
+            head.sought = kept.unwrap_or(u8::MAX);
+        }
+        self.ahead.descend(&self.site.chains);
     }
 
     /// Judges a frame that came in on `interface`, and rewrites its head if it is to be forwarded.
@@ -413,7 +447,7 @@ impl Firewall {
     pub fn ping(&mut self, now: Instant, address: Ipv4Addr) {
         let target = address.to_bits();
         let source = match self.site.routes.get(target) {
-            crate::route::Route::Via { egress, gateway } => self
+            Route::Via { egress, gateway } => self
                 .site
                 .routes
                 .source(egress, if gateway == 0 { target } else { gateway }),

@@ -16,6 +16,8 @@ pub struct Head {
     len: usize,
     /// The flow that it seems to be of, if that was looked for.
     pub(crate) guess: Guess,
+    /// Where what was found of its rules is kept, if they were looked for; else beyond the last.
+    pub(crate) sought: u8,
 }
 
 impl Head {
@@ -29,6 +31,7 @@ impl Head {
             bytes: [0; Self::CAPACITY],
             len: 0,
             guess: Guess::UNKNOWN,
+            sought: u8::MAX,
         }
     }
 
@@ -36,6 +39,7 @@ impl Head {
     pub fn fill(&mut self, len: usize, write: impl FnOnce(&mut [u8])) {
         self.len = len.min(Self::CAPACITY);
         self.guess = Guess::UNKNOWN;
+        self.sought = u8::MAX;
         write(&mut self.bytes[..self.len]);
     }
 

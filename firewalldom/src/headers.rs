@@ -3,9 +3,9 @@
 
 use crate::checksum::{InMemory, Native};
 use crate::flow::Ends;
-use crate::frame::{Checksum, ETHERNET, Frame};
+use crate::frame::{Checksum, ETHERNET, Frame, Head};
 use crate::packet::flags::{ACK, FIN, RST, SYN, URG};
-use crate::packet::{TCP, UDP};
+use crate::packet::{TCP, Tuple, UDP};
 use crate::tcp::Plain;
 
 /// Ethernet, and IPv4 without options.
@@ -88,6 +88,9 @@ impl Carried {
     }
 }
 
+/// IPv4, and a header of it without options, at [`at::KIND`].
+const KIND_AND_HEADER: u32 = u32::from_le_bytes([0x08, 0x00, 0x45, 0]);
+
 /// What the shortest way goes by in headers that are nothing but usual.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Usual {
@@ -100,7 +103,6 @@ pub(crate) struct Usual {
 /// sound, and with hops left?
 #[inline(always)]
 pub(crate) fn of(frame: &Frame<'_>, station: Station) -> Option<Usual> {
-    const KIND_AND_HEADER: u32 = u32::from_le_bytes([0x08, 0x00, 0x45, 0]);
     let head: &Headers = frame.head.start();
     let carried = Carried::by(head);
     let end = ETHERNET + usize::from(u16::from_be_bytes(bytes(head, at::LENGTH)));
@@ -111,6 +113,15 @@ pub(crate) fn of(frame: &Frame<'_>, station: Station) -> Option<Usual> {
         && frame.head.len() <= frame.len
         && is_sound(head);
     usual.then_some(Usual { carried, end })
+}
+
+/// Addresses and ports of what seems to be a whole packet of TCP or UDP for this station.
+pub(crate) fn tuple(head: &Head, station: Station) -> Option<Tuple> {
+    let head: &Headers = head.start();
+    let is_one = u64::from_le_bytes(bytes(head, 0)) << 16 == station.0
+        && u32::from_le_bytes(bytes(head, at::KIND)) & 0xff_ffff == KIND_AND_HEADER
+        && matches!(Carried::by(head), Carried::SEGMENT | Carried::DATAGRAM);
+    is_one.then(|| ends(head).tuple(head[at::PROTOCOL]))
 }
 
 /// Whether the checksum of the IPv4 header is right.

@@ -242,6 +242,7 @@ impl Firewall {
             logger,
             flows,
             meters,
+            ahead,
             #[cfg(feature = "trace")]
             trace,
             ..
@@ -266,7 +267,8 @@ impl Firewall {
             Part::Blacklist => chain.blacklisted(&site.lists, state, facts, &mut hooks),
             Part::Rules => {
                 let settings = &site.policy.settings;
-                Some(chain.judge(&site.lists, state, facts, settings, &mut hooks))
+                let ahead = ahead.get(frame.head.sought, pair);
+                Some(chain.judge(&site.lists, state, facts, ahead, settings, &mut hooks))
             }
         }
     }

@@ -304,7 +304,10 @@ impl<X: Xen> Relay<X> {
                 fill(head, received);
                 came += 1;
             }
-            self.firewall.look_ahead(&mut heads[..came]);
+            if let Ingress::Front(number) = ingress {
+                let interface = self.ends.ports[number].interface;
+                self.firewall.look_ahead(interface, &mut heads[..came]);
+            }
             for (received, head) in received[..came].iter_mut().zip(&mut *heads) {
                 taken += self.pass_on(ingress, now, received, head);
             }

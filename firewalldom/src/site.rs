@@ -129,6 +129,8 @@ pub struct Site {
     pub(crate) raw: Box<[raw::Rule]>,
     pub(crate) host_limits: Box<[HostLimit]>,
     pub(crate) origins: Origins,
+    /// Whether some chain has very many rules.
+    pub(crate) has_far_rules: bool,
     /// Whether any chain looks at packets of established flows that are forwarded.
     judges_established: bool,
     /// Whether any chain looks at those that leave by the interface that they came by.
@@ -220,6 +222,7 @@ impl Site {
             nat,
             raw,
             host_limits: HostLimit::all(&policy),
+            has_far_rules: chains.iter().any(Chain::has_far_rules),
             judges_established,
             judges_established_hairpins,
             judges_established_own: chains

@@ -16,7 +16,7 @@ use firewalldom::policy::{
     Rule, Settings, States, Zone, ZoneId, blob,
 };
 use firewalldom::time::Instant;
-use firewalldom::{Budget, Checksum, Decider, Firewall, Frame, Head, Link, NoTail, Verdict};
+use firewalldom::{AHEAD, Budget, Checksum, Decider, Firewall, Frame, Head, Link, NoTail, Verdict};
 use std::net::Ipv4Addr;
 use turns::{Contestant, Cost};
 
@@ -145,9 +145,20 @@ fn datagram(source: (u32, u16), destination: (u32, u16)) -> [u8; 42] {
 fn pass(firewall: &mut Firewall, now: Instant, interface: InterfaceId, bytes: &[u8]) -> Verdict {
     let mut head = Head::new();
     head.load(bytes);
+    judge(firewall, now, interface, &mut head, bytes.len())
+}
+
+/// Has a frame judged that is loaded.
+fn judge(
+    firewall: &mut Firewall,
+    now: Instant,
+    interface: InterfaceId,
+    head: &mut Head,
+    len: usize,
+) -> Verdict {
     let mut frame = Frame {
-        head: &mut head,
-        len: bytes.len(),
+        head,
+        len,
         tail: &NoTail,
         checksum: Checksum::Validated,
         gso: None,
@@ -238,9 +249,17 @@ fn frames(policy: &Policy, meets: Meets, count: usize) -> Vec<[u8; 42]> {
 /// What is measured.
 #[inline(never)]
 fn pass_all(firewall: &mut Firewall, now: Instant, frames: &[[u8; 42]]) {
-    for frame in frames {
-        let verdict = pass(firewall, now, NET, frame);
-        assert!(matches!(verdict, Verdict::Forward { .. }), "{verdict:?}");
+    let mut heads = [const { Head::new() }; AHEAD];
+    // As the appliance takes them from a ring.
+    for frames in frames.chunks(AHEAD) {
+        for (head, frame) in heads.iter_mut().zip(frames) {
+            head.load(frame);
+        }
+        firewall.look_ahead(NET, &mut heads[..frames.len()]);
+        for (head, frame) in heads.iter_mut().zip(frames) {
+            let verdict = judge(firewall, now, NET, head, frame.len());
+            assert!(matches!(verdict, Verdict::Forward { .. }), "{verdict:?}");
+        }
     }
 }
 

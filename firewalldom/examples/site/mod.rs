@@ -247,8 +247,12 @@ pub(crate) fn hear(firewall: &mut Firewall, flows: u32, now: Instant) {
 
 /// What is measured first: the flows of some frames are looked for, whose headers are in the cache.
 #[inline(never)]
-pub(crate) fn measured_look_ahead(firewall: &Firewall, heads: &mut [Head]) {
-    firewall.look_ahead(heads);
+pub(crate) fn measured_look_ahead(
+    firewall: &mut Firewall,
+    interface: InterfaceId,
+    heads: &mut [Head],
+) {
+    firewall.look_ahead(interface, heads);
 }
 
 /// And then: each is judged and rewritten.
@@ -271,7 +275,7 @@ pub(crate) fn pass(
     bytes: &[u8],
 ) -> Verdict {
     head.load(bytes);
-    measured_look_ahead(firewall, std::slice::from_mut(head));
+    measured_look_ahead(firewall, interface, std::slice::from_mut(head));
     judge(firewall, now, interface, head, bytes.len())
 }
 

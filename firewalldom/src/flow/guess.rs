@@ -65,6 +65,12 @@ impl Lookup {
 }
 
 impl Table {
+    /// Whether a packet of a protocol may belong to a flow.
+    pub(crate) fn perhaps(&self, head: &Head, protocol: u8) -> bool {
+        let seems = self.lookup.look(head, protocol);
+        seems.is_some_and(|handle| handle.flow() < self.lookup.flows.len())
+    }
+
     /// Looks for the flows of some packets, whatever these are, if that is of use.
     pub(crate) fn look_ahead(&self, heads: &mut [Head]) {
         let lookup = &self.lookup;

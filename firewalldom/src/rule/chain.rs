@@ -1,8 +1,10 @@
 //! The chain of a pair of zones: which of its rules a packet meets, in Shorewall's order.
 
+use super::ahead::Sought;
 use super::entry::Key;
 use super::list::List;
 use super::matcher::NamedSets;
+use super::tree::{Descent, Tree};
 use super::{Facts, Origins};
 use crate::packet::Tuple;
 use crate::policy::{self, Action, ChainRules, Disposition, Limits, Log, RejectWith, States};
@@ -117,6 +119,16 @@ impl Chain {
         self.blacklist
     }
 
+    /// Whether there are very many rules.
+    pub(crate) fn has_far_rules(&self) -> bool {
+        self.far_tree().is_some()
+    }
+
+    /// The tree of its rules, if there are very many.
+    pub(super) fn far_tree(&self) -> Option<&Tree> {
+        self.rules.far_tree()
+    }
+
     /// Whether `blrules` may have something to say about a packet: for nearly all it has not.
     pub(crate) fn may_blacklist(&self, lists: &[List], tuple: &Tuple, state: States) -> bool {
         let list = self.blacklist.map(|list| &lists[usize::from(list)]);
@@ -138,7 +150,7 @@ impl Chain {
         hooks: &mut impl Hooks,
     ) -> Option<Ruling> {
         let list = &lists[usize::from(self.blacklist?)];
-        match Walk::new(lists, state, facts).list(list, &self.blacklist_name, hooks) {
+        match Walk::new(lists, state, facts).list(list, None, &self.blacklist_name, hooks) {
             Walked::Decided(ruling) => Some(ruling),
             _ => None,
         }
@@ -151,11 +163,13 @@ impl Chain {
         lists: &[List],
         state: States,
         facts: &Facts<'_>,
+        ahead: Option<&Sought>,
         settings: &policy::Settings,
         hooks: &mut impl Hooks,
     ) -> Ruling {
         let walk = Walk::new(lists, state, facts);
-        match walk.list(&self.rules, &self.name, hooks) {
+        let ahead = ahead.and_then(|sought| sought.descent_of(&walk.key));
+        match walk.list(&self.rules, ahead, &self.name, hooks) {
             Walked::Decided(ruling) => return ruling,
             Walked::ToPolicy | Walked::Returned => {}
             Walked::Through => {
@@ -176,7 +190,7 @@ impl Chain {
                 }
             }
         }
-        if let Walked::Decided(ruling) = walk.list(&self.default_action, &self.name, hooks) {
+        if let Walked::Decided(ruling) = walk.list(&self.default_action, None, &self.name, hooks) {
             return ruling;
         }
         let chain = self.policy_chain.as_deref().unwrap_or(&self.name);
@@ -233,9 +247,15 @@ impl<'a> Walk<'a> {
     }
 
     #[inline(always)]
-    fn list(&self, list: &List, chain: &str, hooks: &mut impl Hooks) -> Walked {
+    fn list(
+        &self,
+        list: &List,
+        ahead: Option<&Descent>,
+        chain: &str,
+        hooks: &mut impl Hooks,
+    ) -> Walked {
         let found = if list.looks_at(self.state) {
-            list.find(0, &self.key, self.facts)
+            list.find(0, &self.key, ahead, self.facts)
         } else {
             None
         };
@@ -256,7 +276,7 @@ impl<'a> Walk<'a> {
         let mut from = 0;
         loop {
             let found = next.take().or_else(|| {
-                let found = list.find(from, &self.key, self.facts);
+                let found = list.find(from, &self.key, None, self.facts);
                 #[cfg(feature = "trace")]
                 self.note_passed_over(list, from, found, hooks);
                 found
@@ -281,7 +301,7 @@ impl<'a> Walk<'a> {
                 Action::Policy => return Walked::ToPolicy,
                 Action::Return => return Walked::Returned,
                 Action::Call(list) => {
-                    match self.list(&self.lists[usize::from(list)], chain, hooks) {
+                    match self.list(&self.lists[usize::from(list)], None, chain, hooks) {
                         Walked::Through | Walked::Returned => continue,
                         end => return end,
                     }

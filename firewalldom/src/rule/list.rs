@@ -3,7 +3,7 @@
 use super::entry::{self, Entry, Key};
 use super::interval::Intervals;
 use super::matcher::{Matcher, NamedSets};
-use super::tree::Tree;
+use super::tree::{Descent, Tree};
 use super::{Facts, Origins};
 use crate::packet::Tuple;
 use crate::policy::{self, Action, Limits, Log, States};
@@ -187,16 +187,30 @@ impl List {
         }
     }
 
+    /// The tree of a list so long that it is of use to go down ahead, together with others.
+    pub(super) fn far_tree(&self) -> Option<&Tree> {
+        match &self.index {
+            Index::Tree(tree) if tree.is_far() => Some(tree),
+            _ => None,
+        }
+    }
+
     /// The number of the first rule from `from` on that the packet matches, limits apart.
     // By itself: nearly always it is asked once, and the walk would keep all that it reads for a next time.
     #[inline(never)]
-    pub(super) fn find(&self, from: u32, key: &Key, facts: &Facts<'_>) -> Option<u32> {
+    pub(super) fn find(
+        &self,
+        from: u32,
+        key: &Key,
+        ahead: Option<&Descent>,
+        facts: &Facts<'_>,
+    ) -> Option<u32> {
         let tree = match &self.index {
             Index::Tree(tree) => tree,
             // No rule behind the first is looked for.
             Index::Intervals(intervals) => return intervals.find(key).filter(|rule| *rule >= from),
         };
-        tree.find(from, key, |number| {
+        tree.find(from, key, ahead, |number| {
             let extra = self.extra(&self.rules[number as usize]);
             extra
                 .and_then(|extra| extra.matcher.as_ref())

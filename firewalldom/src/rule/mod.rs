@@ -2,8 +2,10 @@
 //! matches, whatever their number, and the walk from rule to rule that Shorewall's order asks for.
 //!
 //! `entry`, `tree`, `wide` and `interval` are how rules are found, `matcher` what boxes cannot say,
-//! `list` a list of rules ready to be asked, `chain` the order in which they are.
+//! `list` a list of rules ready to be asked, `chain` the order in which they are, `ahead` several packets'
+//! look-ups at once.
 
+mod ahead;
 mod chain;
 mod entry;
 mod interval;
@@ -13,6 +15,7 @@ mod origin;
 mod tree;
 mod wide;
 
+pub(crate) use ahead::Ahead;
 pub(crate) use chain::{By, Chain, Hooks, LogRequest, Ruling};
 pub(crate) use list::List;
 pub use matcher::Condition;

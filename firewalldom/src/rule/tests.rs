@@ -207,7 +207,7 @@ proptest! {
                 .collect();
             let mut from = 0;
             let mut found = Vec::new();
-            while let Some(number) = list.find(from, &key, &facts) {
+            while let Some(number) = list.find(from, &key, None, &facts) {
                 found.push(number);
                 from = number + 1;
             }
@@ -263,5 +263,5 @@ fn a_rule_of_too_many_boxes_holds_whichever_of_its_overlapping_ranges_ends_last(
         kind: DestinationKind::Any,
     };
     let key = Key::new(&tuple, States::NEW);
-    assert_eq!(list.find(0, &key, &facts), Some(0));
+    assert_eq!(list.find(0, &key, None, &facts), Some(0));
 }

@@ -6,6 +6,7 @@
 //! number of boxes, so only few are kept this way.
 
 use super::entry::{Entry, FIELDS, Key};
+use crate::ranges::RangeTable;
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -15,6 +16,8 @@ pub(super) const MOST: usize = 512;
 
 /// In which the fields are asked: what tells most boxes apart comes first.
 const ORDER: [usize; FIELDS] = [0, 1, 3, 4, 2];
+/// By so many bits a field's values are shifted to the upper ones of 32.
+const SHIFTS: [u32; FIELDS] = [0, 0, 16, 16, 24];
 /// How many of these are addresses: mostly it takes no more.
 const ADDRESSES: usize = 2;
 
@@ -25,16 +28,19 @@ pub(super) struct Common([u64; MOST / 64]);
 #[derive(Clone, Debug, Default)]
 pub(super) struct Wide {
     entries: Box<[Entry]>,
-    fields: [Field; FIELDS],
+    /// One for each, if there are boxes.
+    fields: Box<[Field]>,
     /// 64-bit words of an interval.
     words: usize,
 }
 
 /// The intervals of a field.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Field {
-    /// The first value of each interval, ascending; the first is 0.
-    starts: Box<[u32]>,
+    /// Number of the interval that holds a value, whose upper bits come first.
+    intervals: RangeTable<u16>,
+    /// By so many bits a value is shifted for that.
+    shift: u32,
     /// `words` for each interval.
     bits: Box<[u64]>,
 }
@@ -44,7 +50,10 @@ impl Wide {
     pub(super) fn new(entries: Vec<Entry>) -> Self {
         let words = entries.len().div_ceil(64);
         Self {
-            fields: core::array::from_fn(|field| Field::new(&entries, field, words)),
+            fields: { 0..FIELDS }
+                .filter(|_| words > 0)
+                .map(|field| Field::new(&entries, field, words))
+                .collect(),
             entries: entries.into(),
             words,
         }
@@ -119,18 +128,20 @@ impl Wide {
         let fields = self.fields.iter();
         size_of_val(&*self.entries)
             + fields
-                .map(|field| size_of_val(&*field.starts) + size_of_val(&*field.bits))
+                .map(|field| field.intervals.bytes() + size_of_val(&*field.bits))
                 .sum::<usize>()
     }
 }
 
 impl Field {
     fn new(entries: &[Entry], field: usize, words: usize) -> Self {
+        let shift = SHIFTS[field];
+        let most = u32::MAX >> shift;
         let mut starts = vec![0];
         for entry in entries {
             let (first, last) = entry.range(field);
             starts.push(first);
-            starts.extend(last.checked_add(1));
+            starts.extend(last.checked_add(1).filter(|&next| next <= most));
         }
         starts.sort_unstable();
         starts.dedup();
@@ -143,15 +154,23 @@ impl Field {
                 bits[interval * words + number / 64] |= 1 << (number % 64);
             }
         }
+        let ends = starts.iter().skip(1).map(|next| next - 1).chain([most]);
+        let ranges: Vec<_> = { starts.iter().zip(ends).zip(0..) }
+            .map(|((first, last), number)| {
+                let lower = !(u32::MAX << shift);
+                (first << shift, last << shift | lower, number)
+            })
+            .collect();
         Self {
-            starts: starts.into(),
+            intervals: RangeTable::new(&ranges, 0),
+            shift,
             bits: bits.into(),
         }
     }
 
     /// The bits of the interval that holds a value.
     fn row(&self, value: u32, words: usize) -> &[u64] {
-        let after = self.starts.partition_point(|&start| start <= value);
-        &self.bits[after.saturating_sub(1) * words..][..words]
+        let interval = self.intervals.get(value << self.shift);
+        &self.bits[usize::from(interval) * words..][..words]
     }
 }

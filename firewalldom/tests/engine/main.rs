@@ -11,6 +11,7 @@ mod guests;
 mod hostile;
 mod limits;
 mod local;
+mod many_rules;
 mod mss;
 mod nat;
 mod readme;

@@ -319,7 +319,7 @@ proptest! {
                     head
                 })
                 .collect();
-            together.firewall.look_ahead(&mut heads);
+            together.firewall.look_ahead(frames[0].0, &mut heads);
             let judged: Vec<_> = frames
                 .drain(..)
                 .zip(&mut heads)
@@ -360,7 +360,7 @@ fn what_was_looked_ahead_for_takes_the_shortest_way() {
     for (head, bytes) in heads.iter_mut().zip(&all) {
         head.load(bytes);
     }
-    site.firewall.look_ahead(&mut heads);
+    site.firewall.look_ahead(LOC, &mut heads);
     for (head, bytes) in heads.iter_mut().zip(&all) {
         site.send_head(LOC, head, bytes, (Checksum::Unknown, None))
             .forwarded(NET);

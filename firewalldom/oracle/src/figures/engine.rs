@@ -159,7 +159,7 @@ impl Engine {
             // As the appliance takes them from a ring.
             let bursts = heads[..lengths.len()].chunks_mut(AHEAD);
             for (heads, lengths) in bursts.zip(lengths.chunks(AHEAD)) {
-                self.firewall.look_ahead(heads);
+                self.firewall.look_ahead(link, heads);
                 for (head, len) in heads.iter_mut().zip(lengths) {
                     let mut frame = Frame {
                         head,

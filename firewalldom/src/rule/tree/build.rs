@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 /// known after this one was read, costs more than another group, and so do the copies of a split.
 const LEAF_BOXES: usize = 2 * GROUP;
 /// Below this many, a box on both sides of a split is copied to both; above, it is put off.
-const COPIED_BELOW: usize = 48;
+const COPIED_BELOW: usize = 96;
 /// Boxes that a choice of field and value looks at.
 const SAMPLE: usize = 512;
 impl Tree {

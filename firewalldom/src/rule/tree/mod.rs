@@ -80,7 +80,19 @@ pub(crate) struct Tree {
 }
 
 /// Most trees; what is left is copied in the last.
-const MAX_TREES: usize = 8;
+const MAX_TREES: usize = 6;
+
+/// Nodes from which on a packet's leaves are of use to know ahead: with fewer, most of all is in a cache.
+const FAR: usize = (32 << 10) / size_of::<Node>();
+
+/// A packet's way down all trees.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Descent {
+    /// Where it is in each.
+    exits: [Exit; MAX_TREES],
+    /// Trees, from the first on, that it is not known to be at the end of.
+    going: usize,
+}
 
 impl Tree {
     /// The lowest rule from `from` on that the packet matches; `confirm` has the last word on a rule
@@ -89,6 +101,7 @@ impl Tree {
         &self,
         from: u32,
         key: &Key,
+        ahead: Option<&Descent>,
         mut confirm: impl FnMut(u32) -> bool,
     ) -> Option<u32> {
         // Of few rules there is nothing but this.
@@ -105,14 +118,14 @@ impl Tree {
             }
             return None;
         }
-        let mut leaves = [Exit(0); MAX_TREES];
-        let leaves = &mut leaves[..self.roots.len()];
-        self.descend(key, leaves);
-        for leaf in &*leaves {
-            let first = (leaf.0 & Exit::FIRST) as usize;
-            prefetch(&self.places, first);
-            prefetch(&self.rests, first);
-        }
+        let descended;
+        let leaves = match ahead {
+            Some(descent) => &descent.exits,
+            None => {
+                descended = self.descend(key);
+                &descended.exits
+            }
+        };
         let wide = self.wide.with_addresses(key);
         let mut best = u32::MAX;
         for (root, leaf) in self.roots.iter().zip(leaves) {
@@ -148,37 +161,88 @@ impl Tree {
         (best != u32::MAX).then_some(best)
     }
 
-    /// Finds the packet's leaf in every tree. It goes down all of them at once: none waits for what
-    /// another reads from memory, and which side it takes is never guessed.
-    fn descend(&self, key: &Key, leaves: &mut [Exit]) {
-        for (exit, root) in leaves.iter_mut().zip(&self.roots) {
-            *exit = root.exit;
-        }
-        let mut going = leaves;
+    /// Finds the packet's leaf in every tree, and asks for their first groups. It goes down all trees at
+    /// once: none waits for what another reads from memory, and which side it takes is never guessed.
+    fn descend(&self, key: &Key) -> Descent {
+        let mut descent = self.start();
+        let mut going = &mut descent.exits[..self.roots.len()];
         loop {
             // The first tree is the highest.
             while let [rest @ .., Exit(Exit::LEAF..)] = going {
                 going = rest;
             }
             if going.is_empty() {
-                return;
+                break;
             }
             for exit in &mut *going {
-                // A leaf's number is beyond those of all nodes: it stays.
-                let Some(node) = self.nodes.get(exit.0 as usize) else {
-                    continue;
-                };
-                let words = &node.words;
-                let word = |at: usize| words[at % words.len()];
-                let value = key.fields[word(SPLITS) as usize % key.fields.len()];
-                // Halving takes three steps, each of which waits for the one before; the other trees'
-                // steps are done meanwhile. Comparing with all seven takes twice as many instructions.
-                let mut part = usize::from(value >= word(3)) * 4;
-                part += usize::from(value >= word(part + 1)) * 2;
-                part += usize::from(value >= word(part));
-                *exit = node.exits[part % node.exits.len()];
+                *exit = self.below(*exit, key);
             }
         }
+        self.prefetch_leaves(&descent);
+        descent
+    }
+
+    /// Where a packet goes from a node. At a leaf, it stays.
+    #[inline(always)]
+    fn below(&self, exit: Exit, key: &Key) -> Exit {
+        // A leaf's number is beyond those of all nodes.
+        let Some(node) = self.nodes.get(exit.0 as usize) else {
+            return exit;
+        };
+        let words = &node.words;
+        let word = |at: usize| words[at % words.len()];
+        let value = key.fields[word(SPLITS) as usize % key.fields.len()];
+        // Halving takes three steps, each of which waits for the one before; the other trees' steps are
+        // done meanwhile. Comparing with all seven takes twice as many instructions.
+        let mut part = usize::from(value >= word(3)) * 4;
+        part += usize::from(value >= word(part + 1)) * 2;
+        part += usize::from(value >= word(part));
+        node.exits[part % node.exits.len()]
+    }
+
+    #[inline(always)]
+    fn prefetch_leaves(&self, descent: &Descent) {
+        for leaf in &descent.exits[..self.roots.len()] {
+            let first = (leaf.0 & Exit::FIRST) as usize;
+            prefetch(&self.places, first);
+            prefetch(&self.rests, first);
+        }
+    }
+
+    /// Whether it is of use to descend ahead, together with others.
+    pub(in super::super) const fn is_far(&self) -> bool {
+        self.nodes.len() >= FAR
+    }
+
+    /// The way down begins.
+    #[inline(always)]
+    pub(in super::super) fn start(&self) -> Descent {
+        let mut exits = [Exit(Exit::LEAF); MAX_TREES];
+        for (exit, root) in exits.iter_mut().zip(&self.roots) {
+            *exit = root.exit;
+        }
+        Descent {
+            exits,
+            going: self.roots.len(),
+        }
+    }
+
+    /// Goes down to the next nodes, and asks for them; false, and asks for the leaves, when it is at the
+    /// end of all trees.
+    pub(in super::super) fn step(&self, key: &Key, descent: &mut Descent) -> bool {
+        let mut going = &mut descent.exits[..descent.going];
+        while let [rest @ .., Exit(Exit::LEAF..)] = going {
+            going = rest;
+        }
+        for exit in &mut *going {
+            *exit = self.below(*exit, key);
+            prefetch(&self.nodes, exit.0 as usize);
+        }
+        descent.going = going.len();
+        if descent.going == 0 {
+            self.prefetch_leaves(descent);
+        }
+        descent.going > 0
     }
 
     /// The groups of a leaf.
@@ -288,9 +352,12 @@ mod tests {
                     .iter()
                     .find(|entry| entry.rule() >= from && entry.holds(&key))
                     .map(Entry::rule);
-                prop_assert_eq!(tree.find(from, &key, |_| true), expected);
+                prop_assert_eq!(tree.find(from, &key, None, |_| true), expected);
+                let mut descent = tree.start();
+                while tree.step(&key, &mut descent) {}
+                prop_assert_eq!(tree.find(from, &key, Some(&descent), |_| true), expected);
                 // Exact boxes are not asked about.
-                prop_assert_eq!(tree.find(from, &key, |rule| rule % 7 == refused), expected);
+                prop_assert_eq!(tree.find(from, &key, None, |rule| rule % 7 == refused), expected);
             }
         }
     }
@@ -315,11 +382,17 @@ mod tests {
             let tree = Tree::new(&entries(&boxes));
             assert!(count < 2000 || tree.nodes.len() > 64);
             for n in 0..count {
-                assert_eq!(tree.find(0, &key([n, 1, 1, 1, 1]), |_| true), Some(n * 2));
+                assert_eq!(
+                    tree.find(0, &key([n, 1, 1, 1, 1]), None, |_| true),
+                    Some(n * 2)
+                );
                 let high = key([u32::MAX - n, 1, 1, 1, 1]);
-                assert_eq!(tree.find(0, &high, |_| true), Some(n * 2 + 1));
+                assert_eq!(tree.find(0, &high, None, |_| true), Some(n * 2 + 1));
             }
-            assert_eq!(tree.find(0, &key([count, 1, 1, 1, 1]), |_| true), None);
+            assert_eq!(
+                tree.find(0, &key([count, 1, 1, 1, 1]), None, |_| true),
+                None
+            );
         }
     }
 
@@ -332,14 +405,20 @@ mod tests {
         let tree = Tree::new(&entries(&boxes));
         assert_eq!(tree.long_leaves.len(), 1);
         let same = key([5, 6, 7, 8, 17]);
-        assert_eq!(tree.find(0, &same, |_| true), Some(0));
-        assert_eq!(tree.find(999, &same, |_| true), Some(999));
-        assert_eq!(tree.find(1000, &same, |_| true), None);
-        assert_eq!(tree.find(0, &key([50, 60, 7, 8, 17]), |_| true), Some(1000));
+        assert_eq!(tree.find(0, &same, None, |_| true), Some(0));
+        assert_eq!(tree.find(999, &same, None, |_| true), Some(999));
+        assert_eq!(tree.find(1000, &same, None, |_| true), None);
+        assert_eq!(
+            tree.find(0, &key([50, 60, 7, 8, 17]), None, |_| true),
+            Some(1000)
+        );
     }
 
     #[test]
     fn nothing_is_found_in_nothing() {
-        assert_eq!(Tree::new(&[]).find(0, &key([0; FIELDS]), |_| true), None);
+        assert_eq!(
+            Tree::new(&[]).find(0, &key([0; FIELDS]), None, |_| true),
+            None
+        );
     }
 }
