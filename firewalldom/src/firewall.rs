@@ -202,16 +202,18 @@ impl Firewall {
     /// comes for all of them at once. It is not needed: a frame that comes without this is looked for then.
     #[inline]
     pub fn look_ahead(&mut self, interface: InterfaceId, heads: &mut [Head]) {
-        self.flows.look_ahead(heads);
         if self.site.has_far_rules {
-            self.seek_rules(interface, heads);
+            self.look_far_ahead(interface, heads);
+        } else {
+            self.flows.look_ahead(heads);
         }
     }
 
-    /// Looks for the rules that will decide about those of the frames that begin a flow.
+    /// Looks for the rules, too, that will decide about those of the frames that begin a flow.
     #[cold]
     #[inline(never)]
-    fn seek_rules(&mut self, interface: InterfaceId, heads: &mut [Head]) {
+    fn look_far_ahead(&mut self, interface: InterfaceId, heads: &mut [Head]) {
+        self.flows.look_ahead(heads);
         self.ahead.clear();
         let gate = self.gates.of(interface);
         for head in heads {
