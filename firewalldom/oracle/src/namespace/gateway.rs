@@ -14,13 +14,16 @@ use std::process::{Output, Stdio};
 
 /// Kernel settings that make runs comparable: every error is sent, nothing speaks unasked, and what
 /// a namespace inherits from its host is as on a fresh Debian.
-const SETTINGS: [(&str, &str); 20] = [
+const SETTINGS: [(&str, &str); 21] = [
     // Redirects are sent now and then, by a clock of their own.
     ("ipv4/conf/all/send_redirects", "0"),
     ("ipv4/conf/default/send_redirects", "0"),
     // Else one sequence's ICMP redirect would be the next one's route.
     ("ipv4/conf/all/accept_redirects", "0"),
     ("ipv4/conf/default/accept_redirects", "0"),
+    // Else an error about one of Linux' own echoes, which anyone can write (RFC 5927, 7.2), would be the next
+    // sequence's path MTU, and with CLAMPMSS what it announces to others. firewalldom learns none.
+    ("ipv4/ip_no_pmtu_disc", "3"),
     // Else what an incomplete packet left behind might speak up in the middle of another sequence.
     ("ipv4/ipfrag_time", "3600"),
     ("ipv4/icmp_ratelimit", "0"),

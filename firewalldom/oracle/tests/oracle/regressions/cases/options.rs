@@ -92,6 +92,28 @@ pub(super) const CASES: &[Case] = &[
         linux: &["translates", "translates"],
     },
     Case {
+        name: "CLAMPMSS goes by the links, whatever path somebody says that the firewall's own packets take",
+        files: &[
+            ("policy", "all all ACCEPT\n"),
+            ("shorewall.conf", "+CLAMPMSS=Yes\n"),
+        ],
+        steps: || {
+            let with = Answer::Error {
+                kind: 3,
+                code: 4,
+                rest: [0, 0, 5, 20],
+                quoted: 8,
+                from: None,
+            };
+            vec![
+                icmp(LOC, HOST, INSIDE, 8, 0),
+                Step::Answer { to: 0, with },
+                with_size(NET, FAR, HOST, SYN),
+            ]
+        },
+        linux: &["answers ICMP 0/0", "nothing", "forwards"],
+    },
+    Case {
         name: "a SYN that is rejected is quoted with the size that it would have had",
         files: &[
             ("policy", "$FW all ACCEPT\nall all DROP\n"),
