@@ -88,8 +88,13 @@ impl Carried {
     }
 }
 
-/// IPv4, and a header of it without options, at [`at::KIND`].
-const KIND_AND_HEADER: u32 = u32::from_le_bytes([0x08, 0x00, 0x45, 0]);
+/// Whether a frame is for this station and of IPv4, with a header without options.
+#[inline(always)]
+fn is_for(head: &Headers, station: Station) -> bool {
+    const KIND_AND_HEADER: u32 = u32::from_le_bytes([0x08, 0x00, 0x45, 0]);
+    u64::from_le_bytes(bytes(head, 0)) << 16 == station.0
+        && u32::from_le_bytes(bytes(head, at::KIND)) & 0xff_ffff == KIND_AND_HEADER
+}
 
 /// What the shortest way goes by in headers that are nothing but usual.
 #[derive(Clone, Copy, Debug)]
@@ -106,8 +111,7 @@ pub(crate) fn of(frame: &Frame<'_>, station: Station) -> Option<Usual> {
     let head: &Headers = frame.head.start();
     let carried = Carried::by(head);
     let end = ETHERNET + usize::from(u16::from_be_bytes(bytes(head, at::LENGTH)));
-    let usual = u64::from_le_bytes(bytes(head, 0)) << 16 == station.0
-        && u32::from_le_bytes(bytes(head, at::KIND)) & 0xff_ffff == KIND_AND_HEADER
+    let usual = is_for(head, station)
         && head[at::HOPS] > 1
         && end <= frame.len
         && frame.head.len() <= frame.len
@@ -118,9 +122,8 @@ pub(crate) fn of(frame: &Frame<'_>, station: Station) -> Option<Usual> {
 /// Addresses and ports of what seems to be a whole packet of TCP or UDP for this station.
 pub(crate) fn tuple(head: &Head, station: Station) -> Option<Tuple> {
     let head: &Headers = head.start();
-    let is_one = u64::from_le_bytes(bytes(head, 0)) << 16 == station.0
-        && u32::from_le_bytes(bytes(head, at::KIND)) & 0xff_ffff == KIND_AND_HEADER
-        && matches!(Carried::by(head), Carried::SEGMENT | Carried::DATAGRAM);
+    let is_one =
+        is_for(head, station) && matches!(Carried::by(head), Carried::SEGMENT | Carried::DATAGRAM);
     is_one.then(|| ends(head).tuple(head[at::PROTOCOL]))
 }
 

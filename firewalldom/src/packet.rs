@@ -147,11 +147,6 @@ impl Packet {
     /// Parses the IPv4 packet in `frame` and cuts the frame to the length the header gives.
     pub(crate) fn parse(frame: &mut Frame<'_>) -> Result<Self, Reason> {
         let header_len = check_header(frame)?;
-        Self::behind(frame, header_len)
-    }
-
-    /// The same of a packet whose header was checked: it has so many bytes.
-    pub(crate) fn behind(frame: &mut Frame<'_>, header_len: usize) -> Result<Self, Reason> {
         let head: &Headers = frame.head.start();
         if is_fragment(&head[at::HEADER..]) {
             return Err(Reason::Fragment);

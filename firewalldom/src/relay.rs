@@ -8,7 +8,7 @@ mod queue;
 mod send;
 
 use crate::moderation::Moderation;
-use crate::offload::{from_ring, gso_from_ring, offload};
+use crate::offload::{from_ring, gso_from_ring};
 use crate::policy::InterfaceId;
 use crate::time::Instant;
 use crate::{AHEAD, ConfigError, Firewall, Frame, Head, Link, NoTail, Tail, TailError, Verdict};
@@ -22,7 +22,6 @@ pub use guests::OFFER;
 use minios_rs::net;
 use minios_rs::ring::Pending;
 use minios_rs::xen::Xen;
-use send::is_full;
 
 /// Frames taken from one interface before the others get their turn.
 const BURST: usize = 64;
@@ -379,19 +378,9 @@ impl<X: Xen> Relay<X> {
         };
         let (len, payload_at) = (frame.len, frame.tail_offset());
         match verdict {
-            Verdict::Forward { egress } if is_full(received, payload_at) => {
-                let egress = self.ends.egress(now, egress, head.bytes());
-                self.send_merged(ingress, egress, head, received, payload_at, len);
-            }
             Verdict::Forward { egress } => {
-                let wanted = len.saturating_sub(head.bytes().len());
-                if self.trim(&mut received.slots, payload_at, wanted) {
-                    let offload = offload(received);
-                    let egress = self.ends.egress(now, egress, head.bytes());
-                    self.send(ingress, egress, head, &mut received.slots, offload);
-                } else {
-                    self.losses.not_sendable += 1;
-                }
+                let egress = self.ends.egress(now, egress, head.bytes());
+                self.send_received(ingress, egress, head, received, payload_at, len);
             }
             Verdict::Local | Verdict::Parked | Verdict::Drop(_) => {
                 self.ends.recycle_all(&mut received.slots);

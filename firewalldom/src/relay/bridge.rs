@@ -3,7 +3,6 @@
 
 use super::ends::{Egress, Ends, Guest, Ingress, Segment};
 use super::queue::Payload;
-use super::send::is_full;
 use super::{Relay, WHOLE};
 use crate::frame::ETHERNET;
 use crate::offload::offload;
@@ -181,15 +180,7 @@ impl<X: Xen> Relay<X> {
             self.losses.not_sendable += 1;
             return self.ends.recycle_all(&mut received.slots);
         }
-        if is_full(received, headers) {
-            return self.send_merged(ingress, egress, head, received, headers, len);
-        }
-        if self.trim(&mut received.slots, headers, len - headers) {
-            let offload = offload(received);
-            self.send(ingress, egress, head, &mut received.slots, offload);
-        } else {
-            self.losses.not_sendable += 1;
-        }
+        self.send_received(ingress, egress, head, received, headers, len);
     }
 
     /// Sends copies of a frame that is to be kept as well: how many.

@@ -170,6 +170,28 @@ impl<X: Xen> Relay<X> {
         }
     }
 
+    /// Sends `len` bytes of a frame that was received: the head, and what lies from `payload_at` on.
+    pub(super) fn send_received(
+        &mut self,
+        ingress: Ingress,
+        egress: Egress,
+        head: &Head,
+        received: &mut net::Received<X::Page>,
+        payload_at: usize,
+        len: usize,
+    ) {
+        if is_full(received, payload_at) {
+            return self.send_merged(ingress, egress, head, received, payload_at, len);
+        }
+        let wanted = len.saturating_sub(head.bytes().len());
+        if self.trim(&mut received.slots, payload_at, wanted) {
+            let offload = offload(received);
+            self.send(ingress, egress, head, &mut received.slots, offload);
+        } else {
+            self.losses.not_sendable += 1;
+        }
+    }
+
     pub(super) fn send(
         &mut self,
         ingress: Ingress,
@@ -248,7 +270,7 @@ impl<X: Xen> Relay<X> {
 }
 
 /// Whether what lies behind the headers fills every slot a frame may have.
-pub(super) fn is_full<P>(received: &net::Received<P>, payload_at: usize) -> bool {
+fn is_full<P>(received: &net::Received<P>, payload_at: usize) -> bool {
     let first = received
         .slots
         .first()
