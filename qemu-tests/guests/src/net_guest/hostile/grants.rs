@@ -4,7 +4,7 @@ use super::liar::{DISCARD, ENTRIES, Keys, Liar, Outcome, Rings};
 use alloc::format;
 use alloc::vec::Vec;
 use minios_rs::Pv;
-use minios_rs::abi::io::netif::{NETTXF_CSUM_BLANK, RxRequest, TxRequest};
+use minios_rs::abi::io::netif::{NETTXF_CSUM_BLANK, RxRequest};
 use minios_rs::xen::{Access, DomId, Granted, SharedPage};
 
 /// A reference that nobody has.
@@ -47,21 +47,13 @@ pub(super) async fn sent(liar: &mut Liar, kind: &str) -> Outcome {
         if is_lost(liar).await {
             return Ok(());
         }
-        let id = liar.rings.id();
         match kind {
             "no-grant" | "others-grant" => {
                 let gref = match kind {
                     "no-grant" => NOBODYS,
                     _ => others.reference().0,
                 };
-                let (offset, flags, size) = (0, NETTXF_CSUM_BLANK, frame.len() as u16);
-                liar.rings.push(&[TxRequest {
-                    gref,
-                    offset,
-                    flags,
-                    id,
-                    size,
-                }]);
+                liar.rings.push_one(gref, NETTXF_CSUM_BLANK, frame.len());
             }
             // The header is right, so that the frame goes on its way; the rest is found out when it is copied
             // to the one it is for.
@@ -92,15 +84,7 @@ pub(super) async fn revoked(liar: &mut Liar) -> Outcome {
             let granted = granted.map_err(|error| format!("{error}"))?;
             granted.page().write(0, &frame);
             let gref = granted.reference().0;
-            let id = liar.rings.id();
-            let (offset, flags, size) = (0, NETTXF_CSUM_BLANK, frame.len() as u16);
-            liar.rings.push(&[TxRequest {
-                gref,
-                offset,
-                flags,
-                id,
-                size,
-            }]);
+            liar.rings.push_one(gref, NETTXF_CSUM_BLANK, frame.len());
             grants.push(granted);
         }
         liar.rings.show();

@@ -118,6 +118,19 @@ impl Rings {
         requests
     }
 
+    /// Writes the request of a frame that is said to begin a page, to be shown.
+    pub(super) fn push_one(&mut self, gref: u32, flags: u16, size: usize) {
+        let (offset, size) = (0, size as u16);
+        let id = self.id();
+        self.push(&[TxRequest {
+            gref,
+            offset,
+            flags,
+            id,
+            size,
+        }]);
+    }
+
     /// Writes requests as they are, to be shown. What finds no room is left out.
     pub(super) fn push(&mut self, requests: &[TxRequest]) {
         for request in requests {

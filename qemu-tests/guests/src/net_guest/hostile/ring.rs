@@ -2,7 +2,7 @@
 
 use super::liar::{DISCARD, ENTRIES, Liar, Outcome};
 use core::sync::atomic::Ordering;
-use minios_rs::abi::io::netif::{NETTXF_CSUM_BLANK, TxRequest};
+use minios_rs::abi::io::netif::NETTXF_CSUM_BLANK;
 use minios_rs::abi::io::ring::REQ_PROD;
 use minios_rs::xen::{PAGE_SIZE, SharedPage};
 
@@ -109,16 +109,7 @@ pub(super) async fn restless(liar: &mut Liar) -> Outcome {
         }
         let first = number;
         for _ in 0..16 {
-            let id = liar.rings.id();
-            let size = ping.len() as u16;
-            let (gref, offset, flags) = (faces[0], 0, 0);
-            liar.rings.push(&[TxRequest {
-                gref,
-                offset,
-                flags,
-                id,
-                size,
-            }]);
+            liar.rings.push_one(faces[0], 0, ping.len());
             number += 1;
         }
         liar.rings.show();
