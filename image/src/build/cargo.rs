@@ -37,6 +37,11 @@ pub(super) fn build_static(workspace: &Workspace, program: &Program) -> Result<P
     link(workspace, program, Target::HostTriple, &flags)
 }
 
+/// Where cargo builds appliances.
+pub(super) fn directory(workspace: &Workspace) -> PathBuf {
+    workspace.target().join("appliance")
+}
+
 fn link(
     workspace: &Workspace,
     program: &Program,
@@ -65,11 +70,6 @@ fn command(
 ) -> Command {
     // Under `cargo image` this is the very cargo that runs us.
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // Programs of the same name do not take each other's place, whoever builds both at once.
-    let mut directory = workspace.target().join("appliance");
-    if program.features.iter().any(|feature| feature == "guests") {
-        directory.push("guests");
-    }
     command
         .current_dir(workspace.root())
         .args([
@@ -84,7 +84,7 @@ fn command(
         .args(["--target", target.triple()])
         .args(["--message-format", "json-render-diagnostics"])
         .arg("--target-dir")
-        .arg(directory);
+        .arg(directory(workspace));
     if !program.features.is_empty() {
         command.args(["--features", &program.features.join(",")]);
     }

@@ -4,6 +4,7 @@ mod cargo;
 mod target;
 
 use std::ffi::OsString;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -52,7 +53,7 @@ pub struct Image {
     pub target: Target,
     /// The debug file that belongs beside it: its names and line tables, and its build-id.
     pub debug: Vec<u8>,
-    /// The linker's output, with symbols and line tables.
+    /// The linker's output, with symbols and line tables: cargo's, until the next build of this binary.
     pub unstripped: PathBuf,
 }
 
@@ -65,6 +66,7 @@ pub struct Image {
 /// Xen-ELF image.
 pub fn program(workspace: &Workspace, program: &Program, choice: TargetChoice) -> Result<Image> {
     let target = Target::choose(workspace, choice)?;
+    let _turn = turn(workspace)?;
     let unstripped = cargo::build(workspace, program, target)?;
     let linked = read(&unstripped)?;
     let stripped = elf::strip(&linked).with_context(|| {
@@ -106,9 +108,22 @@ pub fn dom0(workspace: &Workspace) -> Result<Vec<u8>> {
         manifest: None,
         environment: Vec::new(),
     };
+    let _turn = turn(workspace)?;
     read(&cargo::build_static(workspace, &program)?)
 }
 
+/// Waits until nobody else builds appliances of this workspace, and keeps them waiting while the file
+/// is open: what cargo linked has the same name whatever its features and the policy inside, and stays
+/// only until the next build of that name.
+fn turn(workspace: &Workspace) -> Result<File> {
+    let folder = cargo::directory(workspace);
+    let path = folder.join("lock");
+    fs::create_dir_all(&folder)
+        .and_then(|()| File::create(&path))
+        .and_then(|file| file.lock().map(|()| file))
+        .with_context(|| format!("cannot lock {}", path.display()))
+}
+
 fn read(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+    fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
