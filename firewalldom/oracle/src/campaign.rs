@@ -314,9 +314,22 @@ impl fmt::Display for Summary {
         let refused = self.only_shorewall_refused.len();
         writeln!(
             f,
-            "Besides, {} configurations were refused by our compiler, and {refused} only by Shorewall.\n",
+            "Besides, {} configurations were refused by our compiler, and {refused} only by Shorewall.",
             self.refusals.len()
         )?;
+        let mut reasons = BTreeMap::<_, usize>::new();
+        for report in &self.refusals {
+            // The first line says what, the others where.
+            let reason = report.lines().next().unwrap_or_default();
+            *reasons.entry(reason).or_default() += 1;
+        }
+        if !reasons.is_empty() {
+            writeln!(f, "Ours said:\n")?;
+            for (reason, count) in reasons {
+                writeln!(f, "- {count} times: {reason}")?;
+            }
+        }
+        writeln!(f)?;
         writeln!(
             f,
             "| wanted difference | times | what | reason |\n|---|---|---|---|"
