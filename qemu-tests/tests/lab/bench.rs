@@ -1,10 +1,11 @@
-//! The shared machine, and how a test gets it.
+//! The shared machines, and how a test gets one.
 
 use anyhow::{Result, anyhow};
 use libtest_mimic::{Completion, Failed, Trial};
 use qemu_tests::{Impossible, Lab, Machine, Options, Suite, lab_is_required, to_stderr};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// A test of the lab: it gets a machine whose dom0 is up, and leaves it as it
 /// found it.
@@ -19,6 +20,9 @@ impl LabTest {
     }
 }
 
+/// How long a test takes that is named at the end.
+const WORTH_TELLING: Duration = Duration::from_secs(10);
+
 /// What a test works with.
 #[derive(Clone)]
 pub(crate) struct Setup {
@@ -26,23 +30,23 @@ pub(crate) struct Setup {
     pub(crate) machine: Arc<Machine>,
 }
 
-enum State {
-    Unused,
-    Ready(Setup),
-    Impossible(String),
-    Broken(String),
+/// The machines that tests share. Each test has one to itself while it runs: there are as many as
+/// tests run at a time, each booted when the first test finds none idle.
+#[derive(Clone, Default)]
+pub(crate) struct Bench(Arc<Mutex<Shared>>);
+
+#[derive(Default)]
+struct Shared {
+    idle: Vec<Setup>,
+    /// Why a suite has no machine.
+    refused: Vec<(Suite, Refusal)>,
+    took: Vec<(Duration, String)>,
 }
 
-/// The one boot all tests of a suite share, made when the first of them runs.
-///
-/// There is one machine at a time: the first test of another suite ends it.
 #[derive(Clone)]
-pub(crate) struct Bench(Arc<Mutex<(Suite, State)>>);
-
-impl Default for Bench {
-    fn default() -> Self {
-        Self(Arc::new(Mutex::new((Suite::default(), State::Unused))))
-    }
+enum Refusal {
+    Impossible(String),
+    Broken(String),
 }
 
 impl Bench {
@@ -53,26 +57,22 @@ impl Bench {
     }
 
     fn run(&self, suite: Suite, test: &LabTest) -> Result<Completion, Failed> {
-        let setup = {
-            let mut bench = self.lock();
-            let (current, state) = &mut *bench;
-            if *current != suite {
-                stop(state);
-                *current = suite;
+        let setup = match self.machine(suite) {
+            Ok(setup) => setup,
+            Err(Refusal::Impossible(why)) if lab_is_required() => {
+                return Err(format!("the lab is required here, but {why}").into());
             }
-            prepare(suite, state);
-            match &*state {
-                State::Ready(setup) => setup.clone(),
-                State::Impossible(why) if lab_is_required() => {
-                    return Err(format!("the lab is required here, but {why}").into());
-                }
-                State::Impossible(why) => return Ok(Completion::ignored_with(why)),
-                State::Broken(why) => return Err(why.into()),
-                State::Unused => return Err("the lab was not prepared".into()),
-            }
+            Err(Refusal::Impossible(why)) => return Ok(Completion::ignored_with(why)),
+            Err(Refusal::Broken(why)) => return Err(why.into()),
         };
         let logs = setup.machine.folder().display().to_string();
+        let started = Instant::now();
         let outcome = catch_unwind(AssertUnwindSafe(|| (test.run)(&setup)));
+        let name = format!("[{}] {}", suite.code_name(), test.name);
+        let mut shared = self.lock();
+        shared.took.push((started.elapsed(), name));
+        shared.idle.push(setup);
+        drop(shared);
         match outcome {
             Ok(Ok(())) => Ok(Completion::Completed),
             Ok(Err(error)) => {
@@ -88,42 +88,62 @@ impl Bench {
         }
     }
 
-    /// Ends the machine, so that its logs are complete.
-    pub(crate) fn stop(&self) {
-        stop(&mut self.lock().1);
+    /// An idle machine, or a new one. One that a test has brought down is replaced: the tests after
+    /// it are not to blame. Those of another suite are ended, as its tests are over.
+    fn machine(&self, suite: Suite) -> Result<Setup, Refusal> {
+        let mut shared = self.lock();
+        if let Some((_, refusal)) = shared.refused.iter().find(|(of, _)| *of == suite) {
+            return Err(refusal.clone());
+        }
+        let mut found = None;
+        while found.is_none()
+            && let Some(setup) = shared.idle.pop()
+        {
+            match setup.lab.suite() == suite && setup.machine.dom0("true").is_ok() {
+                true => found = Some(setup),
+                false => stop(setup),
+            }
+        }
+        drop(shared);
+        let made = match found {
+            Some(setup) => return Ok(setup),
+            None => start(suite),
+        };
+        made.map_err(|error| {
+            let refusal = match error.downcast::<Impossible>() {
+                Ok(Impossible(why)) => {
+                    eprintln!("no lab on this host: {why}");
+                    Refusal::Impossible(why)
+                }
+                Err(error) => Refusal::Broken(format!("{error:#}")),
+            };
+            self.lock().refused.push((suite, refusal.clone()));
+            refusal
+        })
     }
 
-    fn lock(&self) -> MutexGuard<'_, (Suite, State)> {
+    /// Ends the machines, so that their logs are complete, and says which tests took long.
+    pub(crate) fn stop(&self) {
+        let mut shared = self.lock();
+        shared.idle.drain(..).for_each(stop);
+        shared.took.retain(|(time, _)| *time >= WORTH_TELLING);
+        shared.took.sort_by(|a, b| b.cmp(a));
+        for (time, name) in &shared.took {
+            eprintln!("lab: {:4} s for {name}", time.as_secs());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn stop(state: &mut State) {
-    if let State::Ready(setup) = std::mem::replace(state, State::Unused)
-        && let Some(machine) = Arc::into_inner(setup.machine)
+fn stop(setup: Setup) {
+    if let Some(machine) = Arc::into_inner(setup.machine)
         && let Err(error) = machine.stop()
     {
         eprintln!("stopping the lab's machine: {error:#}");
     }
-}
-
-/// Makes `state` ready, or says why it cannot be. A machine that a test has
-/// brought down is replaced: the tests after it are not to blame.
-fn prepare(suite: Suite, state: &mut State) {
-    let dead = |setup: &Setup| setup.machine.dom0("true").is_err();
-    if !matches!(state, State::Unused) && !matches!(&*state, State::Ready(setup) if dead(setup)) {
-        return;
-    }
-    *state = match start(suite) {
-        Ok(setup) => State::Ready(setup),
-        Err(error) => match error.downcast::<Impossible>() {
-            Ok(Impossible(why)) => {
-                eprintln!("no lab on this host: {why}");
-                State::Impossible(why)
-            }
-            Err(error) => State::Broken(format!("{error:#}")),
-        },
-    };
 }
 
 fn start(suite: Suite) -> Result<Setup> {

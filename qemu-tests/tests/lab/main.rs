@@ -1,4 +1,4 @@
-//! System tests: what only real Xen can show. Those of a suite share one boot.
+//! System tests: what only real Xen can show. Those of a suite share one boot, or two side by side.
 //!
 //! A module has `pub fn tests() -> Vec<LabTest>` and is named in [`modules`].
 
@@ -43,6 +43,26 @@ fn modules() -> Vec<LabTest> {
     tests
 }
 
+/// How many machines to use at a time, each by one test, where `--test-threads` does not say it: a
+/// second one where the host has the processors and the memory, as tests mostly wait.
+fn machines() -> usize {
+    const OF_TWO_KIB: u64 = 10 << 20;
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let available = memory.lines().find_map(|line| {
+        line.strip_prefix("MemAvailable:")?
+            .trim()
+            .split(' ')
+            .next()?
+            .parse()
+            .ok()
+    });
+    match processors > 1 && available.is_some_and(|kib: u64| kib >= OF_TWO_KIB) {
+        true => 2,
+        false => 1,
+    }
+}
+
 fn main() {
     if std::env::var_os(death::VICTIM).is_some() {
         death::be_the_victim();
@@ -53,8 +73,7 @@ fn main() {
         exit(2);
     });
     let mut arguments = Arguments::from_iter(line);
-    // The tests share one emulated machine, and some measure it.
-    arguments.test_threads.get_or_insert(1);
+    arguments.test_threads.get_or_insert_with(machines);
     let tier = Tier::current();
     let suites = suites.map_or_else(|| Suite::of_tier(tier), |suite| vec![suite]);
     if !arguments.list {
