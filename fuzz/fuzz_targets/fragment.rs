@@ -61,7 +61,8 @@ fn piece(input: &[u8]) -> Option<(Piece<'_>, &[u8])> {
 fn frame(piece: &Piece<'_>) -> Vec<u8> {
     let total = (20 + piece.payload.len()) as u16;
     let flags = u16::from(piece.more) << 13 | u16::from(piece.must_not) << 14 | piece.offset;
-    let mut frame = MACS[1].to_vec();
+    let mut frame = Vec::with_capacity(14 + usize::from(total));
+    frame.extend(MACS[1]);
     frame.extend([2, 0, 0, 0, 0, 0x21, 8, 0, 0x45, 0]);
     frame.extend(total.to_be_bytes());
     frame.extend(piece.identification().to_be_bytes());
