@@ -92,7 +92,7 @@ impl Lookup {
     }
 
     /// The hash of the tuple that packets in this direction arrive with.
-    fn hash_of(&self, handle: Handle) -> u32 {
+    pub(super) fn hash_of(&self, handle: Handle) -> u32 {
         let flow = &self.flows[handle.flow()];
         self.hash(flow.ends(handle.side()), flow.protocol())
     }
