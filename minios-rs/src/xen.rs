@@ -208,10 +208,7 @@ pub trait Xen: Clone + 'static {
     fn map_grant(&self, owner: DomId, reference: GrantRef) -> Result<Self::Foreign, ResourceError>;
 
     /// Copies (`GNTTABOP_copy`), and writes what became of each into its status. One that fails
-    /// keeps no other from being done.
-    ///
-    /// # Panics
-    /// If an entry reaches beyond a page's end.
+    /// keeps no other from being done; one that reaches beyond a page's end fails (`GNTST_bad_copy_arg`).
     fn copy_grants(&self, copies: &mut [GrantCopy<Self::Page>]);
 
     /// As [`Xen::copy_grants`], trying those that are busy again, [`COPY_RETRIES_MAX`] times at most.

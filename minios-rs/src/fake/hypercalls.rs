@@ -5,7 +5,8 @@
 use super::{Binding, COPIES_PER_CALL, Channel, Domain, Fault, Foreign, Grant, Page};
 use crate::abi::errno::{EACCES, EINVAL, ENOMEM};
 use crate::abi::grant_table::{
-    GNTST_BAD_GNTREF, GNTST_EAGAIN, GNTST_GENERAL_ERROR, GNTST_PERMISSION_DENIED,
+    GNTST_BAD_COPY_ARG, GNTST_BAD_GNTREF, GNTST_EAGAIN, GNTST_GENERAL_ERROR,
+    GNTST_PERMISSION_DENIED,
 };
 use crate::abi::xen::nr;
 use crate::time::Instant;
@@ -25,17 +26,16 @@ fn status_of(error: Errno) -> GrantStatus {
 }
 
 impl Domain {
-    /// One entry of [`Xen::copy_grants`]. Reaching beyond a page is our own mistake, and panics.
+    /// One entry of [`Xen::copy_grants`].
     fn copy_one(&self, copy: &GrantCopy<Page>) -> Result<(), GrantStatus> {
         let len = usize::from(copy.len);
         let (from, to) = (
             usize::from(copy.source_offset),
             usize::from(copy.destination_offset),
         );
-        assert!(
-            from + len <= PAGE_SIZE && to + len <= PAGE_SIZE,
-            "a copy reaches beyond its page"
-        );
+        if from + len > PAGE_SIZE || to + len > PAGE_SIZE {
+            return Err(GrantStatus(GNTST_BAD_COPY_ARG));
+        }
         if self.world.inner.fails(Fault::Copy) {
             return Err(GrantStatus(GNTST_GENERAL_ERROR));
         }

@@ -141,12 +141,6 @@ fn pointer(end: &CopyEnd<mm::Page>, offset: u16, grant: u16) -> (CopyPointer, u1
 fn copy(copies: &mut [GrantCopy<mm::Page>]) {
     let mut arguments = [Copy::default(); COPIES_PER_CALL];
     for (argument, copy) in arguments.iter_mut().zip(&*copies) {
-        let len = usize::from(copy.len);
-        assert!(
-            usize::from(copy.source_offset) + len <= PAGE_SIZE
-                && usize::from(copy.destination_offset) + len <= PAGE_SIZE,
-            "a copy reaches beyond its page"
-        );
         let (source, from) = pointer(&copy.source, copy.source_offset, GNTCOPY_SOURCE_GREF);
         let (dest, to) = pointer(
             &copy.destination,
@@ -165,7 +159,8 @@ fn copy(copies: &mut [GrantCopy<mm::Page>]) {
     }
     let arguments = &mut arguments[..copies.len()];
     // SAFETY: the operation's own argument type. Frames of ours are pages that the entries hold handles
-    // of, in which no Rust value lies; Xen checks every grant. A call that fails leaves the statuses of
+    // of, in which no Rust value lies; Xen checks every grant, and that an entry keeps within its pages
+    // (gnttab_copy_buf). A call that fails leaves the statuses of
     // what was not done as they are.
     let _ = unsafe { hypercall::grant_table_ops(GNTTABOP_COPY, arguments) };
     for (argument, copy) in arguments.iter().zip(copies) {

@@ -40,6 +40,13 @@ pub(super) struct Part {
     pub(super) len: u16,
 }
 
+impl Part {
+    /// Whether it does not reach beyond its page.
+    pub(super) fn is_in_page(&self) -> bool {
+        usize::from(self.offset) + usize::from(self.len) <= PAGE_SIZE
+    }
+}
+
 /// Answers a frame's requests.
 pub(super) fn answer<M: RingMemory>(ring: &mut Ring<M>, answer: &Answer, status: i16) {
     for (number, &id) in answer.ids.iter().enumerate() {
@@ -152,18 +159,18 @@ impl Parsed {
     }
 
     fn add(&mut self, request: &TxRequest, len: u16) -> Result<(), Breach> {
-        if usize::from(request.offset) + usize::from(len) > PAGE_SIZE {
+        let part = Part {
+            reference: GrantRef(request.gref),
+            offset: request.offset,
+            len,
+        };
+        if !part.is_in_page() {
             return Err(Breach::CrossesPage);
         }
         if len == 0 {
             self.fault.get_or_insert(Fault::Malformed);
             return Ok(());
         }
-        let part = Part {
-            reference: GrantRef(request.gref),
-            offset: request.offset,
-            len,
-        };
         if self.parts.push(part).is_err() {
             self.fault.get_or_insert(Fault::TooManySlots);
         }

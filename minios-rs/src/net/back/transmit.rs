@@ -239,7 +239,7 @@ impl<X: Xen> Transmitter<X> {
             match parsed.fault {
                 _ if !parsed.changes.is_empty() => self.regroup(&parsed, groups, counters),
                 Some(fault) => self.refuse(&parsed.answer, fault, counters),
-                None => self.begin(parsed, counters),
+                None => self.begin(parsed, counters)?,
             }
         }
         self.xen.copy_grants_patiently(&mut self.copies);
@@ -290,10 +290,17 @@ impl<X: Xen> Transmitter<X> {
     }
 
     /// Asks for the copies of a frame's header, from as many slots as it lies in.
-    fn begin(&mut self, mut parsed: Parsed, counters: &mut Counters) {
+    ///
+    /// From here on a part is a slice, which others rely on to keep within its page: that is looked at here as
+    /// well as where it was read, so that a mistake there costs the frontend its connection and nobody more.
+    fn begin(&mut self, mut parsed: Parsed, counters: &mut Counters) -> Result<(), Breach> {
+        if !parsed.parts.iter().all(Part::is_in_page) {
+            return Err(Breach::CrossesPage);
+        }
         let Some(number) = self.free.pop() else {
             // As many frames as the ring has entries can be out, and each has an entry at least.
-            return self.refuse(&parsed.answer, Fault::Malformed, counters);
+            self.refuse(&parsed.answer, Fault::Malformed, counters);
+            return Ok(());
         };
         let first = self.copies.len();
         let wanted = HEAD_MAX.min(parsed.len as usize) as u16;
@@ -325,7 +332,8 @@ impl<X: Xen> Transmitter<X> {
             // With the header's it has one slice more than fits.
             self.copies.truncate(first);
             self.free.push(number);
-            return self.refuse(&parsed.answer, Fault::TooManySlots, counters);
+            self.refuse(&parsed.answer, Fault::TooManySlots, counters);
+            return Ok(());
         }
         self.frames[usize::from(number)].answer = parsed.answer;
         let _ = self.ready.push_back(Ready {
@@ -337,5 +345,60 @@ impl<X: Xen> Transmitter<X> {
             gso: parsed.gso,
             copies: (first, self.copies.len() - first),
         });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::World;
+    use crate::xen::{Access, GrantRef, Granted};
+
+    const HOST: DomId = DomId(1);
+    const GUEST: DomId = DomId(5);
+
+    /// Whatever reads the ring lets it pass: a part beyond its page is no slice.
+    #[test]
+    fn a_part_beyond_its_page_is_a_breach_even_if_it_was_read_as_a_good_one() {
+        let world = World::new();
+        let (host, guest) = (world.domain(HOST), world.domain(GUEST));
+        let page = || Granted::allocate(&guest, HOST, Access::ReadWrite).expect("a page is free");
+        let (ring, payload) = (page(), page());
+        for (offset, len, fits) in [
+            (0, 4096, true),
+            (4095, 1, true),
+            (3996, 100, true),
+            // In its header, behind it, and from outside.
+            (3997, 100, false),
+            (3800, 1000, false),
+            (4096, 1, false),
+            (u16::MAX, u16::MAX, false),
+        ] {
+            let mapped = host
+                .map_grant(GUEST, ring.reference())
+                .expect("it is granted");
+            let transmitter = Transmitter::new(&host, FrontId::next(), 0, GUEST, mapped, None);
+            let mut transmitter = transmitter.expect("pages are free");
+            let part = |offset, len, reference| Part {
+                reference,
+                offset,
+                len,
+            };
+            let mut parsed = Parsed {
+                len: 300 + u32::from(len),
+                ..Parsed::default()
+            };
+            let good = part(0, 300, payload.reference());
+            let odd = part(offset, len, GrantRef(payload.reference().0));
+            let _ = parsed.parts.push(good);
+            let _ = parsed.parts.push(odd);
+            let begun = transmitter.begin(parsed, &mut Counters::default());
+            let expected = match fits {
+                true => Ok(()),
+                false => Err(Breach::CrossesPage),
+            };
+            assert_eq!(begun, expected, "{offset} {len}");
+        }
     }
 }
