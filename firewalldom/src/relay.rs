@@ -7,7 +7,7 @@ mod guests;
 mod queue;
 mod send;
 
-use crate::moderation::Moderation;
+use crate::moderation::{self, Moderation};
 use crate::offload::{from_ring, gso_from_ring};
 use crate::policy::InterfaceId;
 use crate::time::Instant;
@@ -22,6 +22,7 @@ pub use guests::OFFER;
 use minios_rs::net;
 use minios_rs::ring::Pending;
 use minios_rs::xen::Xen;
+use send::Unsent;
 
 /// Frames taken from one interface before the others get their turn.
 const BURST: usize = 64;
@@ -60,6 +61,8 @@ pub struct Relay<X: Xen> {
     ends: Ends<X>,
     firewall: Firewall,
     losses: Losses,
+    /// What the engine said, in its order, for which there was no room.
+    unsent: Vec<Unsent>,
     moderation: Moderation,
     /// Nothing in it is needed from one turn to the next. In a turn it is elsewhere.
     burst: Option<Box<Burst<X>>>,
@@ -120,6 +123,7 @@ impl<X: Xen> Relay<X> {
             ends: Ends::new(fronts, bridge::segments(&firewall).collect()),
             firewall,
             losses: Losses::default(),
+            unsent: Vec::new(),
             moderation: Moderation::default(),
             burst: Some(Box::default()),
         }
@@ -253,7 +257,11 @@ impl<X: Xen> Relay<X> {
             return Some(now);
         }
         let retry = unreleased.then(|| now + RELEASE_RETRY);
-        let look = self.moderation.deadline(now);
+        let look = match self.unsent.is_empty() {
+            true => self.moderation.deadline(now),
+            // Nobody is asked to say when there is room for these.
+            false => Some(now + moderation::DELAY),
+        };
         [deadline, retry, look, guests].into_iter().flatten().min()
     }
 

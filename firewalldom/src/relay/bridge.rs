@@ -239,7 +239,7 @@ impl<X: Xen> Relay<X> {
         self.ends.recycle_all(&mut received.slots);
     }
 
-    /// Sends copies of `frame`, at most a page: how many. Who has no room has it only if it is short, and not
+    /// Sends copies of `frame`: how many. Who has no room has it only if it is short, and not
     /// many such wait already.
     pub(super) fn flood(
         &mut self,

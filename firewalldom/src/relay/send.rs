@@ -3,9 +3,11 @@
 use super::Relay;
 use super::ends::{Egress, Ingress};
 use super::queue::Payload;
-use crate::Head;
 use crate::offload::{gso_to_ring, offload, to_ring};
+use crate::policy::InterfaceId;
 use crate::time::Instant;
+use crate::{Head, OwnedFrame};
+use core::time::Duration;
 use minios_rs::net;
 use minios_rs::xen::Xen;
 
@@ -234,40 +236,79 @@ impl<X: Xen> Relay<X> {
         self.pass(ingress, egress, &bytes, None, payload, offload);
     }
 
-    /// Frames that the engine made itself.
+    /// Frames that the engine made itself, or kept.
     pub(super) fn send_own(&mut self, now: Instant) {
-        while let Some((egress, frame)) = self.firewall.take_output() {
-            let offload = net::Offload {
-                checksum: to_ring(frame.checksum),
-                gso: frame.gso.map(gso_to_ring),
-            };
-            let sent = match self.ends.egress(now, egress, &frame.bytes) {
-                Egress::Front(number) => {
-                    let front = &mut self.ends.ports[number].front;
-                    front.transmit_bytes(&frame.bytes, offload)
-                }
-                Egress::Guest(number) => {
-                    let guest = &mut self.ends.guests[number];
-                    guest.is_filled = true;
-                    guest.back.transmit_bytes(&frame.bytes, offload)
-                }
-                Egress::Flood {
+        for unsent in core::mem::take(&mut self.unsent) {
+            self.send_owned(now, unsent);
+        }
+        while let Some((interface, frame)) = self.firewall.take_output() {
+            self.send_owned(
+                now,
+                Unsent {
+                    since: now,
                     interface,
-                    from,
-                    decision,
-                } => {
-                    self.flood((interface, from, decision), &frame.bytes, offload);
-                    continue;
-                }
-                // Nobody is asked where a guest is that is not there.
-                Egress::Nowhere => continue,
-            };
-            if let Err(error) = sent {
-                self.count_loss(error);
+                    frame,
+                },
+            );
+        }
+    }
+
+    fn send_owned(&mut self, now: Instant, own: Unsent) {
+        let (bytes, offload) = (
+            &own.frame.bytes,
+            net::Offload {
+                checksum: to_ring(own.frame.checksum),
+                gso: own.frame.gso.map(gso_to_ring),
+            },
+        );
+        let egress = self.ends.egress(now, own.interface, bytes);
+        let sent = match egress {
+            Egress::Front(number) => {
+                let front = &mut self.ends.ports[number].front;
+                front.transmit_bytes(bytes, offload)
             }
+            Egress::Guest(number) => {
+                let guest = &mut self.ends.guests[number];
+                guest.is_filled = true;
+                guest.back.transmit_bytes(bytes, offload)
+            }
+            Egress::Flood {
+                interface,
+                from,
+                decision,
+            } => {
+                self.flood((interface, from, decision), bytes, offload);
+                return;
+            }
+            // Nobody is asked where a guest is that is not there.
+            Egress::Nowhere => return,
+        };
+        let Err(error) = sent else { return };
+        let is_patient = error == net::TransmitError::Full && matches!(egress, Egress::Front(_));
+        let held = self.unsent.iter().map(|other| other.frame.bytes.len());
+        if is_patient
+            && bytes.len() > net::front::HEAD_MAX
+            && now < own.since + UNSENT_FOR
+            && held.sum::<usize>() + bytes.len() <= UNSENT_BYTES
+        {
+            self.unsent.push(own);
+        } else {
+            self.count_loss(error);
         }
     }
 }
+
+/// A frame of the engine's keeping that is too long to find room at once, because many have waited for the same
+/// neighbour: a front has few pages for such.
+pub(super) struct Unsent {
+    since: Instant,
+    interface: InterfaceId,
+    frame: OwnedFrame,
+}
+
+/// How long such frames wait for the backend to let go of the ones before, and how many bytes they may have.
+const UNSENT_FOR: Duration = Duration::from_secs(1);
+const UNSENT_BYTES: usize = 256 * 1024;
 
 /// Whether what lies behind the headers fills every slot a frame may have.
 fn is_full<P>(received: &net::Received<P>, payload_at: usize) -> bool {

@@ -186,6 +186,26 @@ fn through_the_firewall_the_engine_judges_as_from_the_bridge() {
 }
 
 #[test]
+fn a_frame_of_any_length_waits_for_a_station_that_nobody_knows_yet() {
+    let mut lab = three();
+    let flags = NETRXF_CSUM_BLANK | NETRXF_DATA_VALIDATED;
+    let inward = lab.segment(None, Some(B), &pattern(60_000));
+    let slots: Vec<&[u8]> = inward.chunks(4096).collect();
+    assert!(lab.outside.deliver(&slots, 0, flags, &[GSO]));
+    lab.turn();
+    let question = arp(EVERYBODY, (GATEWAY, BACKEND_MAC), 1, of(B).0);
+    assert_eq!(got(&mut lab), NOTHING.map(|_| vec![question.clone()]));
+    let reply = arp(BACKEND_MAC, of(B), 2, GATEWAY);
+    assert!(lab.fronts[B].send(0, &[&reply], 0, &[]));
+    lab.turn();
+    let [none, whole, neither] = got(&mut lab);
+    assert_eq!(whole.len(), 1);
+    assert!(whole[0][PAYLOAD..] == inward[PAYLOAD..]);
+    assert!(none.is_empty() && neither.is_empty());
+    assert_eq!(lab.relay.losses().not_sendable, 0);
+}
+
+#[test]
 fn nobody_is_heard_in_anothers_name() {
     let mut lab = three();
     let segment = between(A, B, b"hello");

@@ -101,6 +101,65 @@ fn a_guests_long_frames_wait_for_their_next_hop_and_its_pages_do_not() {
     assert_eq!(lab.fronts[A].outstanding(0), 0);
 }
 
+/// As a transfer begins whose next hop is not known: by frames of 64 KiB.
+#[test]
+fn frames_that_wait_for_their_next_hop_are_sent_whole_however_long_and_many_they_are() {
+    for (len, count) in [(60_000, 4), (65_000, 4), (3_900, 60), (12_000, 20)] {
+        let mut lab = Lab::new();
+        let frame = |number| {
+            let stations = [BACKEND_MAC, GUESTS[A].2];
+            let mut payload = pattern(len);
+            payload[0] = number;
+            established(stations, [GUESTS[A].1, SERVER], &payload)
+        };
+        for number in 0..count {
+            assert!(lab.send(A, &frame(number), &[GSO]));
+            lab.turn();
+            lab.fronts[A].answers(0);
+        }
+        let mut out = Vec::new();
+        for _ in 0..30 {
+            out.extend(lab.outside());
+        }
+        assert_eq!(out.len(), usize::from(count), "of {len} bytes");
+        for (number, sent) in (0..).zip(&out) {
+            assert!(
+                sent[PAYLOAD..] == frame(number)[PAYLOAD..],
+                "{number} of {len} bytes"
+            );
+        }
+        assert_eq!(
+            lab.relay.losses().egress_full + lab.relay.losses().not_sendable,
+            0
+        );
+    }
+}
+
+#[test]
+fn frames_for_a_backend_that_lets_go_of_none_are_given_up_in_the_end() {
+    let mut lab = Lab::new();
+    for _ in 0..4 {
+        let frame = lab.segment(Some(A), None, &pattern(60_000));
+        assert!(lab.send(A, &frame, &[GSO]));
+        lab.turn();
+        lab.fronts[A].answers(0);
+    }
+    lab.outside.hold_answers = true;
+    assert_eq!(lab.outside().len(), 1, "there are pages for one");
+    assert_eq!(lab.relay.losses().egress_full, 0);
+    // It is looked after, but not without pause.
+    let next = lab.relay.turn(lab.now).expect("something waits");
+    assert!(next > lab.now && next < lab.now + Duration::from_millis(10));
+    lab.now = lab.now + Duration::from_secs(2);
+    lab.turn();
+    assert_eq!(lab.relay.losses().egress_full, 3);
+    lab.outside.answer_all();
+    let small = lab.segment(Some(A), None, b"hello");
+    assert!(lab.send(A, &small, &[]));
+    lab.turn();
+    assert_eq!(lab.outside().len(), 1, "it goes on");
+}
+
 #[test]
 fn a_guests_frame_that_is_too_long_for_the_next_link_is_cut_if_it_may_be() {
     let mut lab = Lab::new();

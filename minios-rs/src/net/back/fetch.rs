@@ -5,7 +5,7 @@
 use super::{Back, FETCHED, State};
 use crate::net::frame::{FRAME_SLOTS_MAX, FrontId, Memory, RxBuffer, Slice};
 use crate::net::front::TransmitError;
-use crate::xen::{CopyEnd, DomId, GrantCopy, GrantStatus, Xen};
+use crate::xen::{CopyEnd, DomId, GrantCopy, GrantStatus, SharedPage, Xen};
 use alloc::vec::Vec;
 
 /// Pages that fetched payload lies in, taken when first needed and kept.
@@ -47,6 +47,19 @@ impl<X: Xen> Pool<X> {
             index: FETCHED,
             memory: Memory::Page(page),
             is_faulty: false,
+        })
+    }
+
+    /// A page with these bytes.
+    pub(super) fn copy(&mut self, bytes: &[u8]) -> Option<Slice<X::Page>> {
+        let buffer = self.take()?;
+        if let Memory::Page(page) = &buffer.memory {
+            page.write(0, bytes);
+        }
+        Some(Slice {
+            buffer,
+            offset: 0,
+            len: bytes.len() as u16,
         })
     }
 

@@ -52,7 +52,10 @@ pub use multicast::{GROUPS_MAX, MulticastControl};
 pub use settings::{BRIDGE_DEFAULT, BadSetting, Rate, Settings};
 
 use super::front::{TransmitError, Wake};
-use super::{Checksum, ETHERNET_HEADER, FrontId, GsoKind, Offload, Received, RxBuffer, Slice};
+use super::{
+    Checksum, ETHERNET_HEADER, FRAME_SLOTS_MAX, FrontId, GsoKind, Offload, Received, RxBuffer,
+    Slice,
+};
 use crate::abi::io::netif::XEN_NETIF_MAX_TX_SIZE;
 use crate::ring::{Notify, Pending};
 use crate::time::Instant;
@@ -345,12 +348,29 @@ impl<X: Xen> Back<X> {
         }
     }
 
-    /// Sends a frame of our own (14 to 4096 bytes), copying it.
+    /// Sends a frame of our own (14 to 65,535 bytes), copying it: what is beyond a page into the pages that
+    /// [`Back::fetch`] takes its from.
     ///
     /// # Errors
     /// [`TransmitError`].
     pub fn transmit_bytes(&mut self, frame: &[u8], offload: Offload) -> Result<(), TransmitError> {
-        self.transmit(frame, heapless::Vec::<_, 0>::new().as_mut_view(), offload)
+        if frame.len() > XEN_NETIF_MAX_TX_SIZE {
+            return Err(TransmitError::Size);
+        }
+        let (head, rest) = frame.split_at(frame.len().min(PAGE_SIZE));
+        let mut tail: heapless::Vec<_, FRAME_SLOTS_MAX> = heapless::Vec::new();
+        let copied = rest.chunks(PAGE_SIZE).all(|part| {
+            let copy = self.pool.copy(part);
+            copy.is_some_and(|copy| tail.push(copy).is_ok())
+        });
+        let sent = match copied {
+            true => self.transmit(head, tail.as_mut_view(), offload),
+            false => Err(TransmitError::Full),
+        };
+        for slice in tail {
+            self.pool.give_back(slice.buffer);
+        }
+        sent
     }
 
     /// Has Xen copy what was transmitted, shows the guest that and what was answered, and notifies it where

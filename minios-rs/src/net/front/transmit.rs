@@ -176,6 +176,38 @@ impl<X: Xen> Transmitter<X> {
             let _ = ids.push(id);
             let _ = requests.push(request);
         }
+        self.send_first(head, size, offload, &requests)
+    }
+
+    /// Sends a frame that is too long for one page from pages of our own. There is room for all of it.
+    fn send_long(&mut self, frame: &[u8], offload: Offload) -> Result<(), TransmitError> {
+        let (head, rest) = frame.split_at(HEAD_MAX);
+        let mut requests: heapless::Vec<TxRequest, TAIL_MAX> = heapless::Vec::new();
+        for part in rest.chunks(PAGE_SIZE) {
+            let (Some(id), Some((lent, gref, offset))) = (self.free_ids.pop(), self.place(part))
+            else {
+                break;
+            };
+            self.lent[usize::from(id)] = lent;
+            let _ = requests.push(TxRequest {
+                gref,
+                offset,
+                flags: 0,
+                id,
+                size: part.len() as u16,
+            });
+        }
+        self.send_first(head, frame.len() as u16, offload, &requests)
+    }
+
+    /// Sends a frame of that size: `head`, and what the other requests are for.
+    fn send_first(
+        &mut self,
+        head: &[u8],
+        size: u16,
+        offload: Offload,
+        rest: &[TxRequest],
+    ) -> Result<(), TransmitError> {
         let Some(id) = self.free_ids.pop() else {
             return Err(TransmitError::Full);
         };
@@ -193,7 +225,7 @@ impl<X: Xen> Transmitter<X> {
                 size,
             },
             offload,
-            &requests,
+            rest,
         );
         Ok(())
     }
@@ -207,7 +239,13 @@ impl<X: Xen> Transmitter<X> {
         }
     }
 
-    /// Copies a first slot to where the backend reads it: a header slice if it fits, else a page of
+    /// Whether there is a place for a header and that many pages of our own, the last of which may be short.
+    fn has_places(&self, pages: usize) -> bool {
+        const { assert!((XEN_NETIF_MAX_TX_SIZE - HEAD_MAX).div_ceil(PAGE_SIZE) <= OWN_PAGES as usize) };
+        self.free_heads.len() > 1 && self.free_own.len() >= pages
+    }
+
+    /// Copies a slot of our own to where the backend reads it: a header slice if it fits, else a page of
     /// its own. What was lent, its reference, and the offset in the page.
     fn place(&mut self, head: &[u8]) -> Option<(Lent<X>, u32, u16)> {
         let (lent, granted, offset) = if head.len() <= HEAD_MAX {
@@ -445,12 +483,26 @@ impl<X: Xen> Front<X> {
         Ok(())
     }
 
-    /// Sends a frame of our own (14 to 4096 bytes), copying it.
+    /// Sends a frame of our own (14 to 65,535 bytes), copying it. There are pages for one of the longest at a
+    /// time.
     ///
     /// # Errors
     /// [`TransmitError`].
     pub fn transmit_bytes(&mut self, frame: &[u8], offload: Offload) -> Result<(), TransmitError> {
-        self.transmit(frame, &mut heapless::Vec::new(), offload)
+        if frame.len() <= PAGE_SIZE {
+            return self.transmit(frame, &mut heapless::Vec::new(), offload);
+        }
+        let pages = (frame.len() - HEAD_MAX).div_ceil(PAGE_SIZE);
+        self.check(frame.len(), 1 + pages, offload)?;
+        if !self.transmitter.has_places(pages) {
+            self.reap();
+        }
+        if !self.transmitter.has_places(pages) {
+            return Err(TransmitError::Full);
+        }
+        self.transmitter.send_long(frame, offload)?;
+        self.count(frame.len());
+        Ok(())
     }
 
     fn check(&mut self, size: usize, slots: usize, offload: Offload) -> Result<(), TransmitError> {

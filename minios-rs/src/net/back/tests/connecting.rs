@@ -170,7 +170,7 @@ fn without_split_channels_or_scatter_gather_it_works_with_what_there_is() {
     assert_eq!(back.transmit_bytes(&[1; 4096], PLAIN), Ok(()));
     assert_eq!(
         back.transmit_bytes(&[1; 4097], PLAIN),
-        Err(TransmitError::Size)
+        Err(TransmitError::NotOffered)
     );
     assert_eq!(
         back.transmit_bytes(&[1; 13], PLAIN),

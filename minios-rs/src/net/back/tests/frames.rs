@@ -284,3 +284,47 @@ fn a_rate_holds_and_what_waits_for_it_is_not_lost() {
     assert_eq!(through, 250);
     lab.end();
 }
+
+#[test]
+fn a_frame_of_our_own_of_any_length_reaches_the_guest_whole() {
+    let mut lab = Lab::new();
+    let number = lab.connect(GUEST);
+    let gso = Some(Gso {
+        kind: GsoKind::TcpV4,
+        size: 1448,
+    });
+    let offload = Offload {
+        checksum: Checksum::Blank,
+        gso,
+    };
+    for len in [4096, 4097, 8192, 30_000, 65_535] {
+        // As many as the pool has pages for, one after the other.
+        for round in 0..40 {
+            let frame = bytes(len, round);
+            let back = &mut lab.backs[0];
+            assert_eq!(
+                back.transmit_bytes(&frame, offload),
+                Ok(()),
+                "{len} {round}"
+            );
+            give_back(&mut lab.backs);
+            let got = lab.fronts[number].receive(0);
+            assert_eq!(got.len(), 1);
+            assert!(got[0].bytes == frame, "{len} {round}");
+            lab.fronts[number].post(0, 256);
+        }
+    }
+    // More than its pages: the others are not harmed.
+    let frame = bytes(65_535, 1);
+    let sent = (0..6).map(|_| lab.backs[0].transmit_bytes(&frame, offload));
+    let sent: Vec<_> = sent.collect();
+    assert_eq!(sent[..4], [Ok(()); 4]);
+    assert_eq!(sent[4..], [Err(TransmitError::Full); 2]);
+    give_back(&mut lab.backs);
+    assert_eq!(lab.fronts[number].receive(0).len(), 4);
+    assert!(lab.backs[0].has_room_to_fetch(), "all pages are back");
+    let longer = bytes(65_536, 1);
+    let sent = lab.backs[0].transmit_bytes(&longer, offload);
+    assert_eq!(sent, Err(TransmitError::Size));
+    lab.end();
+}

@@ -44,10 +44,43 @@ fn frames_of_our_own_may_fill_a_page() {
         assert_eq!(lab.backs[0].receive()[0].bytes, frame);
         assert!(front.completed().is_none());
     }
-    assert_eq!(
-        front.transmit_bytes(&bytes(4097, 0), PLAIN),
-        Err(TransmitError::Size)
-    );
+    lab.end(vec![(front, link)]);
+}
+
+#[test]
+fn a_frame_of_our_own_of_any_length_leaves_whole_and_the_next_when_there_are_pages() {
+    let (mut lab, mut front, link) = one();
+    let gso = Offload {
+        checksum: Checksum::Blank,
+        gso: Some(Gso {
+            kind: GsoKind::TcpV4,
+            size: 1448,
+        }),
+    };
+    for len in [4097, 4096 + HEAD_MAX, 4097 + HEAD_MAX, 30_000, 65_535] {
+        let frame = bytes(len, len as u8);
+        assert_eq!(front.transmit_bytes(&frame, gso), Ok(()));
+        front.flush();
+        let sent = lab.backs[0].receive();
+        assert_eq!(sent.len(), 1);
+        assert!(sent[0].bytes == frame, "{len}");
+        assert_eq!(sent[0].gso, Some((XEN_NETIF_GSO_TYPE_TCPV4, 1448)));
+    }
+    lab.backs[0].hold_answers = true;
+    let frame = bytes(65_535, 1);
+    assert_eq!(front.transmit_bytes(&frame, gso), Ok(()));
+    assert_eq!(front.transmit_bytes(&frame, gso), Err(TransmitError::Full));
+    // Those that need none of these pages go on.
+    assert_eq!(front.transmit_bytes(&bytes(HEAD_MAX, 1), PLAIN), Ok(()));
+    front.flush();
+    assert_eq!(lab.backs[0].receive().len(), 2);
+    lab.backs[0].answer_all();
+    assert_eq!(front.transmit_bytes(&frame, gso), Ok(()));
+    let longer = bytes(65_536, 1);
+    assert_eq!(front.transmit_bytes(&longer, gso), Err(TransmitError::Size));
+    front.flush();
+    assert_eq!(lab.backs[0].receive().len(), 1);
+    lab.backs[0].answer_all();
     lab.end(vec![(front, link)]);
 }
 
