@@ -249,6 +249,8 @@ pub struct Timer {
 impl Future for Timer {
     type Output = ();
 
+    // Many tasks wait for one: it is there once.
+    #[inline(never)]
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         if self.key.0 <= self.executor.now() {
             return Poll::Ready(());

@@ -225,10 +225,12 @@ impl<X: Xen> Client<X> {
     ///
     /// # Errors
     /// Any [`Error`].
-    pub async fn watch(&self, path: &str) -> Result<Watch<X>, Error> {
-        let mut watch = Watch::new(self.clone());
-        watch.add(path).await?;
-        Ok(watch)
+    pub fn watch<'a>(&'a self, path: &'a str) -> Boxed<'a, Watch<X>> {
+        Box::pin(async move {
+            let mut watch = Watch::new(self.clone());
+            watch.add(path).await?;
+            Ok(watch)
+        })
     }
 
     pub(super) fn read_in(&self, tx_id: u32, path: &str) -> Answer<'_, X, Vec<u8>> {

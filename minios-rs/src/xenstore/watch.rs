@@ -10,8 +10,8 @@ use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::future::poll_fn;
-use core::task::{Poll, Waker};
+use core::pin::Pin;
+use core::task::{Context, Poll, Waker};
 
 /// Events one watch keeps. When more come than are read, the kept ones are replaced by one event
 /// for each watched path itself: a reader looks at the present state anyway.
@@ -144,23 +144,15 @@ impl<X: Xen> Watch<X> {
     /// # Errors
     /// [`Error::Protocol`] or [`Error::Disconnected`]: the connection is dead.
     pub async fn next(&mut self) -> Result<String, Error> {
-        poll_fn(|context| {
-            let mut state = self.client.state.borrow_mut();
-            if let Some(error) = state.watches.dead {
-                return Poll::Ready(Err(error));
-            }
-            let Some(stream) = state.watches.get_mut(self.number) else {
-                return Poll::Ready(Err(Error::Disconnected));
-            };
-            match stream.events.pop_front() {
-                Some(event) => Poll::Ready(Ok(event)),
-                None => {
-                    stream.waker = Some(context.waker().clone());
-                    Poll::Pending
-                }
-            }
-        })
-        .await
+        Next(self).await
+    }
+
+    /// Forgets the events that have come: whoever looks at everything has no more to do for many than for one.
+    pub fn clear(&mut self) {
+        let mut state = self.client.state.borrow_mut();
+        if let Some(stream) = state.watches.get_mut(self.number) {
+            stream.events.clear();
+        }
     }
 
     fn paths<T: Default>(&self, with: impl FnOnce(&mut Vec<String>) -> T) -> T {
@@ -182,6 +174,33 @@ impl<X: Xen> Watch<X> {
     /// The number, ended by a zero byte.
     fn token(&self) -> String {
         format!("{}\0", self.number)
+    }
+}
+
+/// Waits for a watch's next event.
+struct Next<'a, X: Xen>(&'a mut Watch<X>);
+
+impl<X: Xen> Future for Next<'_, X> {
+    type Output = Result<String, Error>;
+
+    // Many tasks wait for one: it is there once.
+    #[inline(never)]
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let watch = &self.0;
+        let mut state = watch.client.state.borrow_mut();
+        if let Some(error) = state.watches.dead {
+            return Poll::Ready(Err(error));
+        }
+        let Some(stream) = state.watches.get_mut(watch.number) else {
+            return Poll::Ready(Err(Error::Disconnected));
+        };
+        match stream.events.pop_front() {
+            Some(event) => Poll::Ready(Ok(event)),
+            None => {
+                stream.waker = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
     }
 }
 
