@@ -12,7 +12,7 @@ use core::cell::{Cell, RefCell};
 use core::pin::pin;
 use core::time::Duration;
 use firewalldom::command::{self, Editor};
-use firewalldom::policy::{blob, blob::Identity, place};
+use firewalldom::policy::{Interface, Stored, blob, blob::Identity, place};
 use firewalldom::relay::Relay;
 use firewalldom::{Budget, Firewall, Link, PingOutcome, Site, stat};
 use minios_rs::arch::pv::clock::wall_clock;
@@ -128,15 +128,35 @@ struct Work {
     guests: Option<guests::Backends>,
 }
 
-/// Everything that must be right before the first packet.
-async fn start(domain: &Domain) -> Result<Work, String> {
+/// Why this domain is not the backend that the toolstack wants it to be.
+const NOT_SERVED: &str = "the firewall serves guests' vifs only, and those only if an interface of its configuration is for them";
+
+/// The policy that is to be run, and its bytes. Its rules stay where they are until there are tables of them: decoded,
+/// they might not fit.
+fn open(domain: &Domain) -> Result<(Stored<'static>, &'static [u8]), String> {
     let (place, bytes) =
         place::choose(domain.module, EMBEDDED).map_err(|error| error.to_string())?;
-    // Its rules stay where they are until there are tables of them: decoded, they might not fit.
     let stored = blob::open(bytes)
         .map_err(|error| alloc::format!("the policy ({place}) cannot be used: {error}"))?;
+    log::info!("policy of the site \"{}\": {place}", stored.policy().site);
+    Ok((stored, bytes))
+}
+
+/// Everything that must be right before the first packet.
+async fn start(domain: &Domain) -> Result<Work, String> {
+    let opened = open(domain);
+    let is_for_guests = |(stored, _): &(Stored<'_>, _)| {
+        let mut interfaces = stored.policy().interfaces.iter();
+        interfaces.any(Interface::has_guests)
+    };
+    let has_guests = opened.as_ref().is_ok_and(is_for_guests);
+    let known: &[&str] = match has_guests && cfg!(feature = "guests") {
+        true => &["vif"],
+        false => &[],
+    };
+    domain.refuse_backends_except(known, NOT_SERVED);
+    let (stored, bytes) = opened?;
     let policy = stored.policy();
-    log::info!("policy of the site \"{}\": {place}", policy.site);
     let (seed, _) = entropy::seed()
         .ok_or("no source of randomness: the processor shows neither RDSEED nor RDRAND")?;
 
@@ -164,8 +184,6 @@ async fn start(domain: &Domain) -> Result<Work, String> {
         watch_backend(domain, interface.name.clone(), link, fate.clone());
         fates.push(fate);
     }
-    let has_guests = fronts.iter().any(Option::is_none);
-
     let guests = match has_guests {
         true => Some(guests::start(domain)?),
         false => None,

@@ -67,6 +67,20 @@ impl Domain {
         assert!(spawned.is_ok(), "the first tasks fit");
     }
 
+    /// Refuses to be the backend of devices of every class but `known`, for `reason`, and lets each go when the
+    /// toolstack takes it away, so that nobody waits.
+    pub fn refuse_backends_except(&self, known: &'static [&'static str], reason: &'static str) {
+        let (store, executor) = (self.store.clone(), self.executor.clone());
+        let spawned = self.executor.spawn(async move {
+            if let Err(error) = xenbus::refuse_backends(store, executor, known, reason).await {
+                log::error!(
+                    "devices of others that nobody here serves will not be refused: {error}"
+                );
+            }
+        });
+        assert!(spawned.is_ok(), "the first tasks fit");
+    }
+
     /// Tells whoever asks in dom0 (see [`stat`]) what this domain counts. `fill` adds what only the
     /// appliance knows to what every domain counts; it is called outside [`Domain::run`]'s `work`,
     /// and only when somebody asks.

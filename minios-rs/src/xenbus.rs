@@ -17,7 +17,10 @@
 
 #![forbid(unsafe_code)]
 
+pub(crate) mod unserved;
+
 pub use crate::abi::io::xenbus::XenbusState;
+pub use unserved::refuse_backends;
 
 use crate::xen::{DomId, Errno, Xen};
 use crate::xenstore::{self, Client, Watch};
@@ -83,14 +86,16 @@ pub async fn devices<X: Xen>(xenstore: &Client<X>) -> Result<Vec<DeviceId>, xens
     Ok(BinaryHeap::from(devices).into_sorted_vec())
 }
 
-async fn children<X: Xen>(
-    xenstore: &Client<X>,
-    path: &str,
-) -> Result<Vec<String>, xenstore::Error> {
-    match xenstore.directory(path).await {
-        Err(error) if error.is_not_found() => Ok(Vec::new()),
-        other => other,
-    }
+fn children<'a, X: Xen>(
+    xenstore: &'a Client<X>,
+    path: &'a str,
+) -> Boxed<'a, Result<Vec<String>, xenstore::Error>> {
+    Box::pin(async move {
+        match xenstore.directory(path).await {
+            Err(error) if error.is_not_found() => Ok(Vec::new()),
+            other => other,
+        }
+    })
 }
 
 /// One end of a device: this domain's directory, and the other end's.
@@ -262,13 +267,7 @@ impl<X: Xen> Device<X> {
     /// # Errors
     /// xenstore's.
     pub async fn fatal(&self, errno: Errno, reason: &str) -> Result<(), Error> {
-        let place = format!("error/{}/error", self.node);
-        // Full quotas must not keep the device from closing.
-        let _ = self
-            .xenstore
-            .write(&place, format!("{} {reason}", errno.0))
-            .await;
-        log::error!("{}: {reason}", self.node);
+        unserved::complain(&self.xenstore, &self.node, errno, reason).await;
         self.switch_to(XenbusState::CLOSING).await
     }
 }
@@ -289,7 +288,7 @@ pub(crate) fn state_at<'a, X: Xen>(
 }
 
 /// A future in a box: what many tasks wait for is there once, not once in each of them.
-type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 pub(crate) fn publish<'a, X: Xen>(
     xenstore: &'a Client<X>,
@@ -297,10 +296,38 @@ pub(crate) fn publish<'a, X: Xen>(
     keys: &'a [(&'a str, &'a str)],
     state: XenbusState,
 ) -> Boxed<'a, Result<(), Error>> {
+    change(xenstore, node, Some((keys, state)))
+}
+
+/// Removes a backend's directory, unless the toolstack has given it another life.
+pub(crate) fn remove<'a, X: Xen>(
+    xenstore: &'a Client<X>,
+    node: &'a str,
+) -> Boxed<'a, Result<(), Error>> {
+    change(xenstore, node, None)
+}
+
+/// Writes keys and a state below a directory that is there, all at once; or removes it, if it is offline.
+fn change<'a, X: Xen>(
+    xenstore: &'a Client<X>,
+    node: &'a str,
+    written: Option<(&'a [(&'a str, &'a str)], XenbusState)>,
+) -> Boxed<'a, Result<(), Error>> {
     Box::pin(async move {
-        let written = xenstore.transaction(async |transaction| {
+        let changed = xenstore.transaction(async |transaction| {
             // A write would make the directory of a device that is gone anew.
-            transaction.read(&format!("{node}/state")).await?;
+            let needed = match written {
+                Some(_) => "state",
+                None => "online",
+            };
+            let online = transaction.read(&format!("{node}/{needed}")).await?;
+            let Some((keys, state)) = written else {
+                // What is above it the toolstack made, and is not ours to remove.
+                return match online == b"0" {
+                    true => transaction.rm(node).await,
+                    false => Ok(()),
+                };
+            };
             for (key, value) in keys {
                 transaction.write(&format!("{node}/{key}"), value).await?;
             }
@@ -308,7 +335,7 @@ pub(crate) fn publish<'a, X: Xen>(
                 .write(&format!("{node}/state"), state.0.to_string())
                 .await
         });
-        match written.await {
+        match changed.await {
             Err(error) if error.is_not_found() => Err(Error::Gone),
             other => Ok(other?),
         }

@@ -17,30 +17,43 @@ use super::{Back, Breach};
 use crate::task::{Executor, First, race};
 use crate::time::Instant;
 use crate::xen::{DomId, Errno, ResourceError, Xen};
-use crate::xenbus::{self, XenbusState};
+use crate::xenbus::{self, XenbusState, unserved};
 use crate::xenstore::{self, Client, Refusal, Watch};
 use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use core::cell::RefCell;
-use core::time::Duration;
 use thiserror::Error as ThisError;
 
-/// Nodes of ours that one vif costs, its directories and what the toolstack writes included: xenstored counts
-/// them all as ours, and lets a domain have 1,000. So many they are with what [`Config::default`] offers, or,
-/// without [`Ipv6Offloads`], with two of `ip=`, `vifname=` and `bridge=`. Each of these, `rate=`, an MTU that is not 1500, split
-/// channels, multicast control and several queues cost another.
+/// Nodes of ours that one vif costs at most, its directory and what the toolstack writes included: xenstored counts
+/// them all as ours, and lets a domain have 1,000.
 pub const NODES_MAX: usize = 13;
 
 /// Where the toolstack makes our directories, relative to our home.
 pub(super) const ROOT: &str = "backend/vif";
 
-/// What the toolstack writes for the scripts and drivers of other backends, which nobody reads here.
-const NOT_FOR_US: [&str; 4] = ["script", "gatewaydev", "type", "handle"];
+/// What the toolstack always writes, and we remove: what has it is a directory that we have not looked at yet.
+const HANDLE: &str = "handle";
 
-/// How long our directory stays after Closed: the toolstack still wants to read that.
-const REMOVE_GRACE: Duration = Duration::from_secs(1);
+/// What the toolstack writes for the scripts and drivers of other backends, which nobody reads here.
+const NOT_FOR_US: [&str; 4] = ["script", "gatewaydev", "type", "vlan"];
+
+/// What else the toolstack writes that nobody reads once it was taken, in the order in which it goes if there are
+/// too many nodes.
+const SPARED: [&str; 7] = [
+    "frontend-id",
+    "rate",
+    "mtu",
+    "vifname",
+    "bridge",
+    "ip",
+    "mac",
+];
+
+/// The directory itself, and what stays in it: `frontend`, `online`, `state` and `hotplug-status`.
+const NODES_KEPT: usize = 5;
 
 /// Why a vif could not be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
@@ -122,6 +135,8 @@ pub(super) struct Vif<X: Xen> {
     index: u32,
     signal: Rc<Signal>,
     lease: Option<Rc<Lease>>,
+    /// What was read of it, of which some is there no more.
+    taken: Option<Result<Settings, BadSetting>>,
 }
 
 impl<X: Xen> Vif<X> {
@@ -138,21 +153,40 @@ impl<X: Xen> Vif<X> {
             index,
             signal,
             lease: None,
+            taken: None,
         }
     }
 
     /// Serves the vif until its directory is gone, by the toolstack's hand or ours.
     pub(super) async fn serve(mut self) {
-        let lived = self.live().await;
-        self.disconnect().await;
-        match lived {
-            Ok(()) | Err(Error::Gone) => self.retract().await,
-            Err(error) => {
-                log::error!("{}: {error}", self.node);
-                // It is still there, and another task starts on it as soon as this one has ended.
-                self.context.executor.sleep(RECONNECT_PAUSE).await;
+        let context = self.context.clone();
+        loop {
+            let lived = match self.live().await {
+                Err(Error::Gone) => Ok(()),
+                other => other,
+            };
+            self.disconnect().await;
+            let left = match lived {
+                Ok(()) => self.state().await,
+                Err(error) => Err(error),
+            };
+            match left {
+                Ok(XenbusState::UNKNOWN) => {
+                    return unserved::retract(&context.store, &self.node).await;
+                }
+                // The toolstack gave it another life.
+                Ok(_) => {}
+                Err(_) if context.store.dead().is_some() => return,
+                Err(error) => {
+                    log::error!("{}: {error}", self.node);
+                    context.executor.sleep(RECONNECT_PAUSE).await;
+                }
             }
         }
+    }
+
+    async fn state(&self) -> Result<XenbusState, Error> {
+        Ok(xenbus::state_at(&self.context.store, &self.node).await?)
     }
 
     async fn live(&mut self) -> Result<(), Error> {
@@ -169,12 +203,12 @@ impl<X: Xen> Vif<X> {
     }
 
     /// Reads what the toolstack wrote. It writes all of it at once.
-    async fn begin(&self) -> Result<(String, Settings, Watch<X>), Error> {
-        let store = &self.context.store;
+    async fn begin(&mut self) -> Result<(String, Settings, Watch<X>), Error> {
+        let context = self.context.clone();
+        let store = &context.store;
         let theirs = match store.read_text(&format!("{}/frontend", self.node)).await {
             Err(error) if error.is_not_found() => {
-                let ours = xenbus::state_at(store, &self.node).await?;
-                let is_gone = ours == XenbusState::UNKNOWN;
+                let is_gone = self.state().await? == XenbusState::UNKNOWN;
                 return Err(if is_gone {
                     Error::Gone
                 } else {
@@ -189,20 +223,59 @@ impl<X: Xen> Vif<X> {
         if !theirs.starts_with(&home) || xenstore::path::check(&theirs).is_err() {
             return Err(Error::Frontend);
         }
-        let settings = settings::read(store, &self.node).await?;
+        let settings = self.take_settings().await?;
         let watch = store.watch(&format!("{theirs}/state")).await?;
         Ok((theirs, settings, watch))
     }
 
+    /// What the toolstack said of the vif: read once, and kept for when it has to be begun with again.
+    async fn take_settings(&mut self) -> Result<Settings, Error> {
+        let store = &self.context.store;
+        let handle = format!("{}/{HANDLE}", self.node);
+        let is_new = match store.read(&handle).await {
+            Ok(_) => true,
+            Err(error) if error.is_not_found() => false,
+            Err(error) => return Err(error.into()),
+        };
+        let taken = match self.taken.take().filter(|_| !is_new) {
+            Some(taken) => taken,
+            None => match settings::read(store, &self.node).await {
+                Ok(settings) => Ok(settings),
+                Err(Error::Setting(bad)) => Err(bad),
+                Err(error) => return Err(error),
+            },
+        };
+        self.taken = Some(taken.clone());
+        // From here on some of it may be gone.
+        for key in [HANDLE].into_iter().chain(NOT_FOR_US) {
+            store.rm(&format!("{}/{key}", self.node)).await?;
+        }
+        Ok(taken?)
+    }
+
+    /// Removes what goes without saying, and what there is no place for beside `ours` nodes that we write.
+    async fn make_room(&self, settings: &Settings, ours: usize) -> Result<(), Error> {
+        let store = &self.context.store;
+        let written = store.read_all(&self.node, &SPARED).await?;
+        let written = SPARED.into_iter().zip(&written);
+        let written = written.filter_map(|(key, value)| value.as_ref().map(|_| key));
+        let goes_without_saying = |key: &str| match key {
+            "mtu" => settings.mtu == settings::MTU_DEFAULT,
+            "bridge" => settings.bridge == settings::BRIDGE_DEFAULT,
+            _ => false,
+        };
+        let (spared, mut others): (Vec<&str>, Vec<&str>) =
+            written.partition(|key| goes_without_saying(key));
+        let excess = (NODES_KEPT + ours + others.len()).saturating_sub(NODES_MAX);
+        let excess = others.drain(..excess.min(others.len()));
+        for key in spared.into_iter().chain(excess) {
+            store.rm(&format!("{}/{key}", self.node)).await?;
+        }
+        Ok(())
+    }
+
     /// Writes what the frontend may use, and InitWait.
     async fn offer(&self, settings: &Settings) -> Result<(), Error> {
-        // What goes without saying is a node that can be spared. The others are read again after a failure.
-        let mtu = (settings.mtu == settings::MTU_DEFAULT).then_some("mtu");
-        let bridge = (settings.bridge == settings::BRIDGE_DEFAULT).then_some("bridge");
-        for key in NOT_FOR_US.into_iter().chain(mtu).chain(bridge) {
-            let path = format!("{}/{key}", self.node);
-            self.context.store.rm(&path).await?;
-        }
         let config = self.context.config;
         let queues = config.queues_max.clamp(1, QUEUES_MAX).to_string();
         let mut keys: heapless::Vec<(&str, &str), NODES_MAX> = heapless::Vec::new();
@@ -224,6 +297,7 @@ impl<X: Xen> Vif<X> {
         if queues != "1" {
             let _ = keys.push(("multi-queue-max-queues", &queues));
         }
+        self.make_room(settings, keys.len()).await?;
         self.publish(&keys, Phase::Waiting).await
     }
 
@@ -237,7 +311,7 @@ impl<X: Xen> Vif<X> {
         let mut phase = Phase::Waiting;
         let mut timers = Timers::default();
         loop {
-            let ours = xenbus::state_at(&self.context.store, &self.node).await?;
+            let ours = self.state().await?;
             if ours == XenbusState::UNKNOWN {
                 return Ok(());
             }
@@ -336,42 +410,16 @@ impl<X: Xen> Vif<X> {
 
     /// Says where the administrator looks why the vif is not served, and goes to Closing.
     async fn fail(&self, error: Error) -> Result<(), Error> {
-        log::error!("{}: {error}", self.node);
-        let place = format!("{}/error", self.complaint());
-        let reason = format!("{} {error}", error.errno().0);
-        // Full quotas must not keep it from closing.
-        let _ = self.context.store.write(&place, reason).await;
+        let (store, reason) = (&self.context.store, error.to_string());
+        unserved::complain(store, &self.node, error.errno(), &reason).await;
         match self.publish(&[], Phase::Closing).await {
             Err(Error::Gone) => Ok(()),
             other => other,
         }
     }
 
-    /// Where the administrator looks.
-    fn complaint(&self) -> String {
-        format!("error/{}", self.node)
-    }
-
-    /// Takes back what was said of a vif that is gone. Guests come under ever new numbers, so the directory of
-    /// this one's frontend goes with the last.
-    async fn retract(&self) {
-        let store = &self.context.store;
-        let _ = store.rm(&self.complaint()).await;
-        let of_frontend = format!("error/{ROOT}/{}", self.frontend.0);
-        let others = store.directory(&of_frontend).await;
-        if others.is_ok_and(|others| others.is_empty()) {
-            let _ = store.rm(&of_frontend).await;
-        }
-    }
-
     async fn is_online(&self) -> Result<bool, Error> {
-        let path = format!("{}/online", self.node);
-        let online = self.context.store.read_number_if_any::<u32>(&path);
-        match online.await {
-            Ok(online) => Ok(online != Some(0)),
-            Err(xenstore::Error::BadValue) => Ok(true),
-            Err(error) => Err(error.into()),
-        }
+        Ok(unserved::is_online(&self.context.store, &self.node).await?)
     }
 
     /// Waits until something may have changed.
@@ -392,7 +440,7 @@ impl<X: Xen> Vif<X> {
     /// A vif that was refused: closes it when the toolstack takes it away.
     async fn await_removal(&self) -> Result<(), Error> {
         loop {
-            if xenbus::state_at(&self.context.store, &self.node).await? == XenbusState::UNKNOWN {
+            if self.state().await? == XenbusState::UNKNOWN {
                 return Ok(());
             }
             if !self.is_online().await? {
@@ -405,21 +453,8 @@ impl<X: Xen> Vif<X> {
 
     /// Removes our directory, once the toolstack has had time to read Closed in it.
     async fn remove(&self) -> Result<(), Error> {
-        self.context.executor.sleep(REMOVE_GRACE).await;
-        let store = &self.context.store;
-        let removed = store.transaction(async |transaction| {
-            let online = transaction.read(&format!("{}/online", self.node)).await;
-            match online {
-                // It was given another life meanwhile.
-                Ok(online) if online != b"0" => return Ok(()),
-                Err(error) if !error.is_not_found() => return Err(error),
-                _ => {}
-            }
-            // What is above it the toolstack made, and is not ours to remove.
-            transaction.rm(&self.node).await
-        });
-        removed.await?;
-        Ok(())
+        self.context.executor.sleep(unserved::REMOVE_GRACE).await;
+        Ok(xenbus::remove(&self.context.store, &self.node).await?)
     }
 }
 

@@ -8,7 +8,9 @@ use super::connect::{Arrivals, Context, Error, ROOT, Vif, directory};
 use super::lease::Signal;
 use super::phase::RECONNECT_PAUSE;
 use crate::task::{Executor, First, TooManyTasks, race};
+use crate::time::Instant;
 use crate::xen::{DomId, Xen};
+use crate::xenbus::{self, XenbusState, unserved};
 use crate::xenstore::{self, Client};
 use alloc::format;
 use alloc::rc::Rc;
@@ -16,7 +18,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::Cell;
 
-/// Vifs that are served at a time. More are left alone, until the toolstack gives up on them.
+/// Vifs that are served at a time. More wait for a place, until the toolstack takes them away.
 pub const VIFS_MAX: usize = 64;
 
 /// Watches that they take: one for all of our directories, and one for each frontend's state.
@@ -64,6 +66,7 @@ impl<X: Xen> Backends<X> {
             entries: Vec::with_capacity(VIFS_MAX),
             changed: Rc::new(Signal::default()),
             refused: Vec::new(),
+            leaving: Vec::new(),
         };
         executor.spawn(async move {
             if let Err(error) = list.serve().await {
@@ -86,22 +89,29 @@ struct List<X: Xen> {
     changed: Rc<Signal>,
     /// Vifs that are not served, so that each is complained of once. No longer than [`CHILDREN_MAX`].
     refused: Vec<(DomId, u32)>,
+    /// Directories of those that were taken away, and when each is to go.
+    leaving: Vec<(String, Instant)>,
 }
 
 impl<X: Xen> List<X> {
     async fn serve(mut self) -> Result<(), Error> {
         let mut watch = self.context.store.watch(ROOT).await?;
         loop {
-            let told = race(watch.next(), self.changed.wait()).await;
+            let told = race(watch.next(), self.changed.wait());
+            let told = match self.leaving.iter().map(|(_, end)| *end).min() {
+                None => First::Left(told.await),
+                Some(end) => race(told, self.context.executor.sleep_until(end)).await,
+            };
             let looked = match told {
-                First::Left(path) => match Place::of(&path?) {
+                First::Left(First::Left(path)) => match Place::of(&path?) {
                     Place::Vif(frontend, index) => self.look(frontend, index).await,
                     Place::Frontend(frontend) => self.scan(frontend).await,
                     Place::Root => self.scan_all().await,
                     Place::Elsewhere => Ok(()),
                 },
                 // What came while the task was ending was told to it.
-                First::Right(()) => self.scan_all().await,
+                First::Left(First::Right(())) => self.scan_all().await,
+                First::Right(()) => self.remove_left().await,
             };
             if let Err(error) = looked {
                 if let Some(dead) = self.context.store.dead() {
@@ -126,7 +136,8 @@ impl<X: Xen> List<X> {
         }
         let state = format!("{}/state", directory(frontend, index));
         match self.context.store.read(&state).await {
-            Ok(_) => self.start(frontend, index),
+            Ok(_) if self.start(frontend, index) => {}
+            Ok(_) => self.let_go(directory(frontend, index)).await?,
             Err(error) if error.is_not_found() => {
                 self.refused.retain(|other| *other != (frontend, index));
             }
@@ -135,7 +146,38 @@ impl<X: Xen> List<X> {
         Ok(())
     }
 
-    fn start(&mut self, frontend: DomId, index: u32) {
+    /// Has a vif that nobody serves leave, if the toolstack takes it away.
+    async fn let_go(&mut self, node: String) -> Result<(), Error> {
+        let store = &self.context.store;
+        if unserved::is_online(store, &node).await? {
+            return Ok(());
+        }
+        if xenbus::state_at(store, &node).await? != XenbusState::CLOSED {
+            xenbus::publish(store, &node, &[], XenbusState::CLOSED).await?;
+        }
+        if !self.leaving.iter().any(|(other, _)| *other == node) {
+            let end = self.context.executor.now().after(unserved::REMOVE_GRACE);
+            self.leaving.push((node, end));
+        }
+        Ok(())
+    }
+
+    /// Removes those that the toolstack had time to read Closed of.
+    async fn remove_left(&mut self) -> Result<(), Error> {
+        let now = self.context.executor.now();
+        while let Some(due) = self.leaving.iter().position(|(_, end)| *end <= now) {
+            let (node, _) = self.leaving.swap_remove(due);
+            match xenbus::remove(&self.context.store, &node).await {
+                Ok(()) | Err(xenbus::Error::Gone) => {}
+                // Looked for anew.
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a vif a task; false if there is no place for it.
+    fn start(&mut self, frontend: DomId, index: u32) -> bool {
         let entry = Entry {
             frontend,
             index,
@@ -152,10 +194,13 @@ impl<X: Xen> List<X> {
         if self.entries.len() < VIFS_MAX && self.context.executor.spawn(task).is_ok() {
             self.refused.retain(|other| *other != (frontend, index));
             self.entries.push(entry);
-        } else if !self.refused.contains(&(frontend, index)) && self.refused.len() < CHILDREN_MAX {
+            return true;
+        }
+        if !self.refused.contains(&(frontend, index)) && self.refused.len() < CHILDREN_MAX {
             log::error!("vif {}.{index}: one more than can be served", frontend.0);
             self.refused.push((frontend, index));
         }
+        false
     }
 
     /// Looks at every vif of a frontend, those that were there before included.

@@ -449,30 +449,148 @@ fn sixty_four_vifs_are_served_and_one_more_waits_for_a_place() {
 }
 
 #[test]
-fn a_vif_costs_no_more_nodes_than_it_may() {
+fn a_vif_that_has_no_place_is_let_go_when_it_is_taken_away() {
     let mut lab = Lab::new();
-    lab.connect(GUEST);
-    let below = |lab: &Lab| lab.world.nodes_below("/local/domain/1/backend/vif");
-    assert!(below(&lab) <= NODES_MAX, "{}", below(&lab));
-    lab.end();
-    // With what the toolstack mostly says, where IPv6 is not forwarded.
-    let mut lab = Lab::with(Config {
-        ipv6_offloads: Ipv6Offloads::Withheld,
-        ..Config::default()
-    });
-    let settings = [
-        ("ip", "10.0.3.2 10.0.3.3"),
-        ("vifname", "vif-web"),
-        ("mtu", "1500"),
-        ("gatewaydev", "eth0"),
-    ];
-    let number = lab.announce(GUEST, &settings);
-    lab.fronts[number].connect(Shape::default());
+    for guest in 0..VIFS_MAX as u16 + 2 {
+        lab.announce(DomId(100 + guest), &[]);
+    }
+    let (first, second) = (&lab.fronts[VIFS_MAX], &lab.fronts[VIFS_MAX + 1]);
+    first.detach();
+    second.detach();
     lab.settle();
-    assert_eq!(lab.fronts[number].backend_state(), XenbusState::CONNECTED);
-    assert_eq!(below(&lab), NODES_MAX);
+    for number in [VIFS_MAX, VIFS_MAX + 1] {
+        assert_eq!(lab.fronts[number].backend_state(), XenbusState::CLOSED);
+    }
+    lab.advance(Duration::from_millis(500));
+    let first = &lab.fronts[VIFS_MAX];
+    assert_eq!(first.backend_state(), XenbusState::CLOSED, "not at once");
+    // Another of that name is not the one that was taken away.
+    first.make(&[]);
+    lab.settle();
+    lab.advance(Duration::from_millis(500));
+    let states = [VIFS_MAX, VIFS_MAX + 1].map(|number| lab.fronts[number].backend_state());
+    assert_eq!(states, [XenbusState::INITIALISING, XenbusState::UNKNOWN]);
+    lab.end();
+}
+
+/// All that the toolstack can say of a vif.
+const EVERYTHING: [(&str, &str); 6] = [
+    ("ip", "10.0.3.2 10.0.3.3"),
+    ("vifname", "vif-web"),
+    ("bridge", "br-lan"),
+    ("mtu", "9000"),
+    ("rate", "131072,50000"),
+    ("gatewaydev", "eth0"),
+];
+
+/// Of the one vif. The frontend's directory above it is the toolstack's own.
+fn nodes(lab: &Lab) -> usize {
+    lab.world.nodes_below("/local/domain/1/backend/vif") - 1
+}
+
+#[test]
+fn a_vif_costs_no_more_nodes_than_it_may_whatever_is_said_and_offered() {
+    for event_channels in [EventChannels::Shared, EventChannels::Split] {
+        for multicast in [MulticastControl::Withheld, MulticastControl::Offered] {
+            for ipv6_offloads in [Ipv6Offloads::Withheld, Ipv6Offloads::Offered] {
+                for queues_max in [1, 4] {
+                    let mut lab = Lab::with(Config {
+                        queues_max,
+                        event_channels,
+                        multicast,
+                        ipv6_offloads,
+                        ..Config::default()
+                    });
+                    let number = lab.announce(GUEST, &EVERYTHING);
+                    lab.fronts[number].connect(Shape::default());
+                    lab.settle();
+                    assert_eq!(lab.fronts[number].backend_state(), XenbusState::CONNECTED);
+                    let count = nodes(&lab);
+                    assert_eq!(count, NODES_MAX, "as much is left as there may be");
+                    for key in ["frontend", "online", "hotplug-status", "feature-sg"] {
+                        assert!(lab.node(number, key).is_some(), "{key}");
+                    }
+                    lab.end();
+                }
+            }
+        }
+    }
+    // Nor one that is refused.
+    let mut lab = Lab::new();
+    let settings = EVERYTHING.into_iter().chain([("vlan", "7")]);
+    lab.announce(GUEST, &settings.collect::<Vec<_>>());
+    assert_eq!(lab.fronts[0].backend_state(), XenbusState::CLOSING);
+    assert!(nodes(&lab) <= NODES_MAX, "{}", nodes(&lab));
+    lab.end();
     // Whatever the domain needs besides.
     const { assert!(NODES_MAX * VIFS_MAX <= 850) };
+}
+
+#[test]
+fn what_was_said_of_a_vif_holds_when_it_is_begun_with_again_and_not_for_the_next() {
+    for skip in 0..120 {
+        let mut lab = Lab::new();
+        lab.world.fail(Fault::Xenstore, skip);
+        let number = lab.announce(GUEST, &EVERYTHING);
+        lab.advance(Duration::from_secs(1));
+        let was_met = !lab.world.clear_fault(Fault::Xenstore);
+        lab.advance(Duration::from_secs(1));
+        if lab.fronts[number].backend_state() == XenbusState::INIT_WAIT {
+            lab.fronts[number].connect(Shape::default());
+            lab.settle();
+            let settings = lab.backs[0].settings().clone();
+            assert_eq!(
+                settings.rate.map(|rate| rate.bytes),
+                Some(131_072),
+                "{skip}"
+            );
+            assert_eq!(
+                (settings.mtu, settings.addresses.len()),
+                (9000, 2),
+                "{skip}"
+            );
+            assert_eq!(settings.bridge, "br-lan", "{skip}");
+            assert_eq!(settings.name.as_deref(), Some("vif-web"), "{skip}");
+        }
+        lab.fronts[number].detach();
+        lab.settle();
+        lab.fronts[number].switch_to(XenbusState::CLOSED);
+        lab.settle();
+        lab.fronts[number].drop_rings();
+        lab.advance(Duration::from_secs(1));
+        lab.advance(Duration::from_secs(1));
+        lab.fronts[number].make(&[("ip", "10.0.3.4")]);
+        lab.settle();
+        lab.fronts[number].connect(Shape::default());
+        lab.settle();
+        let settings = lab.backs[0].settings();
+        assert_eq!((settings.rate, settings.mtu), (None, 1500), "{skip}");
+        assert_eq!((settings.addresses.len(), &settings.name), (1, &None));
+        lab.end();
+        if !was_met {
+            assert!(skip > 30, "{skip}");
+            return;
+        }
+    }
+    panic!("it asks xenstored without end");
+}
+
+#[test]
+fn a_vif_that_is_attached_again_before_it_is_gone_is_another() {
+    let mut lab = Lab::new();
+    let number = lab.announce(GUEST, &EVERYTHING);
+    lab.fronts[number].detach();
+    lab.settle();
+    assert_eq!(lab.fronts[number].backend_state(), XenbusState::CLOSED);
+    lab.world.remove_node(lab.fronts[number].backend_node());
+    lab.fronts[number].make(&[("rate", "5000,1000")]);
+    lab.settle();
+    lab.advance(Duration::from_secs(2));
+    lab.fronts[number].connect(Shape::default());
+    lab.settle();
+    let settings = lab.backs[0].settings();
+    assert_eq!(settings.rate.map(|rate| rate.bytes), Some(5000));
+    assert_eq!((settings.mtu, &settings.name), (1500, &None));
     lab.end();
 }
 
