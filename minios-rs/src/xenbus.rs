@@ -23,7 +23,7 @@ pub use crate::abi::io::xenbus::XenbusState;
 pub use unserved::refuse_backends;
 
 use crate::xen::{DomId, Errno, Xen};
-use crate::xenstore::{self, Client, Watch};
+use crate::xenstore::{self, Client, Refusal, Watch};
 use alloc::boxed::Box;
 use alloc::collections::BinaryHeap;
 use alloc::format;
@@ -162,7 +162,7 @@ impl<X: Xen> Device<X> {
         &self.xenstore
     }
 
-    /// The other end's state; [`XenbusState::UNKNOWN`] if its node is gone or holds no number.
+    /// The other end's state; [`XenbusState::UNKNOWN`] if its node is gone, holds no number, or must not be read.
     ///
     /// # Errors
     /// xenstore's.
@@ -279,9 +279,11 @@ pub(crate) fn state_at<'a, X: Xen>(
     Box::pin(async move {
         match xenstore.read_number(&format!("{directory}/state")).await {
             Ok(state) => Ok(XenbusState(state)),
-            Err(error) if error.is_not_found() || error == xenstore::Error::BadValue => {
+            // Where a domain is gone, and its home with it, nobody else may even know that.
+            Err(xenstore::Error::BadValue | xenstore::Error::Refused(Refusal::AccessDenied)) => {
                 Ok(XenbusState::UNKNOWN)
             }
+            Err(error) if error.is_not_found() => Ok(XenbusState::UNKNOWN),
             Err(error) => Err(error.into()),
         }
     })

@@ -1,6 +1,6 @@
 use super::*;
 use crate::abi::errno::ENODEV;
-use crate::fake::{Domain, Fault, World};
+use crate::fake::{Domain, Fault, Quirks, World};
 use alloc::boxed::Box;
 use core::future::Future;
 use core::pin::Pin;
@@ -115,6 +115,26 @@ fn waiting_ends_when_the_other_end_closes_or_goes() {
             "{change:?}"
         );
     }
+}
+
+/// As xenstored answers when a backend's domain was destroyed: there is nothing, and nobody may know.
+#[test]
+fn waiting_ends_when_the_domain_of_the_other_end_is_gone() {
+    let (world, client) = connect();
+    let mut device = run(&world, &client, Device::frontend(&client, "vbd", 51712)).unwrap();
+    let mut wait = Box::pin(device.wait_for_end());
+    assert!(settle(&world, &client, &mut wait).is_pending());
+    world.set_quirks(Quirks {
+        unreadable: Some("/local/domain/0/backend/vbd/4/51712/state"),
+        ..Quirks::default()
+    });
+    world.remove_node("/local/domain/0/backend");
+    assert_eq!(settle(&world, &client, &mut wait), Poll::Ready(Ok(())));
+    drop(wait);
+    let mut close = Box::pin(device.close());
+    assert_eq!(settle(&world, &client, &mut close), Poll::Ready(Ok(())));
+    drop(close);
+    assert_eq!(world.node(&format!("{FRONT}/state")).as_deref(), Some("6"));
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::task::{Executor, First, race};
 use crate::time::Instant;
 use crate::xen::{DomId, Errno, ResourceError, Xen};
 use crate::xenbus::{self, XenbusState, unserved};
-use crate::xenstore::{self, Client, Refusal, Watch};
+use crate::xenstore::{self, Client, Watch};
 use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::rc::Rc;
@@ -327,7 +327,7 @@ impl<X: Xen> Vif<X> {
             }
             let is_online = self.is_online().await?;
             timers.look(is_online, self.context.executor.now());
-            let peer = self.peer_state(theirs).await?;
+            let peer = xenbus::state_at(&self.context.store, theirs).await?;
             if let Some(next) = timers.next(phase, peer, is_online) {
                 if phase == Phase::Connected {
                     self.disconnect().await;
@@ -350,16 +350,6 @@ impl<X: Xen> Vif<X> {
                 return self.remove().await;
             }
             self.wait(&mut watch, timers.first()).await?;
-        }
-    }
-
-    /// The frontend's state. Of a domain that is gone xenstored may say that we must not look.
-    async fn peer_state(&self, theirs: &str) -> Result<XenbusState, Error> {
-        match xenbus::state_at(&self.context.store, theirs).await {
-            Err(xenbus::Error::Xenstore(xenstore::Error::Refused(Refusal::AccessDenied))) => {
-                Ok(XenbusState::UNKNOWN)
-            }
-            other => Ok(other?),
         }
     }
 
