@@ -21,33 +21,47 @@ pub(crate) fn tests() -> Vec<LabTest> {
 }
 
 /// Waits until a guest's interface has its address.
-const UP: &str = "until [ -e /sys/class/net/eth0 ] && cmp -s /run/up /sys/class/net/eth0/ifindex; do sleep 0.2; done";
+pub(crate) const UP: &str = "until [ -e /sys/class/net/eth0 ] && cmp -s /run/up /sys/class/net/eth0/ifindex; do sleep 0.2; done";
 
 pub(crate) const FIREWALL: &str = "firewalldom";
 
-/// Builds and starts a site's firewall, with its outer vif on `outside`.
-fn start_firewall(machine: &Machine, site: &str, outside: &Net) -> Result<()> {
+/// Builds a site's firewall and puts it into dom0 under `name`, with its outer vif as `outside` says: where its
+/// configuration is.
+pub(crate) fn install(machine: &Machine, site: &str, name: &str, outside: &str) -> Result<String> {
     let workspace = Workspace::find()?;
     let etc = Site::from_etc(workspace.root().join(site));
     let policy = shorewall::compile(&etc)?.policy;
     let out = workspace.target().join("image").join(site);
     let built = build_firewall(&workspace, &policy, &out, None, TargetChoice::Auto)?;
-    for file in ["firewalldom.xen", "firewalldom.policy"] {
-        std::fs::copy(out.join(file), machine.share().join(file))?;
+    let mut config = std::fs::read_to_string(&built.config)?
+        .replace("bridge=br-net", outside)
+        .replace(
+            &format!("name = \"{FIREWALL}\""),
+            &format!("name = \"{name}\""),
+        );
+    for kind in ["xen", "policy"] {
+        let file = out.join(format!("{FIREWALL}.{kind}"));
+        std::fs::copy(&file, machine.share().join(format!("{name}.{kind}")))?;
+        let there = format!("/share/{name}.{kind}");
+        config = config.replace(&file.display().to_string(), &there);
     }
-    let config = std::fs::read_to_string(&built.config)?
-        .replace(&format!("{}/", out.display()), "/share/")
-        .replace("bridge=br-net", &format!("bridge={}", outside.bridge()));
-    machine.put("/tmp/firewalldom.cfg", config.as_bytes())?;
+    let place = format!("/tmp/{name}.cfg");
+    machine.put(&place, config.as_bytes())?;
+    Ok(place)
+}
+
+/// Builds and starts a site's firewall, with its outer vif on `outside`.
+fn start_firewall(machine: &Machine, site: &str, outside: &Net) -> Result<()> {
+    let bridge = format!("bridge={}", outside.bridge());
+    let config = install(machine, site, FIREWALL, &bridge)?;
     machine.forget_guest_console(FIREWALL)?;
-    machine.check(
-        &Command::bash("xl create -q /tmp/firewalldom.cfg").limit(Duration::from_secs(60)),
-    )?;
+    machine
+        .check(&Command::bash(format!("xl create -q {config}")).limit(Duration::from_secs(60)))?;
     machine.wait_for_console(FIREWALL, "forwarding between", Duration::from_secs(30))?;
     Ok(())
 }
 
-fn guest(name: &str, address: &str, gateway: &str, more: &str) -> DebianGuest {
+pub(crate) fn guest(name: &str, address: &str, gateway: &str, more: &str) -> DebianGuest {
     DebianGuest {
         name: name.to_owned(),
         memory_mib: 160,

@@ -447,7 +447,7 @@ impl End {
 
 /// What the firewall holds.
 #[derive(Debug)]
-struct Holdings {
+pub(crate) struct Holdings {
     /// Bytes that are not single pages in use: what is free, and what was given to the heap.
     memory: u64,
     /// Bytes in use of the heap.
@@ -466,7 +466,7 @@ struct Holdings {
 const HEAP_SLACK: u64 = 32 * 1024;
 
 impl Holdings {
-    fn of(machine: &Machine) -> Result<Self> {
+    pub(crate) fn of(machine: &Machine) -> Result<Self> {
         // A vif's directory is removed when the toolstack has had time to read it.
         machine.dom0("sleep 3")?;
         let answer = stat::answer(machine)?;
@@ -495,7 +495,7 @@ impl Holdings {
         })
     }
 
-    fn are_same(&self, after: &Self) -> bool {
+    pub(crate) fn are_same(&self, after: &Self) -> bool {
         self.memory == after.memory
             && after.heap <= self.heap + HEAP_SLACK
             && self.ports == after.ports

@@ -3,6 +3,7 @@
 //! A module has `pub fn tests() -> Vec<LabTest>` and is named in [`modules`].
 
 mod appliances;
+mod backend;
 mod bench;
 mod channel;
 mod columns;
@@ -36,6 +37,7 @@ fn modules() -> Vec<LabTest> {
     tests.extend(empty::tests());
     tests.extend(firewall::tests());
     tests.extend(guests::tests());
+    tests.extend(backend::tests());
     tests.extend(hostile::tests());
     tests.extend(columns::tests());
     tests.extend(stat::tests());

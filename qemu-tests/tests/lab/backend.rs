@@ -1,0 +1,255 @@
+//! firewalldom as the backend of vifs: what it refuses and how those leave, how much may be sent, that nothing is
+//! left of those that come and go, and that one firewall may be behind another.
+
+use crate::bench::{LabTest, Setup, expect};
+use crate::guests::{FIREWALL, UP, beside_firewall, guest, install};
+use crate::hostile::Holdings;
+use crate::stat;
+use anyhow::{Context, Result};
+use qemu_tests::{Command, Machine, RunningGuest, Tier};
+use std::time::{Duration, Instant};
+
+pub(crate) fn tests() -> Vec<LabTest> {
+    vec![
+        LabTest::new(
+            "guests::have_no_place_where_no_interface_is_for_them",
+            have_no_place,
+        ),
+        LabTest::new(
+            "guests::are_held_to_what_xl_says_or_refused_by_name",
+            are_held_to_what_xl_says,
+        ),
+        LabTest::new("guests::come_and_go_and_leave_nothing_behind", come_and_go),
+        LabTest::new(
+            "guests::hang_off_a_firewall_behind_a_firewall",
+            hang_off_a_firewall_behind_a_firewall,
+        ),
+    ]
+}
+
+const GUESTS: &str = "examples/xen-guests";
+
+/// Where a vif is in the firewall's part of xenstore.
+fn node(client: &str, vif: u32) -> String {
+    format!("/local/domain/$(xl domid {FIREWALL})/backend/vif/$(xl domid {client})/{vif}")
+}
+
+/// How long a detached vif may take: of the 10 s for which the toolstack waits, twice.
+const DETACH_LIMIT: Duration = Duration::from_secs(8);
+
+/// Detaches a vif, and looks that the toolstack did not have to force it.
+fn detach(machine: &Machine, client: &str, vif: u32) -> Result<()> {
+    let began = Instant::now();
+    machine.check(
+        &Command::bash(format!("xl network-detach {client} {vif}")).limit(Duration::from_secs(40)),
+    )?;
+    let took = began.elapsed();
+    println!("xl network-detach {client} {vif}: {took:.1?}");
+    expect(took < DETACH_LIMIT, || format!("it took {took:?}"))?;
+    machine.dom0(&format!(
+        "! xenstore-exists {} && ! xenstore-exists /local/domain/$(xl domid {client})/device/vif/{vif}",
+        node(client, vif)
+    ))?;
+    // What was said of it is gone with it.
+    machine.dom0(&format!(
+        "! xenstore-exists /local/domain/$(xl domid {FIREWALL})/error/backend/vif/$(xl domid {client})"
+    ))?;
+    Ok(())
+}
+
+/// Why a vif was refused, as soon as it says so.
+fn reason(machine: &Machine, client: &str, vif: u32) -> Result<String> {
+    machine.dom0(&format!(
+        "error=/local/domain/$(xl domid {FIREWALL})/error/backend/vif/$(xl domid {client})/{vif}/error
+         for try in $(seq 100); do xenstore-exists $error && break; sleep 0.1; done
+         xenstore-read $error"
+    ))
+}
+
+/// dom0, as `xl domid` knows it.
+const DOM0: &str = "Domain-0";
+
+/// A firewall that is nobody's backend: dom0 asks it all the same.
+fn have_no_place(setup: &Setup) -> Result<()> {
+    let machine = &*setup.machine;
+    machine.dom0("ip link add br-loc type bridge; ip link set br-loc up")?;
+    let tried = beside_firewall(machine, "examples/two-interfaces", &[], || {
+        for _ in 0..2 {
+            let attach = Command::bash(format!(
+                "xl network-attach {DOM0} backend={FIREWALL} 2>&1; echo status $?"
+            ));
+            let said = machine.check(&attach.limit(Duration::from_secs(40)))?;
+            println!("xl network-attach: {}", said.trim());
+            expect(!said.contains("status 0"), || said.clone())?;
+            let reason = reason(machine, DOM0, 0)?;
+            expect(reason.contains("serves guests' vifs only"), || {
+                reason.clone()
+            })?;
+            detach(machine, DOM0, 0)?;
+        }
+        machine.dom0("ip netns exec out ping -c 2 -i 0.2 -W 5 192.0.2.2")?;
+        Ok(())
+    });
+    machine.dom0("ip link del br-loc")?;
+    tried
+}
+
+fn are_held_to_what_xl_says(setup: &Setup) -> Result<()> {
+    let Setup { lab, machine } = setup;
+    beside_firewall(machine, GUESTS, &["desk"], || {
+        let said = ",rate=4Mb/s@50ms,mtu=9000,vifname=vif-desk,bridge=br-none";
+        let desk = guest("desk", "10.0.3.2", "10.0.3.1", said);
+        let desk = machine.start_debian_guest(lab, &desk)?;
+        desk.check(UP)?;
+        // What xenstored counts: whoever wrote it, the first of a node's rights names its owner.
+        let nodes = machine.dom0(&format!(
+            "id=$(xl domid {FIREWALL}); xenstore-ls -fp /local/domain/$id/backend | grep -E \"\\([nrwb]$id[,)]\""
+        ))?;
+        let count = nodes.lines().count();
+        println!("{count} nodes:\n{nodes}");
+        expect(count > 8 && count <= 13, || nodes.clone())?;
+        sends_no_more_than_its_rate(machine, &desk)?;
+        // The first three by the netback, the others by the engine, when the frontend has connected.
+        for (vif, why) in [
+            ("ip=fe80::1", "ip= is not a list"),
+            ("mtu=67", "mtu= is not between"),
+            ("ip=10.0.3.9 vifname=vif/9", "vifname= is not the name"),
+            ("ip=10.0.3.9 vifname=eth7", "no interface of the firewall's"),
+            ("ip=10.0.3.9 mtu=1400", "mtu= is less"),
+            ("ip=10.0.3.2", "ip= is another guest's already"),
+        ] {
+            let attach = format!("xl network-attach desk backend={FIREWALL} {vif} 2>&1; true");
+            let said = machine.check(&Command::bash(attach).limit(Duration::from_secs(40)))?;
+            println!("{vif}: {}", said.trim());
+            let reason = reason(machine, "desk", 1)?;
+            expect(reason.contains(why), || format!("{vif}: {reason}"))?;
+            detach(machine, "desk", 1)?;
+        }
+        // The one that is served did not notice.
+        desk.check("ping -c 2 -i 0.2 -W 5 192.0.2.1")?;
+        Ok(())
+    })
+}
+
+fn sends_no_more_than_its_rate(machine: &Machine, desk: &RunningGuest<'_>) -> Result<()> {
+    machine.dom0("ip netns exec out iperf3 --server --daemon --pidfile /tmp/iperf3.pid")?;
+    for (way, least, most) in [("", 2.0, 5.0), ("--reverse", 10.0, 10_000.0)] {
+        let (said, fine) = desk.run(
+            &format!("iperf3 --client 192.0.2.1 --time 5 --format m {way} | grep receiver"),
+            Duration::from_secs(60),
+        )?;
+        println!("rate=4Mb/s {way}: {}", said.trim());
+        let words: Vec<&str> = said.split_whitespace().collect();
+        let unit = words.iter().position(|word| *word == "Mbits/sec");
+        let rate = unit.and_then(|at| words.get(at.checked_sub(1)?)?.parse::<f64>().ok());
+        let rate = rate.filter(|_| fine).with_context(|| said.clone())?;
+        expect(rate >= least && rate <= most, || said.clone())?;
+    }
+    machine.dom0("kill $(tr -d '\\0' < /tmp/iperf3.pid)")?;
+    Ok(())
+}
+
+fn come_and_go(setup: &Setup) -> Result<()> {
+    let Setup { lab, machine } = setup;
+    stat::install(machine)?;
+    beside_firewall(machine, GUESTS, &["desk"], || {
+        let desk = guest("desk", "10.0.3.2", "10.0.3.1", "");
+        let desk = machine.start_debian_guest(lab, &desk)?;
+        desk.check(UP)?;
+        // What is allocated once is allocated.
+        come_again(machine, &desk)?;
+        let before = Holdings::of(machine)?;
+        let rounds = Tier::current().repetitions(1_000);
+        let began = Instant::now();
+        for _ in 0..rounds {
+            come_again(machine, &desk)?;
+        }
+        println!("{rounds} times, {:.1?} each", began.elapsed() / rounds);
+        let after = Holdings::of(machine)?;
+        println!("before: {before:?}\nafter: {after:?}");
+        expect(before.are_same(&after), || {
+            format!("before: {before:?}\nafter: {after:?}")
+        })?;
+        // Nor does the firewall keep a page of the guest's: Linux says which it cannot have back.
+        desk.check("busybox dmesg >/run/dmesg && ! grep -E 'g\\.e\\. .*pending|leaking g\\.e\\.' /run/dmesg")?;
+        Ok(())
+    })
+}
+
+fn come_again(machine: &Machine, desk: &RunningGuest<'_>) -> Result<()> {
+    machine.check(&Command::bash("xl network-detach desk 0").limit(Duration::from_secs(30)))?;
+    let attach = format!("xl network-attach desk backend={FIREWALL} ip=10.0.3.2");
+    machine.check(&Command::bash(attach).limit(Duration::from_secs(30)))?;
+    desk.check(UP)?;
+    desk.check("ping -c 2 -i 0.2 -W 5 192.0.2.1")?;
+    Ok(())
+}
+
+const INNER: &str = "inner";
+
+/// A guest of one firewall, which is itself a guest of another: its way out ends when that one does, and begins
+/// again with the next, in a domain of another number.
+fn hang_off_a_firewall_behind_a_firewall(setup: &Setup) -> Result<()> {
+    let Setup { lab, machine } = setup;
+    beside_firewall(machine, GUESTS, &["desk", INNER], || {
+        let vif = format!("backend={FIREWALL},ip=10.0.3.2");
+        let config = install(machine, "qemu-tests/sites/inner", INNER, &vif)?;
+        start(machine, INNER, &config)?;
+        let desk = guest("desk", "10.0.6.2", "10.0.6.1", "");
+        let vif = desk.vif.replace(FIREWALL, INNER);
+        let desk = machine.start_debian_guest(lab, &qemu_tests::DebianGuest { vif, ..desk })?;
+        desk.check(UP)?;
+        pass_both(machine, &desk)?;
+        for _ in 0..Tier::current().repetitions(20) {
+            let before = machine.dom0(&format!("xl domid {FIREWALL}"))?;
+            machine.dom0(&format!("xl destroy {FIREWALL}"))?;
+            machine.wait_for_console(INNER, "eth0: the backend closed", Duration::from_secs(20))?;
+            let (said, passed) =
+                desk.run("ping -c 2 -i 0.2 -W 2 192.0.2.1", Duration::from_secs(30))?;
+            expect(!passed, || said.clone())?;
+            // Its own addresses are there as before.
+            desk.check("ping -c 2 -i 0.2 -W 5 10.0.6.1")?;
+            start(machine, FIREWALL, "/tmp/firewalldom.cfg")?;
+            let after = machine.dom0(&format!("xl domid {FIREWALL}"))?;
+            expect(before != after, || after.clone())?;
+            machine.forget_guest_console(INNER)?;
+            let again = format!(
+                "fronts=/local/domain/$(xl domid {INNER})/device/vif
+                 vif=$(xenstore-list $fronts)
+                 mac=$(xenstore-read $fronts/$vif/mac)
+                 xl network-detach {INNER} $vif && xl network-attach {INNER} backend={FIREWALL} ip=10.0.3.2 mac=$mac"
+            );
+            machine.check(&Command::bash(again).limit(Duration::from_secs(60)))?;
+            let there = format!("eth0: its backend in domain {} is there", after.trim());
+            machine.wait_for_console(INNER, &there, Duration::from_secs(30))?;
+            pass_both(machine, &desk)?;
+        }
+        Ok(())
+    })
+}
+
+fn start(machine: &Machine, name: &str, config: &str) -> Result<()> {
+    machine.forget_guest_console(name)?;
+    machine
+        .check(&Command::bash(format!("xl create -q {config}")).limit(Duration::from_secs(60)))?;
+    machine.wait_for_console(name, "forwarding between", Duration::from_secs(30))?;
+    Ok(())
+}
+
+/// Small packets, long ones, fragments, and a file by its hash.
+fn pass_both(machine: &Machine, desk: &RunningGuest<'_>) -> Result<()> {
+    desk.check("for try in $(seq 20); do ping -c 1 -W 1 192.0.2.1 >/dev/null && break; done")?;
+    desk.check(
+        "ping -c 3 -i 0.2 -W 5 192.0.2.1 && ping -c 2 -i 0.2 -s 1400 -W 5 192.0.2.1 && ping -c 2 -i 0.2 -s 4000 -W 5 192.0.2.1",
+    )?;
+    machine.dom0(
+        "head -c 4194304 /dev/urandom > /tmp/file
+         (ip netns exec out busybox httpd -f -p 8000 -h /tmp & echo $! > /tmp/httpd.pid) >/dev/null 2>&1
+         until ip netns exec out ss -ltnH | grep -q :8000; do sleep 0.1; done",
+    )?;
+    let hash = machine.dom0("sha256sum < /tmp/file")?;
+    let fetched = desk.check("wget -q -O - http://192.0.2.1:8000/file | sha256sum");
+    machine.dom0("kill $(cat /tmp/httpd.pid)")?;
+    let fetched = fetched?;
+    expect(fetched.contains(hash.trim()), || fetched.clone())
+}
