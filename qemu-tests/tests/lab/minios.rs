@@ -99,7 +99,7 @@ fn succeeds(setup: &Setup, target: TargetChoice, check: &str, more: &str) -> Res
 
 fn checks_succeed(setup: &Setup, target: TargetChoice) -> Result<()> {
     for check in [
-        "memory", "heap", "spared", "clock", "entropy", "grants", "xenstore",
+        "memory", "heap", "spared", "clock", "entropy", "grants", "xenstore", "ports",
     ] {
         succeeds(setup, target, check, "")?;
     }
