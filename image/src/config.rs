@@ -151,9 +151,15 @@ impl DomainConfig {
         if let Some(ramdisk) = &self.ramdisk {
             writeln!(out, "ramdisk = {}", quoted(&ramdisk.to_string_lossy()))?;
         }
+        let room = match self.guests.is_empty() {
+            true => ".",
+            false => {
+                ": enough for a dozen and a half of guests. Half a MiB more for each one more, please.\n#"
+            }
+        };
         writeln!(
             out,
-            "\n# MiB. One virtual CPU: the domain is one loop and uses no second one."
+            "\n# MiB{room} One virtual CPU: the domain is one loop and uses no second one."
         )?;
         writeln!(out, "memory = {}", self.memory_mib)?;
         writeln!(out, "vcpus = 1")?;

@@ -1,4 +1,4 @@
-//! What every Debian PV guest of the lab has in common: its name, its configuration, its start.
+//! What every Debian guest of the lab has in common: its name, its configuration, its start.
 
 use crate::channel::Command;
 use crate::cpio::Archive;
@@ -12,6 +12,26 @@ const POWER_OFF: &str = "#!/bin/sh\nexec /usr/bin/busybox poweroff -f\n";
 /// How long `xl create` and the guest's own boot may take in the lab.
 const CREATE_LIMIT: Duration = Duration::from_secs(120);
 const READY_LIMIT: Duration = Duration::from_secs(120);
+
+/// How Xen runs a Debian guest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum GuestType {
+    /// Paravirtualized.
+    #[default]
+    Pv,
+    /// In a hardware container, without any emulated device.
+    Pvh,
+}
+
+impl GuestType {
+    /// As xl.cfg(5) calls it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Pv => "pv",
+            Self::Pvh => "pvh",
+        }
+    }
+}
 
 /// Its name is that of files and of a domain.
 pub(crate) fn check_name(name: &str) -> Result<()> {
@@ -27,15 +47,17 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
 /// the appliances' configurations.
 pub(crate) fn config(
     name: &str,
+    kind: GuestType,
     memory_mib: u32,
     [kernel, initrd]: [&str; 2],
     vifs: &[String],
 ) -> String {
     let vifs: Vec<String> = vifs.iter().map(|vif| format!("\"{vif}\"")).collect();
     format!(
-        "name = \"{name}\"\ntype = \"pv\"\nvcpus = 1\nmemory = {memory_mib}\nkernel = \"{kernel}\"\n\
+        "name = \"{name}\"\ntype = \"{}\"\nvcpus = 1\nmemory = {memory_mib}\nkernel = \"{kernel}\"\n\
          ramdisk = \"{initrd}\"\ncmdline = \"console=hvc0 quiet panic=1\"\nvif = [ {} ]\n\
          on_reboot = \"destroy\"\non_crash = \"destroy\"\n",
+        kind.name(),
         vifs.join(", ")
     )
 }

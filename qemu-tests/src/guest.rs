@@ -1,6 +1,6 @@
-//! A Debian PV guest that does as it is told: somebody to be behind a firewall or a driver domain.
+//! A Debian guest that does as it is told: somebody to be behind a firewall or a driver domain.
 
-use crate::debian;
+use crate::debian::{self, GuestType};
 use crate::initrd;
 use crate::lab::Lab;
 use crate::machine::Machine;
@@ -11,11 +11,13 @@ use std::time::Duration;
 
 const INIT: &str = include_str!("dom0/guest.sh");
 
-/// A Debian PV guest with one vCPU and one vif.
+/// A Debian guest with one vCPU and one vif.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DebianGuest {
     /// The domain's name: letters, digits, dashes.
     pub name: String,
+    /// How Xen runs it.
+    pub kind: GuestType,
     /// Its memory, in MiB; 160 is enough.
     pub memory_mib: u32,
     /// Its vif, as xl.cfg(5) has it: `backend=firewalldom,ip=10.0.3.2`.
@@ -40,7 +42,7 @@ impl DebianGuest {
         let initrd = format!("/share/{}.initrd", self.name);
         let files = ["/share/vmlinuz", &initrd];
         let vifs = [self.vif.clone()];
-        debian::config(&self.name, self.memory_mib, files, &vifs)
+        debian::config(&self.name, self.kind, self.memory_mib, files, &vifs)
     }
 
     /// What gives it its address, as often as the interface appears.

@@ -23,6 +23,7 @@ mod tier;
 mod tree;
 
 pub use channel::{Command, Output, Running, Status, Stdin, Stream};
+pub use debian::GuestType;
 pub use guest::{DebianGuest, RunningGuest};
 pub use lab::Lab;
 pub use machine::{Machine, Options};

@@ -152,6 +152,7 @@ pub(crate) const XEN_PROGRAMS: &[&str] = &[
     "xenctx",
     "xenperf",
     "xenpm",
+    "xenstore-control",
     "xenstored",
     "xentop",
     "xl",

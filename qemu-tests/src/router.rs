@@ -4,7 +4,7 @@
 //! Shorewall's rules out of the very folder that ours are compiled from. What it does without is
 //! what only costs time at its start: a disk, an init system, modules of hardware it has not.
 
-use crate::debian;
+use crate::debian::{self, GuestType};
 use crate::initrd;
 use crate::lab::Lab;
 use crate::machine::Machine;
@@ -73,7 +73,13 @@ impl DebianRouter {
     #[must_use]
     pub fn config(&self, kernel: &str, initrd: &str) -> String {
         let vifs: Vec<String> = self.vifs.iter().map(RouterVif::config).collect();
-        debian::config(&self.name, self.memory_mib, [kernel, initrd], &vifs)
+        debian::config(
+            &self.name,
+            GuestType::Pv,
+            self.memory_mib,
+            [kernel, initrd],
+            &vifs,
+        )
     }
 }
 

@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use image::appliance::build_firewall;
 use image::build::TargetChoice;
 use image::workspace::Workspace;
-use qemu_tests::{Command, DebianGuest, Machine, Net, RunningGuest, Tier};
+use qemu_tests::{Command, DebianGuest, GuestType, Machine, Net, RunningGuest, Tier};
 use shorewall::Site;
 use std::time::Duration;
 
@@ -51,12 +51,12 @@ pub(crate) fn install(machine: &Machine, site: &str, name: &str, outside: &str) 
 }
 
 /// Builds and starts a site's firewall, with its outer vif on `outside`.
-fn start_firewall(machine: &Machine, site: &str, outside: &Net) -> Result<()> {
+fn start_firewall(machine: &Machine, site: &str, memory_mib: u32, outside: &Net) -> Result<()> {
     let bridge = format!("bridge={}", outside.bridge());
     let config = install(machine, site, FIREWALL, &bridge)?;
     machine.forget_guest_console(FIREWALL)?;
-    machine
-        .check(&Command::bash(format!("xl create -q {config}")).limit(Duration::from_secs(60)))?;
+    let create = format!("xl create -q {config} memory={memory_mib}");
+    machine.check(&Command::bash(create).limit(Duration::from_secs(60)))?;
     machine.wait_for_console(FIREWALL, "forwarding between", Duration::from_secs(30))?;
     Ok(())
 }
@@ -64,6 +64,7 @@ fn start_firewall(machine: &Machine, site: &str, outside: &Net) -> Result<()> {
 pub(crate) fn guest(name: &str, address: &str, gateway: &str, more: &str) -> DebianGuest {
     DebianGuest {
         name: name.to_owned(),
+        kind: GuestType::Pv,
         memory_mib: 160,
         vif: format!("backend={FIREWALL},ip={address}{more}"),
         address: format!("{address}/24"),
@@ -79,6 +80,17 @@ pub(crate) fn beside_firewall(
     guests: &[&str],
     tries: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
+    beside_firewall_of(machine, site, 16, guests, tries)
+}
+
+/// The same, of a firewall with so much memory, in MiB.
+pub(crate) fn beside_firewall_of(
+    machine: &Machine,
+    site: &str,
+    memory_mib: u32,
+    guests: &[&str],
+    tries: impl FnOnce() -> Result<()>,
+) -> Result<()> {
     let outside = Net {
         name: "out".to_owned(),
         address: "192.0.2.1/24".to_owned(),
@@ -86,7 +98,7 @@ pub(crate) fn beside_firewall(
         gateway: None,
     };
     machine.add_net(&outside)?;
-    start_firewall(machine, site, &outside)?;
+    start_firewall(machine, site, memory_mib, &outside)?;
     let names = || guests.iter().chain(&[FIREWALL]);
     let tried = tries().with_context(|| {
         let console = |name: &&str| {
@@ -167,7 +179,7 @@ fn try_all(machine: &Machine, web: &RunningGuest<'_>, desk: &RunningGuest<'_>) -
 }
 
 /// Nodes that a vif takes of the 1,000 that a domain may have, whoever wrote them.
-const NODES_MAX: usize = 13;
+pub(crate) const NODES_MAX: usize = 13;
 
 fn cost_xenstore_little(machine: &Machine) -> Result<()> {
     for name in ["web", "desk"] {

@@ -27,7 +27,7 @@ pub(crate) fn tests() -> Vec<LabTest> {
     ]
 }
 
-const SITE: &str = "qemu-tests/sites/strangers";
+pub(crate) const SITE: &str = "qemu-tests/sites/strangers";
 
 /// Who receives a stream, and its address.
 const SINK: &str = "sink";
@@ -44,7 +44,7 @@ const WASTE_ADDRESS: &str = "10.0.4.3";
 const CREATE_LIMIT: Duration = Duration::from_secs(60);
 
 /// How long a guest may take to connect.
-const CONNECT_LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 
 /// A `net-guest` with one vif behind the firewall, as xl takes it.
 fn config(machine: &Machine, name: &str, vif: &str, words: &str) -> Result<String> {
@@ -65,7 +65,7 @@ fn create(machine: &Machine, name: &str, vif: &str, words: &str) -> Result<()> {
 }
 
 /// Creates a guest that counts, and waits until it does.
-fn create_sink(machine: &Machine, name: &str, address: &str) -> Result<()> {
+pub(crate) fn create_sink(machine: &Machine, name: &str, address: &str) -> Result<()> {
     create(
         machine,
         name,
@@ -77,7 +77,12 @@ fn create_sink(machine: &Machine, name: &str, address: &str) -> Result<()> {
 }
 
 /// Creates a guest that sends as `words` say.
-fn create_source(machine: &Machine, name: &str, address: &str, words: &str) -> Result<()> {
+pub(crate) fn create_source(
+    machine: &Machine,
+    name: &str,
+    address: &str,
+    words: &str,
+) -> Result<()> {
     create(
         machine,
         name,
@@ -86,10 +91,15 @@ fn create_source(machine: &Machine, name: &str, address: &str, words: &str) -> R
     )
 }
 
-/// What the sink says came of the stream from `address`, once it has ended.
-fn report(machine: &Machine, address: &str, limit: Duration) -> Result<Report> {
+/// What a guest that counts says came of the stream from `address`, once it has ended.
+pub(crate) fn report(
+    machine: &Machine,
+    sink: &str,
+    address: &str,
+    limit: Duration,
+) -> Result<Report> {
     let start = format!("{address}: received ");
-    let console = machine.wait_for_console(SINK, &start, limit)?;
+    let console = machine.wait_for_console(sink, &start, limit)?;
     let line = console.lines().find(|line| line.contains(&start));
     let line = line.context("the line is there")?;
     eprintln!("{line}");
@@ -97,7 +107,7 @@ fn report(machine: &Machine, address: &str, limit: Duration) -> Result<Report> {
 }
 
 /// Types a character on a guest's console.
-fn type_to(machine: &Machine, name: &str, key: char) -> Result<()> {
+pub(crate) fn type_to(machine: &Machine, name: &str, key: char) -> Result<()> {
     machine.dom0(&format!(
         "echo {key} > $(xenstore-read /local/domain/$(xl domid {name})/console/tty)"
     ))?;
@@ -134,7 +144,7 @@ fn a_counted_stream_arrives_whole(setup: &Setup) -> Result<()> {
             create_source(machine, name, address, &words)?;
         }
         for address in ["10.0.3.2", "10.0.3.3"] {
-            let report = report(machine, address, Duration::from_secs(60))?;
+            let report = report(machine, SINK, address, Duration::from_secs(60))?;
             expect(report.is_whole() && report.total == COUNT, || {
                 format!("{address}: {report}")
             })?;
@@ -299,7 +309,7 @@ fn liars_harm_nobody_but_themselves(setup: &Setup) -> Result<()> {
             wrong += &round(machine, number, &lies)?;
         }
         type_to(machine, SOURCE, 's')?;
-        let report = report(machine, "10.0.3.2", Duration::from_secs(30));
+        let report = report(machine, SINK, "10.0.3.2", Duration::from_secs(30));
         let report = report.with_context(|| wrong.clone())?;
         let (others, leaked) = others(machine, WASTE)?;
         if !report.is_whole() || report.total < 1000 {
@@ -449,11 +459,11 @@ impl End {
 #[derive(Debug)]
 pub(crate) struct Holdings {
     /// Bytes that are not single pages in use: what is free, and what was given to the heap.
-    memory: u64,
+    pub(crate) memory: u64,
     /// Bytes in use of the heap.
     heap: u64,
     /// Event channels, of any state.
-    ports: String,
+    pub(crate) ports: String,
     /// Guests' vifs in xenstore, and what is said of them.
     nodes: String,
     /// Domains.

@@ -7,6 +7,7 @@ mod backend;
 mod bench;
 mod channel;
 mod columns;
+mod crowd;
 mod death;
 mod dom0;
 mod empty;
@@ -39,6 +40,7 @@ fn modules() -> Vec<LabTest> {
     tests.extend(guests::tests());
     tests.extend(backend::tests());
     tests.extend(hostile::tests());
+    tests.extend(crowd::tests());
     tests.extend(columns::tests());
     tests.extend(stat::tests());
     tests.extend(router::tests());
