@@ -11,12 +11,14 @@
 #![expect(unsafe_code, reason = "typed calls of event-channel operations")]
 
 use crate::abi::event_channel::{
-    AllocUnbound, BindInterdomain, BindVirq, EVTCHNOP_ALLOC_UNBOUND, EVTCHNOP_BIND_INTERDOMAIN,
-    EVTCHNOP_BIND_VIRQ, EVTCHNOP_CLOSE, EVTCHNOP_SEND, PortArgument,
+    AllocUnbound, BIND_PIRQ_WILL_SHARE, BindInterdomain, BindPirq, BindVirq,
+    EVTCHNOP_ALLOC_UNBOUND, EVTCHNOP_BIND_INTERDOMAIN, EVTCHNOP_BIND_PIRQ, EVTCHNOP_BIND_VIRQ,
+    EVTCHNOP_CLOSE, EVTCHNOP_SEND, PortArgument,
 };
 use crate::abi::sched::POLL_PORTS_MAX;
 use crate::abi::xen::{DOMID_SELF, SharedInfo, VIRQ_TIMER};
 use crate::arch::pv::{clock, upcall};
+use crate::hardware::{Pirq, Sharing};
 use crate::hypercall;
 use crate::xen::{DomId, Errno, Port};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -37,14 +39,21 @@ enum Sleep {
     Block(Port),
 }
 
+/// Physical interrupts this domain may have bound at a time.
+pub const INTERRUPTS_MAX: usize = 64;
+
 struct Bound {
     /// Every port this domain has: one that is not listed is a lost wake-up.
     ports: Vec<Port, PORTS_MAX>,
+    /// Those of physical interrupts, and whether one came that nobody has taken: whose it was matters,
+    /// since it has to be ended.
+    interrupts: Vec<(Port, bool), INTERRUPTS_MAX>,
     sleep: Sleep,
 }
 
 static BOUND: Mutex<Bound> = Mutex::new(Bound {
     ports: Vec::new(),
+    interrupts: Vec::new(),
     sleep: Sleep::Poll,
 });
 
@@ -99,9 +108,14 @@ impl Bound {
             vcpu.evtchn_upcall_pending.store(0, Ordering::SeqCst);
             vcpu.evtchn_pending_sel.swap(0, Ordering::SeqCst);
         }
-        self.ports
-            .iter()
-            .fold(false, |any, &port| clear(port) | any)
+        let interrupts = &mut self.interrupts;
+        self.ports.iter().fold(false, |any, &port| {
+            let came = clear(port);
+            if came && let Some((_, fired)) = interrupts.iter_mut().find(|(own, _)| *own == port) {
+                *fired = true;
+            }
+            came | any
+        })
     }
 }
 
@@ -172,6 +186,40 @@ pub fn bind_interdomain(remote: DomId, remote_port: Port) -> Result<Port, Errno>
     Ok(Port(argument.local_port))
 }
 
+/// A port bound to a physical interrupt of this domain's.
+///
+/// # Errors
+/// Xen's; ENOSPC when this domain has [`PORTS_MAX`] or [`INTERRUPTS_MAX`].
+pub fn bind_pirq(pirq: Pirq, sharing: Sharing) -> Result<Port, Errno> {
+    let mut bound = BOUND.lock();
+    if bound.interrupts.is_full() {
+        return Err(NO_SPACE);
+    }
+    bound.reserve()?;
+    let flags = match sharing {
+        Sharing::Alone => 0,
+        Sharing::Shared => BIND_PIRQ_WILL_SHARE,
+    };
+    let mut argument = BindPirq {
+        pirq: pirq.0,
+        flags,
+        port: 0,
+    };
+    // SAFETY: the operation's own argument type.
+    unsafe { hypercall::event_channel_op(EVTCHNOP_BIND_PIRQ, &mut argument) }?;
+    bound.add(Port(argument.port));
+    let _ = bound.interrupts.push((Port(argument.port), false));
+    Ok(Port(argument.port))
+}
+
+/// Whether the physical interrupt of this port came since this was last asked.
+pub fn take_interrupt(port: Port) -> bool {
+    let mut bound = BOUND.lock();
+    let mut interrupts = bound.interrupts.iter_mut();
+    let found = interrupts.find(|(own, _)| *own == port);
+    found.is_some_and(|(_, fired)| core::mem::take(fired))
+}
+
 /// Tells the other end.
 ///
 /// # Errors
@@ -185,6 +233,7 @@ pub fn notify(port: Port) -> Result<(), Errno> {
 pub fn close(port: Port) {
     let mut bound = BOUND.lock();
     bound.ports.retain(|&other| other != port);
+    bound.interrupts.retain(|&(other, _)| other != port);
     mask(port);
     clear(port);
     // SAFETY: the operation's own argument type.

@@ -14,7 +14,7 @@ use crate::abi::sched::{
 use crate::abi::xen::{
     CONSOLEIO_WRITE, DOMID_SELF, MmuUpdate, TrapInfo, UVMF_INVLPG, XENVER_VERSION, nr,
 };
-use crate::abi::{memory, vcpu};
+use crate::abi::{memory, physdev, vcpu};
 use crate::xen::{Errno, Hypercalls, Port};
 use core::arch::asm;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -180,6 +180,17 @@ pub unsafe fn event_channel_op<T>(operation: u32, argument: &mut T) -> Result<()
     unsafe {
         call::<{ nr::EVENT_CHANNEL_OP }>([u64::from(operation), address_mut(argument), 0, 0])
     }?;
+    Ok(())
+}
+
+/// Says that a physical interrupt was served.
+///
+/// # Errors
+/// EINVAL: it is not this domain's.
+pub fn end_of_interrupt(pirq: u32) -> Result<(), Errno> {
+    let argument = physdev::Eoi { irq: pirq };
+    // SAFETY: Xen reads `argument`.
+    unsafe { call::<{ nr::PHYSDEV_OP }>([physdev::PHYSDEVOP_EOI, address(&argument), 0, 0]) }?;
     Ok(())
 }
 

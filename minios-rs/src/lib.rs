@@ -8,8 +8,10 @@ pub mod abi;
 pub mod counting;
 #[cfg(feature = "fake")]
 pub mod fake;
+pub mod hardware;
 pub mod net;
 pub mod nospec;
+pub mod pci;
 pub mod prefetch;
 pub mod ring;
 pub mod stat;

@@ -344,6 +344,14 @@ impl<X: Xen> BoundPort<X> {
         })
     }
 
+    /// A port that was bound otherwise, to be closed with this.
+    pub(crate) fn adopt(xen: &X, port: Port) -> Self {
+        Self {
+            xen: xen.clone(),
+            port,
+        }
+    }
+
     /// Its number.
     pub fn number(&self) -> Port {
         self.port

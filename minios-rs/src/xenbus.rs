@@ -231,7 +231,7 @@ impl<X: Xen> Device<X> {
     }
 
     /// Waits until the other end's state is as it should be.
-    async fn wait_until(
+    pub(crate) async fn wait_until(
         &mut self,
         done: impl Fn(XenbusState) -> bool,
     ) -> Result<XenbusState, Error> {

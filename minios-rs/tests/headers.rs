@@ -1,8 +1,8 @@
 //! The structs and constants of `abi` against Xen's own headers, compiled by the C compiler.
 
-use minios_rs::abi::io::{console, netif, ring, xenbus::XenbusState, xs_wire};
+use minios_rs::abi::io::{console, netif, pciif, ring, xenbus::XenbusState, xs_wire};
 use minios_rs::abi::{
-    callback, elfnote, errno, event_channel, grant_table, memory, sched, vcpu, xen,
+    callback, elfnote, errno, event_channel, grant_table, memory, physdev, sched, vcpu, xen,
 };
 use std::collections::BTreeMap;
 use std::mem::{offset_of, size_of};
@@ -34,10 +34,10 @@ impl Table {
     /// Compiles and runs a program that prints every expression, and compares.
     fn compare(&self) {
         let mut program = String::from(
-            "#include <stddef.h>\n#include <stdint.h>\n#include <stdio.h>\n#include <string.h>\n#include <errno.h>\n\
+            "#include <stddef.h>\n#include <stdint.h>\n#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n#include <errno.h>\n\
              #define __XEN_INTERFACE_VERSION__ __XEN_LATEST_INTERFACE_VERSION__\n#define xen_mb()\n#define xen_rmb()\n#define xen_wmb()\n\
-             #include <xen/xen.h>\n#include <xen/elfnote.h>\n#include <xen/memory.h>\n#include <xen/sched.h>\n#include <xen/vcpu.h>\n#include <xen/version.h>\n#include <xen/callback.h>\n#include <xen/errno.h>\n#include <xen/event_channel.h>\n#include <xen/grant_table.h>\n\
-             #include <xen/io/ring.h>\n#include <xen/io/netif.h>\n#include <xen/io/console.h>\n\
+             #include <xen/xen.h>\n#include <xen/elfnote.h>\n#include <xen/memory.h>\n#include <xen/sched.h>\n#include <xen/vcpu.h>\n#include <xen/version.h>\n#include <xen/callback.h>\n#include <xen/errno.h>\n#include <xen/event_channel.h>\n#include <xen/grant_table.h>\n#include <xen/physdev.h>\n\
+             #include <xen/io/ring.h>\n#include <xen/io/netif.h>\n#include <xen/io/console.h>\n#include <xen/io/pciif.h>\n\
              #include <xen/io/xenbus.h>\n#include <xen/io/xs_wire.h>\nint main(void) {\n",
         );
         for (number, (expression, _)) in self.0.iter().enumerate() {
@@ -109,6 +109,7 @@ fn structs_and_constants_are_xens() {
     }
     let mut table = Table::default();
     network(&mut table);
+    cards(&mut table);
     xenstore_and_console(&mut table);
     events_and_grants(&mut table);
     errors(&mut table);
@@ -172,6 +173,60 @@ fn network(table: &mut Table) {
         "XenbusStateClosed" => XenbusState::CLOSED.0,
         "XenbusStateReconfiguring" => XenbusState::RECONFIGURING.0,
         "XenbusStateReconfigured" => XenbusState::RECONFIGURED.0,
+    }
+}
+
+fn cards(table: &mut Table) {
+    structs! { table;
+        "struct xen_msix_entry" => pciif::MsixEntry { "vector" => vector, "entry" => entry }
+        "struct xen_pcie_aer_op" => pciif::AerOp {
+            "cmd" => cmd, "err" => err, "domain" => domain, "bus" => bus, "devfn" => devfn,
+        }
+        "struct physdev_eoi" => physdev::Eoi { "irq" => irq }
+    }
+    // The entries behind it are no part of ours.
+    table.constant(
+        "offsetof(struct xen_pci_op, msix_entries)",
+        size_of::<pciif::Op>(),
+    );
+    table.field("struct xen_pci_op", "cmd", offset_of!(pciif::Op, cmd));
+    table.field("struct xen_pci_op", "err", offset_of!(pciif::Op, err));
+    table.field("struct xen_pci_op", "domain", offset_of!(pciif::Op, domain));
+    table.field("struct xen_pci_op", "bus", offset_of!(pciif::Op, bus));
+    table.field("struct xen_pci_op", "devfn", offset_of!(pciif::Op, devfn));
+    table.field("struct xen_pci_op", "offset", offset_of!(pciif::Op, offset));
+    table.field("struct xen_pci_op", "size", offset_of!(pciif::Op, size));
+    table.field("struct xen_pci_op", "value", offset_of!(pciif::Op, value));
+    table.field("struct xen_pci_op", "info", offset_of!(pciif::Op, info));
+    constants! { table;
+        "atoi(XEN_PCI_MAGIC)" => pciif::XEN_PCI_MAGIC.parse::<i64>().expect("a number"),
+        "XEN_PCIF_active" => pciif::XEN_PCIF_ACTIVE,
+        "XEN_PCIB_AERHANDLER" => pciif::XEN_PCIB_AERHANDLER,
+        "XEN_PCIB_active" => pciif::XEN_PCIB_ACTIVE,
+        "XEN_PCI_OP_conf_read" => pciif::XEN_PCI_OP_CONF_READ,
+        "XEN_PCI_OP_conf_write" => pciif::XEN_PCI_OP_CONF_WRITE,
+        "XEN_PCI_OP_enable_msi" => pciif::XEN_PCI_OP_ENABLE_MSI,
+        "XEN_PCI_OP_disable_msi" => pciif::XEN_PCI_OP_DISABLE_MSI,
+        "XEN_PCI_OP_enable_msix" => pciif::XEN_PCI_OP_ENABLE_MSIX,
+        "XEN_PCI_OP_disable_msix" => pciif::XEN_PCI_OP_DISABLE_MSIX,
+        "XEN_PCI_OP_aer_detected" => pciif::XEN_PCI_OP_AER_DETECTED,
+        "XEN_PCI_OP_aer_resume" => pciif::XEN_PCI_OP_AER_RESUME,
+        "XEN_PCI_OP_aer_mmio" => pciif::XEN_PCI_OP_AER_MMIO,
+        "XEN_PCI_OP_aer_slotreset" => pciif::XEN_PCI_OP_AER_SLOTRESET,
+        "XEN_PCI_ERR_success" => pciif::XEN_PCI_ERR_SUCCESS,
+        "XEN_PCI_ERR_dev_not_found" => pciif::XEN_PCI_ERR_DEV_NOT_FOUND,
+        "XEN_PCI_ERR_invalid_offset" => pciif::XEN_PCI_ERR_INVALID_OFFSET,
+        "XEN_PCI_ERR_access_denied" => pciif::XEN_PCI_ERR_ACCESS_DENIED,
+        "XEN_PCI_ERR_not_implemented" => pciif::XEN_PCI_ERR_NOT_IMPLEMENTED,
+        "XEN_PCI_ERR_op_failed" => pciif::XEN_PCI_ERR_OP_FAILED,
+        "SH_INFO_MAX_VEC" => pciif::SH_INFO_MAX_VEC,
+        "offsetof(struct xen_pci_sharedinfo, flags)" => pciif::FLAGS,
+        "offsetof(struct xen_pci_sharedinfo, op)" => pciif::OP,
+        "offsetof(struct xen_pci_sharedinfo, op.msix_entries)" => pciif::MSIX_ENTRIES,
+        "offsetof(struct xen_pci_sharedinfo, aer_op)" => pciif::AER_OP,
+        "PHYSDEVOP_eoi" => physdev::PHYSDEVOP_EOI,
+        "DOMID_IO" => xen::DOMID_IO,
+        "__HYPERVISOR_physdev_op" => xen::nr::PHYSDEV_OP,
     }
 }
 

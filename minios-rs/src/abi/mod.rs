@@ -7,6 +7,7 @@ pub mod event_channel;
 pub mod grant_table;
 pub mod io;
 pub mod memory;
+pub mod physdev;
 pub mod sched;
 pub mod vcpu;
 pub mod xen;

@@ -30,6 +30,8 @@ pub mod nr {
     pub const CALLBACK_OP: usize = 30;
     /// `event_channel_op`
     pub const EVENT_CHANNEL_OP: usize = 32;
+    /// `physdev_op`
+    pub const PHYSDEV_OP: usize = 33;
 
     /// One more than the highest number that Xen's headers name.
     pub const COUNT: usize = 64;
@@ -51,6 +53,7 @@ pub mod nr {
             SCHED_OP => "sched_op",
             CALLBACK_OP => "callback_op",
             EVENT_CHANNEL_OP => "event_channel_op",
+            PHYSDEV_OP => "physdev_op",
             _ => return None,
         })
     }
@@ -61,6 +64,9 @@ pub const VIRQ_TIMER: u32 = 0;
 
 /// "The domain that asks" (`DOMID_SELF`).
 pub const DOMID_SELF: u16 = 0x7ff0;
+
+/// "The machine's registers" (`DOMID_IO`): who owns them, and what cards write.
+pub const DOMID_IO: u16 = 0x7ff1;
 
 /// `XENVER_version`: answers major << 16 | minor.
 pub const XENVER_VERSION: u64 = 0;

@@ -206,6 +206,9 @@ impl Xen for Domain {
         self.count_hypercall(nr::EVENT_CHANNEL_OP);
         let channel = self.with(self.id, |domain| domain.channels.remove(&port.0));
         let channel = channel.expect("a port is closed once");
+        if let Binding::Pirq { pirq } = channel.binding {
+            self.unbind_interrupt(pirq);
+        }
         if let Binding::Interdomain {
             remote,
             port: other,

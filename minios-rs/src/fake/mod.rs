@@ -15,6 +15,8 @@ mod hypercalls;
 pub mod netback;
 pub mod netfront;
 mod page;
+pub mod pci;
+pub mod pciback;
 mod xenstored;
 
 pub use page::{Foreign, Page};
@@ -22,13 +24,14 @@ pub use xenstored::Quirks;
 
 use crate::abi::errno::{EACCES, EFAULT, ENOENT};
 use crate::abi::xen::nr;
+use crate::hardware::Pirq;
 use crate::time::Instant;
 use crate::xen::{Access, DomId, Errno, GrantRef, PAGE_SIZE, Port, Xen};
 use alloc::collections::BTreeMap;
 use alloc::rc::{Rc, Weak};
 use core::cell::{Cell, RefCell};
 use core::time::Duration;
-use page::{Memory, Owned};
+use page::{Frames, Memory, Owned};
 
 /// Grants a domain may have at a time, unless [`Domain::limit_grants`] says otherwise.
 pub const GRANTS_MAX: usize = 8192;
@@ -58,6 +61,10 @@ pub enum Fault {
     Notify,
     /// A request to xenstored, which answers `EIO`.
     Xenstore,
+    /// [`Hardware::map_registers`](crate::hardware::Hardware::map_registers).
+    Registers,
+    /// [`Hardware::bind_interrupt`](crate::hardware::Hardware::bind_interrupt).
+    Interrupt,
 }
 
 /// What a domain holds.
@@ -73,6 +80,8 @@ pub struct Usage {
     pub ports: usize,
     /// Watches set in xenstore.
     pub watches: usize,
+    /// Registers of cards mapped.
+    pub registers: usize,
 }
 
 struct Grant {
@@ -87,6 +96,7 @@ struct Grant {
 enum Binding {
     Unbound { remote: DomId },
     Interdomain { remote: DomId, port: Port },
+    Pirq { pirq: Pirq },
 }
 
 struct Channel {
@@ -99,6 +109,7 @@ struct Channel {
 struct DomainState {
     pages: usize,
     mapped: usize,
+    registers: usize,
     grants: BTreeMap<u32, Grant>,
     grants_max: usize,
     next_grant: u32,
@@ -112,6 +123,8 @@ struct Inner {
     faults: RefCell<BTreeMap<Fault, u64>>,
     calls: RefCell<BTreeMap<Fault, u64>>,
     store: RefCell<xenstored::Xenstored>,
+    frames: RefCell<Frames>,
+    cards: RefCell<pci::Cards>,
 }
 
 impl Inner {
@@ -155,6 +168,8 @@ impl World {
                 faults: RefCell::default(),
                 calls: RefCell::default(),
                 store: RefCell::default(),
+                frames: RefCell::default(),
+                cards: RefCell::default(),
             }),
         };
         world.domain(DomId(0));
@@ -170,6 +185,7 @@ impl World {
             .or_insert_with(|| DomainState {
                 pages: 0,
                 mapped: 0,
+                registers: 0,
                 grants: BTreeMap::new(),
                 grants_max: GRANTS_MAX,
                 // As in Xen, the first ones are the toolstack's.
@@ -231,6 +247,7 @@ impl Domain {
             mapped: domain.mapped,
             ports: domain.channels.len(),
             watches,
+            registers: domain.registers,
         })
     }
 

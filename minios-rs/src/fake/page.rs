@@ -6,6 +6,7 @@ extern crate std;
 
 use super::{Inner, World};
 use crate::xen::{Access, DomId, GrantRef, PAGE_SIZE, SharedPage};
+use alloc::collections::BTreeMap;
 use alloc::rc::{Rc, Weak};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -55,14 +56,37 @@ pub(super) struct Owned {
     world: Weak<Inner>,
     pub(super) owner: DomId,
     pub(super) memory: Rc<Memory>,
+    /// Its machine frame, which no other page ever has.
+    pub(super) frame: u64,
 }
 
 impl Owned {
     pub(super) fn new(world: &World, owner: DomId) -> Self {
+        let memory = Rc::new(Memory::new());
+        let mut frames = world.inner.frames.borrow_mut();
+        let frame = frames.next;
+        frames.next += 1;
+        frames.pages.insert(frame, (owner, Rc::downgrade(&memory)));
         Self {
             world: Rc::downgrade(&world.inner),
             owner,
-            memory: Rc::new(Memory::new()),
+            memory,
+            frame,
+        }
+    }
+}
+
+/// Every page there is, by its machine frame.
+pub(super) struct Frames {
+    pub(super) pages: BTreeMap<u64, (DomId, Weak<Memory>)>,
+    next: u64,
+}
+
+impl Default for Frames {
+    fn default() -> Self {
+        Self {
+            pages: BTreeMap::new(),
+            next: 0x1000,
         }
     }
 }
@@ -72,6 +96,7 @@ impl Drop for Owned {
         let Some(world) = self.world.upgrade() else {
             return;
         };
+        world.frames.borrow_mut().pages.remove(&self.frame);
         let mut domains = world.domains.borrow_mut();
         let Some(domain) = domains.get_mut(&self.owner) else {
             return;

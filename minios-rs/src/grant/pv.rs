@@ -7,6 +7,7 @@ use crate::abi::grant_table::{
     GNTTABOP_SETUP_TABLE, SetupTable,
 };
 use crate::abi::xen::DOMID_SELF;
+use crate::hardware::{Hardware, MapError, Pirq, Sharing};
 use crate::mm::{self, Mfn, SharedWords};
 use crate::xen::{
     Access, CopyEnd, DomId, GrantCopy, GrantError, GrantRef, GrantStatus, PAGE_SIZE, ResourceError,
@@ -119,6 +120,31 @@ impl xen::Xen for Pv {
 
     fn hypercalls(&self) -> xen::Hypercalls {
         hypercall::counts()
+    }
+}
+
+impl Hardware for Pv {
+    type Registers = mm::Registers;
+
+    fn map_registers(&self, address: u64, length: usize) -> Result<mm::Registers, MapError> {
+        mm::Registers::map(address, length)
+    }
+
+    fn machine_address(&self, page: &mm::Page) -> u64 {
+        page.machine_address()
+    }
+
+    fn bind_interrupt(&self, pirq: Pirq, sharing: Sharing) -> Result<xen::Port, xen::Errno> {
+        crate::event::bind_pirq(pirq, sharing)
+    }
+
+    fn take_interrupt(&self, port: xen::Port) -> bool {
+        crate::event::take_interrupt(port)
+    }
+
+    fn end_interrupt(&self, pirq: Pirq) {
+        // One that is not ours any more has nothing to end.
+        let _ = hypercall::end_of_interrupt(pirq.0);
     }
 }
 

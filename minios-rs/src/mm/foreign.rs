@@ -40,7 +40,7 @@ impl Foreign {
         let free = FREE.lock().pop();
         let address = match free {
             Some(address) => address,
-            None => page_table::reserve_foreign()?,
+            None => page_table::reserve_foreign(1)?,
         };
         let mut argument = MapGrantRef {
             host_addr: address as u64,

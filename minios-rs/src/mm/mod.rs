@@ -8,12 +8,14 @@ mod foreign;
 mod frame;
 mod heap;
 mod page_table;
+mod registers;
 mod shared;
 
 pub use foreign::Foreign;
 pub use frame::{Usage, usage};
 pub use heap::{HeapUsage, heap_usage};
 pub use page_table::map_foreign;
+pub use registers::Registers;
 pub use shared::Page;
 pub(crate) use shared::SharedWords;
 

@@ -10,7 +10,7 @@ use crate::abi::xen::{
     MACH2PHYS_VIRT_START, MMU_NORMAL_PT_UPDATE, MmuUpdate, SharedInfo, StartInfo,
 };
 use crate::hypercall;
-use crate::xen::{OutOfMemory, PAGE_SIZE};
+use crate::xen::{Errno, OutOfMemory, PAGE_SIZE};
 use core::sync::atomic::{AtomicUsize, Ordering};
 use spin::Once;
 use x86_64::structures::paging::PageTableFlags as Flags;
@@ -39,6 +39,9 @@ const READ: Flags = Flags::PRESENT
 
 /// Rights of data.
 const WRITE: Flags = READ.union(Flags::WRITABLE).union(Flags::DIRTY);
+
+/// Rights of registers: every access goes to the bus at once, as it is.
+const REGISTERS: Flags = WRITE.union(Flags::NO_CACHE).union(Flags::WRITE_THROUGH);
 
 /// Rights of code.
 const EXECUTE: Flags = Flags::PRESENT
@@ -384,15 +387,48 @@ pub fn map_foreign(frames: &[Mfn]) -> Result<usize, OutOfMemory> {
     Ok(base)
 }
 
-/// An address far above our own memory that shows nothing, and has the page tables for a grant to be
-/// mapped there.
+/// The first of `pages` addresses far above our own memory that show nothing, and have the page tables for
+/// a grant or registers to be mapped there.
 ///
 /// # Errors
 /// [`OutOfMemory`]: no page for a table.
-pub(super) fn reserve_foreign() -> Result<usize, OutOfMemory> {
-    let address = NEXT_FOREIGN.fetch_add(PAGE_SIZE, Ordering::Relaxed);
-    leaf_table(address)?;
-    Ok(address)
+pub(super) fn reserve_foreign(pages: usize) -> Result<usize, OutOfMemory> {
+    let base = NEXT_FOREIGN.fetch_add(pages * PAGE_SIZE, Ordering::Relaxed);
+    for page in 0..pages {
+        leaf_table(base + page * PAGE_SIZE)?;
+    }
+    Ok(base)
+}
+
+/// Whether any of these machine frames is memory of ours.
+pub(super) fn is_own_memory(frames: &core::ops::Range<u64>) -> bool {
+    (0..space().pages).any(|pfn| frames.contains(&mfn_of(Pfn(pfn)).0))
+}
+
+/// Maps registers, one frame after the other, at addresses that were reserved.
+///
+/// # Errors
+/// Xen's: the domain may not have them. Some may be mapped then; [`unmap`] all of them.
+pub(super) fn map_registers(base: usize, frames: impl Iterator<Item = Mfn>) -> Result<(), Errno> {
+    for (page, frame) in frames.enumerate() {
+        let address = base + page * PAGE_SIZE;
+        // SAFETY: the addresses were reserved for this and show nothing; the frames are none of our own
+        // memory, so that no Rust value gets an alias.
+        unsafe { hypercall::update_va_mapping(address, entry(frame, REGISTERS)) }?;
+    }
+    Ok(())
+}
+
+/// Has `pages` addresses from `base` on, which were reserved, show nothing again.
+///
+/// # Errors
+/// Xen's.
+pub(super) fn unmap(base: usize, pages: usize) -> Result<(), Errno> {
+    for page in 0..pages {
+        // SAFETY: whoever reserved the addresses says that nobody uses what they showed.
+        unsafe { hypercall::update_va_mapping(base + page * PAGE_SIZE, 0) }?;
+    }
+    Ok(())
 }
 
 /// The last-level table that `address` goes through, made with those above it where they are missing.

@@ -7,8 +7,10 @@
 use super::{Mfn, Pfn, frame, page_table};
 use crate::xen::{OutOfMemory, PAGE_SIZE, SharedPage};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::arch::asm;
-use core::sync::atomic::AtomicU32;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use spin::Mutex;
 
 /// A page of this domain that may be shared with a peer.
 ///
@@ -24,11 +26,19 @@ struct Owner {
     pfn: Pfn,
     /// Pages that Xen's domain builder made (console, xenstore) are never given back.
     is_ours: bool,
+    /// A card was told of it, and may use it still.
+    is_known_to_card: AtomicBool,
 }
+
+/// Pages that cards were told of, and nobody here uses: pages of this kind again, never anything else.
+/// They are not listed in themselves, where a card could write.
+static KNOWN_TO_CARDS: Mutex<Vec<Pfn>> = Mutex::new(Vec::new());
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        if self.is_ours {
+        if *self.is_known_to_card.get_mut() {
+            KNOWN_TO_CARDS.lock().push(self.pfn);
+        } else if self.is_ours {
             frame::release(self.pfn);
         }
     }
@@ -40,9 +50,15 @@ impl Page {
     /// # Errors
     /// [`OutOfMemory`].
     pub fn allocate() -> Result<Self, OutOfMemory> {
-        let pfn = frame::take().ok_or(OutOfMemory)?;
+        let known = KNOWN_TO_CARDS.lock().pop();
+        let is_known_to_card = known.is_some();
+        let pfn = known.or_else(frame::take).ok_or(OutOfMemory)?;
         let page = Self {
-            owner: Arc::new(Owner { pfn, is_ours: true }),
+            owner: Arc::new(Owner {
+                pfn,
+                is_ours: true,
+                is_known_to_card: AtomicBool::new(is_known_to_card),
+            }),
         };
         page.zero(0, PAGE_SIZE);
         Ok(page)
@@ -55,8 +71,19 @@ impl Page {
             owner: Arc::new(Owner {
                 pfn: page_table::pfn_of(mfn),
                 is_ours: false,
+                is_known_to_card: AtomicBool::new(false),
             }),
         }
+    }
+
+    /// The machine address of its first byte, for a card to read and write. From here on the page is
+    /// never given back to those who keep Rust values in pages: the card may use it at any time.
+    pub fn machine_address(&self) -> u64 {
+        // A page of the domain builder's is not given back at all.
+        self.owner
+            .is_known_to_card
+            .store(self.owner.is_ours, Ordering::Relaxed);
+        self.mfn().0 * PAGE_SIZE as u64
     }
 
     /// The machine frame it lies in.

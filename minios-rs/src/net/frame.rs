@@ -4,6 +4,7 @@
 
 use super::{Checksum, Gso};
 use crate::abi::io::netif::XEN_NETIF_NR_SLOTS_MIN;
+use crate::hardware::CARD;
 use crate::xen::{CopyEnd, DomId, GrantRef, SharedPage};
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -17,7 +18,11 @@ pub struct FrontId(u32);
 
 impl FrontId {
     /// One that was not used before.
-    pub(super) fn next() -> Self {
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "not an iterator's: there is no self"
+    )]
+    pub fn next() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         Self(NEXT.fetch_add(1, Ordering::Relaxed))
     }
@@ -51,6 +56,31 @@ pub struct RxBuffer<P> {
 }
 
 impl<P> RxBuffer<P> {
+    /// A page of the domain's own that a card filled, with nothing of anybody else's in it: buffer
+    /// `index` of whoever drives the card. One token for a page that is not given back, as ever.
+    pub fn of_card(owner: FrontId, index: u16, page: P) -> Self {
+        Self {
+            owner,
+            backend: CARD,
+            index,
+            memory: Memory::Page(page),
+            is_faulty: false,
+        }
+    }
+
+    /// Which of its owner's buffers it is.
+    pub fn index(&self) -> u16 {
+        self.index
+    }
+
+    /// The page, if it can be lent: to a backend, or to a card that sends out of it.
+    pub fn page(&self) -> Option<&P> {
+        match &self.memory {
+            Memory::Page(page) => Some(page),
+            Memory::Private(_) | Memory::Foreign(_) => None,
+        }
+    }
+
     /// Whose buffer it is.
     pub fn owner(&self) -> FrontId {
         self.owner

@@ -2,6 +2,7 @@
 
 pub mod console;
 pub mod netif;
+pub mod pciif;
 pub mod ring;
 pub mod xenbus;
 pub mod xs_wire;

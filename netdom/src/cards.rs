@@ -1,0 +1,284 @@
+//! The cards of this domain: found, brought up, looked after, let go.
+
+use crate::nic::{self, Config, Link, Nic};
+use alloc::boxed::Box;
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+use core::cell::{Cell, RefCell};
+use core::time::Duration;
+use minios_rs::hardware::Hardware;
+use minios_rs::net::Received;
+use minios_rs::net::front::Wake;
+use minios_rs::pci::{Address, Bus, Change, Command, Function, Identity};
+use minios_rs::ring::Pending;
+use minios_rs::task::Executor;
+use minios_rs::time::Instant;
+use minios_rs::xenstore::{self, Client};
+
+/// How long a bus that could not be had is left alone.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Frames that one card's turn takes, at most: the others have theirs.
+const TURN_FRAMES_MAX: usize = 256;
+
+struct Card<X: Hardware> {
+    function: Function<X>,
+    nic: Box<dyn Nic<X>>,
+    /// What was last said of its cable.
+    told: Option<Link>,
+}
+
+struct Inner<X: Hardware> {
+    cards: RefCell<Vec<Card<X>>>,
+    bus: RefCell<Option<Bus<X>>>,
+    /// Errors on the bus that the cards were reset for.
+    errors: Cell<u32>,
+}
+
+/// The cards. A handle.
+pub struct Cards<X: Hardware> {
+    inner: Rc<Inner<X>>,
+}
+
+impl<X: Hardware> Clone for Cards<X> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+        }
+    }
+}
+
+impl<X: Hardware> Default for Cards<X> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<X: Hardware> Cards<X> {
+    /// None yet.
+    pub fn new() -> Self {
+        Self {
+            inner: Rc::new(Inner {
+                cards: RefCell::new(Vec::new()),
+                bus: RefCell::new(None),
+                errors: Cell::new(0),
+            }),
+        }
+    }
+
+    /// How many are driven.
+    pub fn count(&self) -> usize {
+        self.inner.cards.borrow().len()
+    }
+
+    /// Finds the cards that the toolstack gives this domain, and lets go of those that it takes away.
+    /// Ends only with the xenstore connection; run it as a task.
+    ///
+    /// # Errors
+    /// xenstore's.
+    pub async fn serve(
+        self,
+        xen: X,
+        xenstore: Client<X>,
+        executor: Executor,
+        config: Config,
+    ) -> Result<(), xenstore::Error> {
+        let mut watch = xenstore.watch("device/pci").await?;
+        loop {
+            let state = xenstore.read_text("device/pci/0/state").await;
+            match state.as_deref() {
+                Ok("1") => self.drive(&xen, &xenstore, &executor, config).await,
+                Err(error) if xenstore.dead().is_some() => return Err(*error),
+                _ => {
+                    watch.next().await?;
+                    continue;
+                }
+            }
+            executor.sleep(PAUSE).await;
+        }
+    }
+
+    /// From the bus' beginning to its end.
+    async fn drive(&self, xen: &X, xenstore: &Client<X>, executor: &Executor, config: Config) {
+        let (bus, mut link) = match Bus::connect(xen, xenstore, executor, 0).await {
+            Ok(connected) => connected,
+            Err(error) => {
+                log::error!("no PCI bus: {error}");
+                return;
+            }
+        };
+        *self.inner.bus.borrow_mut() = Some(bus.clone());
+        self.inner.errors.set(bus.errors());
+        let ended = async {
+            loop {
+                for address in link.functions().await? {
+                    self.adopt(&bus.function(address), executor, config).await;
+                }
+                match link.changed().await? {
+                    Change::Attached => {}
+                    Change::Detaching(leaving) => {
+                        for address in leaving {
+                            self.let_go(|other| other == address).await;
+                        }
+                        link.settled().await?;
+                    }
+                    Change::Ending => return Ok(()),
+                }
+            }
+        };
+        let ended: Result<(), minios_rs::pci::Error> = ended.await;
+        if let Err(error) = ended {
+            log::error!("the PCI bus is given up: {error}");
+        }
+        self.let_go(|_| true).await;
+        if let Err(error) = link.close().await {
+            log::warn!("the PCI bus does not end in order: {error}");
+        }
+        // Not before: the backend may have mapped its page.
+        self.inner.bus.borrow_mut().take();
+    }
+
+    fn has(&self, address: Address) -> bool {
+        let cards = self.inner.cards.borrow();
+        cards.iter().any(|card| card.function.address() == address)
+    }
+
+    /// Brings a function up, if it is a card that is not driven yet.
+    async fn adopt(&self, function: &Function<X>, executor: &Executor, config: Config) {
+        let address = function.address();
+        if self.has(address) {
+            return;
+        }
+        match function.identity().await {
+            Ok(identity) if identity.base_class() == Identity::NETWORK => {}
+            Ok(identity) => {
+                let (vendor, device) = (identity.vendor, identity.device);
+                log::warn!("{address}: {vendor:04x}:{device:04x} is no network card");
+                return;
+            }
+            Err(error) => {
+                log::error!("{address}: {error}");
+                return;
+            }
+        }
+        match nic::bring_up(function, executor, config).await {
+            Ok(nic) => {
+                let (model, mac) = (nic.model(), nic.mac());
+                let kind = nic.interrupt_kind().name();
+                log::info!("{address}: {model}, {mac}, {kind}");
+                self.inner.cards.borrow_mut().push(Card {
+                    function: function.clone(),
+                    nic,
+                    told: None,
+                });
+            }
+            Err(error) => log::error!("{address}: {error}"),
+        }
+    }
+
+    /// Stops cards, and gives back what is theirs.
+    async fn let_go(&self, leaves: impl Fn(Address) -> bool) {
+        loop {
+            let card = {
+                let mut cards = self.inner.cards.borrow_mut();
+                let at = cards
+                    .iter()
+                    .position(|card| leaves(card.function.address()));
+                at.map(|at| cards.remove(at))
+            };
+            let Some(Card {
+                function, mut nic, ..
+            }) = card
+            else {
+                return;
+            };
+            nic.stop();
+            let mut cards = self.inner.cards.borrow_mut();
+            return_completed(&mut *nic, &mut cards);
+            drop(cards);
+            let kind = nic.interrupt_kind();
+            drop(nic);
+            // A function that is gone refuses both, which is as good.
+            let _ = function.disable(kind).await;
+            let master = Command::MASTER;
+            let _ = function.command(Command::empty(), master).await;
+            log::info!("{}: let go", function.address());
+        }
+    }
+
+    /// Once a turn of the main loop: looks after the cards, and gives `work` each of them, to receive and
+    /// send. When to call it next if nothing happens.
+    pub fn turn(
+        &self,
+        now: Instant,
+        mut work: impl FnMut(&mut dyn Nic<X>, Instant),
+    ) -> Option<Instant> {
+        if let Some(bus) = &*self.inner.bus.borrow() {
+            bus.pump();
+        }
+        let mut cards = self.inner.cards.borrow_mut();
+        let errors = self.inner.bus.borrow().as_ref().map_or(0, Bus::errors);
+        let is_in_error = self.inner.errors.replace(errors) != errors;
+        let mut next: Option<Instant> = None;
+        let mut earlier = |other: Option<Instant>| {
+            next = [next, other].into_iter().flatten().min();
+        };
+        for index in 0..cards.len() {
+            let card = &mut cards[index];
+            if is_in_error {
+                card.nic.reset(now);
+            }
+            earlier(card.nic.poll(now));
+            let link = card.nic.link();
+            if card.told.replace(link) != Some(link) {
+                let address = card.function.address();
+                match link {
+                    Link::Down => log::warn!("{address}: link down"),
+                    Link::Up(speed) => log::info!("{address}: link up, {speed} Mbit/s"),
+                }
+            }
+            work(&mut *card.nic, now);
+        }
+        for index in 0..cards.len() {
+            // Taken out for a moment: what it sent may be any other's.
+            let mut card = cards.swap_remove(index);
+            card.nic.flush();
+            return_completed(&mut *card.nic, &mut cards);
+            if card.nic.park_until(Wake::FirstSlot) == Pending::Work {
+                earlier(Some(now));
+            }
+            cards.push(card);
+            let last = cards.len() - 1;
+            cards.swap(index, last);
+        }
+        next
+    }
+}
+
+/// Gives what a card has sent back to those whose pages they are.
+fn return_completed<X: Hardware>(nic: &mut dyn Nic<X>, others: &mut [Card<X>]) {
+    while let Some(buffer) = nic.completed() {
+        let mut owners = others.iter_mut();
+        match owners.find(|card| card.nic.id() == buffer.owner()) {
+            Some(card) => card.nic.recycle(buffer),
+            // Its own, or one that is gone: its pages went with it.
+            None => nic.recycle(buffer),
+        }
+    }
+}
+
+/// Receives what came and drops it: what to do with a card that nobody is behind.
+pub fn drain<X: Hardware>(nic: &mut dyn Nic<X>) {
+    let mut frame = Received::default();
+    for _ in 0..TURN_FRAMES_MAX {
+        if !nic.receive_into(&mut frame) {
+            return;
+        }
+        while let Some(slice) = frame.slots.pop() {
+            nic.recycle(slice.buffer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

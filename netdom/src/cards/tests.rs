@@ -1,0 +1,145 @@
+//! Cards that come and go, over the simulated Xen.
+
+use super::*;
+use crate::nic::model::{E1000, MAC};
+use alloc::format;
+use alloc::vec;
+use minios_rs::fake::pci::Card as Plugged;
+use minios_rs::fake::pciback::Pciback;
+use minios_rs::fake::{Domain, World};
+use minios_rs::net::MacAddress;
+use minios_rs::xen::{DomId, Xen};
+use minios_rs::xenbus::XenbusState;
+
+const GUEST: DomId = DomId(7);
+
+struct Lab {
+    world: World,
+    guest: Domain,
+    store: Client<Domain>,
+    executor: Executor,
+    back: Pciback,
+    cards: Cards<Domain>,
+}
+
+impl Lab {
+    fn new(count: usize) -> (Self, Vec<Plugged<E1000>>) {
+        let world = World::new();
+        let guest = world.domain(GUEST);
+        let store = world.connect_xenstore(&guest);
+        let plugged: Vec<_> = (0..count)
+            .map(|_| world.plug(GUEST, E1000::new()))
+            .collect();
+        let numbers: Vec<usize> = plugged.iter().map(Plugged::number).collect();
+        let back = Pciback::announce(&world, GUEST, &numbers);
+        let executor = Executor::new(4);
+        let cards = Cards::new();
+        let serving = cards.clone().serve(
+            guest.clone(),
+            store.clone(),
+            executor.clone(),
+            Config::default(),
+        );
+        executor
+            .spawn(async move {
+                let _ = serving.await;
+            })
+            .expect("the first task fits");
+        let lab = Self {
+            world,
+            guest,
+            store,
+            executor,
+            back,
+            cards,
+        };
+        (lab, plugged)
+    }
+
+    fn turns(&mut self, count: usize) {
+        for _ in 0..count {
+            self.world.advance(Duration::from_millis(5));
+            self.executor.run_ready(self.guest.now());
+            self.cards.turn(self.guest.now(), |nic, _| drain(nic));
+            self.store.pump();
+            self.world.serve_xenstore();
+            self.store.pump();
+            self.back.step();
+        }
+    }
+}
+
+#[test]
+fn every_card_is_brought_up_and_looked_after() {
+    let (mut lab, plugged) = Lab::new(2);
+    lab.turns(500);
+    assert_eq!(lab.cards.count(), 2);
+    for card in &plugged {
+        for _ in 0..1000 {
+            assert!(card.with(|model, bus| model.receive(&[1; 100], bus)));
+            lab.turns(1);
+        }
+    }
+    let mut seen = vec![];
+    lab.cards.turn(lab.guest.now(), |nic, _| {
+        seen.push((nic.mac(), nic.link(), nic.statistics().received_frames));
+    });
+    assert_eq!(seen, [(MacAddress(MAC), Link::Up(1000), 1000); 2]);
+}
+
+#[test]
+fn a_card_is_let_go_and_taken_again() {
+    let (mut lab, plugged) = Lab::new(2);
+    lab.turns(500);
+    let before = lab.guest.usage();
+    for _ in 0..3 {
+        lab.back.detach(0);
+        lab.turns(100);
+        assert_eq!(lab.cards.count(), 1);
+        assert_eq!(lab.guest.usage().registers, 1);
+        assert_eq!(lab.world.dma_faults(plugged[0].number()), 0);
+        lab.back.come_back(0);
+        lab.turns(500);
+        assert_eq!(lab.cards.count(), 2);
+        assert_eq!(
+            lab.guest.usage(),
+            before,
+            "no page, port or register is lost"
+        );
+    }
+}
+
+#[test]
+fn the_bus_may_end_and_come_back() {
+    let (mut lab, plugged) = Lab::new(1);
+    lab.turns(500);
+    let before = lab.guest.usage();
+    lab.back.switch_to(XenbusState::CLOSING);
+    lab.turns(300);
+    assert_eq!(lab.cards.count(), 0);
+    assert_eq!(lab.guest.usage().registers, 0);
+    lab.back = Pciback::announce(&lab.world, GUEST, &[plugged[0].number()]);
+    lab.turns(800);
+    assert_eq!(lab.cards.count(), 1);
+    assert_eq!(lab.guest.usage(), before);
+    // All nodes at once, as `xl destroy` of a backend leaves it.
+    let node = format!("/local/domain/{}/device/pci", GUEST.0);
+    lab.back.leave();
+    let backend = alloc::string::String::from(lab.back.node());
+    lab.world.remove_node(&backend);
+    lab.world.remove_node(&node);
+    lab.turns(300);
+    assert_eq!(lab.cards.count(), 0);
+}
+
+#[test]
+fn errors_on_the_bus_reset_the_cards() {
+    let (mut lab, plugged) = Lab::new(1);
+    lab.turns(500);
+    let resets = plugged[0].with(|model, _| model.resets);
+    lab.back
+        .report(minios_rs::abi::io::pciif::XEN_PCI_OP_AER_DETECTED);
+    lab.turns(50);
+    assert!(lab.back.reported().is_some());
+    assert_eq!(plugged[0].with(|model, _| model.resets), resets + 1);
+}

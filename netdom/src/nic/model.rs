@@ -1,0 +1,242 @@
+//! An 82540EM, as its manual and QEMU have it; correct unless told otherwise.
+
+use alloc::boxed::Box;
+use alloc::vec;
+use alloc::vec::Vec;
+use minios_rs::fake::pci::{BarSpec, CardBus, Configuration, Model};
+
+pub(crate) const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
+
+/// Changes what is written back to a receive descriptor: words 2 and 3.
+pub(crate) type Tamper = Box<dyn FnMut(&mut [u32; 2])>;
+
+pub(crate) struct E1000 {
+    registers: Vec<u32>,
+    /// What went out on the wire.
+    pub(crate) sent: Vec<Vec<u8>>,
+    pub(crate) has_cable: bool,
+    /// It takes frames to send, and never sends them.
+    pub(crate) hangs: bool,
+    /// It does not come back from a reset.
+    pub(crate) stays_in_reset: bool,
+    pub(crate) mac: [u8; 6],
+    pub(crate) tamper: Option<Tamper>,
+    pub(crate) resets: u32,
+    /// It has scribbled over its own rings: what it finds there is no longer the driver's fault.
+    pub(crate) is_mad: bool,
+    context: [u32; 4],
+    frame: Vec<u8>,
+}
+
+const CTRL: usize = 0;
+const STATUS: usize = 8;
+const ICR: usize = 0xc0;
+const IMS: usize = 0xd0;
+const IMC: usize = 0xd8;
+const RCTL: usize = 0x100;
+const TCTL: usize = 0x400;
+const MPC: usize = 0x4010;
+const RING: usize = 256;
+
+impl E1000 {
+    pub(crate) fn new() -> Self {
+        let mut card = Self {
+            registers: Vec::new(),
+            sent: Vec::new(),
+            has_cable: true,
+            hangs: false,
+            stays_in_reset: false,
+            mac: MAC,
+            tamper: None,
+            resets: 0,
+            is_mad: false,
+            context: [0; 4],
+            frame: Vec::new(),
+        };
+        card.reset();
+        card
+    }
+
+    fn reset(&mut self) {
+        self.registers = vec![0; 0x2_0000 / 4];
+        self.resets += 1;
+        self.is_mad = false;
+        let [a, b, c, d, e, f] = self.mac;
+        *self.at(0x5400) = u32::from_le_bytes([a, b, c, d]);
+        *self.at(0x5404) = u32::from_le_bytes([e, f, 0, 0x80]);
+        self.frame.clear();
+    }
+
+    fn at(&mut self, register: usize) -> &mut u32 {
+        &mut self.registers[register / 4]
+    }
+
+    fn get(&self, register: usize) -> u32 {
+        self.registers[register / 4]
+    }
+
+    fn descriptor(&self, base: usize, index: u32) -> u64 {
+        let address = u64::from(self.get(base)) | u64::from(self.get(base + 4)) << 32;
+        assert_eq!(self.get(base + 8), (16 * RING) as u32);
+        address + 16 * u64::from(index)
+    }
+
+    pub(crate) fn cable(&mut self, is_in: bool) {
+        self.has_cable = is_in;
+        *self.at(ICR) |= 1 << 2;
+    }
+
+    /// A frame comes on the wire; false: there is no room for it.
+    pub(crate) fn receive(&mut self, frame: &[u8], bus: &CardBus) -> bool {
+        if self.get(RCTL) & 2 == 0 || !self.has_cable {
+            return false;
+        }
+        let (first, tail) = (self.get(0x2810), self.get(0x2818));
+        let mut head = first;
+        for (number, part) in frame.chunks(4096).enumerate() {
+            if head == tail {
+                *self.at(MPC) += 1;
+                *self.at(ICR) |= 1 << 6;
+                return false;
+            }
+            let descriptor = self.descriptor(0x2800, head);
+            let mut words = [0; 16];
+            assert!(bus.read(descriptor, &mut words));
+            let buffer = u64::from_le_bytes(words[..8].try_into().unwrap());
+            assert!(bus.write(buffer, part) || self.is_mad);
+            let is_last = (number + 1) * 4096 >= frame.len();
+            let mut back = [part.len() as u32, 1 | 4 | u32::from(is_last) << 1];
+            if let Some(tamper) = &mut self.tamper {
+                tamper(&mut back);
+            }
+            assert!(bus.write(descriptor + 8, &back[0].to_le_bytes()));
+            assert!(bus.write(descriptor + 12, &back[1].to_le_bytes()));
+            head = (head + 1) % RING as u32;
+        }
+        *self.at(0x2810) = head;
+        *self.at(ICR) |= 1 << 7;
+        true
+    }
+
+    /// Writes a descriptor back without a frame, whether or not it has it: a card gone mad.
+    pub(crate) fn scribble(&mut self, ring: usize, index: u32, words: [u32; 4], bus: &CardBus) {
+        self.is_mad = true;
+        for (at, word) in (self.descriptor(ring, index)..).step_by(4).zip(words) {
+            assert!(bus.write(at, &word.to_le_bytes()));
+        }
+    }
+
+    fn transmit(&mut self, bus: &CardBus) {
+        if self.get(TCTL) & 2 == 0 || self.hangs || !self.has_cable {
+            return;
+        }
+        while self.get(0x3810) != self.get(0x3818) {
+            let head = self.get(0x3810);
+            let descriptor = self.descriptor(0x3800, head);
+            let mut raw = [0; 16];
+            assert!(bus.read(descriptor, &mut raw), "its own ring");
+            let word = |at: usize| u32::from_le_bytes(raw[4 * at..4 * at + 4].try_into().unwrap());
+            let words = [word(0), word(1), word(2), word(3)];
+            let is_extended = words[2] & 1 << 29 != 0;
+            assert!(is_extended || self.is_mad, "no others are used");
+            if words[2] >> 20 & 0xf == 0 {
+                self.context = words;
+            } else {
+                let address = u64::from(words[0]) | u64::from(words[1]) << 32;
+                let mut part = vec![0; (words[2] & 0xf_ffff) as usize];
+                let has_read = bus.read(address, &mut part);
+                assert!(has_read || self.is_mad, "what it was told to send");
+                self.frame.extend(part);
+                if words[2] & 1 << 24 != 0 {
+                    self.finish(words[3]);
+                }
+            }
+            if words[2] & 1 << 27 != 0 {
+                assert!(bus.write(descriptor + 12, &(words[3] | 1).to_le_bytes()));
+            }
+            *self.at(0x3810) = (head + 1) % RING as u32;
+        }
+    }
+
+    fn finish(&mut self, options: u32) {
+        let mut frame = core::mem::take(&mut self.frame);
+        if options & 2 << 8 != 0 {
+            let start = (self.context[1] & 0xff) as usize;
+            let place = (self.context[1] >> 8 & 0xff) as usize;
+            if start > frame.len() || place + 2 > frame.len() {
+                assert!(self.is_mad, "a checksum lies in its frame");
+                return;
+            }
+            let sum = checksum(&frame[start..]);
+            frame[place..place + 2].copy_from_slice(&sum.to_be_bytes());
+        }
+        if frame.len() < 60 {
+            frame.resize(60, 0);
+        }
+        self.sent.push(frame);
+    }
+}
+
+/// The Internet's checksum.
+pub(crate) fn checksum(bytes: &[u8]) -> u16 {
+    let words = bytes
+        .chunks(2)
+        .map(|pair| u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0)));
+    let mut sum: u32 = words.sum();
+    while sum >> 16 != 0 {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !(sum as u16)
+}
+
+impl Model for E1000 {
+    fn configuration(&self) -> Configuration {
+        Configuration {
+            id: (0x8086, 0x100e),
+            class: 0x02_00_00,
+            bars: [
+                BarSpec::Memory(0x2_0000),
+                BarSpec::Ports(64),
+                BarSpec::Unused,
+                BarSpec::Unused,
+                BarSpec::Unused,
+                BarSpec::Unused,
+            ],
+            capabilities: vec![],
+            has_line: true,
+        }
+    }
+
+    fn read(&mut self, _: usize, offset: usize, size: usize, _: &CardBus) -> u32 {
+        assert_eq!(size, 4, "its registers are of four bytes");
+        match offset {
+            STATUS => 0x80 | u32::from(self.has_cable) << 1 | 1,
+            ICR | MPC => core::mem::take(self.at(offset)),
+            _ => self.get(offset),
+        }
+    }
+
+    fn write(&mut self, _: usize, offset: usize, _: usize, value: u32, bus: &CardBus) {
+        match offset {
+            CTRL if value & 1 << 26 != 0 => {
+                self.reset();
+                *self.at(CTRL) = match self.stays_in_reset {
+                    true => value,
+                    false => value & !(1 << 26),
+                };
+            }
+            ICR | STATUS => {}
+            IMS => *self.at(IMS) |= value,
+            IMC => *self.at(IMS) &= !value,
+            0x3818 => {
+                *self.at(offset) = value;
+                self.transmit(bus);
+            }
+            _ => *self.at(offset) = value,
+        }
+    }
+
+    fn line(&self) -> bool {
+        self.get(ICR) & self.get(IMS) != 0
+    }
+}

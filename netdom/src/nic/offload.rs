@@ -1,0 +1,151 @@
+//! Where a frame's transport checksum is, for the card that is to fill it in.
+
+/// EtherTypes.
+const IPV4: u16 = 0x0800;
+const IPV6: u16 = 0x86dd;
+const VLAN: u16 = 0x8100;
+const PROVIDER_VLAN: u16 = 0x88a8;
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
+/// VLAN tags that are looked behind.
+const TAGS_MAX: usize = 2;
+
+/// Where things are, in bytes from the frame's start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Transport {
+    /// The IP header.
+    pub(super) network: u16,
+    /// The TCP or UDP header: the sum begins here.
+    pub(super) start: u16,
+    /// The checksum's field.
+    pub(super) checksum: u16,
+    /// Where TCP's payload begins; 0 for UDP.
+    pub(super) payload: u16,
+    /// It is IPv4, and not IPv6.
+    pub(super) is_ipv4: bool,
+}
+
+/// Finds the transport header, if the frame has one that a card can fill in: TCP or UDP over IPv4 or
+/// IPv6, no fragment, no extension headers, all of it in `head`.
+pub(super) fn transport(head: &[u8]) -> Option<Transport> {
+    let word = |at: usize| -> Option<u16> {
+        Some(u16::from_be_bytes([*head.get(at)?, *head.get(at + 1)?]))
+    };
+    let mut at = 12;
+    for _ in 0..TAGS_MAX {
+        if !matches!(word(at)?, VLAN | PROVIDER_VLAN) {
+            break;
+        }
+        at += 4;
+    }
+    let network = at + 2;
+    let (start, protocol, is_ipv4) = match word(at)? {
+        IPV4 => {
+            let first = *head.get(network)?;
+            let length = usize::from(first & 0xf) * 4;
+            if first >> 4 != 4 || length < 20 || word(network + 6)? & 0x3fff != 0 {
+                return None;
+            }
+            (network + length, *head.get(network + 9)?, true)
+        }
+        IPV6 => (network + 40, *head.get(network + 6)?, false),
+        _ => return None,
+    };
+    let (checksum, payload) = match protocol {
+        TCP => {
+            let length = usize::from(*head.get(start + 12)? >> 4) * 4;
+            if length < 20 {
+                return None;
+            }
+            (start + 16, start + length)
+        }
+        UDP => (start + 6, 0),
+        _ => return None,
+    };
+    if checksum + 2 > head.len() {
+        return None;
+    }
+    Some(Transport {
+        network: network as u16,
+        start: start as u16,
+        checksum: checksum as u16,
+        payload: payload as u16,
+        is_ipv4,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+    use alloc::vec::Vec;
+    use proptest::prelude::*;
+
+    fn frame(tags: usize, kind: u16, ip: &[u8]) -> Vec<u8> {
+        let mut frame = vec![0; 12];
+        for _ in 0..tags {
+            frame.extend([0x81, 0, 0, 7]);
+        }
+        frame.extend(kind.to_be_bytes());
+        frame.extend(ip);
+        frame.extend([0x50; 40]);
+        frame
+    }
+
+    fn ipv4(words: u8, protocol: u8) -> Vec<u8> {
+        let mut ip = vec![0; usize::from(words) * 4];
+        ip[0] = 0x40 | words;
+        ip[9] = protocol;
+        ip
+    }
+
+    #[test]
+    fn tcp_and_udp_are_found_behind_options_and_tags() {
+        let found = transport(&frame(0, IPV4, &ipv4(5, TCP))).unwrap();
+        let wanted = Transport {
+            network: 14,
+            start: 34,
+            checksum: 50,
+            payload: 54,
+            is_ipv4: true,
+        };
+        assert_eq!(found, wanted);
+        let found = transport(&frame(1, IPV4, &ipv4(6, UDP))).unwrap();
+        assert_eq!((found.start, found.checksum), (42, 48));
+        let mut ip = vec![0x60; 40];
+        ip[6] = UDP;
+        let found = transport(&frame(2, IPV6, &ip)).unwrap();
+        assert_eq!((found.network, found.start), (22, 62));
+        assert!(!found.is_ipv4);
+    }
+
+    #[test]
+    fn what_no_card_can_fill_in_is_left() {
+        assert_eq!(transport(&frame(0, 0x0806, &ipv4(5, TCP))), None);
+        assert_eq!(transport(&frame(0, IPV4, &ipv4(4, TCP))), None);
+        assert_eq!(transport(&frame(0, IPV4, &ipv4(5, 1))), None);
+        assert_eq!(transport(&frame(3, IPV4, &ipv4(5, TCP))), None);
+        for (at, value) in [(6, 0x20), (7, 1)] {
+            let mut fragment = ipv4(5, TCP);
+            fragment[at] = value;
+            assert_eq!(transport(&frame(0, IPV4, &fragment)), None);
+        }
+        let whole = frame(0, IPV4, &ipv4(5, TCP));
+        for length in 0..52 {
+            assert_eq!(transport(&whole[..length]), None, "{length}");
+        }
+        assert!(transport(&whole[..52]).is_some());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_have_a_checksum_inside_or_none(head in proptest::collection::vec(any::<u8>(), 0..128)) {
+            if let Some(found) = transport(&head) {
+                prop_assert!(usize::from(found.checksum) + 2 <= head.len());
+                prop_assert!(found.network < found.start && found.start < found.checksum);
+            }
+        }
+    }
+}

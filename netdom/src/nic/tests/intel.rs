@@ -1,0 +1,391 @@
+//! Intel's cards.
+
+use super::*;
+use crate::nic::model::{E1000, MAC, checksum};
+
+fn one() -> (Lab, Card<E1000>, Driver) {
+    let (mut lab, mut cards) = Lab::new(vec![E1000::new()]);
+    let driver = lab.bring_up(0, Config::default()).expect("it comes up");
+    (lab, cards.remove(0), driver)
+}
+
+fn deliver(card: &Card<E1000>, frame: &[u8]) -> bool {
+    card.with(|model, bus| model.receive(frame, bus))
+}
+
+#[test]
+fn it_comes_up_and_says_what_it_is() {
+    let (lab, _card, driver) = one();
+    assert_eq!(driver.mac(), MacAddress(MAC));
+    assert_eq!(driver.state(), State::Up);
+    assert_eq!(driver.link(), Link::Up(1000));
+    assert_eq!(driver.interrupt_kind(), InterruptKind::Line);
+    assert_eq!(driver.statistics().resets, 0);
+    lab.end(vec![driver]);
+}
+
+#[test]
+fn frames_go_both_ways_many_times_around_the_rings() {
+    let (lab, card, mut driver) = one();
+    for number in 0..1000 {
+        let len = 14 + number * 7 % 1487;
+        let frame = bytes(len, number as u8);
+        assert!(deliver(&card, &frame));
+        assert_eq!(receive(&mut driver), Some(frame));
+        let mut frame = bytes(len.min(512), number as u8);
+        assert_eq!(send(&mut driver, &frame, PLAIN), Ok(()));
+        frame.resize(frame.len().max(60), 0);
+        assert_eq!(card.with(|model, _| model.sent.pop()), Some(frame));
+    }
+    assert_eq!(receive(&mut driver), None);
+    let statistics = driver.statistics();
+    assert_eq!(statistics.received_frames, 1000);
+    assert_eq!(statistics.transmitted_frames, 1000);
+    lab.end(vec![driver]);
+}
+
+#[test]
+fn an_interrupt_comes_for_each_frame_and_none_is_lost() {
+    let (lab, card, mut driver) = one();
+    let _ = driver.park_until(Wake::FirstSlot);
+    let before = driver.statistics().interrupts;
+    for number in 0..10 {
+        assert!(deliver(&card, &bytes(100, number)));
+        driver.poll(lab.now());
+        assert!(receive(&mut driver).is_some());
+        // Another one, before the first is ended.
+        assert!(deliver(&card, &bytes(60, number)));
+        assert_eq!(driver.park_until(Wake::FirstSlot), Pending::Work);
+        driver.poll(lab.now());
+        assert!(receive(&mut driver).is_some());
+        assert_eq!(driver.park_until(Wake::FirstSlot), Pending::Nothing);
+    }
+    assert_eq!(driver.statistics().interrupts, before + 20);
+    lab.end(vec![driver]);
+}
+
+#[test]
+fn a_frame_is_sent_on_from_the_pages_it_came_in() {
+    let (mut lab, cards) = Lab::new(vec![E1000::new(), E1000::new()]);
+    let mut left = lab.bring_up(0, Config::default()).unwrap();
+    let mut right = lab.bring_up(1, Config::default()).unwrap();
+    for number in 0..600 {
+        let whole = bytes(1400, number as u8);
+        assert!(deliver(&cards[0], &whole));
+        let mut frame = Received::default();
+        assert!(left.receive_into(&mut frame));
+        let mut head = [0; 128];
+        frame.read(0, &mut head);
+        frame.slots[0].advance(128);
+        right
+            .transmit_slots(&head, frame.slots.as_mut_view(), PLAIN)
+            .unwrap();
+        assert!(frame.slots.is_empty());
+        right.flush();
+        assert_eq!(cards[1].with(|model, _| model.sent.pop()), Some(whole));
+        let buffer = right.completed().expect("it was sent");
+        assert!(right.completed().is_none());
+        if number == 0 {
+            // To the wrong one first: it is not its to take.
+            let other = right.statistics().foreign_tokens;
+            assert_eq!(other, 0);
+        }
+        left.recycle(buffer);
+        left.flush();
+    }
+    lab.end(vec![left, right]);
+}
+
+#[test]
+fn jumbo_frames_take_several_pages_where_they_are_allowed() {
+    let (mut lab, cards) = Lab::new(vec![E1000::new()]);
+    let config = Config {
+        mtu: 9000,
+        ..Config::default()
+    };
+    let mut driver = lab.bring_up(0, config).unwrap();
+    let frame = bytes(9014, 3);
+    assert!(deliver(&cards[0], &frame));
+    assert_eq!(receive(&mut driver), Some(frame));
+    assert!(deliver(&cards[0], &bytes(9019, 3)));
+    assert_eq!(receive(&mut driver), None);
+    assert_eq!(driver.statistics().dropped_size, 1);
+    lab.end(vec![driver]);
+}
+
+#[test]
+fn a_blank_checksum_is_filled_in_by_the_card() {
+    let (lab, card, mut driver) = one();
+    let mut frame = bytes(60, 9);
+    frame[12..14].copy_from_slice(&[8, 0]);
+    frame[14] = 0x45;
+    frame[20..22].copy_from_slice(&[0, 0]);
+    frame[23] = 17;
+    assert_eq!(send(&mut driver, &frame, BLANK), Ok(()));
+    let sent = card.with(|model, _| model.sent.pop()).unwrap();
+    assert_eq!(checksum(&frame[34..]).to_be_bytes(), sent[40..42]);
+    assert_eq!(
+        send(&mut driver, &bytes(60, 9), BLANK),
+        Err(TransmitError::NotOffered)
+    );
+    lab.end(vec![driver]);
+}
+
+#[test]
+fn what_cannot_be_sent_is_refused_and_stays_the_callers() {
+    let (lab, card, mut driver) = one();
+    assert_eq!(send(&mut driver, &[], PLAIN), Err(TransmitError::Size));
+    assert_eq!(
+        send(&mut driver, &bytes(13, 0), PLAIN),
+        Err(TransmitError::Size)
+    );
+    assert_eq!(
+        send(&mut driver, &bytes(513, 0), PLAIN),
+        Err(TransmitError::Size)
+    );
+    assert!(deliver(&card, &bytes(1500, 0)));
+    let mut frame = Received::default();
+    assert!(driver.receive_into(&mut frame));
+    frame.slots[0].offset = 3000;
+    let refused = driver.transmit_slots(&bytes(14, 0), frame.slots.as_mut_view(), PLAIN);
+    assert_eq!(refused, Err(TransmitError::Invalid));
+    frame.slots[0].offset = 0;
+    let head = bytes(100, 0);
+    let refused = driver.transmit_slots(&head, frame.slots.as_mut_view(), PLAIN);
+    assert_eq!(
+        refused,
+        Err(TransmitError::Size),
+        "longer than the network takes"
+    );
+    assert_eq!(frame.slots.len(), 1);
+    driver.recycle(frame.slots.remove(0).buffer);
+    lab.end(vec![driver]);
+}
+
+#[test]
+fn a_full_ring_says_so_and_a_card_that_hangs_is_reset() {
+    let (lab, card, mut driver) = one();
+    card.with(|model, _| model.hangs = true);
+    let mut sent = 0;
+    while send(&mut driver, &bytes(60, 1), PLAIN) == Ok(()) {
+        sent += 1;
+        assert!(sent <= RING);
+    }
+    assert_eq!(
+        send(&mut driver, &bytes(60, 1), PLAIN),
+        Err(TransmitError::Full)
+    );
+    assert!(sent > 100);
+    lab.pass(&mut driver, Duration::from_secs(4));
+    assert_eq!(driver.statistics().resets, 0);
+    card.with(|model, _| model.hangs = false);
+    lab.pass(&mut driver, Duration::from_secs(3));
+    let statistics = driver.statistics();
+    assert_eq!((statistics.resets, statistics.lost), (1, sent as u64));
+    assert_eq!(driver.state(), State::Up);
+    assert_eq!(send(&mut driver, &bytes(60, 2), PLAIN), Ok(()));
+    assert_eq!(card.with(|model, _| model.sent.pop()), Some(bytes(60, 2)));
+    assert!(deliver(&card, &bytes(60, 3)));
+    assert_eq!(receive(&mut driver), Some(bytes(60, 3)));
+    lab.end(vec![driver]);
+}
+
+#[test]
+fn a_lost_link_is_told_and_what_waits_for_it_is_no_hang() {
+    let (lab, card, mut driver) = one();
+    let changes = driver.statistics().link_changes;
+    card.with(|model, _| model.cable(false));
+    driver.poll(lab.now());
+    assert_eq!(driver.link(), Link::Down);
+    let _ = driver.park_until(Wake::FirstSlot);
+    assert_eq!(send(&mut driver, &bytes(60, 1), PLAIN), Ok(()));
+    lab.pass(&mut driver, Duration::from_secs(20));
+    assert_eq!(driver.statistics().resets, 0);
+    card.with(|model, _| model.cable(true));
+    driver.poll(lab.now());
+    assert_eq!(driver.link(), Link::Up(1000));
+    assert_eq!(driver.statistics().link_changes, changes + 2);
+    lab.end(vec![driver]);
+}
+
+#[test]
+fn a_card_that_is_gone_is_left_alone_and_its_pages_come_back() {
+    let (lab, card, mut driver) = one();
+    card.with(|model, _| model.hangs = true);
+    assert_eq!(send(&mut driver, &bytes(60, 1), PLAIN), Ok(()));
+    card.pull();
+    lab.pass(&mut driver, Duration::from_secs(2));
+    assert_eq!(driver.state(), State::Silent);
+    assert_eq!(driver.link(), Link::Down);
+    assert_eq!(driver.statistics().lost, 1);
+    assert_eq!(
+        send(&mut driver, &bytes(60, 1), PLAIN),
+        Err(TransmitError::NotOpen)
+    );
+    assert_eq!(receive(&mut driver), None);
+    // It is tried again, and again it is not there.
+    lab.pass(&mut driver, Duration::from_secs(25));
+    assert!(driver.statistics().resets >= 2);
+    lab.end(vec![driver]);
+}
+
+#[test]
+fn a_card_that_never_comes_up_or_has_no_address_is_given_up() {
+    let (mut lab, cards) = Lab::new(vec![E1000::new()]);
+    cards[0].with(|model, _| model.stays_in_reset = true);
+    assert_eq!(
+        lab.bring_up(0, Config::default()).map(drop),
+        Err(Error::Silent)
+    );
+    cards[0].with(|model, _| {
+        model.stays_in_reset = false;
+        model.mac = [0; 6];
+    });
+    assert_eq!(
+        lab.bring_up(0, Config::default()).map(drop),
+        Err(Error::NoAddress)
+    );
+    let faults = lab.world.dma_faults(cards[0].number());
+    assert_eq!(faults, 0, "it reached nothing that was not its own");
+    lab.end(vec![]);
+}
+
+#[test]
+fn short_of_anything_it_gives_back_what_it_has() {
+    for (fault, skips) in [
+        (Fault::Page, vec![0, 1, 2, 100, 190, 200]),
+        (Fault::Registers, vec![0]),
+        (Fault::Interrupt, vec![0]),
+    ] {
+        for skip in skips {
+            let (mut lab, _cards) = Lab::new(vec![E1000::new()]);
+            let before = lab.guest.usage();
+            lab.world.fail(fault, skip);
+            assert!(
+                lab.bring_up(0, Config::default()).is_err(),
+                "{fault:?} {skip}"
+            );
+            assert_eq!(lab.guest.usage(), before, "{fault:?} {skip}");
+            lab.end(vec![]);
+        }
+    }
+}
+
+#[test]
+fn lies_about_a_frame_cost_the_frame() {
+    // Words 2 and 3, and whether it counts as malformed, damaged, of no size.
+    let lies: [([u32; 2], [u64; 3]); 6] = [
+        ([0, 3], [1, 0, 0]),
+        ([4097, 3], [1, 0, 0]),
+        ([0xffff, 3], [1, 0, 0]),
+        ([13, 3], [0, 0, 1]),
+        ([2000, 3], [0, 0, 1]),
+        ([100, 3 | 1 << 8], [0, 1, 0]),
+    ];
+    for (lie, counted) in lies {
+        let (lab, card, mut driver) = one();
+        card.with(|model, _| model.tamper = Some(Box::new(move |words| *words = lie)));
+        assert!(deliver(&card, &bytes(100, 1)));
+        assert_eq!(receive(&mut driver), None);
+        let now = driver.statistics();
+        let seen = [now.dropped_malformed, now.dropped_error, now.dropped_size];
+        assert_eq!(seen, counted, "{lie:?}");
+        card.with(|model, _| model.tamper = None);
+        // And every buffer is there for what comes then.
+        for number in 0..500 {
+            driver.flush();
+            assert!(deliver(&card, &bytes(100, number as u8)));
+            assert!(receive(&mut driver).is_some());
+        }
+        lab.end(vec![driver]);
+    }
+}
+
+#[test]
+fn a_frame_without_an_end_is_dropped_until_one_comes() {
+    let (lab, card, mut driver) = one();
+    card.with(|model, _| {
+        model.tamper = Some(Box::new(|words| words[1] &= !2));
+    });
+    for _ in 0..50 {
+        assert!(deliver(&card, &bytes(100, 1)));
+        assert_eq!(receive(&mut driver), None);
+        driver.flush();
+    }
+    card.with(|model, _| model.tamper = None);
+    assert!(deliver(&card, &bytes(100, 1)));
+    assert_eq!(receive(&mut driver), None);
+    assert_eq!(driver.statistics().dropped_size, 1);
+    driver.flush();
+    assert!(deliver(&card, &bytes(100, 2)));
+    assert_eq!(receive(&mut driver), Some(bytes(100, 2)));
+    lab.end(vec![driver]);
+}
+
+#[test]
+fn frames_that_find_no_room_are_counted_by_the_card() {
+    let (lab, card, mut driver) = one();
+    let mut came = 0;
+    while deliver(&card, &bytes(60, 0)) {
+        came += 1;
+        assert!(came < RING);
+    }
+    assert_eq!(came, usize::from(Config::default().buffers));
+    lab.pass(&mut driver, Duration::from_secs(2));
+    assert_eq!(driver.statistics().missed, 1);
+    let mut left = 0;
+    while receive(&mut driver).is_some() {
+        left += 1;
+    }
+    assert_eq!(left, came);
+    lab.end(vec![driver]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Whatever a card writes into its rings: no panic, no page lost, no frame longer than it may be.
+    #[test]
+    fn a_card_gone_mad_does_no_harm(
+        scribbles in proptest::collection::vec(
+            (any::<bool>(), 0u32..256, any::<u32>(), prop_oneof![Just(1u32), Just(3), any::<u32>()], 0u8..4),
+            1..200,
+        ),
+    ) {
+        let (lab, card, mut driver) = one();
+        for (is_receive, index, length, status, what) in scribbles {
+            let ring = if is_receive { 0x2800 } else { 0x3800 };
+            card.with(|model, bus| {
+                model.scribble(ring, index, [length, status, length, status], bus);
+            });
+            match what {
+                0 => {
+                    let _ = deliver(&card, &bytes(60, 0));
+                }
+                1 => {
+                    let _ = send(&mut driver, &bytes(60, 0), PLAIN);
+                }
+                2 => lab.pass(&mut driver, Duration::from_millis(20)),
+                _ => {}
+            }
+            for _ in 0..RING {
+                let Some(frame) = receive(&mut driver) else {
+                    break;
+                };
+                prop_assert!((14..=1518).contains(&frame.len()));
+            }
+            while let Some(buffer) = driver.completed() {
+                driver.recycle(buffer);
+            }
+        }
+        // A reset makes it a card again.
+        driver.reset(lab.now());
+        lab.pass(&mut driver, Duration::from_secs(1));
+        card.with(|model, _| model.sent.clear());
+        prop_assert_eq!(send(&mut driver, &bytes(60, 7), PLAIN), Ok(()));
+        prop_assert_eq!(card.with(|model, _| model.sent.pop()), Some(bytes(60, 7)));
+        prop_assert!(deliver(&card, &bytes(80, 8)));
+        prop_assert_eq!(receive(&mut driver), Some(bytes(80, 8)));
+        lab.end(vec![driver]);
+    }
+}
