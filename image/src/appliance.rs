@@ -37,7 +37,7 @@ impl Bare {
     fn purpose(self) -> &'static str {
         match self {
             Self::Netdom => {
-                "Will be the driver domain: a network card and its backend, outside dom0."
+                "The driver domain: drives the cards of pci = [ \"0000:03:00.0\" ] with passthrough = \"enabled\"; serves nobody yet."
             }
             Self::Stubdom => "Will be an HVM guest's device model, outside dom0.",
         }

@@ -100,7 +100,7 @@ impl Bound {
         self.ports.iter().any(|&port| is_pending(port))
     }
 
-    fn take_pending(&self) -> bool {
+    fn take_pending(&mut self) -> bool {
         if matches!(self.sleep, Sleep::Block(_)) {
             // Before the ports' own bits: what comes from here on sets them again, or finds a bit that
             // is taken below.

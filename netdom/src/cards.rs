@@ -193,9 +193,7 @@ impl<X: Hardware> Cards<X> {
                 return;
             };
             nic.stop();
-            let mut cards = self.inner.cards.borrow_mut();
-            return_completed(&mut *nic, &mut cards);
-            drop(cards);
+            return_completed(&mut *nic, &mut self.inner.cards.borrow_mut());
             let kind = nic.interrupt_kind();
             drop(nic);
             // A function that is gone refuses both, which is as good.

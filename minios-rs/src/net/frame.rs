@@ -18,10 +18,6 @@ pub struct FrontId(u32);
 
 impl FrontId {
     /// One that was not used before.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "not an iterator's: there is no self"
-    )]
     pub fn next() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         Self(NEXT.fetch_add(1, Ordering::Relaxed))

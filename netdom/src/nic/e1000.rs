@@ -11,4 +11,5 @@ pub(super) const CHIP: Chip = Chip {
         0x100f, // 82545EM, copper
         0x1004, // 82543GC, copper
     ],
+    is_express: false,
 };

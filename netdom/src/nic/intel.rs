@@ -8,11 +8,13 @@
 use super::buffers::Buffers;
 use super::offload::{self, Transport};
 use super::outgoing::{Carried, Outgoing};
-use super::{Config, Error, Filter, Link, Nic, RING, START_TIME, State, Statistics, station};
+use super::{
+    Config, Error, Filter, Link, Nic, RING, START_TIME, State, Statistics, sound, station,
+};
 use core::sync::atomic::Ordering;
 use core::time::Duration;
 use minios_rs::hardware::{CARD, Hardware, Registers};
-use minios_rs::net::front::{HEAD_MAX, TransmitError, Wake};
+use minios_rs::net::front::{TransmitError, Wake};
 use minios_rs::net::{
     Checksum, ETHERNET_HEADER, Egress, FRAME_SLOTS_MAX, FrontId, Interface, MacAddress, Offload,
     Received, RxBuffer, Slice,
@@ -30,6 +32,8 @@ pub(super) const VENDOR: u16 = 0x8086;
 pub(super) struct Chip {
     pub(super) name: &'static str,
     pub(super) devices: &'static [u16],
+    /// PCI Express: it may have interrupts by a table, and is to end its transfers before a reset.
+    pub(super) is_express: bool,
 }
 
 /// Bytes of registers that are used.
@@ -38,10 +42,14 @@ const REGISTERS: usize = 0x2_0000;
 mod register {
     pub(super) const CTRL: usize = 0x0000;
     pub(super) const STATUS: usize = 0x0008;
+    pub(super) const CTRL_EXT: usize = 0x0018;
     pub(super) const ICR: usize = 0x00c0;
     pub(super) const ITR: usize = 0x00c4;
     pub(super) const IMS: usize = 0x00d0;
     pub(super) const IMC: usize = 0x00d8;
+    /// Of a card with a table: causes that are forgotten when their message goes; who has which message.
+    pub(super) const EIAC: usize = 0x00dc;
+    pub(super) const IVAR: usize = 0x00e4;
     pub(super) const RCTL: usize = 0x0100;
     pub(super) const TCTL: usize = 0x0400;
     pub(super) const TIPG: usize = 0x0410;
@@ -68,6 +76,8 @@ mod register {
 }
 
 mod ctrl {
+    /// No more transfers (PCI Express).
+    pub(super) const NO_MASTER: u32 = 1 << 2;
     pub(super) const LINK_RESET: u32 = 1 << 3;
     pub(super) const AUTO_SPEED: u32 = 1 << 5;
     pub(super) const SET_LINK_UP: u32 = 1 << 6;
@@ -79,6 +89,8 @@ mod ctrl {
 
 mod status {
     pub(super) const LINK_UP: u32 = 1 << 1;
+    /// Transfers may be under way (PCI Express).
+    pub(super) const MASTER: u32 = 1 << 19;
 }
 
 mod cause {
@@ -87,7 +99,18 @@ mod cause {
     pub(super) const RECEIVE_OVERRUN: u32 = 1 << 6;
     pub(super) const RECEIVED: u32 = 1 << 7;
     pub(super) const WANTED: u32 = LINK | RECEIVE_LOW | RECEIVE_OVERRUN | RECEIVED;
+    /// With a table: the first queue received; anything else.
+    pub(super) const QUEUE_RECEIVED: u32 = 1 << 20;
+    pub(super) const OTHER: u32 = 1 << 24;
+    pub(super) const TABLE: u32 = QUEUE_RECEIVED | OTHER;
 }
+
+/// All have the table's first message: receiving, sending, the rest.
+const IVAR_FIRST: u32 = 1 << 3 | 1 << 11 | 1 << 19;
+/// Messages that wait are shown in the table's own bits.
+const CTRL_EXT_PENDING: u32 = 1 << 31;
+/// How often a card is looked at while its transfers end.
+const MASTER_LOOKS: usize = 1000;
 
 mod rctl {
     pub(super) const ENABLE: u32 = 1 << 1;
@@ -215,11 +238,7 @@ pub(super) async fn start<X: Hardware>(
     function.command(Command::MEMORY, Command::MASTER).await?;
     let registers = function.map(0, REGISTERS, REGISTERS).await?;
     // Whoever had it before may have left it running; it is no bus master before it stands still.
-    silence(&registers);
-    registers.write32(
-        register::CTRL,
-        registers.read32(register::CTRL) | ctrl::RESET,
-    );
+    order_reset(chip, &registers);
     executor.sleep(RESET_TIME).await;
     silence(&registers);
     let interrupt = function.interrupt().await?;
@@ -287,6 +306,19 @@ fn silence(registers: &impl Registers) {
     registers.write32(register::TCTL, tctl::PAD_SHORT);
 }
 
+/// Has a card reset itself.
+fn order_reset(chip: &Chip, registers: &impl Registers) {
+    silence(registers);
+    let control = registers.read32(register::CTRL);
+    if chip.is_express {
+        registers.write32(register::CTRL, control | ctrl::NO_MASTER);
+        // One that does not end them is reset all the same.
+        let goes_on = |_: &usize| registers.read32(register::STATUS) & status::MASTER != 0;
+        (0..MASTER_LOOKS).take_while(goes_on).for_each(drop);
+    }
+    registers.write32(register::CTRL, control | ctrl::RESET);
+}
+
 impl<X: Hardware> Intel<X> {
     fn read(&self, register: usize) -> u32 {
         self.registers.read32(register)
@@ -302,8 +334,7 @@ impl<X: Hardware> Intel<X> {
     }
 
     fn begin_reset(&mut self, now: Instant) {
-        silence(&self.registers);
-        self.write(register::CTRL, self.read(register::CTRL) | ctrl::RESET);
+        order_reset(self.chip, &self.registers);
         self.statistics.resets += 1;
         self.phase = Phase::Resetting { began: now };
     }
@@ -405,9 +436,28 @@ impl<X: Hardware> Intel<X> {
         self.write(register::RCTL, receive | filter | long);
         self.post();
         self.show();
-        self.write(register::IMS, cause::WANTED);
+        if self.has_table() {
+            let extended = self.read(register::CTRL_EXT);
+            self.write(register::CTRL_EXT, extended | CTRL_EXT_PENDING);
+            self.write(register::IVAR, IVAR_FIRST);
+            self.write(register::EIAC, cause::TABLE);
+        }
+        self.arm();
         self.next_check = now;
         self.check(now);
+    }
+
+    fn has_table(&self) -> bool {
+        self.interrupt.kind() == InterruptKind::MsiX
+    }
+
+    /// Lets interrupts come. A message takes the right to the next one with it.
+    fn arm(&self) {
+        let causes = match self.has_table() {
+            true => cause::TABLE | cause::LINK,
+            false => cause::WANTED,
+        };
+        self.write(register::IMS, causes);
     }
 
     /// Gives the card every free page.
@@ -684,24 +734,7 @@ impl<X: Hardware> Interface<X> for Intel<X> {
         if self.phase != Phase::Up {
             return Err(TransmitError::NotOpen);
         }
-        let payload: usize = tail.iter().map(|slice| usize::from(slice.len)).sum();
-        let total = head.len() + payload;
-        if head.is_empty()
-            || head.len() > HEAD_MAX
-            || tail.len() >= FRAME_SLOTS_MAX
-            || total < ETHERNET_HEADER
-            || total > self.frame_max()
-        {
-            return Err(TransmitError::Size);
-        }
-        let is_sound = |slice: &Slice<X::Page>| {
-            slice.len != 0
-                && usize::from(slice.offset) + usize::from(slice.len) <= PAGE_SIZE
-                && slice.buffer.is_lendable()
-        };
-        if !tail.iter().all(is_sound) {
-            return Err(TransmitError::Invalid);
-        }
+        let total = sound(head, tail, self.frame_max())?;
         if offload.gso.is_some() {
             return Err(TransmitError::NotOffered);
         }
@@ -775,6 +808,9 @@ impl<X: Hardware> Interface<X> for Intel<X> {
     fn park_until(&mut self, _: Wake) -> Pending {
         if core::mem::take(&mut self.interrupted) {
             self.interrupt.end();
+            if self.phase == Phase::Up && self.has_table() {
+                self.arm();
+            }
         }
         if self.phase == Phase::Up {
             self.reap();
@@ -827,8 +863,11 @@ impl<X: Hardware> Nic<X> for Intel<X> {
             self.interrupted = true;
             self.statistics.interrupts += 1;
             if self.phase == Phase::Up {
-                // Reading lets go of the line.
+                // Reading lets go of the line; with a table, writing forgets.
                 let causes = self.read(register::ICR);
+                if self.has_table() {
+                    self.write(register::ICR, causes);
+                }
                 if causes == GONE || causes & cause::LINK != 0 {
                     self.check(now);
                 }
@@ -867,8 +906,7 @@ impl<X: Hardware> Nic<X> for Intel<X> {
     }
 
     fn stop(&mut self) {
-        silence(&self.registers);
-        self.write(register::CTRL, self.read(register::CTRL) | ctrl::RESET);
+        order_reset(self.chip, &self.registers);
         self.take_back();
         self.set_link(Link::Down);
         self.phase = Phase::Stopped;

@@ -6,6 +6,8 @@
 //! | file | cards |
 //! |---|---|
 //! | `e1000.rs` | Intel 82540EM and its like, which emulators offer |
+//! | `e1000e.rs` | Intel 82574L and 82583V |
+//! | `virtio.rs` | virtio-net, as emulators and clouds offer it |
 //!
 //! What drivers share: `intel.rs` (the registers and descriptors that Intel's gigabit cards have in
 //! common), `buffers.rs` (pages for a card to fill), `outgoing.rs` (what it is sending), `offload.rs`
@@ -20,18 +22,21 @@
 
 mod buffers;
 mod e1000;
+mod e1000e;
 mod intel;
 mod offload;
 mod outgoing;
+mod virtio;
 
 use alloc::boxed::Box;
 use core::time::Duration;
 use minios_rs::hardware::Hardware;
-use minios_rs::net::{Interface, MacAddress};
+use minios_rs::net::front::{HEAD_MAX, TransmitError};
+use minios_rs::net::{ETHERNET_HEADER, FRAME_SLOTS_MAX, Interface, MacAddress, Slice};
 use minios_rs::pci::{self, Command, Function, InterruptKind};
 use minios_rs::task::Executor;
 use minios_rs::time::Instant;
-use minios_rs::xen::OutOfMemory;
+use minios_rs::xen::{OutOfMemory, PAGE_SIZE};
 use thiserror::Error as ThisError;
 
 /// Descriptors of a ring: with 16 bytes each, a page.
@@ -186,17 +191,48 @@ pub async fn bring_up<X: Hardware>(
     let id = (identity.vendor, identity.device);
     let started = match id {
         (intel::VENDOR, device) if e1000::CHIP.devices.contains(&device) => {
-            intel::start(&e1000::CHIP, function, executor, config).await
+            let started = intel::start(&e1000::CHIP, function, executor, config).await;
+            started.map(|card| Box::new(card) as Box<dyn Nic<X>>)
+        }
+        (intel::VENDOR, device) if e1000e::CHIP.devices.contains(&device) => {
+            let started = intel::start(&e1000e::CHIP, function, executor, config).await;
+            started.map(|card| Box::new(card) as Box<dyn Nic<X>>)
+        }
+        (virtio::VENDOR, virtio::DEVICE) => {
+            let started = virtio::start(function, executor, config).await;
+            started.map(|card| Box::new(card) as Box<dyn Nic<X>>)
         }
         _ => Err(Error::Unknown(id.0, id.1)),
     };
     match started {
-        Ok(card) => Ok(Box::new(card)),
+        Ok(card) => Ok(card),
         Err(error) => {
             // What it was told of may be others' by now.
             let _ = function.command(Command::empty(), Command::MASTER).await;
             Err(error)
         }
+    }
+}
+
+/// Whether a frame can be sent at all: its length.
+fn sound<P>(head: &[u8], tail: &[Slice<P>], frame_max: usize) -> Result<usize, TransmitError> {
+    let payload: usize = tail.iter().map(|slice| usize::from(slice.len)).sum();
+    let total = head.len() + payload;
+    if head.is_empty()
+        || head.len() > HEAD_MAX
+        || tail.len() >= FRAME_SLOTS_MAX
+        || !(ETHERNET_HEADER..=frame_max).contains(&total)
+    {
+        return Err(TransmitError::Size);
+    }
+    let is_sound = |slice: &Slice<P>| {
+        slice.len != 0
+            && usize::from(slice.offset) + usize::from(slice.len) <= PAGE_SIZE
+            && slice.buffer.is_lendable()
+    };
+    match tail.iter().all(is_sound) {
+        true => Ok(total),
+        false => Err(TransmitError::Invalid),
     }
 }
 
@@ -212,3 +248,5 @@ fn station(low: u32, high: u32) -> Option<MacAddress> {
 pub(crate) mod model;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) mod virtio_model;

@@ -1,4 +1,4 @@
-//! An 82540EM, as its manual and QEMU have it; correct unless told otherwise.
+//! An 82540EM or 82574L, as their manuals and QEMU have them; correct unless told otherwise.
 
 use alloc::boxed::Box;
 use alloc::vec;
@@ -24,6 +24,8 @@ pub(crate) struct E1000 {
     pub(crate) resets: u32,
     /// It has scribbled over its own rings: what it finds there is no longer the driver's fault.
     pub(crate) is_mad: bool,
+    /// It is the 82574L, with a table of messages.
+    is_express: bool,
     context: [u32; 4],
     frame: Vec<u8>,
 }
@@ -50,11 +52,45 @@ impl E1000 {
             tamper: None,
             resets: 0,
             is_mad: false,
+            is_express: false,
             context: [0; 4],
             frame: Vec::new(),
         };
         card.reset();
         card
+    }
+
+    /// The one with the table.
+    pub(crate) fn express() -> Self {
+        let mut card = Self::new();
+        card.is_express = true;
+        card.reset();
+        card
+    }
+
+    /// Something happened: a line is pulled by what is wanted; a message goes, and takes the wish with it.
+    fn cause(&mut self, causes: u32, bus: &CardBus) {
+        *self.at(ICR) |= causes;
+        if !self.is_express {
+            return;
+        }
+        if causes & (1 << 7 | 1 << 6) != 0 {
+            *self.at(ICR) |= 1 << 20;
+        }
+        if causes & 1 << 2 != 0 {
+            *self.at(ICR) |= 1 << 24;
+        }
+        self.message(bus);
+    }
+
+    fn message(&mut self, bus: &CardBus) {
+        let wanted = self.get(ICR) & self.get(IMS) & self.get(0xdc);
+        if wanted != 0 {
+            assert_eq!(self.get(0xe4), 0x8_0808, "all have the first message");
+            bus.message(0);
+            *self.at(IMS) &= !wanted;
+            *self.at(ICR) &= !wanted;
+        }
     }
 
     fn reset(&mut self) {
@@ -81,9 +117,9 @@ impl E1000 {
         address + 16 * u64::from(index)
     }
 
-    pub(crate) fn cable(&mut self, is_in: bool) {
+    pub(crate) fn cable(&mut self, is_in: bool, bus: &CardBus) {
         self.has_cable = is_in;
-        *self.at(ICR) |= 1 << 2;
+        self.cause(1 << 2, bus);
     }
 
     /// A frame comes on the wire; false: there is no room for it.
@@ -96,7 +132,7 @@ impl E1000 {
         for (number, part) in frame.chunks(4096).enumerate() {
             if head == tail {
                 *self.at(MPC) += 1;
-                *self.at(ICR) |= 1 << 6;
+                self.cause(1 << 6, bus);
                 return false;
             }
             let descriptor = self.descriptor(0x2800, head);
@@ -114,7 +150,7 @@ impl E1000 {
             head = (head + 1) % RING as u32;
         }
         *self.at(0x2810) = head;
-        *self.at(ICR) |= 1 << 7;
+        self.cause(1 << 7, bus);
         true
     }
 
@@ -192,7 +228,7 @@ pub(crate) fn checksum(bytes: &[u8]) -> u16 {
 impl Model for E1000 {
     fn configuration(&self) -> Configuration {
         Configuration {
-            id: (0x8086, 0x100e),
+            id: (0x8086, if self.is_express { 0x10d3 } else { 0x100e }),
             class: 0x02_00_00,
             bars: [
                 BarSpec::Memory(0x2_0000),
@@ -202,7 +238,10 @@ impl Model for E1000 {
                 BarSpec::Unused,
                 BarSpec::Unused,
             ],
-            capabilities: vec![],
+            capabilities: match self.is_express {
+                true => vec![(0x11, vec![4, 0, 3, 0, 0, 0, 3, 0x20, 0, 0])],
+                false => vec![],
+            },
             has_line: true,
         }
     }
@@ -210,7 +249,11 @@ impl Model for E1000 {
     fn read(&mut self, _: usize, offset: usize, size: usize, _: &CardBus) -> u32 {
         assert_eq!(size, 4, "its registers are of four bytes");
         match offset {
-            STATUS => 0x80 | u32::from(self.has_cable) << 1 | 1,
+            STATUS => {
+                let is_master = self.is_express && self.get(CTRL) & 4 == 0;
+                0x80 | u32::from(self.has_cable) << 1 | 1 | u32::from(is_master) << 19
+            }
+            ICR if self.is_express => self.get(ICR),
             ICR | MPC => core::mem::take(self.at(offset)),
             _ => self.get(offset),
         }
@@ -219,14 +262,22 @@ impl Model for E1000 {
     fn write(&mut self, _: usize, offset: usize, _: usize, value: u32, bus: &CardBus) {
         match offset {
             CTRL if value & 1 << 26 != 0 => {
+                let was_quiet = self.get(CTRL) & 4 != 0 || !self.is_express;
+                assert!(was_quiet, "transfers end before a reset");
                 self.reset();
                 *self.at(CTRL) = match self.stays_in_reset {
                     true => value,
                     false => value & !(1 << 26),
                 };
             }
-            ICR | STATUS => {}
-            IMS => *self.at(IMS) |= value,
+            ICR => *self.at(ICR) &= !value,
+            STATUS => {}
+            IMS => {
+                *self.at(IMS) |= value;
+                if self.is_express {
+                    self.message(bus);
+                }
+            }
             IMC => *self.at(IMS) &= !value,
             0x3818 => {
                 *self.at(offset) = value;
@@ -237,6 +288,6 @@ impl Model for E1000 {
     }
 
     fn line(&self) -> bool {
-        self.get(ICR) & self.get(IMS) != 0
+        !self.is_express && self.get(ICR) & self.get(IMS) != 0
     }
 }

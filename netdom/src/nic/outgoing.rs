@@ -8,8 +8,12 @@ use minios_rs::net::RxBuffer;
 use minios_rs::net::front::HEAD_MAX;
 use minios_rs::xen::{OutOfMemory, PAGE_SIZE, SharedPage};
 
+/// Bytes of a header's place: what the card wants to know of a frame, then the frame's own.
+const PLACE: usize = PREFIX_MAX + HEAD_MAX;
+/// Bytes before a frame's own, at most.
+const PREFIX_MAX: usize = 64;
 /// Headers in a page.
-const HEADS_PER_PAGE: usize = PAGE_SIZE / HEAD_MAX;
+const HEADS_PER_PAGE: usize = PAGE_SIZE / PLACE;
 /// Headers that can be on their way at a time, of a frame each.
 const HEADS: usize = RING / 2;
 
@@ -26,10 +30,58 @@ pub(super) enum Carried<P> {
     Nothing,
 }
 
+/// The places of headers.
+pub(super) struct Heads<X: Hardware> {
+    pages: Vec<(X::Page, u64)>,
+    free: Vec<Head>,
+}
+
+impl<X: Hardware> Heads<X> {
+    pub(super) fn new(xen: &X) -> Result<Self, OutOfMemory> {
+        let count = HEADS.div_ceil(HEADS_PER_PAGE);
+        let mut pages = Vec::with_capacity(count);
+        for _ in 0..count {
+            let page = xen.allocate_page()?;
+            let address = xen.machine_address(&page);
+            pages.push((page, address));
+        }
+        Ok(Self {
+            pages,
+            free: (0..HEADS as u16).rev().map(Head).collect(),
+        })
+    }
+
+    /// Whether there is none left.
+    pub(super) fn is_empty(&self) -> bool {
+        self.free.is_empty()
+    }
+
+    /// Copies a header to where the card reads it, behind what the card wants to know: its place, and
+    /// that one's machine address.
+    pub(super) fn place(&mut self, prefix: &[u8], header: &[u8]) -> Option<(Head, u64)> {
+        assert!(
+            prefix.len() <= PREFIX_MAX && header.len() <= HEAD_MAX,
+            "longer than a header's place"
+        );
+        let head = self.free.pop()?;
+        let index = usize::from(head.0);
+        let offset = index % HEADS_PER_PAGE * PLACE;
+        let (page, address) = &self.pages[index / HEADS_PER_PAGE];
+        page.write(offset, prefix);
+        page.write(offset + prefix.len(), header);
+        let address = address + offset as u64;
+        Some((head, address))
+    }
+
+    /// A place that the card has read.
+    pub(super) fn free(&mut self, head: Head) {
+        self.free.push(head);
+    }
+}
+
 /// A card's sending end, but for the descriptors themselves.
 pub(super) struct Outgoing<X: Hardware> {
-    pages: Vec<(X::Page, u64)>,
-    heads: Vec<Head>,
+    heads: Heads<X>,
     /// What the descriptors carry, in their order, from the oldest on.
     carried: VecDeque<Carried<X::Page>>,
     /// Descriptors of each frame.
@@ -39,15 +91,8 @@ pub(super) struct Outgoing<X: Hardware> {
 
 impl<X: Hardware> Outgoing<X> {
     pub(super) fn new(xen: &X) -> Result<Self, OutOfMemory> {
-        let mut pages = Vec::with_capacity(HEADS / HEADS_PER_PAGE);
-        for _ in 0..HEADS / HEADS_PER_PAGE {
-            let page = xen.allocate_page()?;
-            let address = xen.machine_address(&page);
-            pages.push((page, address));
-        }
         Ok(Self {
-            pages,
-            heads: (0..HEADS as u16).rev().map(Head).collect(),
+            heads: Heads::new(xen)?,
             carried: VecDeque::with_capacity(RING),
             frames: VecDeque::with_capacity(HEADS),
             completed: VecDeque::with_capacity(RING),
@@ -65,16 +110,9 @@ impl<X: Hardware> Outgoing<X> {
         !self.heads.is_empty() && self.used() + descriptors < RING
     }
 
-    /// Copies a header to where the card reads it: its place, and that one's machine address.
+    /// Copies a header to where the card reads it ([`Heads::place`]).
     pub(super) fn place(&mut self, header: &[u8]) -> Option<(Head, u64)> {
-        assert!(header.len() <= HEAD_MAX, "longer than a header's place");
-        let head = self.heads.pop()?;
-        let index = usize::from(head.0);
-        let offset = index % HEADS_PER_PAGE * HEAD_MAX;
-        let (page, address) = &self.pages[index / HEADS_PER_PAGE];
-        page.write(offset, header);
-        let address = address + offset as u64;
-        Some((head, address))
+        self.heads.place(&[], header)
     }
 
     /// Notes what the next descriptor carries.
@@ -96,7 +134,7 @@ impl<X: Hardware> Outgoing<X> {
     pub(super) fn finish_oldest(&mut self) {
         for _ in 0..self.frames.pop_front().unwrap_or(0) {
             match self.carried.pop_front() {
-                Some(Carried::Head(head)) => self.heads.push(head),
+                Some(Carried::Head(head)) => self.heads.free(head),
                 Some(Carried::Tail(buffer)) => self.completed.push_back(buffer),
                 Some(Carried::Nothing) | None => {}
             }

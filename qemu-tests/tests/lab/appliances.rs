@@ -14,8 +14,11 @@ use std::time::Duration;
 pub(crate) fn tests() -> Vec<LabTest> {
     vec![
         LabTest::new(
-            "appliances::netdom_says_what_it_will_be_and_stops",
-            |setup| placeholder(setup, "netdom", "driver domain of a network card"),
+            "appliances::netdom_without_a_card_says_so_and_stops",
+            |setup| {
+                let console = start(setup, "netdom", "", "drives the cards of pci=")?;
+                expect(console.contains("serves nobody yet"), || console.clone())
+            },
         ),
         LabTest::new(
             "appliances::stubdom_says_what_it_will_be_and_stops",

@@ -5,6 +5,7 @@
 mod appliances;
 mod backend;
 mod bench;
+mod cards;
 mod channel;
 mod columns;
 mod crowd;
@@ -35,6 +36,7 @@ fn modules() -> Vec<LabTest> {
     tests.extend(minios::tests());
     tests.extend(loader::tests());
     tests.extend(appliances::tests());
+    tests.extend(cards::tests());
     tests.extend(empty::tests());
     tests.extend(firewall::tests());
     tests.extend(guests::tests());

@@ -18,6 +18,7 @@ use minios_rs::xenstore::Client;
 use proptest::prelude::*;
 
 mod intel;
+mod virtio;
 
 const GUEST: DomId = DomId(7);
 const PLAIN: Offload = Offload {
