@@ -6,7 +6,7 @@ use crate::abi::io::pciif::{
 };
 use crate::fake::pci::{BarSpec, Card, CardBus, Configuration, Model};
 use crate::fake::pciback::Pciback;
-use crate::fake::{Domain, Fault, Usage, World};
+use crate::fake::{Domain, Fault, Quirks, Usage, World};
 use crate::hardware::{Hardware, Registers};
 use crate::task::Executor;
 use crate::xen::{DomId, SharedPage, Xen};
@@ -456,6 +456,26 @@ fn cards_come_and_go_one_by_one() {
     assert_eq!(lab.run(link.changed()).unwrap(), Change::Ending);
     drop(gone);
     lab.end(link);
+}
+
+/// As `xl pci-detach` of the last card leaves it: what is gone can no longer be asked for.
+#[test]
+fn a_backend_whose_directory_is_no_longer_to_be_read_has_ended() {
+    let (mut lab, _card, mut link, function) = one();
+    let node = lab.back.node().to_string();
+    lab.back.leave();
+    lab.world.set_quirks(Quirks {
+        unreadable: Some("/local/domain/0/backend/pci"),
+        ..Quirks::default()
+    });
+    lab.world.remove_node(&node);
+    lab.world.remove_node(lab.back.frontend_node());
+    assert_eq!(lab.run(link.changed()).unwrap(), Change::Ending);
+    lab.run(link.close()).unwrap();
+    drop((function, link));
+    lab.bus = None;
+    (0..20).for_each(|_| lab.turn());
+    assert_eq!(lab.guest.usage(), lab.before);
 }
 
 #[test]
