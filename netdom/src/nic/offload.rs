@@ -1,4 +1,7 @@
-//! Where a frame's transport checksum is, for the card that is to fill it in.
+//! Where a frame's transport checksum is, for the card that is to fill it in; or, if it cannot, filling it in.
+
+use minios_rs::net::Slice;
+use minios_rs::xen::SharedPage;
 
 /// EtherTypes.
 const IPV4: u16 = 0x0800;
@@ -76,6 +79,89 @@ pub(super) fn transport(head: &[u8]) -> Option<Transport> {
     })
 }
 
+/// The Internet's checksum (RFC 1071) of bytes that come in pieces.
+#[derive(Default)]
+struct Sum {
+    total: u64,
+    /// The next byte is the second of its pair.
+    is_odd: bool,
+}
+
+impl Sum {
+    fn add(&mut self, mut bytes: &[u8]) {
+        if self.is_odd
+            && let Some((&first, rest)) = bytes.split_first()
+        {
+            self.total += u64::from(first);
+            self.is_odd = false;
+            bytes = rest;
+        }
+        let mut pairs = bytes.chunks_exact(2);
+        for pair in &mut pairs {
+            self.total += u64::from(pair[0]) << 8 | u64::from(pair[1]);
+        }
+        if let [last] = pairs.remainder() {
+            self.total += u64::from(*last) << 8;
+            self.is_odd = true;
+        }
+    }
+
+    fn finish(self) -> u16 {
+        let mut sum = self.total;
+        while sum > 0xffff {
+            sum = (sum & 0xffff) + (sum >> 16);
+        }
+        !(sum as u16)
+    }
+}
+
+/// Fills a blank checksum in that stands in `head`, over what follows in it and in `tail`. False: there is
+/// none, or the packet is longer than the frame; then `head` is as it was.
+pub(super) fn fill<P: SharedPage>(head: &mut [u8], tail: &[Slice<P>]) -> bool {
+    let Some(found) = transport(head) else {
+        return false;
+    };
+    let network = usize::from(found.network);
+    let place = network + if found.is_ipv4 { 2 } else { 4 };
+    let said = usize::from(u16::from_be_bytes([head[place], head[place + 1]]));
+    let end = network + said + if found.is_ipv4 { 0 } else { 40 };
+    // What lies behind the packet is padding.
+    let start = usize::from(found.start);
+    let Some(mut left) = end.checked_sub(start) else {
+        return false;
+    };
+    let mut sum = Sum::default();
+    let here = &head[start..head.len().min(end)];
+    sum.add(here);
+    left -= here.len();
+    let mut bytes = [0; 256];
+    for slice in tail {
+        let Some(page) = slice.buffer.page() else {
+            return false;
+        };
+        let (mut at, mut len) = (usize::from(slice.offset), left.min(slice.len.into()));
+        left -= len;
+        while len > 0 {
+            let part = len.min(bytes.len());
+            page.read(at, &mut bytes[..part]);
+            sum.add(&bytes[..part]);
+            at += part;
+            len -= part;
+        }
+    }
+    if left > 0 {
+        return false;
+    }
+    // To UDP, 0 says that there is none.
+    let value = match (sum.finish(), found.payload) {
+        (0, 0) => 0xffff,
+        (value, _) => value,
+    };
+    let place = usize::from(found.checksum);
+    head[place..place + 2].copy_from_slice(&value.to_be_bytes());
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,6 +205,17 @@ mod tests {
         let found = transport(&frame(2, IPV6, &ip)).unwrap();
         assert_eq!((found.network, found.start), (22, 62));
         assert!(!found.is_ipv4);
+    }
+
+    #[test]
+    fn a_sum_in_pieces_is_the_sum_of_the_whole() {
+        let bytes: Vec<u8> = (0..=254).collect();
+        for cut in 0..bytes.len() {
+            let mut sum = Sum::default();
+            sum.add(&bytes[..cut]);
+            sum.add(&bytes[cut..]);
+            assert_eq!(sum.finish(), crate::nic::model::checksum(&bytes));
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{Ordering, fence};
 use core::time::Duration;
 use minios_rs::hardware::{CARD, Hardware, REGISTERS_MAX, Registers};
-use minios_rs::net::front::{TransmitError, Wake};
+use minios_rs::net::front::{HEAD_MAX, TransmitError, Wake};
 use minios_rs::net::{
     Checksum, ETHERNET_HEADER, Egress, FRAME_SLOTS_MAX, FrontId, Gso, GsoKind, Interface,
     MacAddress, Offload, Received, RxBuffer, Slice,
@@ -914,10 +914,25 @@ impl<X: Hardware> Interface<X> for Virtio<X> {
             None => usize::from(self.config.mtu) + ETHERNET_HEADER + 4,
         };
         let total = sound(head, tail, frame_max)?;
+        // QEMU offers none where what is behind it cannot fill them in.
+        let mut own = [0; HEAD_MAX];
+        let own = &mut own[..head.len()];
+        let (head, offload) = match offload {
+            Offload {
+                checksum: Checksum::Blank,
+                gso: None,
+            } if !self.features.contains(Features::CHECKSUM) => {
+                own.copy_from_slice(head);
+                match offload::fill(own, tail) {
+                    true => (&*own, Offload::default()),
+                    false => return Err(TransmitError::NotOffered),
+                }
+            }
+            offload => (head, offload),
+        };
         let needed = match offload {
             Offload { gso: Some(gso), .. } if gso.kind == GsoKind::TcpV4 => Features::HOST_TSO4,
             Offload { gso: Some(_), .. } => Features::HOST_TSO6,
-            _ if offload.checksum == Checksum::Blank => Features::CHECKSUM,
             _ => Features::empty(),
         };
         if !self.features.contains(needed) {

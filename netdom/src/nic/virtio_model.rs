@@ -25,6 +25,9 @@ struct Queue {
     given: u16,
 }
 
+/// A descriptor: where, how long, whether the card writes.
+type Piece = (u64, usize, bool);
+
 pub(crate) struct VirtioNet {
     pub(crate) offers: u64,
     pub(crate) driver_features: u64,
@@ -112,7 +115,7 @@ impl VirtioNet {
     }
 
     /// The next chain that was given: its first descriptor, and its pieces.
-    fn take(&mut self, number: usize, bus: &CardBus) -> Option<(u32, Vec<(u64, usize, bool)>)> {
+    fn take(&mut self, number: usize, bus: &CardBus) -> Option<(u32, Vec<Piece>)> {
         let queue = self.queues[number];
         let index = self.half(queue.addresses[1] + 2, bus);
         if index == queue.taken {

@@ -1,6 +1,7 @@
 //! virtio-net.
 
 use super::*;
+use crate::nic::model::checksum;
 use crate::nic::virtio_model::{MAC, OFFERS, VirtioNet};
 use minios_rs::net::{Gso, GsoKind};
 
@@ -142,8 +143,19 @@ fn what_the_card_does_not_offer_is_not_asked_of_it() {
     let mut driver = lab.bring_up(0, Config::default()).unwrap();
     let features = cards[0].with(|model, _| model.driver_features);
     assert_eq!(features, 1 << 5 | 1 << 32);
+    let segments = Offload {
+        checksum: Checksum::Blank,
+        gso: Some(Gso {
+            kind: GsoKind::TcpV4,
+            size: 1448,
+        }),
+    };
     assert_eq!(
-        send(&mut driver, &tcp(), BLANK),
+        send(&mut driver, &tcp(), segments),
+        Err(TransmitError::NotOffered)
+    );
+    assert_eq!(
+        send(&mut driver, &bytes(60, 1), BLANK),
         Err(TransmitError::NotOffered)
     );
     assert_eq!(send(&mut driver, &tcp(), PLAIN), Ok(()));
@@ -157,6 +169,45 @@ fn what_the_card_does_not_offer_is_not_asked_of_it() {
         Err(Error::Silent)
     );
     lab.end(vec![]);
+}
+
+#[test]
+fn checksums_that_the_card_does_not_fill_in_are_filled_in_here() {
+    let mut model = VirtioNet::new();
+    model.offers = 1 << 5 | 1 << 32;
+    let (mut lab, cards) = Lab::new(vec![model]);
+    let mut driver = lab.bring_up(0, Config::default()).unwrap();
+    for payload in [0, 1, 2, 100, 701, 1000] {
+        // Headers from here, payload from the page it came in, and padding that is not summed.
+        let mut whole = tcp();
+        whole.extend(bytes(payload, 5));
+        let total = (whole.len() - 14) as u16;
+        whole[16..18].copy_from_slice(&total.to_be_bytes());
+        let end = whole.len();
+        whole.extend([0x77; 8]);
+        assert!(deliver(&cards[0], &whole));
+        let mut frame = Received::default();
+        assert!(driver.receive_into(&mut frame));
+        let head = whole[..57].to_vec();
+        frame.slots[0].advance(57);
+        driver
+            .transmit_slots(&head, frame.slots.as_mut_view(), BLANK)
+            .unwrap();
+        driver.flush();
+        let sent = sent(&cards[0]).unwrap();
+        let buffer = driver.completed().unwrap();
+        driver.recycle(buffer);
+        whole[50..52].copy_from_slice(&checksum(&whole[34..end]).to_be_bytes());
+        assert_eq!(sent, whole, "{payload}");
+    }
+    // A packet that is longer than its frame has none.
+    let mut short = tcp();
+    short[16..18].copy_from_slice(&500u16.to_be_bytes());
+    assert_eq!(
+        send(&mut driver, &short, BLANK),
+        Err(TransmitError::NotOffered)
+    );
+    lab.end(vec![driver]);
 }
 
 #[test]
