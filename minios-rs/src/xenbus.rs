@@ -167,14 +167,7 @@ impl<X: Xen> Device<X> {
     /// # Errors
     /// xenstore's.
     pub async fn other_state(&self) -> Result<XenbusState, Error> {
-        match state_at(&self.xenstore, &self.other).await {
-            // Where the directory is gone, what is above it decides who may know that; and that is
-            // the backend's domain alone.
-            Err(Error::Xenstore(xenstore::Error::Refused(Refusal::AccessDenied))) => {
-                Ok(XenbusState::UNKNOWN)
-            }
-            other => other,
-        }
+        state_at(&self.xenstore, &self.other).await
     }
 
     /// This end's state.

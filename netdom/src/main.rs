@@ -11,6 +11,7 @@ entry!(main);
 fn main(boot: Boot) -> ! {
     let domain = Domain::start(boot);
     domain.refuse_devices_except(&["pci"]);
+    domain.refuse_backends_except(&[], "netdom serves nobody yet");
     let cards = Cards::new();
     let serving = cards.clone().serve(
         domain.xen,
