@@ -197,7 +197,8 @@ fn checksums_that_the_card_does_not_fill_in_are_filled_in_here() {
         let sent = sent(&cards[0]).unwrap();
         let buffer = driver.completed().unwrap();
         driver.recycle(buffer);
-        whole[50..52].copy_from_slice(&checksum(&whole[34..end]).to_be_bytes());
+        let sum = checksum(&whole[34..end]);
+        whole[50..52].copy_from_slice(&sum.to_be_bytes());
         assert_eq!(sent, whole, "{payload}");
     }
     // A packet that is longer than its frame has none.
