@@ -315,10 +315,17 @@ impl Table {
 
     /// A free entry for a neighbour; when there is none, another neighbour makes room.
     fn add(&mut self, interface: InterfaceId, address: u32) -> u16 {
-        if self.entries.len() < self.gateways + Self::MAX_ENTRIES {
-            return self.push(interface, address) as u16;
-        }
-        let number = self.dispensable(interface);
+        let free = self.entries[self.gateways..]
+            .iter()
+            .position(|entry| !entry.is_used());
+        let number = match free {
+            // Guests come and go: who comes takes the place of one that left.
+            Some(free) => self.gateways + free,
+            None if self.entries.len() < self.gateways + Self::MAX_ENTRIES => {
+                return self.push(interface, address) as u16;
+            }
+            None => self.dispensable(interface),
+        };
         self.victim = number + 1 - self.gateways;
         self.lost += self.forget(number).len() as u64;
         self.entries[number] = Entry::new(interface, address);

@@ -181,3 +181,16 @@ fn a_neighbour_that_only_claims_an_address_is_no_way_to_it() {
     assert_eq!(mac(&table, NOW, Handle(0), 1), Some(MAC));
     assert_eq!(mac(&table, NOW, Handle(0), 2), None);
 }
+
+#[test]
+fn who_comes_takes_the_place_of_who_left() {
+    let mut table = empty();
+    table.resolve(NOW, NET, 1);
+    for round in 0..3 * Table::MAX_ENTRIES as u32 {
+        let address = 7 + round % 3;
+        table.fix(LOC, address, MAC);
+        table.unfix(LOC, address);
+    }
+    assert_eq!(table.entries.len(), 2);
+    assert_eq!(table.index.len(), 1);
+}
