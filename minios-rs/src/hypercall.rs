@@ -28,9 +28,17 @@ static COUNTS: [AtomicU64; nr::COUNT] = [const { AtomicU64::new(0) }; nr::COUNT]
 
 /// How often this domain has called Xen since it started.
 pub fn counts() -> Hypercalls {
-    Hypercalls::new(core::array::from_fn(|number| {
-        COUNTS[number].load(Ordering::Relaxed)
-    }))
+    let counts = core::array::from_fn(|number| COUNTS[number].load(Ordering::Relaxed));
+    Hypercalls::new(counts, COPIED_BYTES.load(Ordering::Relaxed))
+}
+
+/// Bytes that Xen has copied by grant.
+static COPIED_BYTES: AtomicU64 = AtomicU64::new(0);
+
+/// Counts bytes that Xen has copied by grant.
+pub(crate) fn count_copied(bytes: u64) {
+    let count = COPIED_BYTES.load(Ordering::Relaxed);
+    COPIED_BYTES.store(count + bytes, Ordering::Relaxed);
 }
 
 /// Calls stub `N` of the hypercall page.

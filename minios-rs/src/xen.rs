@@ -110,17 +110,26 @@ pub const COPY_RETRIES_MAX: usize = 8;
 pub struct OutOfMemory;
 
 /// How often a domain has called Xen since it started, by hypercall number
-/// ([`nr`]).
+/// ([`nr`]), and how much it had Xen copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hypercalls {
     counts: [u64; nr::COUNT],
+    copied_bytes: u64,
 }
 
 impl Hypercalls {
     /// From a counter for each number.
     #[cfg(any(feature = "pv", feature = "fake"))]
-    pub(crate) fn new(counts: [u64; nr::COUNT]) -> Self {
-        Self { counts }
+    pub(crate) fn new(counts: [u64; nr::COUNT], copied_bytes: u64) -> Self {
+        Self {
+            counts,
+            copied_bytes,
+        }
+    }
+
+    /// Bytes that Xen copied between grants, or to or from one ([`Xen::copy_grants`]).
+    pub fn copied_bytes(&self) -> u64 {
+        self.copied_bytes
     }
 
     /// All of them.

@@ -174,7 +174,10 @@ impl Xen for Domain {
         }
         for copy in copies {
             copy.status = match self.copy_one(copy) {
-                Ok(()) => GrantStatus::OKAY,
+                Ok(()) => {
+                    self.with(self.id, |domain| domain.copied_bytes += u64::from(copy.len));
+                    GrantStatus::OKAY
+                }
                 Err(status) => status,
             };
         }
@@ -227,6 +230,8 @@ impl Xen for Domain {
     }
 
     fn hypercalls(&self) -> Hypercalls {
-        self.with(self.id, |domain| Hypercalls::new(domain.hypercalls))
+        self.with(self.id, |domain| {
+            Hypercalls::new(domain.hypercalls, domain.copied_bytes)
+        })
     }
 }

@@ -115,6 +115,7 @@ struct DomainState {
     next_grant: u32,
     channels: BTreeMap<u32, Channel>,
     hypercalls: [u64; nr::COUNT],
+    copied_bytes: u64,
 }
 
 struct Inner {
@@ -192,6 +193,7 @@ impl World {
                 next_grant: crate::abi::grant_table::GNTTAB_NR_RESERVED_ENTRIES,
                 channels: BTreeMap::new(),
                 hypercalls: [0; nr::COUNT],
+                copied_bytes: 0,
             });
         Domain {
             world: self.clone(),

@@ -189,7 +189,12 @@ fn copy(copies: &mut [GrantCopy<mm::Page>]) {
     // (gnttab_copy_buf). A call that fails leaves the statuses of
     // what was not done as they are.
     let _ = unsafe { hypercall::grant_table_ops(GNTTABOP_COPY, arguments) };
+    let mut copied = 0;
     for (argument, copy) in arguments.iter().zip(copies) {
         copy.status = GrantStatus(argument.status);
+        if copy.status.is_okay() {
+            copied += u64::from(copy.len);
+        }
     }
+    hypercall::count_copied(copied);
 }

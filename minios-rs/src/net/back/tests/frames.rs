@@ -44,6 +44,11 @@ fn frames_go_from_guest_to_guest_and_the_payload_is_copied_once() {
     assert_eq!((answers.len(), answers[0].status), (1, NETIF_RSP_OKAY));
     let counters = lab.backs[to].counters();
     assert_eq!(counters.granted_bytes, (1514 - HEAD_MAX) as u64);
+    // All of it to the guest, and the head before that to us.
+    assert_eq!(
+        lab.host.hypercalls().copied_bytes(),
+        (1514 + HEAD_MAX) as u64
+    );
     assert_eq!((counters.copies, lab.backs[from].counters().copies), (2, 1));
     assert_eq!(
         (counters.transmitted_frames, counters.transmitted_bytes),
