@@ -6,18 +6,22 @@ use crate::{Role, word_or};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
+use guests::packet::{self, UdpChecksum};
 use guests::stream::{self, Datagram, Tally};
 use minios_rs::console;
+use minios_rs::net::Offload;
 use minios_rs::ring::Pending;
 use minios_rs::time::Instant;
 
 /// Senders that are told apart.
-const STREAMS_MAX: usize = 8;
+const STREAMS_MAX: usize = 16;
 
 pub(crate) struct Receiver {
     port: u16,
     /// Nothing may ever come here.
     closed: u16,
+    /// As many datagrams of each stream are answered, so that their flows are known to be wanted.
+    answered: u64,
     streams: Vec<Stream>,
     /// Datagrams for other ports.
     others: u64,
@@ -48,6 +52,7 @@ impl Receiver {
         Ok(Self {
             port: word_or(words, "port", 7000)?,
             closed: word_or(words, "closed", 666)?,
+            answered: word_or(words, "answer", 0)?,
             streams: Vec::with_capacity(STREAMS_MAX),
             others: 0,
             leaked: 0,
@@ -119,6 +124,17 @@ impl Receiver {
     }
 }
 
+/// Sends a datagram back. Whoever gets none has other flows.
+fn answer(station: &mut Station, to: Ipv4Addr, ports: (u16, u16)) {
+    let Some(path) = station.path_to(to) else {
+        return;
+    };
+    let mut frame = [0; packet::UDP_PAYLOAD + stream::SHORTEST];
+    let back = (ports.1, ports.0);
+    packet::write_udp(&mut frame, path, back, UdpChecksum::Whole);
+    let _ = station.send(&frame, Offload::default());
+}
+
 impl Role for Receiver {
     fn turn(&mut self, station: &mut Station, now: Instant) -> Option<Instant> {
         if !self.is_announced {
@@ -131,8 +147,12 @@ impl Role for Receiver {
             }
         }
         let mut taken = 0_u32;
-        while let Some((from, port, payload)) = station.receive() {
-            self.count(from, port, payload, now);
+        while let Some((from, ports, payload)) = station.receive() {
+            let is_answered = matches!(stream::read(payload), Some(Datagram::Numbered(number)) if number < self.answered);
+            self.count(from, ports.1, payload, now);
+            if is_answered {
+                answer(station, from, ports);
+            }
             taken += 1;
             if taken.is_multiple_of(BATCH) {
                 station.flush();

@@ -19,16 +19,19 @@ const BATCH: u64 = 4;
 const TICK_MIN: Duration = Duration::from_millis(1);
 const TICK_MAX: Duration = Duration::from_millis(20);
 
-/// Datagrams sent at once, at least as many as two ticks': whoever was not let run for long does not make
-/// up for all of it in one burst, which nobody's ring would hold.
+/// Datagrams sent at once unless told otherwise, at least as many as two ticks': whoever was not let run for long
+/// does not make up for all of it in one burst, which nobody's ring would hold.
 const BURST_MIN: u64 = 32;
 
 /// How often the end is said, and with what pauses.
 const ENDS: u32 = 20;
 const END_PAUSE: Duration = Duration::from_millis(100);
 
-/// Where datagrams come from.
+/// Where datagrams come from, or the first of these ports.
 const PORT: u16 = 7000;
+
+/// So many there are at most.
+const FLOWS_MAX: u16 = 50_000;
 
 pub(crate) struct Sender {
     to: Vec<Ipv4Addr>,
@@ -39,6 +42,12 @@ pub(crate) struct Sender {
     rate: u64,
     /// Datagrams to each in all, or 0: until it is told to stop.
     count: u64,
+    /// Datagrams that are sent at once at most, or as many as two ticks'.
+    burst: u64,
+    /// Ports that datagrams come from in turn, from [`PORT`] on: each is a flow of its own.
+    flows: u16,
+    /// It sends nothing before it is told to.
+    is_held: bool,
     /// Datagrams sent, to all.
     sent: u64,
     begun: Option<Instant>,
@@ -77,6 +86,12 @@ impl Sender {
             },
             rate: word_or(words, "rate", 500)?,
             count: word_or(words, "count", 0)?,
+            burst: word_or(words, "burst", BURST_MIN)?,
+            flows: match word_or(words, "flows", 1)? {
+                flows @ 1..=FLOWS_MAX => flows,
+                _ => return Err("flows= is a number from 1 to 50000".to_string()),
+            },
+            is_held: word_or(words, "wait", false)?,
             sent: 0,
             begun: None,
             since: Instant::default(),
@@ -95,7 +110,8 @@ impl Sender {
         let len = self.frames[(number % self.frames.len() as u64) as usize];
         let frame = &mut self.frame[..len];
         stream::write(datagram, &mut frame[UDP_PAYLOAD..]);
-        packet::write_udp(frame, path, (PORT, self.port), self.checksum);
+        let from = PORT + (number % u64::from(self.flows)) as u16;
+        packet::write_udp(frame, path, (from, self.port), self.checksum);
         let checksum = match self.checksum {
             UdpChecksum::Blank => Checksum::Blank,
             UdpChecksum::Whole => Checksum::Unknown,
@@ -116,7 +132,7 @@ impl Sender {
             return left;
         }
         let rate = self.rate * streams;
-        let burst = BURST_MIN.max(2 * by_now(self.tick(), rate));
+        let burst = self.burst.max(2 * by_now(self.tick(), rate));
         let due = by_now(now.since(self.since), rate).saturating_sub(self.sent);
         if due > burst {
             // As if what is more had never been due.
@@ -182,10 +198,13 @@ impl Role for Sender {
     fn turn(&mut self, station: &mut Station, now: Instant) -> Option<Instant> {
         while let Some(byte) = console::read() {
             self.is_told_to_stop |= byte == b's';
+            self.is_held &= byte != b'g';
         }
         while station.receive().is_some() {}
         let next = if station.path_to(Ipv4Addr::UNSPECIFIED).is_none() {
             Some(station.resolve(now))
+        } else if self.is_held {
+            None
         } else if self.is_over() {
             self.end(station, now)
         } else {

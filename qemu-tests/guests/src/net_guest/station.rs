@@ -90,9 +90,9 @@ impl Station {
         let _ = self.front.transmit_bytes(&request, Offload::default());
     }
 
-    /// Takes the next datagram that came to this host: who sent it, its ports, and what it carries.
-    /// ARP is dealt with, and the rest passed over.
-    pub(crate) fn receive(&mut self) -> Option<(Ipv4Addr, u16, &[u8])> {
+    /// Takes the next datagram that came to this host: who sent it, its ports (from, to), and what it
+    /// carries. ARP is dealt with, and the rest passed over.
+    pub(crate) fn receive(&mut self) -> Option<(Ipv4Addr, (u16, u16), &[u8])> {
         let itself = self.itself();
         let found = loop {
             if !self.front.receive_into(&mut self.received) {
@@ -121,7 +121,7 @@ impl Station {
                 path,
                 ports,
                 payload,
-            } => Some((path.from.1, ports.1, payload)),
+            } => Some((path.from.1, ports, payload)),
             _ => None,
         }
     }
