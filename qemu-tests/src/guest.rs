@@ -26,6 +26,8 @@ pub struct DebianGuest {
     pub address: String,
     /// Its default gateway.
     pub gateway: String,
+    /// More lines of its xl configuration.
+    pub more: String,
 }
 
 /// A guest that runs.
@@ -37,12 +39,21 @@ pub struct RunningGuest<'m> {
     told: Cell<u32>,
 }
 
+/// A line of shell that a guest was told to run.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// What its console had said before.
+    before: usize,
+    /// What it says when the line is done.
+    done: String,
+}
+
 impl DebianGuest {
     fn config(&self) -> String {
         let initrd = format!("/share/{}.initrd", self.name);
         let files = ["/share/vmlinuz", &initrd];
         let vifs = [self.vif.clone()];
-        debian::config(&self.name, self.kind, self.memory_mib, files, &vifs)
+        debian::config(&self.name, self.kind, self.memory_mib, files, &vifs) + &self.more
     }
 
     /// What gives it its address, as often as the interface appears.
@@ -86,11 +97,26 @@ impl Machine {
 }
 
 impl RunningGuest<'_> {
+    /// The domain's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Has it run a line of shell: what it said, and whether it succeeded.
     ///
     /// # Errors
     /// When it does not answer within `limit`.
     pub fn run(&self, line: &str, limit: Duration) -> Result<(String, bool)> {
+        self.finish(&self.begin(line)?, limit)
+    }
+
+    /// Has it begin to run a line of shell. Until [`RunningGuest::finish`] nobody in dom0 looks what came of it,
+    /// which would take CPU time from whatever is measured.
+    ///
+    /// # Errors
+    /// When dom0 does not answer.
+    pub fn begin(&self, line: &str) -> Result<Told> {
         let number = self.told.get() + 1;
         self.told.set(number);
         let before = self.machine.guest_console(&self.name)?.len();
@@ -99,9 +125,18 @@ impl RunningGuest<'_> {
         self.machine
             .dom0(&format!("cat /tmp/guest-line > {}", self.console_tty))?;
         let done = format!("{}: done {number} ", self.name);
-        let console = self.machine.wait_for_console(&self.name, &done, limit)?;
-        let said = console.get(before..).unwrap_or(&console);
-        let (said, status) = said.split_once(&done).context(said.to_owned())?;
+        Ok(Told { before, done })
+    }
+
+    /// Waits until it has run a line: what it said, and whether it succeeded.
+    ///
+    /// # Errors
+    /// When it does not answer within `limit`.
+    pub fn finish(&self, told: &Told, limit: Duration) -> Result<(String, bool)> {
+        let done = &told.done;
+        let console = self.machine.wait_for_console(&self.name, done, limit)?;
+        let said = console.get(told.before..).unwrap_or(&console);
+        let (said, status) = said.split_once(done).context(said.to_owned())?;
         Ok((said.to_owned(), status.trim_start().starts_with('0')))
     }
 

@@ -2,8 +2,8 @@
 
 use crate::cpio::Archive;
 use crate::recipe::{
-    DOM0_MODULES, DOM0_PROGRAMS, IPTABLES, PROGRAMS, PROTOCOLS, ROUTER_MODULES, ROUTER_PROGRAMS,
-    XEN_PROGRAMS, XTABLES,
+    BACKEND_MODULES, BACKEND_PROGRAMS, DOM0_MODULES, DOM0_PROGRAMS, IPTABLES, PROGRAMS, PROTOCOLS,
+    ROUTER_MODULES, ROUTER_PROGRAMS, XEN_PROGRAMS, XTABLES,
 };
 use crate::tree::Tree;
 use anyhow::{Context, Result, ensure};
@@ -69,6 +69,26 @@ fn base(tree: &Tree) -> Result<Archive> {
 
 /// A Debian guest's that routes: dash, iptables, and what Shorewall's script expects on its PATH.
 pub(crate) fn router(tree: &Tree) -> Result<Archive> {
+    router_with(tree, &[])
+}
+
+/// The same of one that guests hang off: with netback, and what `xl devd` needs.
+pub(crate) fn gateway(tree: &Tree) -> Result<Archive> {
+    let mut archive = router_with(tree, BACKEND_MODULES)?;
+    for program in BACKEND_PROGRAMS {
+        tree.add_program(&mut archive, program)?;
+    }
+    let xl = format!("{}/bin/xl", tree.xen_folder()?);
+    tree.add_program(&mut archive, &xl)?;
+    archive.symlink("usr/sbin/xl", &format!("/{xl}"));
+    archive.file("etc/xen/xl.conf", 0o644, "");
+    for folder in ["var/lib/xen", "var/log/xen"] {
+        archive.directory(folder);
+    }
+    Ok(archive)
+}
+
+fn router_with(tree: &Tree, modules: &[&str]) -> Result<Archive> {
     let mut archive = base(tree)?;
     for program in ROUTER_PROGRAMS {
         tree.add_program(&mut archive, program)?;
@@ -87,13 +107,13 @@ pub(crate) fn router(tree: &Tree) -> Result<Archive> {
             archive.symlink(&known[0], "busybox");
         }
     }
-    tree.add_modules(&mut archive, ROUTER_MODULES)?;
+    tree.add_modules(&mut archive, &[ROUTER_MODULES, modules].concat())?;
     Ok(archive)
 }
 
-/// A Debian guest's that does as it is told: dash, busybox, and iperf3.
+/// A Debian guest's that does as it is told: dash, busybox, iperf3 and pktgen.
 pub(crate) fn guest(tree: &Tree) -> Result<Archive> {
-    let mut archive = router(tree)?;
+    let mut archive = router_with(tree, &["pktgen"])?;
     tree.add_program(&mut archive, "usr/bin/iperf3")?;
     Ok(archive)
 }

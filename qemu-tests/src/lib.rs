@@ -24,13 +24,13 @@ mod tree;
 
 pub use channel::{Command, Output, Running, Status, Stdin, Stream};
 pub use debian::GuestType;
-pub use guest::{DebianGuest, RunningGuest};
+pub use guest::{DebianGuest, RunningGuest, Told};
 pub use lab::Lab;
 pub use machine::{Machine, Options};
 pub use net::Net;
 pub use progress::{Progress, to_stderr};
 pub use qemu::Iommu;
-pub use router::{DebianRouter, RouterFiles, RouterVif};
+pub use router::{DebianRouter, RouterFiles, RouterGuests, RouterVif};
 pub use suite::{SUITE_VARIABLE, Suite, UnknownSuite};
 pub use tier::{SHORT_REPETITIONS, Tier, lab_is_required};
 

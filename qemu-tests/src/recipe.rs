@@ -194,6 +194,18 @@ pub(crate) const ROUTER_MODULES: &[&str] = &[
     "xt_time",
 ];
 
+/// Programs of a router that guests hang off, besides `xl`.
+pub(crate) const BACKEND_PROGRAMS: &[&str] = &["usr/bin/xenstore-read", "usr/bin/xenstore-write"];
+
+/// Modules of a router that guests hang off, besides [`ROUTER_MODULES`].
+pub(crate) const BACKEND_MODULES: &[&str] = &[
+    "xen-evtchn",
+    "xen-gntdev",
+    "xen-netback",
+    "xen-privcmd",
+    "xenfs",
+];
+
 /// Modules of dom0, by name or, with a `/`, by the start of their path; dependencies follow.
 pub(crate) const DOM0_MODULES: &[&str] = &[
     "kernel/net/bridge/netfilter/nft_",

@@ -3,6 +3,9 @@
 //! It is as a Debian administrator would have it: Debian's kernel, iptables and Shorewall, with
 //! Shorewall's rules out of the very folder that ours are compiled from. What it does without is
 //! what only costs time at its start: a disk, an init system, modules of hardware it has not.
+//!
+//! Guests hang off it where it is told so: then it runs Linux' netback and Xen's own `xl devd`, as
+//! any Linux driver domain does.
 
 use crate::debian::{self, GuestType};
 use crate::initrd;
@@ -15,6 +18,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const INIT: &str = include_str!("dom0/router.sh");
+
+/// What `xl devd` runs when a guest's vif comes. libxl names the script that dom0's configuration
+/// names, wherever the backend is.
+const VIF_SCRIPT: &str = include_str!("dom0/vif-router.sh");
+const VIF_SCRIPT_PLACE: &str = "etc/xen/scripts/vif-lab";
 
 /// A Debian PV guest with one vCPU that forwards between its vifs.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,6 +37,17 @@ pub struct DebianRouter {
     pub routes: Vec<String>,
     /// The Shorewall configuration, a folder on the host.
     pub shorewall: PathBuf,
+    /// What guests' vifs are to be; without, it is no backend.
+    pub guests: Vec<RouterGuests>,
+}
+
+/// Vifs of guests that hang off a [`DebianRouter`]. The first that fits decides.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RouterGuests {
+    /// What their names begin with: `vif-dmz`, or `vif` for every one.
+    pub prefix: String,
+    /// The address that they have for their gateway.
+    pub gateway: String,
 }
 
 /// One interface of a [`DebianRouter`].
@@ -73,13 +92,13 @@ impl DebianRouter {
     #[must_use]
     pub fn config(&self, kernel: &str, initrd: &str) -> String {
         let vifs: Vec<String> = self.vifs.iter().map(RouterVif::config).collect();
-        debian::config(
-            &self.name,
-            GuestType::Pv,
-            self.memory_mib,
-            [kernel, initrd],
-            &vifs,
-        )
+        let files = [kernel, initrd];
+        let config = debian::config(&self.name, GuestType::Pv, self.memory_mib, files, &vifs);
+        match self.guests.as_slice() {
+            [] => config,
+            // It deletes what libxl wrote about a vif that is gone.
+            _ => config + "driver_domain = 1\n",
+        }
     }
 }
 
@@ -103,8 +122,19 @@ impl Lab {
             .collect();
         let firewall = shorewall::compile(self.tree(), &router.shorewall)?;
 
-        let mut archive = initrd::router(self.tree())?;
+        let mut archive = match router.guests.as_slice() {
+            [] => initrd::router(self.tree())?,
+            _ => initrd::gateway(self.tree())?,
+        };
         debian::add_programs(&mut archive, INIT);
+        if !router.guests.is_empty() {
+            let mut guests = String::new();
+            for RouterGuests { prefix, gateway } in &router.guests {
+                writeln!(guests, "{prefix} {gateway}")?;
+            }
+            archive.file("router/guests", 0o644, guests);
+            archive.file(VIF_SCRIPT_PLACE, 0o755, VIF_SCRIPT);
+        }
         archive.file("router/name", 0o644, format!("{}\n", router.name));
         archive.file("router/interfaces", 0o644, interfaces);
         archive.file("router/routes", 0o644, routes);

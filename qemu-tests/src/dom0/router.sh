@@ -24,6 +24,13 @@ while read -r route; do
 done </router/routes
 # The script loads its rules first and only then lets Linux forward.
 if sh /router/firewall start >/run/firewall.log 2>&1; then
+    if [ -e /router/guests ]; then
+        # A driver domain: xl's own daemon runs the hotplug script for each guest's vif.
+        modprobe -a xen-evtchn xen-gntdev xen-privcmd xenfs xen-netback
+        mount -t xenfs xenfs /proc/xen
+        mkdir -p /run/xen
+        xl devd || poweroff -f
+    fi
     echo "router $name: ready"
 else
     cat /run/firewall.log

@@ -69,6 +69,7 @@ pub(crate) fn guest(name: &str, address: &str, gateway: &str, more: &str) -> Deb
         vif: format!("backend={FIREWALL},ip={address}{more}"),
         address: format!("{address}/24"),
         gateway: gateway.to_owned(),
+        more: String::new(),
     }
 }
 

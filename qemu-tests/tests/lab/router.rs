@@ -44,6 +44,7 @@ fn debian_forwards_and_masquerades(setup: &Setup) -> Result<()> {
         vifs: vec![vif("192.0.2.2/24", &outside), vif("10.0.3.1/24", &inside)],
         routes: Vec::new(),
         shorewall: EXAMPLE.into(),
+        guests: Vec::new(),
     };
     machine.start_debian_router(lab, &router)?;
 
