@@ -24,6 +24,8 @@ pub(crate) enum BenchmarkChoice {
     Packets,
     /// Instructions and bytes, the same on every machine.
     Cost,
+    /// Guests behind the firewall, beside the same behind Debian.
+    Guests,
     /// The engine on this host, beside this host's Linux.
     Engine,
 }
@@ -37,18 +39,20 @@ impl From<BenchmarkChoice> for Benchmark {
             BenchmarkChoice::Tcp => Self::Tcp,
             BenchmarkChoice::Packets => Self::Packets,
             BenchmarkChoice::Cost => Self::Cost,
+            BenchmarkChoice::Guests => Self::Guests,
             BenchmarkChoice::Engine => Self::Engine,
         }
     }
 }
 
 const BENCH_EXAMPLES: &str = "\
-Takes about a quarter of an hour on a machine that does nothing else; on any other its figures of
+Takes about half an hour on a machine that does nothing else; on any other its figures of
 time mean little, and it says so. A target that is missed is a result, not a failure.
 
 Examples:
   cargo image bench                                every benchmark, into docs/
   cargo image bench --suite trixie                 the same on Debian 13's Xen and Linux
+  cargo image bench --only guests                  guests behind the firewall, and behind Debian
   cargo image bench --only engine                  the engine beside this host's Linux: no Xen
   cargo image bench --only tcp --runs 1 --out /tmp/try
                                                    a quick look that leaves docs/ alone";

@@ -4,7 +4,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::Benchmark;
-use super::samples::{Packets, Samples, Start, Stream, System, Way};
+use super::samples::{
+    AS_MANY_AS_PASS, GuestStream, GuestWay, Packets, Samples, Start, Stream, System, Way,
+};
 
 /// Packets each second at which both systems are compared.
 pub const COMPARED_RATE: u32 = 20_000;
@@ -155,7 +157,7 @@ pub struct Figure {
     /// Its picture of bars, shared with others of the same unit.
     pub picture: &'static str,
     /// The samples of one system.
-    pub values: fn(&Samples, System) -> Vec<f64>,
+    pub values: Values,
 }
 
 /// All of them, in the order of the page.
@@ -342,7 +344,217 @@ pub const FIGURES: &[Figure] = &[
             _ => Vec::new(),
         },
     },
+    guest_tcp(
+        "guest_between",
+        "iperf3 TCP from guest to guest",
+        |samples, system| guest_streams(samples, system, GuestWay::Between, guest_megabits),
+    ),
+    guest_tcp(
+        "guest_between_back",
+        "iperf3 TCP from guest to guest, back",
+        |samples, system| guest_streams(samples, system, GuestWay::BetweenBack, guest_megabits),
+    ),
+    guest_tcp(
+        "guest_out",
+        "iperf3 TCP from a guest out",
+        |samples, system| guest_streams(samples, system, GuestWay::Out, guest_megabits),
+    ),
+    guest_tcp(
+        "guest_in",
+        "iperf3 TCP from outside to a guest",
+        |samples, system| guest_streams(samples, system, GuestWay::In, guest_megabits),
+    ),
+    guest_tcp_cpu(
+        "guest_between_cpu",
+        "the gateway's CPU time for each GB from guest to guest",
+        |samples, system| guest_streams(samples, system, GuestWay::Between, guest_cpu),
+    ),
+    guest_tcp_cpu(
+        "guest_between_back_cpu",
+        "the gateway's CPU time for each GB from guest to guest, back",
+        |samples, system| guest_streams(samples, system, GuestWay::BetweenBack, guest_cpu),
+    ),
+    guest_tcp_cpu(
+        "guest_out_cpu",
+        "the gateway's CPU time for each GB from a guest out",
+        |samples, system| guest_streams(samples, system, GuestWay::Out, guest_cpu),
+    ),
+    guest_tcp_cpu(
+        "guest_in_cpu",
+        "the gateway's CPU time for each GB from outside to a guest",
+        |samples, system| guest_streams(samples, system, GuestWay::In, guest_cpu),
+    ),
+    Figure {
+        id: "guest_copies",
+        benchmark: Benchmark::Guests,
+        title: "bytes that Xen copied for each byte of payload from guest to guest",
+        unit: Unit::Count,
+        // Once, but for what is copied to be looked at: 256 bytes of a frame of up to 64 KiB.
+        target: Target::AtMost(1.05),
+        picture: "guest-copies",
+        values: |samples, system| {
+            let between = |way| guest_streams(samples, system, way, GuestStream::copies_per_byte);
+            [between(GuestWay::Between), between(GuestWay::BetweenBack)].concat()
+        },
+    },
+    Figure {
+        id: "guest_packets",
+        benchmark: Benchmark::Guests,
+        title: "64-byte packets from guest to guest each second, as many as pass",
+        unit: Unit::Count,
+        target: Target::RatioAtLeast(3.0),
+        picture: "guest-packets",
+        values: |samples, system| {
+            guest_packets(samples, system, |one| {
+                (one.asked_per_second == AS_MANY_AS_PASS).then(|| one.forwarded_per_second())
+            })
+        },
+    },
+    Figure {
+        id: "linux_packet_cpu",
+        benchmark: Benchmark::Guests,
+        title: "64-byte packets at 20,000/s between Debian guests: the gateway's CPU time for each",
+        unit: Unit::Microseconds,
+        target: Target::OneIn(4.0),
+        picture: "guest-packet-cpu",
+        values: |samples, system| {
+            let own = samples.linux_packets.iter();
+            let own = own.filter(|one| one.system == system);
+            own.filter_map(Packets::cpu_us_per_packet).collect()
+        },
+    },
+    Figure {
+        id: "guest_packet_cpu",
+        benchmark: Benchmark::Guests,
+        title: "the same between guests of our own",
+        unit: Unit::Microseconds,
+        target: Target::None,
+        picture: "guest-packet-cpu",
+        values: |samples, system| {
+            guest_packets(samples, system, |one| {
+                (one.asked_per_second == COMPARED_RATE)
+                    .then(|| one.cpu_us_per_packet())
+                    .flatten()
+            })
+        },
+    },
+    Figure {
+        id: "guest_hypercalls",
+        benchmark: Benchmark::Guests,
+        title: "hypercalls for each packet at 20,000/s",
+        unit: Unit::Count,
+        target: Target::AtMost(0.2),
+        picture: "guest-hypercalls",
+        values: |samples, system| {
+            guest_packets(samples, system, |one| {
+                (one.asked_per_second == COMPARED_RATE)
+                    .then(|| one.hypercalls_per_packet())
+                    .flatten()
+            })
+        },
+    },
+    Figure {
+        id: "guest_hypercalls_above",
+        benchmark: Benchmark::Guests,
+        title: "hypercalls for each packet above that rate",
+        unit: Unit::Count,
+        target: Target::AtMost(0.2),
+        picture: "guest-hypercalls",
+        values: |samples, system| {
+            guest_packets(samples, system, |one| {
+                (one.asked_per_second != COMPARED_RATE)
+                    .then(|| one.hypercalls_per_packet())
+                    .flatten()
+            })
+        },
+    },
+    Figure {
+        id: "guest_memory",
+        benchmark: Benchmark::Guests,
+        title: "memory for 16 guests and 16,000 flows",
+        unit: Unit::Mebibytes,
+        target: Target::AtMost(8.0),
+        picture: "guest-memory",
+        values: |samples, system| match (&samples.guest_crowd, system) {
+            (Some(crowd), System::Firewalldom) if crowd.is_served() => {
+                vec![f64::from(crowd.firewalldom_mib)]
+            }
+            _ => Vec::new(),
+        },
+    },
+    Figure {
+        id: "guest_first_packet",
+        benchmark: Benchmark::Guests,
+        title: "start of xl create of a guest to its first packet outside",
+        unit: Unit::Seconds,
+        target: Target::None,
+        picture: "guest-start",
+        values: |samples, system| {
+            let own = samples.guest_starts.iter();
+            let own = own.filter(|start| start.system == system);
+            own.map(|start| start.first_packet_us as f64 / 1e6)
+                .collect()
+        },
+    },
 ];
+
+/// What the samples of one system say.
+type Values = fn(&Samples, System) -> Vec<f64>;
+
+const fn guest_tcp(id: &'static str, title: &'static str, values: Values) -> Figure {
+    Figure {
+        id,
+        benchmark: Benchmark::Guests,
+        title,
+        unit: Unit::Megabits,
+        target: Target::RatioAtLeast(1.2),
+        picture: "guest-tcp",
+        values,
+    }
+}
+
+const fn guest_tcp_cpu(id: &'static str, title: &'static str, values: Values) -> Figure {
+    Figure {
+        id,
+        benchmark: Benchmark::Guests,
+        title,
+        unit: Unit::CpuPerGigabyte,
+        target: Target::OneIn(3.0),
+        picture: "guest-tcp-cpu",
+        values,
+    }
+}
+
+fn guest_streams(
+    samples: &Samples,
+    system: System,
+    way: GuestWay,
+    of: impl Fn(&GuestStream) -> Option<f64>,
+) -> Vec<f64> {
+    let own = |stream: &&GuestStream| stream.system == system && stream.way == way;
+    let own = samples.guest_streams.iter().filter(own);
+    own.filter_map(of).collect()
+}
+
+fn guest_megabits(stream: &GuestStream) -> Option<f64> {
+    Some(stream.bits_per_second as f64 / 1e6)
+}
+
+fn guest_cpu(stream: &GuestStream) -> Option<f64> {
+    (stream.bytes > 0).then(|| stream.cpu_us as f64 * 1e3 / stream.bytes as f64)
+}
+
+fn guest_packets(
+    samples: &Samples,
+    system: System,
+    of: impl Fn(&Packets) -> Option<f64>,
+) -> Vec<f64> {
+    let own = samples
+        .guest_packets
+        .iter()
+        .filter(|one| one.system == system);
+    own.filter_map(of).collect()
+}
 
 fn sizes(samples: &Samples, of: impl Fn(&super::samples::Sizes) -> Option<u64>) -> Vec<f64> {
     let bytes = samples.sizes.as_ref().and_then(of);
@@ -518,6 +730,7 @@ mod tests {
             hypercalls: Some(crate::bench::samples::Hypercalls {
                 calls: received / 10,
                 packets: received,
+                copied_bytes: None,
             }),
         };
         let mut samples = Samples {

@@ -13,6 +13,7 @@ pub mod conditions;
 mod cost;
 pub mod engine;
 pub mod figure;
+mod guests;
 mod packets;
 pub mod page;
 pub mod record;
@@ -32,6 +33,7 @@ use crate::run::{Firewall, RunOptions};
 use crate::workspace::Workspace;
 use conditions::{Conditions, Watch};
 use engine::Engine;
+use guests::Guests;
 use record::Record;
 use rounds::Rounds;
 
@@ -57,19 +59,22 @@ pub enum Benchmark {
     Packets,
     /// Instructions and bytes, the same on every machine.
     Cost,
+    /// Guests behind the firewall as their backend.
+    Guests,
     /// The engine on the host, beside the host's Linux: in no suite's record.
     Engine,
 }
 
 impl Benchmark {
     /// All of them, in the order of the page.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Sizes,
         Self::Memory,
         Self::Start,
         Self::Tcp,
         Self::Packets,
         Self::Cost,
+        Self::Guests,
         Self::Engine,
     ];
 
@@ -82,6 +87,7 @@ impl Benchmark {
             Self::Tcp => "tcp",
             Self::Packets => "packets",
             Self::Cost => "cost",
+            Self::Guests => "guests",
             Self::Engine => "engine",
         }
     }
@@ -150,6 +156,29 @@ pub fn perform(
         true => Record::load(&file)?,
         false => Record::new(suite.code_name()),
     };
+    let lab = Lab::prepare_suite(suite, &qemu_tests::to_stderr())?;
+    if options
+        .benchmarks
+        .iter()
+        .any(|one| *one != Benchmark::Guests)
+    {
+        between_networks(workspace, &lab, options, &mut record, tell)?;
+    }
+    if options.benchmarks.contains(&Benchmark::Guests) {
+        guests_behind(workspace, &lab, options, &mut record, tell)?;
+    }
+    write(folder, suite, &record)?;
+    Ok(record)
+}
+
+/// Measures all but [`Benchmark::Guests`]: the firewall between two networks of dom0's.
+fn between_networks(
+    workspace: &Workspace,
+    lab: &Lab,
+    options: &BenchOptions,
+    record: &mut Record,
+    tell: &dyn Fn(&str),
+) -> Result<()> {
     tell("building firewalldom");
     let firewall = Firewall::build(
         workspace,
@@ -169,21 +198,13 @@ pub fn perform(
         false => None,
     };
 
-    let lab = Lab::prepare_suite(suite, &qemu_tests::to_stderr())?;
-    tell("booting Xen and dom0 in QEMU");
-    let machine = Machine::start(
-        &lab,
-        &Options {
-            name: "bench".into(),
-            ..Options::default()
-        },
-    )?;
+    let machine = boot(lab, tell)?;
     let logs = machine.folder().to_owned();
     let mut measure = || -> Result<()> {
-        let mut conditions = Conditions::of(workspace, &lab, &machine, options.runs)?;
+        let mut conditions = Conditions::of(workspace, lab, &machine, options.runs)?;
         let watch = Watch::begin(&machine)?;
-        let rounds = Rounds::prepare(&lab, &machine, &firewall, tell)?;
-        record.configurations = rounds.configurations()?;
+        let rounds = Rounds::prepare(lab, &machine, &firewall, tell)?;
+        record.configurations.extend(rounds.configurations()?);
         let samples = &mut record.samples;
         if let Some(empty) = &empty {
             samples.sizes = Some(rounds.sizes(empty.bytes.len() as u64)?);
@@ -193,15 +214,11 @@ pub fn perform(
         }
         conditions.repeated = rounds.all(options, samples)?;
         conditions.load = watch.end()?;
-        if !conditions.load.is_quiet() {
-            tell(&format!(
-                "WARNING: the machine was not quiet: others had {} %, its own host {} % of the \
-                 processors. Figures of time mean little; measure again when nothing else runs",
-                conditions.load.others_percent, conditions.load.steal_percent
-            ));
-        }
+        warn_unless_quiet(&conditions, tell);
         for benchmark in &options.benchmarks {
-            record.conditions.insert(*benchmark, conditions.clone());
+            if *benchmark != Benchmark::Guests {
+                record.conditions.insert(*benchmark, conditions.clone());
+            }
         }
         Ok(())
     };
@@ -215,8 +232,59 @@ pub fn perform(
         }
         None => {}
     }
-    write(folder, suite, &record)?;
-    Ok(record)
+    Ok(())
+}
+
+/// Measures [`Benchmark::Guests`], in a boot of its own.
+fn guests_behind(
+    workspace: &Workspace,
+    lab: &Lab,
+    options: &BenchOptions,
+    record: &mut Record,
+    tell: &dyn Fn(&str),
+) -> Result<()> {
+    tell("building firewalldom for guests, and a guest that counts");
+    let built = RunOptions {
+        memory_mib: MEMORY_MIB,
+        target: options.target,
+    };
+    let firewall = Firewall::of(workspace, &workspace.root().join(guests::SITE), built)?;
+    let net_guest = guests::build_net_guest(workspace, options.target)?;
+    let machine = boot(lab, tell)?;
+    let logs = machine.folder().to_owned();
+    let mut measure = || -> Result<()> {
+        let mut conditions = Conditions::of(workspace, lab, &machine, options.runs)?;
+        let watch = Watch::begin(&machine)?;
+        let guests = Guests::prepare(lab, &machine, &firewall, &net_guest, tell)?;
+        record.configurations.extend(guests.configurations());
+        conditions.repeated = guests.all(options.runs, &mut record.samples)?;
+        conditions.load = watch.end()?;
+        warn_unless_quiet(&conditions, tell);
+        record.conditions.insert(Benchmark::Guests, conditions);
+        Ok(())
+    };
+    measure().with_context(|| format!("consoles and logs are in {}", logs.display()))?;
+    machine.stop()
+}
+
+fn boot(lab: &Lab, tell: &dyn Fn(&str)) -> Result<Machine> {
+    tell("booting Xen and dom0 in QEMU");
+    let options = Options {
+        name: "bench".into(),
+        ..Options::default()
+    };
+    Machine::start(lab, &options)
+}
+
+fn warn_unless_quiet(conditions: &Conditions, tell: &dyn Fn(&str)) {
+    let load = conditions.load;
+    if !load.is_quiet() {
+        tell(&format!(
+            "WARNING: the machine was not quiet: others had {} %, its own host {} % of the \
+             processors. Figures of time mean little; measure again when nothing else runs",
+            load.others_percent, load.steal_percent
+        ));
+    }
 }
 
 fn record_file(folder: &Path, suite: Suite) -> PathBuf {

@@ -54,10 +54,7 @@ impl Path<'_> {
         let text = self.run("send", &arguments)?;
         let after = hypercalls()?;
         let counted = match (before, after) {
-            (Some(before), Some(after)) => Some(Hypercalls {
-                calls: after.calls.saturating_sub(before.calls),
-                packets: after.packets.saturating_sub(before.packets),
-            }),
+            (Some(before), Some(after)) => Some(after.since(before)),
             _ => None,
         };
         let numbers: Vec<u64> = text

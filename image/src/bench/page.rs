@@ -31,10 +31,21 @@ To measure yourself, on a machine that does nothing else:
 
     cargo image bench                    # Debian 12's Xen and Linux
     cargo image bench --suite trixie     # Debian 13's
+    cargo image bench --only guests      # guests behind the firewall, beside guests behind Debian
     cargo image bench --only engine      # the engine beside the host's Linux: no Xen, a few minutes
 
 This writes every sample to [`results/`](results), and this page from them.
 ";
+
+const GUESTS: &str = "\
+### Guests behind it
+
+Guests whose vifs end in the firewall (`vif=['backend=…']`), and as many, just alike, whose vifs end in a Debian PV
+guest: with Linux' netback and Xen's own `xl devd` and, in both, the rules of
+[`qemu-tests/sites/gateway`](../qemu-tests/sites/gateway), which Debian's Shorewall compiles for the one. Its
+hotplug script does what Xen's `vif-route` does ([it](../qemu-tests/src/dom0/vif-router.sh)). All of it is there in one boot, and measured in
+turn. TCP is between Debian guests, and between one of them and a network of dom0's; small packets are sent and
+counted by [guests of our own](../qemu-tests/guests), which cost so little that the gateway is what limits.";
 
 /// The whole page.
 pub fn render(records: &[Record], engine: Option<&Engine>) -> String {
@@ -84,7 +95,12 @@ fn suite(out: &mut String, record: &Record) -> std::fmt::Result {
     if let Some(one) = record.conditions.values().next() {
         writeln!(out, "\nXen {}, Linux {}.", one.xen, one.linux)?;
     }
-    let count = |verdict| figures.iter().filter(|one| one.verdict == verdict).count();
+    let has_guests = record.conditions.contains_key(&Benchmark::Guests);
+    let count = |verdict| {
+        let shown = FIGURES.iter().zip(&figures);
+        let shown = shown.filter(|(figure, _)| has_guests || figure.benchmark != Benchmark::Guests);
+        shown.filter(|(_, one)| one.verdict == verdict).count()
+    };
     writeln!(
         out,
         "\n{} targets reached, {} missed, {} not measured.\n",
@@ -92,7 +108,10 @@ fn suite(out: &mut String, record: &Record) -> std::fmt::Result {
         count(Verdict::Miss),
         count(Verdict::NotMeasured)
     )?;
-    table(out, &figures)?;
+    table(out, &figures, |figure| {
+        figure.benchmark != Benchmark::Guests
+    })?;
+    guests(out, record, &figures)?;
     for picture in names_of_pictures(record) {
         writeln!(
             out,
@@ -106,13 +125,29 @@ fn suite(out: &mut String, record: &Record) -> std::fmt::Result {
     configurations(out, record)
 }
 
-fn table(out: &mut String, figures: &[Measured]) -> std::fmt::Result {
+/// Guests behind either system, if that was measured.
+fn guests(out: &mut String, record: &Record, figures: &[Measured]) -> std::fmt::Result {
+    if !record.conditions.contains_key(&Benchmark::Guests) {
+        return Ok(());
+    }
+    writeln!(out, "\n{GUESTS}\n")?;
+    table(out, figures, |figure| figure.benchmark == Benchmark::Guests)
+}
+
+fn table(
+    out: &mut String,
+    figures: &[Measured],
+    is_in: impl Fn(&Figure) -> bool,
+) -> std::fmt::Result {
     writeln!(
         out,
         "| figure | target | firewalldom | Debian PV guest | ratio | |"
     )?;
     writeln!(out, "|---|---|---|---|---|---|")?;
     for (figure, measured) in FIGURES.iter().zip(figures) {
+        if !is_in(figure) {
+            continue;
+        }
         let cell = |spread: Option<Spread>| spread.map_or(String::new(), |one| cell(figure, one));
         let ratio = measured.ratio.map_or(String::new(), |ratio| match ratio {
             0.0 => "0".to_owned(),

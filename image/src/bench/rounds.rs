@@ -93,14 +93,7 @@ impl<'a> Rounds<'a> {
         let read = |name: &str| -> Result<String> {
             let path = share.join(name);
             let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-            let lines = text.lines().filter(|line| {
-                let line = line.trim();
-                !line.is_empty() && !line.starts_with('#')
-            });
-            // Where the checkout lies is nobody's business.
-            let folder = self.firewall.directory.display().to_string();
-            let lines = lines.map(|line| line.replace(&folder, "."));
-            Ok(lines.collect::<Vec<_>>().join("\n") + "\n" + &ADDED.replace("; ", "\n") + "\n")
+            Ok(plain_configuration(&text, &self.firewall.directory))
         };
         let ours = read(&format!("{FIREWALLDOM}/{FIREWALLDOM}.cfg"))?;
         let theirs = read(&format!("{}.cfg", self.router.name))?;
@@ -153,37 +146,16 @@ impl<'a> Rounds<'a> {
     pub(super) fn all(&self, options: &BenchOptions, samples: &mut Samples) -> Result<u32> {
         let wanted = Wanted::of(options);
         wanted.forget(samples);
-        let mut repeated = 0;
         if !wanted.any() {
-            return Ok(repeated);
+            return Ok(0);
         }
-        for run in 0..options.runs {
-            // Who goes first changes: neither shall always find the machine as the other left it.
-            let mut order = System::BOTH;
-            if run % 2 == 1 {
-                order.reverse();
-            }
-            for system in order {
-                let name = system.name();
-                (self.tell)(&format!("run {} of {}: {name}", run + 1, options.runs));
-                loop {
-                    let before = samples.clone();
-                    let Err(error) = self.once(system, run, wanted, samples) else {
-                        break;
-                    };
-                    // Minutes of good samples are not thrown away for one that failed; that it did
-                    // is written down.
-                    *samples = before;
-                    repeated += 1;
-                    if repeated > REPEATED_MAX {
-                        return Err(error);
-                    }
-                    (self.tell)(&format!("once more, because that failed: {error:#}"));
-                    self.destroy(system)?;
-                }
-            }
-        }
-        Ok(repeated)
+        in_turn(
+            options.runs,
+            samples,
+            self.tell,
+            |system, run, samples| self.once(system, run, wanted, samples),
+            |system| self.destroy(system),
+        )
     }
 
     /// One start, and everything that is measured of it.
@@ -292,39 +264,67 @@ impl<'a> Rounds<'a> {
     fn hypercalls(&self, forwarder: &Forwarder) -> Result<Hypercalls> {
         // The second command only marks the end: a line may be seen before all of it is there.
         let commands = "hypercalls\\nrules";
-        let answer = hits::ask(self.machine, forwarder, commands, "end of rules")?;
-        parse_hypercalls(&answer)
+        let answer = hits::ask(
+            self.machine,
+            &forwarder.name,
+            &forwarder.console_tty,
+            commands,
+            "end of rules",
+        )?;
+        Hypercalls::parse(&answer)
             .with_context(|| format!("the domain does not tell its hypercalls: {answer:?}"))
     }
 }
 
-/// `hypercalls in all CALLS, packets forwarded PACKETS`.
-fn parse_hypercalls(answer: &str) -> Option<Hypercalls> {
-    let (_, rest) = answer.rsplit_once("hypercalls in all ")?;
-    let (calls, rest) = rest.split_once(", packets forwarded ")?;
-    Some(Hypercalls {
-        calls: calls.parse().ok()?,
-        packets: rest.split_whitespace().next()?.parse().ok()?,
-    })
-}
-
-fn microseconds(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_domains_own_counts_are_read() {
-        let answer =
-            "hypercalls event_channel_op 7\r\nhypercalls in all 12, packets forwarded 30\r\n";
-        let counted = parse_hypercalls(answer).unwrap();
-        assert_eq!((counted.calls, counted.packets), (12, 30));
-        assert_eq!(
-            parse_hypercalls("hypercalls: no such command; try help"),
-            None
-        );
+/// Has both systems measured in turn by `once`, so many times; how many had to be repeated, after `clean_up`.
+pub(super) fn in_turn(
+    runs: u32,
+    samples: &mut Samples,
+    tell: &dyn Fn(&str),
+    once: impl Fn(System, u32, &mut Samples) -> Result<()>,
+    clean_up: impl Fn(System) -> Result<()>,
+) -> Result<u32> {
+    let mut repeated = 0;
+    for run in 0..runs {
+        // Who goes first changes: neither shall always find the machine as the other left it.
+        let mut order = System::BOTH;
+        if run % 2 == 1 {
+            order.reverse();
+        }
+        for system in order {
+            tell(&format!("run {} of {runs}: {}", run + 1, system.name()));
+            loop {
+                let before = samples.clone();
+                let Err(error) = once(system, run, samples) else {
+                    break;
+                };
+                // Minutes of good samples are not thrown away for one that failed; that it did
+                // is written down.
+                *samples = before;
+                repeated += 1;
+                if repeated > REPEATED_MAX {
+                    return Err(error);
+                }
+                tell(&format!("once more, because that failed: {error:#}"));
+                clean_up(system)?;
+            }
+        }
     }
+    Ok(repeated)
+}
+
+/// What was given to `xl create`, without comments, and without where the checkout lies, which is nobody's
+/// business.
+pub(super) fn plain_configuration(text: &str, checkout: &FilePath) -> String {
+    let lines = text.lines().filter(|line| {
+        let line = line.trim();
+        !line.is_empty() && !line.starts_with('#')
+    });
+    let folder = checkout.display().to_string();
+    let lines = lines.map(|line| line.replace(&folder, "."));
+    lines.collect::<Vec<_>>().join("\n") + "\n" + &ADDED.replace("; ", "\n") + "\n"
+}
+
+pub(super) fn microseconds(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

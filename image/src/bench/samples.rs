@@ -47,6 +47,21 @@ pub struct Samples {
     /// Of `cost`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<Cost>,
+    /// Of `guests`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guest_streams: Vec<GuestStream>,
+    /// Of `guests`: between two of our own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guest_packets: Vec<Packets>,
+    /// Of `guests`: between two Debian guests.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub linux_packets: Vec<Packets>,
+    /// Of `guests`: a guest's, behind a gateway that is there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guest_starts: Vec<Start>,
+    /// Of `guests`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guest_crowd: Option<Crowd>,
 }
 
 /// Lengths of files, in bytes.
@@ -119,6 +134,73 @@ pub struct Stream {
     pub cpu_us: u64,
 }
 
+/// Between whom a guest's TCP stream is, and which way its payload goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GuestWay {
+    /// To another guest.
+    Between,
+    /// From another guest, over a connection that the one who gets it opened.
+    BetweenBack,
+    /// To the outside.
+    Out,
+    /// From the outside, likewise.
+    In,
+}
+
+impl GuestWay {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Between, Self::BetweenBack, Self::Out, Self::In];
+
+    /// In words.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Between => "from guest to guest",
+            Self::BetweenBack => "from guest to guest, back",
+            Self::Out => "from a guest out",
+            Self::In => "from outside to a guest",
+        }
+    }
+}
+
+/// One iperf3 TCP stream of a guest's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestStream {
+    /// Who forwarded.
+    pub system: System,
+    /// From 0.
+    pub run: u32,
+    /// Between whom.
+    pub way: GuestWay,
+    /// Received payload.
+    pub bits_per_second: u64,
+    /// Received payload.
+    pub bytes: u64,
+    /// CPU time of the gateway meanwhile.
+    pub cpu_us: u64,
+    /// What the gateway called Xen for, where it counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hypercalls: Option<Hypercalls>,
+}
+
+/// Many guests, each with many flows, behind a firewall of little memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Crowd {
+    /// `memory=` of firewalldom.
+    pub firewalldom_mib: u32,
+    /// Guests at once.
+    pub guests: u32,
+    /// Flows at once.
+    pub flows: u64,
+    /// Packets sent.
+    pub sent: u64,
+    /// Packets that arrived.
+    pub received: u64,
+}
+
+/// In [`Packets::asked_per_second`]: as many as the sender's ring takes.
+pub const AS_MANY_AS_PASS: u32 = 0;
+
 /// Some seconds of 64-byte packets at one rate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Packets {
@@ -148,6 +230,48 @@ pub struct Hypercalls {
     pub calls: u64,
     /// Packets it forwarded.
     pub packets: u64,
+    /// Bytes it had Xen copy by grant, as a backend.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copied_bytes: Option<u64>,
+}
+
+impl Hypercalls {
+    /// What the domain's console command of that name printed.
+    pub fn parse(answer: &str) -> Option<Self> {
+        let (before, rest) = answer.rsplit_once("hypercalls in all ")?;
+        let (calls, rest) = rest.split_once(", packets forwarded ")?;
+        let (_, copied) = before.rsplit_once("bytes copied by grant ")?;
+        Some(Self {
+            calls: calls.parse().ok()?,
+            packets: rest.split_whitespace().next()?.parse().ok()?,
+            copied_bytes: Some(copied.trim().parse().ok()?),
+        })
+    }
+
+    /// What was counted between two answers.
+    pub fn since(self, before: Self) -> Self {
+        let copied = self.copied_bytes.zip(before.copied_bytes);
+        Self {
+            calls: self.calls.saturating_sub(before.calls),
+            packets: self.packets.saturating_sub(before.packets),
+            copied_bytes: copied.map(|(after, before)| after.saturating_sub(before)),
+        }
+    }
+}
+
+impl GuestStream {
+    /// Bytes that the gateway had Xen copy for each that was received. `None` when nobody counted.
+    pub fn copies_per_byte(&self) -> Option<f64> {
+        let copied = self.hypercalls?.copied_bytes?;
+        (self.bytes > 0).then(|| copied as f64 / self.bytes as f64)
+    }
+}
+
+impl Crowd {
+    /// Whether there were as many guests and flows as were asked for, and no packet was lost.
+    pub fn is_served(&self) -> bool {
+        self.guests >= 16 && self.flows >= 16_000 && self.received == self.sent
+    }
 }
 
 impl Packets {
@@ -174,7 +298,7 @@ impl Packets {
 
     /// Hypercalls for each packet forwarded. `None` when nobody counted.
     pub fn hypercalls_per_packet(&self) -> Option<f64> {
-        let Hypercalls { calls, packets } = self.hypercalls?;
+        let Hypercalls { calls, packets, .. } = self.hypercalls?;
         (packets > 0).then(|| calls as f64 / packets as f64)
     }
 }
@@ -188,4 +312,39 @@ pub struct Cost {
     pub instructions: u64,
     /// Bytes of a connection in the table.
     pub flow_bytes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_domains_own_counts_are_read() {
+        let answer = "hypercalls event_channel_op 7\r\nbytes copied by grant 500\r\n\
+                      hypercalls in all 12, packets forwarded 30\r\n";
+        let counted = Hypercalls::parse(answer).unwrap();
+        let expected = Hypercalls {
+            calls: 12,
+            packets: 30,
+            copied_bytes: Some(500),
+        };
+        assert_eq!(counted, expected);
+        let later = Hypercalls {
+            calls: 15,
+            packets: 90,
+            copied_bytes: Some(700),
+        };
+        assert_eq!(
+            later.since(counted),
+            Hypercalls {
+                calls: 3,
+                packets: 60,
+                copied_bytes: Some(200),
+            }
+        );
+        assert_eq!(
+            Hypercalls::parse("hypercalls: no such command; try help"),
+            None
+        );
+    }
 }

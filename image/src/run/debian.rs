@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use firewalldom::policy::Policy;
-use qemu_tests::{DebianRouter, Lab, Machine, RouterVif};
+use qemu_tests::{DebianRouter, Lab, Machine, RouterGuests, RouterVif};
 use shorewall::Site;
 
 use super::report::Figures;
@@ -19,8 +19,19 @@ pub const MEMORY_MIB: u32 = 192;
 pub const READY_LIMIT: Duration = Duration::from_secs(60);
 
 /// The guest with the addresses and routes of the policy, on the vifs of the configuration; its
-/// rules are those that Debian's own Shorewall makes of the site's folder.
+/// rules are those that Debian's own Shorewall makes of the site's folder. Where guests are behind
+/// an interface, it is their backend.
 pub fn router(site: &Site, policy: &Policy, config: &DomainConfig) -> DebianRouter {
+    let guests = policy
+        .interfaces
+        .iter()
+        .filter(|interface| interface.has_guests())
+        .filter_map(|interface| {
+            Some(RouterGuests {
+                prefix: interface.name.trim_end_matches('+').to_owned(),
+                gateway: interface.addresses.first()?.address.to_string(),
+            })
+        });
     let vif = |(interface, vif): (&firewalldom::policy::Interface, &crate::config::Vif)| {
         let addresses = interface.addresses.first();
         RouterVif {
@@ -40,11 +51,13 @@ pub fn router(site: &Site, policy: &Policy, config: &DomainConfig) -> DebianRout
         vifs: policy
             .interfaces
             .iter()
+            .filter(|interface| !interface.has_guests())
             .zip(&config.vifs)
             .map(vif)
             .collect(),
         routes: gateways.collect(),
         shorewall: site.shorewall().to_owned(),
+        guests: guests.collect(),
     }
 }
 

@@ -51,7 +51,10 @@ impl Hits {
     /// # Errors
     /// When it has no console or does not answer within five seconds.
     pub fn ask(machine: &Machine, forwarder: &Forwarder) -> Result<Self> {
-        Self::parse(&ask(machine, forwarder, "rules", END)?)
+        let Forwarder {
+            name, console_tty, ..
+        } = forwarder;
+        Self::parse(&ask(machine, name, console_tty, "rules", END)?)
     }
 
     /// The places whose count is higher than in `earlier`, in the order of files and lines.
@@ -65,15 +68,18 @@ impl Hits {
     }
 }
 
-/// Types a command (or several, with `\\n` between) on a domain's console, and returns what it says
+/// Types a command (or several, with `\\n` between) on a domain's console, a terminal in dom0, and returns what it says
 /// from then on until `end` or for five seconds.
 ///
 /// # Errors
 /// When it has no console.
-pub fn ask(machine: &Machine, forwarder: &Forwarder, command: &str, end: &str) -> Result<String> {
-    let Forwarder {
-        name, console_tty, ..
-    } = forwarder;
+pub fn ask(
+    machine: &Machine,
+    name: &str,
+    console_tty: &str,
+    command: &str,
+    end: &str,
+) -> Result<String> {
     // Output after the command only: the log holds all since the domain's start.
     let script = format!(
         "\

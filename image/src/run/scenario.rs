@@ -324,14 +324,15 @@ xl dmesg | tail -n 60
     )
 }
 
-struct StartTimes {
-    xl_create: Duration,
-    first_packet: Duration,
+/// When what was waited for came.
+pub(crate) struct StartTimes {
+    pub(crate) xl_create: Duration,
+    pub(crate) first_packet: Duration,
 }
 
 impl StartTimes {
-    /// `BEGIN END [ANSWERED] 64 bytes from …`
-    fn parse(text: &str) -> Result<Self> {
+    /// `BEGIN END [ANSWERED]`, and whatever follows.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
         let parsed = || {
             let mut words = text.trim().lines().last()?.split(' ');
             let begin: f64 = words.next()?.parse().ok()?;
