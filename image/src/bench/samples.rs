@@ -267,10 +267,17 @@ impl GuestStream {
     }
 }
 
+/// Guests that there should be at once in [`Crowd`].
+pub const WANTED_GUESTS: u32 = 16;
+
+/// Flows for each of them.
+const WANTED_FLOWS: u64 = 1_000;
+
 impl Crowd {
-    /// Whether there were as many guests and flows as were asked for, and no packet was lost.
-    pub fn is_served(&self) -> bool {
-        self.guests >= 16 && self.flows >= 16_000 && self.received == self.sent
+    /// Guests that were served, each with a thousand flows at once; `None` if a packet was lost.
+    pub fn served(&self) -> Option<f64> {
+        let has_room = self.flows >= u64::from(self.guests) * WANTED_FLOWS;
+        (has_room && self.received == self.sent).then_some(f64::from(self.guests))
     }
 }
 

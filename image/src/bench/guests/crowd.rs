@@ -7,16 +7,19 @@ use anyhow::{Context, Result};
 use super::packets::received_line;
 use super::{Guests, Place, SAYING_LIMIT};
 use crate::bench::MEMORY_MIB;
-use crate::bench::samples::{Crowd, System};
+use crate::bench::samples::{Crowd, System, WANTED_GUESTS};
 
 /// Guests, of which one only counts.
-const GUESTS: u32 = 16;
+const GUESTS: u32 = WANTED_GUESTS;
 
 /// Flows of each of the others.
 const FLOWS: u64 = 1_100;
 
 /// Datagrams a second of each: all of them together are far fewer than pass, for none is to be lost.
 const RATE: u32 = 100;
+
+/// What a guest says that there is no memory for.
+const REFUSED: &str = "the backend closed the device";
 
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -28,7 +31,8 @@ const SINK: Place<'_> = Place {
 };
 
 impl Guests<'_> {
-    /// Each sends a datagram in each of its flows, and the last of them is counted while the first still stands.
+    /// Each sends a datagram in each of its flows, and the last of them is counted while the first still stands. Who is
+    /// refused is not among them.
     pub(super) fn crowd(&self) -> Result<Crowd> {
         let (machine, (gateway, pair)) = (self.machine, self.of(System::Firewalldom));
         // There are to be so many, not more.
@@ -53,7 +57,13 @@ impl Guests<'_> {
                 SINK.address
             );
             self.create(gateway, place, &words)?;
-            machine.wait_for_console(&name, "connected", SAYING_LIMIT)?;
+            if let Err(error) = machine.wait_for_console(&name, "connected", SAYING_LIMIT) {
+                if machine.guest_console(&name)?.contains(REFUSED) {
+                    self.destroy(&[&name])?;
+                    break;
+                }
+                return Err(error);
+            }
             addresses.push((name, address));
         }
         for (name, _) in &addresses {
@@ -73,9 +83,9 @@ impl Guests<'_> {
         self.destroy(&[SINK.name])?;
         Ok(Crowd {
             firewalldom_mib: MEMORY_MIB,
-            guests: GUESTS,
+            guests: u32::try_from(addresses.len())? + 1,
             flows,
-            sent: FLOWS * u64::from(GUESTS - 1),
+            sent: FLOWS * addresses.len() as u64,
             received,
         })
     }
