@@ -190,7 +190,7 @@ async fn start(domain: &Domain) -> Result<Work, String> {
     };
     let site = Site::new(stored, &links).map_err(|error| error.to_string())?;
     let budget = Budget {
-        flows: flows_for(memory_left()),
+        flows: flows_for(memory_left(), has_guests),
     };
     let now = firewalldom::time::Instant(domain.executor.now().0);
     let mut firewall = Firewall::of(site, budget, seed, now);
@@ -227,11 +227,16 @@ fn memory_left() -> Left {
 }
 
 /// Flows that fit, once the rules have their tables: half of the memory that is left, so that the
-/// other half can hold what moves.
-fn flows_for(left: Left) -> usize {
-    let bytes = ((left.heap + left.pages) / 2).min(left.pages);
+/// other half can hold what moves; and no more than leaves room for some guests.
+fn flows_for(left: Left, has_guests: bool) -> usize {
+    let spared = if has_guests { ROOM_FOR_GUESTS } else { 0 };
+    let all = left.heap + left.pages;
+    let bytes = (all / 2).min(left.pages).min(all.saturating_sub(spared));
     (bytes / Budget::BYTES_PER_FLOW).clamp(1024, 1 << 20)
 }
+
+/// Bytes that sixteen guests' vifs take, and what no page of a vif is taken of.
+const ROOM_FOR_GUESTS: usize = 16 * 240 * 1024 + 512 * 1024;
 
 /// How often it is said that a backend is still waited for.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -31,6 +31,11 @@ impl Room {
         payloads: 64,
         pages: 64,
     };
+
+    /// Slices of payload, at most.
+    fn slices(self) -> usize {
+        self.pages.min(self.payloads * net::FRAME_SLOTS_MAX)
+    }
 }
 
 /// Pages of payload behind the headers.
@@ -38,21 +43,21 @@ pub(super) type Payload<X> = heapless::Vec<net::Slice<<X as Xen>::Page>, { net::
 
 /// A judged frame that waits for room in its egress ring.
 ///
-/// Most are small and whole in `head`. Pages are ten times as long as the rest of this, and never
-/// many because they are lent: they have a queue of their own.
+/// Most are small and whole in `head`. Slices of pages have a queue of their own: room for as many as a frame
+/// can have would be three times as long as the rest of this.
 struct Waiting {
     head: Head,
-    has_pages: bool,
+    slices: usize,
     offload: net::Offload,
 }
 
 /// Frames that wait for room in one interface's ring, in their order.
 pub(super) struct Queue<X: Xen> {
     frames: VecDeque<Waiting>,
-    /// Of those frames that have some, in their order.
-    payloads: VecDeque<Payload<X>>,
-    /// Their pages.
-    pages: usize,
+    /// Those of them that have slices.
+    payloads: usize,
+    /// Theirs, in their order.
+    slices: VecDeque<net::Slice<X::Page>>,
     room: Room,
 }
 
@@ -60,8 +65,8 @@ impl<X: Xen> Queue<X> {
     pub(super) fn new(room: Room) -> Self {
         Self {
             frames: VecDeque::with_capacity(room.frames),
-            payloads: VecDeque::with_capacity(room.payloads),
-            pages: 0,
+            payloads: 0,
+            slices: VecDeque::with_capacity(room.slices()),
             room,
         }
     }
@@ -86,20 +91,18 @@ impl<X: Xen> Queue<X> {
         let room = self.room;
         let is_full = self.frames.len() == room.frames
             || has_pages
-                && (self.payloads.len() == room.payloads
-                    || self.pages.saturating_add(payload.len()) > room.pages);
+                && (self.payloads == room.payloads
+                    || self.slices.len() + payload.len() > room.slices());
         if is_full {
             return false;
         }
         self.frames.push_back(Waiting {
             head: head.clone(),
-            has_pages,
+            slices: payload.len(),
             offload,
         });
-        if has_pages {
-            self.pages += payload.len();
-            self.payloads.push_back(core::mem::take(payload));
-        }
+        self.payloads += usize::from(has_pages);
+        self.slices.extend(core::mem::take(payload));
         true
     }
 
@@ -115,22 +118,19 @@ impl<X: Xen> Queue<X> {
         &mut self,
         send: impl FnOnce(&[u8], &mut Payload<X>, net::Offload) -> Result<(), net::TransmitError>,
     ) -> Option<(Result<(), net::TransmitError>, Payload<X>)> {
-        let frame = self.frames.front()?;
-        let mut none = Payload::<X>::new();
-        let payload = match frame.has_pages {
-            true => self.payloads.front_mut().unwrap_or(&mut none),
-            false => &mut none,
-        };
-        let pages = payload.len();
-        let sent = send(frame.head.bytes(), payload, frame.offload);
+        let frame = self.frames.front_mut()?;
+        let has_pages = frame.slices > 0;
+        let mut payload: Payload<X> = self.slices.drain(..frame.slices).collect();
+        let sent = send(frame.head.bytes(), &mut payload, frame.offload);
         if sent == Err(net::TransmitError::Full) {
-            return Some((sent, none));
+            frame.slices = payload.len();
+            while let Some(slice) = payload.pop() {
+                self.slices.push_front(slice);
+            }
+            return Some((sent, payload));
         }
-        self.pages -= pages;
-        let left = match self.frames.pop_front() {
-            Some(frame) if frame.has_pages => self.payloads.pop_front().unwrap_or_default(),
-            _ => none,
-        };
-        Some((sent, left))
+        self.payloads -= usize::from(has_pages);
+        self.frames.pop_front();
+        Some((sent, payload))
     }
 }
