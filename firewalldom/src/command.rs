@@ -16,7 +16,7 @@ const HELP: &str = "commands:
   drops       frames dropped, by reason
   flows       connections now, at most so far, and room for
   help        this
-  hypercalls  calls of this domain into Xen, by kind, bytes that Xen copied for it, and packets forwarded so far
+  hypercalls  calls of this domain into Xen, by kind, packets forwarded and bytes that Xen copied so far
   interfaces  packets and bytes of each interface
   ping ADDR   one echo request from the firewall itself, judged by the rules like any other packet
   rules       how often each line of the configuration decided
@@ -76,12 +76,12 @@ pub fn execute(
             for (name, count) in hypercalls.iter() {
                 writeln!(out, "hypercalls {name} {count}")?;
             }
-            writeln!(out, "bytes copied by grant {}", hypercalls.copied_bytes())?;
             let forwarded = firewall.counters().forwarded;
             writeln!(
                 out,
-                "hypercalls in all {}, packets forwarded {forwarded}",
-                hypercalls.total()
+                "hypercalls in all {}, packets forwarded {forwarded}, bytes copied {}",
+                hypercalls.total(),
+                hypercalls.copied_bytes()
             )
         }
         ("interfaces", None, None) => interfaces(firewall, out),

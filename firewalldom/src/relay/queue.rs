@@ -102,7 +102,11 @@ impl<X: Xen> Queue<X> {
             offload,
         });
         self.payloads += usize::from(has_pages);
-        self.slices.extend(core::mem::take(payload));
+        // Taken from the end, which is cheap.
+        payload.reverse();
+        while let Some(slice) = payload.pop() {
+            self.slices.push_back(slice);
+        }
         true
     }
 
@@ -120,7 +124,13 @@ impl<X: Xen> Queue<X> {
     ) -> Option<(Result<(), net::TransmitError>, Payload<X>)> {
         let frame = self.frames.front_mut()?;
         let has_pages = frame.slices > 0;
-        let mut payload: Payload<X> = self.slices.drain(..frame.slices).collect();
+        let mut payload = Payload::<X>::new();
+        for _ in 0..frame.slices {
+            // As many as one frame has, which fit.
+            if let Some(slice) = self.slices.pop_front() {
+                let _ = payload.push(slice);
+            }
+        }
         let sent = send(frame.head.bytes(), &mut payload, frame.offload);
         if sent == Err(net::TransmitError::Full) {
             frame.slices = payload.len();

@@ -238,13 +238,13 @@ pub struct Hypercalls {
 impl Hypercalls {
     /// What the domain's console command of that name printed.
     pub fn parse(answer: &str) -> Option<Self> {
-        let (before, rest) = answer.rsplit_once("hypercalls in all ")?;
+        let (_, rest) = answer.rsplit_once("hypercalls in all ")?;
         let (calls, rest) = rest.split_once(", packets forwarded ")?;
-        let (_, copied) = before.rsplit_once("bytes copied by grant ")?;
+        let (packets, rest) = rest.split_once(", bytes copied ")?;
         Some(Self {
             calls: calls.parse().ok()?,
-            packets: rest.split_whitespace().next()?.parse().ok()?,
-            copied_bytes: Some(copied.trim().parse().ok()?),
+            packets: packets.parse().ok()?,
+            copied_bytes: Some(rest.split_whitespace().next()?.parse().ok()?),
         })
     }
 
@@ -327,8 +327,8 @@ mod tests {
 
     #[test]
     fn the_domains_own_counts_are_read() {
-        let answer = "hypercalls event_channel_op 7\r\nbytes copied by grant 500\r\n\
-                      hypercalls in all 12, packets forwarded 30\r\n";
+        let answer = "hypercalls event_channel_op 7\r\n\
+                      hypercalls in all 12, packets forwarded 30, bytes copied 500\r\n";
         let counted = Hypercalls::parse(answer).unwrap();
         let expected = Hypercalls {
             calls: 12,
