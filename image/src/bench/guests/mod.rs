@@ -23,7 +23,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use qemu_tests::{Command, DebianGuest, Lab, Machine, RunningGuest};
+use qemu_tests::{Command, DebianGuest, GuestType, Lab, Machine, RunningGuest};
 
 use super::rounds::in_turn;
 use super::samples::{Samples, System};
@@ -109,6 +109,7 @@ impl<'m> Guests<'m> {
                 let guest = DebianGuest {
                     vif: place.vif(&gateway.name),
                     name,
+                    kind: GuestType::Pv,
                     memory_mib: GUEST_MIB,
                     address: format!("{}/24", place.address),
                     gateway: place.gateway.to_owned(),
