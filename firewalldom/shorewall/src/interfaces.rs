@@ -316,14 +316,29 @@ impl World {
         options: &Options,
     ) {
         self.wildcards.push(stem.to_owned());
-        let matching: Vec<String> = with
-            .network
-            .links
-            .iter()
-            .map(|link| link.name.text())
-            .filter(|link| link.starts_with(stem) && !self.has_interface(link))
+        let links = with.network.links.iter().map(|link| link.name.text());
+        let (others, matching): (Vec<String>, Vec<String>) = links
+            .filter(|link| link.starts_with(stem))
             .map(str::to_owned)
-            .collect();
+            .partition(|link| self.has_interface(link));
+        if !options.route_back && !matching.is_empty() && matching.len() + others.len() > 1 {
+            let all = matching.iter().chain(&others);
+            let all: Vec<String> = all.map(|link| format!("`{link}`")).collect();
+            session.report(
+                Finding::warning(format!(
+                    "what passes between {} is decided by the rules of their zones",
+                    all.join(" and ")
+                ))
+                .at(
+                    name.span(),
+                    format!(
+                        "Shorewall drops it: to it all of them are `{}`",
+                        name.text()
+                    ),
+                )
+                .note("with a line of its own for each of them both do the same"),
+            );
+        }
         if matching.is_empty() {
             let file = session.site.network().display().to_string();
             session.report(
