@@ -202,11 +202,11 @@ fn guests_are_whoever_the_packet_says() {
         ],
     );
     in_order(
-        &said("--in vif+ --from 10.0.3.2 --to 10.0.4.2 --proto tcp --dport 81"),
-        &["rejected", "vif+  "],
+        &said("--in vif-loc+ --from 10.0.3.2 --to 10.0.4.2 --proto tcp --dport 81"),
+        &["rejected", "vif-loc+  "],
     );
     in_order(
-        &said("--in vif+ --from 10.0.3.2 --to 198.51.100.1 --proto tcp --dport 443"),
+        &said("--in vif-loc+ --from 10.0.3.2 --to 198.51.100.1 --proto tcp --dport 443"),
         &["forwarded", "eth0  192.0.2.2:"],
     );
 }

@@ -293,6 +293,18 @@ impl World {
             );
             return false;
         }
+        let stem = physical.strip_suffix('+');
+        let mut interfaces = self.interfaces.iter();
+        let inner = stem.and_then(|stem| interfaces.find(|one| one.name.starts_with(stem)));
+        if let Some(inner) = inner {
+            session.error(
+                name.span(),
+                format!("what is behind `{}` is called `{text}` as well", inner.name),
+                format!("Shorewall lets nothing pass from here to `{}`", inner.name),
+                "choose names of which none begins as another: `vif-dmz+` and `vif-loc+`",
+            );
+            return false;
+        }
         if self.interfaces.len() >= MAX_INTERFACES {
             session.error(
                 name.span(),

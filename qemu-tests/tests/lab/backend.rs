@@ -97,7 +97,7 @@ fn have_no_place(setup: &Setup) -> Result<()> {
 fn are_held_to_what_xl_says(setup: &Setup) -> Result<()> {
     let Setup { lab, machine } = setup;
     beside_firewall(machine, GUESTS, &["desk"], || {
-        let said = ",rate=4Mb/s@50ms,mtu=9000,vifname=vif-desk,bridge=br-none";
+        let said = ",rate=4Mb/s@50ms,mtu=9000,vifname=vif-loc-desk,bridge=br-none";
         let desk = guest("desk", "10.0.3.2", "10.0.3.1", said);
         let desk = machine.start_debian_guest(lab, &desk)?;
         desk.check(UP)?;
@@ -115,8 +115,11 @@ fn are_held_to_what_xl_says(setup: &Setup) -> Result<()> {
             ("mtu=67", "mtu= is not between"),
             ("ip=10.0.3.9 vifname=vif/9", "vifname= is not the name"),
             ("ip=10.0.3.9 vifname=eth7", "no interface of the firewall's"),
-            ("ip=10.0.3.9 mtu=1400", "mtu= is less"),
-            ("ip=10.0.3.2", "ip= is another guest's already"),
+            ("ip=10.0.3.9 mtu=1400 vifname=vif-loc-9", "mtu= is less"),
+            (
+                "ip=10.0.3.2 vifname=vif-loc-2",
+                "ip= is another guest's already",
+            ),
         ] {
             let attach = format!("xl network-attach desk backend={FIREWALL} {vif} 2>&1; true");
             let said = machine.check(&Command::bash(attach).limit(Duration::from_secs(40)))?;
@@ -153,7 +156,7 @@ fn come_and_go(setup: &Setup) -> Result<()> {
     let Setup { lab, machine } = setup;
     stat::install(machine)?;
     beside_firewall(machine, GUESTS, &["desk"], || {
-        let desk = guest("desk", "10.0.3.2", "10.0.3.1", "");
+        let desk = guest("desk", "10.0.3.2", "10.0.3.1", ",vifname=vif-loc-desk");
         let desk = machine.start_debian_guest(lab, &desk)?;
         desk.check(UP)?;
         // What is allocated once is allocated.
@@ -178,7 +181,8 @@ fn come_and_go(setup: &Setup) -> Result<()> {
 
 fn come_again(machine: &Machine, desk: &RunningGuest<'_>) -> Result<()> {
     machine.check(&Command::bash("xl network-detach desk 0").limit(Duration::from_secs(30)))?;
-    let attach = format!("xl network-attach desk backend={FIREWALL} ip=10.0.3.2");
+    let attach =
+        format!("xl network-attach desk backend={FIREWALL} ip=10.0.3.2 vifname=vif-loc-desk");
     machine.check(&Command::bash(attach).limit(Duration::from_secs(30)))?;
     desk.check(UP)?;
     desk.check("ping -c 2 -i 0.2 -W 5 192.0.2.1")?;
@@ -192,7 +196,7 @@ const INNER: &str = "inner";
 fn hang_off_a_firewall_behind_a_firewall(setup: &Setup) -> Result<()> {
     let Setup { lab, machine } = setup;
     beside_firewall(machine, GUESTS, &["desk", INNER], || {
-        let vif = format!("backend={FIREWALL},ip=10.0.3.2");
+        let vif = format!("backend={FIREWALL},ip=10.0.3.2,vifname=vif-loc-inner");
         let config = install(machine, "qemu-tests/sites/inner", INNER, &vif)?;
         start(machine, INNER, &config)?;
         let desk = guest("desk", "10.0.6.2", "10.0.6.1", "");
@@ -217,7 +221,7 @@ fn hang_off_a_firewall_behind_a_firewall(setup: &Setup) -> Result<()> {
                 "fronts=/local/domain/$(xl domid {INNER})/device/vif
                  vif=$(xenstore-list $fronts)
                  mac=$(xenstore-read $fronts/$vif/mac)
-                 xl network-detach {INNER} $vif && xl network-attach {INNER} backend={FIREWALL} ip=10.0.3.2 mac=$mac"
+                 xl network-detach {INNER} $vif && xl network-attach {INNER} backend={FIREWALL} ip=10.0.3.2 vifname=vif-loc-inner mac=$mac"
             );
             machine.check(&Command::bash(again).limit(Duration::from_secs(60)))?;
             let there = format!("eth0: its backend in domain {} is there", after.trim());

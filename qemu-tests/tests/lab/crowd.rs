@@ -35,9 +35,9 @@ fn pairs() -> u8 {
 /// Debian's guests: name, type, zone and address. The short tier has the first half.
 const DEBIAN: [(&str, GuestType, Zone, &str); 4] = [
     ("web-pv", GuestType::Pv, Zone::Dmz, "10.0.4.201"),
-    ("desk-pvh", GuestType::Pvh, Zone::Loc, "10.0.3.202"),
+    ("pc-pvh", GuestType::Pvh, Zone::Loc, "10.0.3.202"),
     ("web-pvh", GuestType::Pvh, Zone::Dmz, "10.0.4.202"),
-    ("desk-pv", GuestType::Pv, Zone::Loc, "10.0.3.201"),
+    ("pc-pv", GuestType::Pv, Zone::Loc, "10.0.3.201"),
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -58,10 +58,7 @@ fn sink(number: u8) -> (String, String) {
 }
 
 fn source(number: u8) -> (String, String) {
-    (
-        format!("source-{number}"),
-        format!("10.0.3.{}", 10 + number),
-    )
+    (format!("send-{number}"), format!("10.0.3.{}", 10 + number))
 }
 
 fn many_guests_pass_their_streams_at_once(setup: &Setup) -> Result<()> {
@@ -86,7 +83,7 @@ fn many_guests_pass_their_streams_at_once(setup: &Setup) -> Result<()> {
             let (network, _) = address.rsplit_once('.').context("an address")?;
             let (vif, of_zone) = match zone {
                 Zone::Dmz => ("vif-dmz", &mut webs),
-                Zone::Loc => ("vif", &mut desks),
+                Zone::Loc => ("vif-loc", &mut desks),
             };
             let vif = format!(",vifname={vif}-{name}");
             let wanted = DebianGuest {

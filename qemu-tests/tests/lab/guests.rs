@@ -122,7 +122,10 @@ fn hang_off_the_firewall(setup: &Setup) -> Result<()> {
     beside_firewall(machine, "examples/xen-guests", &["web", "desk"], || {
         let web = guest("web", "10.0.4.2", "10.0.4.1", ",vifname=vif-dmz-web");
         let web = machine.start_debian_guest(lab, &web)?;
-        let desk = machine.start_debian_guest(lab, &guest("desk", "10.0.3.2", "10.0.3.1", ""))?;
+        let desk = machine.start_debian_guest(
+            lab,
+            &guest("desk", "10.0.3.2", "10.0.3.1", ",vifname=vif-loc-desk"),
+        )?;
         try_all(machine, &web, &desk)
     })
 }
@@ -278,8 +281,10 @@ fn leave_and_come_again(machine: &Machine, desk: &RunningGuest<'_>) -> Result<()
         machine.check(&Command::bash("xl network-detach desk 0").limit(Duration::from_secs(30)))?;
         machine.dom0("! xenstore-exists /local/domain/$(xl domid firewalldom)/backend/vif/$(xl domid desk)/0")?;
         machine.check(
-            &Command::bash("xl network-attach desk backend=firewalldom ip=10.0.3.2")
-                .limit(Duration::from_secs(30)),
+            &Command::bash(
+                "xl network-attach desk backend=firewalldom ip=10.0.3.2 vifname=vif-loc-desk",
+            )
+            .limit(Duration::from_secs(30)),
         )?;
         desk.check(UP)?;
         desk.check("ping -c 2 -i 0.2 -W 5 192.0.2.1")?;

@@ -86,7 +86,7 @@ pub(crate) fn create_source(
     create(
         machine,
         name,
-        &format!("ip={address}"),
+        &format!("ip={address},vifname=vif-loc-{name}"),
         &format!("role=send address={address} gateway=10.0.3.1 {words}"),
     )
 }
