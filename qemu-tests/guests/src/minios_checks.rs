@@ -348,11 +348,9 @@ async fn many_ports_wake(domain: &Domain) -> Result<(), String> {
     let _ = event::take_pending();
     for &(near, far) in &pairs {
         event::notify(near).map_err(text)?;
-        if !event::take_pending() || event::take_pending() {
-            return Err(format!(
-                "an event on port {} was not noticed, or twice",
-                far.0
-            ));
+        // Another port's event may come meanwhile, so that there is one more proves nothing.
+        if !event::take_pending() {
+            return Err(format!("an event on port {} was not noticed", far.0));
         }
     }
     let began = domain.executor.now();
