@@ -4,7 +4,7 @@ use anyhow::{Result, anyhow};
 use libtest_mimic::{Completion, Failed, Trial};
 use qemu_tests::{Impossible, Lab, Machine, Options, Suite, lab_is_required, to_stderr};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 /// A test of the lab: it gets a machine whose dom0 is up, and leaves it as it
@@ -12,16 +12,34 @@ use std::time::{Duration, Instant};
 pub(crate) struct LabTest {
     name: &'static str,
     run: fn(&Setup) -> Result<()>,
+    /// Whether it runs while no other does.
+    is_alone: bool,
 }
 
 impl LabTest {
     pub(crate) fn new(name: &'static str, run: fn(&Setup) -> Result<()>) -> Self {
-        Self { name, run }
+        Self {
+            name,
+            run,
+            is_alone: false,
+        }
+    }
+
+    /// Has it run while no other does: many domains that are busy at once, on half of the host, leave dom0 too
+    /// little for the toolstack's limits.
+    pub(crate) fn alone(self) -> Self {
+        Self {
+            is_alone: true,
+            ..self
+        }
     }
 }
 
 /// How long a test takes that is named at the end.
 const WORTH_TELLING: Duration = Duration::from_secs(10);
+
+/// What Xen's scheduler weighs a domain with that goes before the others, which have 256.
+pub(crate) const FIRST: u16 = 4096;
 
 /// What a test works with.
 #[derive(Clone)]
@@ -33,7 +51,11 @@ pub(crate) struct Setup {
 /// The machines that tests share. Each test has one to itself while it runs: there are as many as
 /// tests run at a time, each booted when the first test finds none idle.
 #[derive(Clone, Default)]
-pub(crate) struct Bench(Arc<Mutex<Shared>>);
+pub(crate) struct Bench {
+    shared: Arc<Mutex<Shared>>,
+    /// Written by a test that runs alone, read by each other.
+    host: Arc<RwLock<()>>,
+}
 
 #[derive(Default)]
 struct Shared {
@@ -57,6 +79,11 @@ impl Bench {
     }
 
     fn run(&self, suite: Suite, test: &LabTest) -> Result<Completion, Failed> {
+        let (_alone, _beside);
+        match test.is_alone {
+            true => _alone = self.host.write().unwrap_or_else(PoisonError::into_inner),
+            false => _beside = self.host.read().unwrap_or_else(PoisonError::into_inner),
+        }
         let setup = match self.machine(suite) {
             Ok(setup) => setup,
             Err(Refusal::Impossible(why)) if lab_is_required() => {
@@ -134,7 +161,7 @@ impl Bench {
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -153,6 +180,8 @@ fn start(suite: Suite) -> Result<Setup> {
         ..Options::default()
     };
     let machine = Machine::start(&lab, &options)?;
+    // As Xen's manual advises where guests are busy: all of them wait for dom0.
+    machine.dom0(&format!("xl sched-credit2 -d Domain-0 -w {FIRST}"))?;
     eprintln!(
         "lab: {suite}'s dom0 is up, logs in {}",
         machine.folder().display()

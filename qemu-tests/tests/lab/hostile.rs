@@ -5,7 +5,7 @@
 //! the protocol loses its connection, with a reason where the administrator looks; and when all are gone, the
 //! firewall has its memory and ports back, and xenstore its nodes.
 
-use crate::bench::{LabTest, Setup, expect};
+use crate::bench::{FIRST, LabTest, Setup, expect};
 use crate::guests::{FIREWALL, beside_firewall};
 use crate::{images, stat};
 use anyhow::{Context, Result, anyhow};
@@ -23,7 +23,8 @@ pub(crate) fn tests() -> Vec<LabTest> {
         LabTest::new(
             "hostile::liars_harm_nobody_but_themselves",
             liars_harm_nobody_but_themselves,
-        ),
+        )
+        .alone(),
     ]
 }
 
@@ -291,15 +292,15 @@ const RATE: u32 = 200;
 fn liars_harm_nobody_but_themselves(setup: &Setup) -> Result<()> {
     let machine = &setup.machine;
     stat::install(machine)?;
-    let tried = beside_firewall(machine, SITE, &[SINK, WASTE, SOURCE], || {
+    beside_firewall(machine, SITE, &[SINK, WASTE, SOURCE], || {
         create_sink(machine, SINK, SINK_ADDRESS)?;
         create_sink(machine, WASTE, WASTE_ADDRESS)?;
         let words = format!("to={SINK_ADDRESS} rate={RATE} frame=64,1514,300");
         create_source(machine, SOURCE, "10.0.3.2", &words)?;
         machine.wait_for_console(SOURCE, "sending", CONNECT_LIMIT)?;
         // Xen shares its processors out, and what it has given to liars the firewall cannot give to others.
-        for name in ["Domain-0", FIREWALL, SINK, SOURCE] {
-            machine.dom0(&format!("xl sched-credit2 -d {name} -w 4096"))?;
+        for name in [FIREWALL, SINK, SOURCE] {
+            machine.dom0(&format!("xl sched-credit2 -d {name} -w {FIRST}"))?;
         }
         // What is taken once and kept is taken.
         let mut wrong = round(machine, 0, &[("tx-ahead", INDEX_TX)])?;
@@ -327,9 +328,7 @@ fn liars_harm_nobody_but_themselves(setup: &Setup) -> Result<()> {
         expect(wrong.is_empty(), || {
             format!("{wrong}the firewall has dropped {}", after.drops)
         })
-    });
-    machine.dom0("xl sched-credit2 -d Domain-0 -w 256")?;
-    tried
+    })
 }
 
 /// A guest that tells its lies one after the other.

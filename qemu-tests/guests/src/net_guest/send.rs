@@ -17,7 +17,7 @@ use minios_rs::time::Instant;
 /// wake for each would cost everybody more than the datagram does.
 const BATCH: u64 = 4;
 const TICK_MIN: Duration = Duration::from_millis(1);
-const TICK_MAX: Duration = Duration::from_millis(20);
+const TICK_MAX: Duration = Duration::from_millis(200);
 
 /// Datagrams sent at once unless told otherwise, at least as many as two ticks': whoever was not let run for long
 /// does not make up for all of it in one burst, which nobody's ring would hold.
