@@ -82,8 +82,16 @@ pub trait Interface<X: Xen> {
     ///
     /// # Errors
     /// [`TransmitError`]; the slices are then as they were.
-    fn fetch(&mut self, slots: &mut heapless::VecView<Slice<X::Page>>)
-    -> Result<(), TransmitError>;
+    fn fetch(
+        &mut self,
+        slots: &mut heapless::VecView<Slice<X::Page>>,
+    ) -> Result<(), TransmitError> {
+        // But for a back's, whatever is received lies in pages of ours already.
+        match slots.iter().all(|slice| slice.buffer.is_lendable()) {
+            true => Ok(()),
+            false => Err(TransmitError::Invalid),
+        }
+    }
 
     /// Sends a frame: `head`, which is copied at once, then `tail`.
     ///
@@ -136,17 +144,6 @@ impl<X: Xen> Interface<X> for Front<X> {
 
     fn receive_into(&mut self, frame: &mut Received<X::Page>) -> bool {
         Front::receive_into(self, frame)
-    }
-
-    fn fetch(
-        &mut self,
-        slots: &mut heapless::VecView<Slice<X::Page>>,
-    ) -> Result<(), TransmitError> {
-        // What a front receives lies in pages of ours already.
-        match slots.iter().all(|slice| slice.buffer.is_lendable()) {
-            true => Ok(()),
-            false => Err(TransmitError::Invalid),
-        }
     }
 
     fn transmit_slots(

@@ -9,9 +9,9 @@
 //! | `e1000e.rs` | Intel 82574L and 82583V |
 //! | `virtio.rs` | virtio-net, as emulators and clouds offer it |
 //!
-//! What drivers share: `intel.rs` (the registers and descriptors that Intel's gigabit cards have in
-//! common), `buffers.rs` (pages for a card to fill), `outgoing.rs` (what it is sending), `offload.rs`
-//! (where a checksum is).
+//! What drivers share: `device.rs` (what a driver has to do), `life.rs` (all the rest: up, reset, silent,
+//! stopped), `intel.rs` (the registers and descriptors that Intel's gigabit cards have in common), `buffers.rs`
+//! (pages for a card to fill), `outgoing.rs` (what it is sending), `offload.rs` (where a checksum is).
 //!
 //! # What a card can do to us
 //! It does what its descriptors let it: with an IOMMU it reaches this domain's memory, and no other's.
@@ -21,9 +21,11 @@
 //! registers, and lost frames are counted.
 
 mod buffers;
+mod device;
 mod e1000;
 mod e1000e;
 mod intel;
+mod life;
 mod offload;
 mod outgoing;
 mod virtio;
