@@ -11,7 +11,7 @@ use minios_rs::net::Received;
 use minios_rs::net::front::Wake;
 use minios_rs::pci::{Address, Bus, Change, Command, Function, Identity};
 use minios_rs::ring::Pending;
-use minios_rs::task::Executor;
+use minios_rs::task::{Executor, TooManyTasks};
 use minios_rs::time::Instant;
 use minios_rs::xenstore::{self, Client};
 
@@ -48,22 +48,33 @@ impl<X: Hardware> Clone for Cards<X> {
     }
 }
 
-impl<X: Hardware> Default for Cards<X> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl<X: Hardware> Cards<X> {
-    /// None yet.
-    pub fn new() -> Self {
-        Self {
+    /// Starts to look for the cards that the toolstack gives this domain, now and later, in a task.
+    ///
+    /// # Errors
+    /// [`TooManyTasks`].
+    pub fn start(
+        xen: &X,
+        store: &Client<X>,
+        executor: &Executor,
+        config: Config,
+    ) -> Result<Self, TooManyTasks> {
+        let cards = Self {
             inner: Rc::new(Inner {
                 cards: RefCell::new(Vec::new()),
                 bus: RefCell::new(None),
                 errors: Cell::new(0),
             }),
-        }
+        };
+        let serving = cards
+            .clone()
+            .serve(xen.clone(), store.clone(), executor.clone(), config);
+        executor.spawn(async move {
+            if let Err(error) = serving.await {
+                log::error!("cards are no longer looked for: {error}");
+            }
+        })?;
+        Ok(cards)
     }
 
     /// How many are driven.
@@ -72,11 +83,8 @@ impl<X: Hardware> Cards<X> {
     }
 
     /// Finds the cards that the toolstack gives this domain, and lets go of those that it takes away.
-    /// Ends only with the xenstore connection; run it as a task.
-    ///
-    /// # Errors
-    /// xenstore's.
-    pub async fn serve(
+    /// Ends only with the xenstore connection.
+    async fn serve(
         self,
         xen: X,
         xenstore: Client<X>,

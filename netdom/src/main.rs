@@ -12,19 +12,13 @@ fn main(boot: Boot) -> ! {
     let domain = Domain::start(boot);
     domain.refuse_devices_except(&["pci"]);
     domain.refuse_backends_except(&[], "netdom serves nobody yet");
-    let cards = Cards::new();
-    let serving = cards.clone().serve(
-        domain.xen,
-        domain.store.clone(),
-        domain.executor.clone(),
+    let cards = Cards::start(
+        &domain.xen,
+        &domain.store,
+        &domain.executor,
         Config::default(),
     );
-    let spawned = domain.executor.spawn(async move {
-        if let Err(error) = serving.await {
-            log::error!("cards are no longer looked for: {error}");
-        }
-    });
-    assert!(spawned.is_ok(), "the first tasks fit");
+    let cards = cards.expect("the first tasks fit");
     log::info!("netdom drives the cards of pci=[…]; it serves nobody yet");
     domain.run(|now| cards.turn(now, |nic, _| drain(nic)))
 }

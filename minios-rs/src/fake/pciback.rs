@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use super::pci::{Card, Model};
 use super::{Domain, Foreign, World};
 use crate::abi::io::pciif::{
     AER_OP, AerOp, FLAGS, MSIX_ENTRIES, MsixEntry, OP, Op, SH_INFO_MAX_VEC,
@@ -48,7 +49,19 @@ pub struct Pciback {
 }
 
 impl Pciback {
-    /// Makes both halves in xenstore, as libxl does for `pci=[…]`.
+    /// Plugs cards in and makes both halves in xenstore, as libxl does for `pci=[…]`.
+    pub fn plug<M: Model + 'static>(
+        world: &World,
+        front: DomId,
+        models: impl IntoIterator<Item = M>,
+    ) -> (Self, Vec<Card<M>>) {
+        let models = models.into_iter();
+        let cards: Vec<Card<M>> = models.map(|model| world.plug(front, model)).collect();
+        let numbers: Vec<usize> = cards.iter().map(Card::number).collect();
+        (Self::announce(world, front, &numbers), cards)
+    }
+
+    /// Makes both halves in xenstore, for cards that are plugged in.
     pub fn announce(world: &World, front: DomId, cards: &[usize]) -> Self {
         let own = format!("/local/domain/0/backend/pci/{}/0", front.0);
         let theirs = format!("/local/domain/{}/device/pci/0", front.0);

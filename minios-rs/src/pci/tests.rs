@@ -93,11 +93,8 @@ impl Lab {
         let guest = world.domain(GUEST);
         let store = world.connect_xenstore(&guest);
         let before = guest.usage();
-        let cards: Vec<Card<Toy>> = (0..cards)
-            .map(|_| world.plug(GUEST, Toy::default()))
-            .collect();
-        let numbers: Vec<usize> = cards.iter().map(Card::number).collect();
-        let back = Pciback::announce(&world, GUEST, &numbers);
+        let models = (0..cards).map(|_| Toy::default());
+        let (back, cards) = Pciback::plug(&world, GUEST, models);
         let lab = Self {
             world,
             guest,
@@ -157,10 +154,20 @@ impl Lab {
     }
 
     /// The toolstack takes all away; nothing may be left.
-    fn end(mut self, mut link: Link<Domain>) {
+    fn end(self, link: Link<Domain>) {
         self.back.switch_to(XenbusState::CLOSING);
+        self.close(link, ());
+    }
+
+    /// The backend has ended by itself; nothing may be left.
+    fn find_it_ended(mut self, mut link: Link<Domain>, function: Function<Domain>) {
+        assert_eq!(self.run(link.changed()).unwrap(), Change::Ending);
+        self.close(link, function);
+    }
+
+    fn close(mut self, mut link: Link<Domain>, held: impl Sized) {
         self.run(link.close()).expect("xenstore works");
-        drop(link);
+        drop((held, link));
         self.bus = None;
         (0..20).for_each(|_| self.turn());
         assert_eq!(self.guest.usage(), self.before, "nothing is left");
@@ -461,7 +468,7 @@ fn cards_come_and_go_one_by_one() {
 /// As `xl pci-detach` of the last card leaves it: what is gone can no longer be asked for.
 #[test]
 fn a_backend_whose_directory_is_no_longer_to_be_read_has_ended() {
-    let (mut lab, _card, mut link, function) = one();
+    let (mut lab, _card, link, function) = one();
     let node = lab.back.node().to_string();
     lab.back.leave();
     lab.world.set_quirks(Quirks {
@@ -470,26 +477,16 @@ fn a_backend_whose_directory_is_no_longer_to_be_read_has_ended() {
     });
     lab.world.remove_node(&node);
     lab.world.remove_node(lab.back.frontend_node());
-    assert_eq!(lab.run(link.changed()).unwrap(), Change::Ending);
-    lab.run(link.close()).unwrap();
-    drop((function, link));
-    lab.bus = None;
-    (0..20).for_each(|_| lab.turn());
-    assert_eq!(lab.guest.usage(), lab.before);
+    lab.find_it_ended(link, function);
 }
 
 #[test]
 fn a_backend_whose_directory_vanishes_has_ended() {
-    let (mut lab, _card, mut link, function) = one();
+    let (mut lab, _card, link, function) = one();
     let node = lab.back.node().to_string();
     lab.back.leave();
     lab.world.remove_node(&node);
-    assert_eq!(lab.run(link.changed()).unwrap(), Change::Ending);
-    lab.run(link.close()).unwrap();
-    drop((function, link));
-    lab.bus = None;
-    (0..20).for_each(|_| lab.turn());
-    assert_eq!(lab.guest.usage(), lab.before);
+    lab.find_it_ended(link, function);
 }
 
 #[test]

@@ -27,24 +27,10 @@ impl Lab {
         let world = World::new();
         let guest = world.domain(GUEST);
         let store = world.connect_xenstore(&guest);
-        let plugged: Vec<_> = (0..count)
-            .map(|_| world.plug(GUEST, E1000::new()))
-            .collect();
-        let numbers: Vec<usize> = plugged.iter().map(Plugged::number).collect();
-        let back = Pciback::announce(&world, GUEST, &numbers);
+        let (back, plugged) = Pciback::plug(&world, GUEST, (0..count).map(|_| E1000::new()));
         let executor = Executor::new(4);
-        let cards = Cards::new();
-        let serving = cards.clone().serve(
-            guest.clone(),
-            store.clone(),
-            executor.clone(),
-            Config::default(),
-        );
-        executor
-            .spawn(async move {
-                let _ = serving.await;
-            })
-            .expect("the first task fits");
+        let cards = Cards::start(&guest, &store, &executor, Config::default());
+        let cards = cards.expect("the first task fits");
         let lab = Self {
             world,
             guest,

@@ -89,6 +89,13 @@ fn got(lab: &mut Lab) -> [Vec<Vec<u8>>; 3] {
     })
 }
 
+/// What each of them has got of what one sent.
+fn said(lab: &mut Lab, guest: usize, frame: &[u8]) -> [Vec<Vec<u8>>; 3] {
+    assert!(lab.fronts[guest].send(0, &[frame], 0, &[]));
+    lab.turn();
+    got(lab)
+}
+
 fn refused(lab: &Lab, reason: Reason) -> u64 {
     lab.relay.firewall().counters().drops.of(reason)
 }
@@ -126,25 +133,19 @@ fn from_port_to_port_a_frame_goes_as_it_is_and_xen_copies_it_once() {
     // Nor is IP needed, between guests that are not held to addresses of it.
     let mut frame = [&of(A).1[..], &of(C).1, &[0x86, 0xdd]].concat();
     frame.extend(pattern(2000));
-    assert!(lab.fronts[C].send(0, &[&frame], 0, &[]));
-    lab.turn();
     assert_eq!(
-        got(&mut lab)[A],
+        said(&mut lab, C, &frame)[A],
         [] as [Vec<u8>; 0],
         "longer than the bridge's MTU"
     );
     frame.truncate(1400);
-    assert!(lab.fronts[C].send(0, &[&frame], 0, &[]));
-    lab.turn();
-    assert_eq!(got(&mut lab)[A], [frame]);
+    assert_eq!(said(&mut lab, C, &frame)[A], [frame]);
 }
 
 #[test]
 fn through_the_firewall_the_engine_judges_as_from_the_bridge() {
     let mut lab = three();
-    assert!(lab.fronts[A].send(0, &[&asks(A, GATEWAY)], 0, &[]));
-    lab.turn();
-    let [answer, heard, also] = got(&mut lab);
+    let [answer, heard, also] = said(&mut lab, A, &asks(A, GATEWAY));
     let reply = arp(of(A).1, (GATEWAY, BACKEND_MAC), 2, of(A).0);
     assert_eq!(answer, [reply], "its own question does not come back");
     assert_eq!([heard, also], [[asks(A, GATEWAY)], [asks(A, GATEWAY)]]);
@@ -176,9 +177,7 @@ fn through_the_firewall_the_engine_judges_as_from_the_bridge() {
     let question = arp(EVERYBODY, (GATEWAY, BACKEND_MAC), 1, of(B).0);
     assert_eq!(got(&mut lab), NOTHING.map(|_| vec![question.clone()]));
     let reply = arp(BACKEND_MAC, of(B), 2, GATEWAY);
-    assert!(lab.fronts[B].send(0, &[&reply], 0, &[]));
-    lab.turn();
-    let [none, whole, neither] = got(&mut lab);
+    let [none, whole, neither] = said(&mut lab, B, &reply);
     assert_eq!(whole.len(), 1);
     assert_eq!(whole[0][..12], [of(B).1, BACKEND_MAC].concat());
     assert_eq!(whole[0][PAYLOAD..], *b"hello");
@@ -196,9 +195,7 @@ fn a_frame_of_any_length_waits_for_a_station_that_nobody_knows_yet() {
     let question = arp(EVERYBODY, (GATEWAY, BACKEND_MAC), 1, of(B).0);
     assert_eq!(got(&mut lab), NOTHING.map(|_| vec![question.clone()]));
     let reply = arp(BACKEND_MAC, of(B), 2, GATEWAY);
-    assert!(lab.fronts[B].send(0, &[&reply], 0, &[]));
-    lab.turn();
-    let [none, whole, neither] = got(&mut lab);
+    let [none, whole, neither] = said(&mut lab, B, &reply);
     assert_eq!(whole.len(), 1);
     assert!(whole[0][PAYLOAD..] == inward[PAYLOAD..]);
     assert!(none.is_empty() && neither.is_empty());
@@ -237,9 +234,7 @@ fn nobody_is_heard_in_anothers_name() {
     ];
     let count = lies.len() as u64;
     for (guest, lie) in lies {
-        assert!(lab.fronts[guest].send(0, &[&lie], 0, &[]));
-        lab.turn();
-        assert_eq!(got(&mut lab), NOTHING, "{lie:x?}");
+        assert_eq!(said(&mut lab, guest, &lie), NOTHING, "{lie:x?}");
     }
     assert_eq!(refused(&lab, Reason::GuestSource), count);
     // What none of them is: a probe, a question for DHCP, and of who may have any address, that one.
@@ -252,9 +247,7 @@ fn nobody_is_heard_in_anothers_name() {
         (A, dhcp),
         (C, arp(EVERYBODY, (foreign, [2, 0, 0, 0, 0, 7]), 1, of(B).0)),
     ] {
-        assert!(lab.fronts[guest].send(0, &[&frame], 0, &[]));
-        lab.turn();
-        assert_eq!(got(&mut lab)[B], [frame]);
+        assert_eq!(said(&mut lab, guest, &frame)[B], [frame]);
     }
 }
 

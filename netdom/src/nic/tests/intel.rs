@@ -4,13 +4,7 @@ use super::*;
 use crate::nic::model::{E1000, MAC, checksum};
 
 fn one() -> (Lab, Card<E1000>, Driver) {
-    let (mut lab, mut cards) = Lab::new(vec![E1000::new()]);
-    let driver = lab.bring_up(0, Config::default()).expect("it comes up");
-    (lab, cards.remove(0), driver)
-}
-
-fn deliver(card: &Card<E1000>, frame: &[u8]) -> bool {
-    card.with(|model, bus| model.receive(frame, bus))
+    super::one()
 }
 
 #[test]
@@ -41,26 +35,6 @@ fn frames_go_both_ways_many_times_around_the_rings() {
     let statistics = driver.statistics();
     assert_eq!(statistics.received_frames, 1000);
     assert_eq!(statistics.transmitted_frames, 1000);
-    lab.end(vec![driver]);
-}
-
-#[test]
-fn an_interrupt_comes_for_each_frame_and_none_is_lost() {
-    let (lab, card, mut driver) = one();
-    let _ = driver.park_until(Wake::FirstSlot);
-    let before = driver.statistics().interrupts;
-    for number in 0..10 {
-        assert!(deliver(&card, &bytes(100, number)));
-        driver.poll(lab.now());
-        assert!(receive(&mut driver).is_some());
-        // Another one, before the first is ended.
-        assert!(deliver(&card, &bytes(60, number)));
-        assert_eq!(driver.park_until(Wake::FirstSlot), Pending::Work);
-        driver.poll(lab.now());
-        assert!(receive(&mut driver).is_some());
-        assert_eq!(driver.park_until(Wake::FirstSlot), Pending::Nothing);
-    }
-    assert_eq!(driver.statistics().interrupts, before + 20);
     lab.end(vec![driver]);
 }
 
@@ -194,73 +168,6 @@ fn what_cannot_be_sent_is_refused_and_stays_the_callers() {
 }
 
 #[test]
-fn a_full_ring_says_so_and_a_card_that_hangs_is_reset() {
-    let (lab, card, mut driver) = one();
-    card.with(|model, _| model.hangs = true);
-    let mut sent = 0;
-    while send(&mut driver, &bytes(60, 1), PLAIN) == Ok(()) {
-        sent += 1;
-        assert!(sent <= RING);
-    }
-    assert_eq!(
-        send(&mut driver, &bytes(60, 1), PLAIN),
-        Err(TransmitError::Full)
-    );
-    assert!(sent > 100);
-    lab.pass(&mut driver, Duration::from_secs(4));
-    assert_eq!(driver.statistics().resets, 0);
-    card.with(|model, _| model.hangs = false);
-    lab.pass(&mut driver, Duration::from_secs(3));
-    let statistics = driver.statistics();
-    assert_eq!((statistics.resets, statistics.lost), (1, sent as u64));
-    assert_eq!(driver.state(), State::Up);
-    assert_eq!(send(&mut driver, &bytes(60, 2), PLAIN), Ok(()));
-    assert_eq!(card.with(|model, _| model.sent.pop()), Some(bytes(60, 2)));
-    assert!(deliver(&card, &bytes(60, 3)));
-    assert_eq!(receive(&mut driver), Some(bytes(60, 3)));
-    lab.end(vec![driver]);
-}
-
-#[test]
-fn a_lost_link_is_told_and_what_waits_for_it_is_no_hang() {
-    let (lab, card, mut driver) = one();
-    let changes = driver.statistics().link_changes;
-    card.with(|model, bus| model.cable(false, bus));
-    driver.poll(lab.now());
-    assert_eq!(driver.link(), Link::Down);
-    let _ = driver.park_until(Wake::FirstSlot);
-    assert_eq!(send(&mut driver, &bytes(60, 1), PLAIN), Ok(()));
-    lab.pass(&mut driver, Duration::from_secs(20));
-    assert_eq!(driver.statistics().resets, 0);
-    card.with(|model, bus| model.cable(true, bus));
-    driver.poll(lab.now());
-    assert_eq!(driver.link(), Link::Up(1000));
-    assert_eq!(driver.statistics().link_changes, changes + 2);
-    lab.end(vec![driver]);
-}
-
-#[test]
-fn a_card_that_is_gone_is_left_alone_and_its_pages_come_back() {
-    let (lab, card, mut driver) = one();
-    card.with(|model, _| model.hangs = true);
-    assert_eq!(send(&mut driver, &bytes(60, 1), PLAIN), Ok(()));
-    card.pull();
-    lab.pass(&mut driver, Duration::from_secs(2));
-    assert_eq!(driver.state(), State::Silent);
-    assert_eq!(driver.link(), Link::Down);
-    assert_eq!(driver.statistics().lost, 1);
-    assert_eq!(
-        send(&mut driver, &bytes(60, 1), PLAIN),
-        Err(TransmitError::NotOpen)
-    );
-    assert_eq!(receive(&mut driver), None);
-    // It is tried again, and again it is not there.
-    lab.pass(&mut driver, Duration::from_secs(25));
-    assert!(driver.statistics().resets >= 2);
-    lab.end(vec![driver]);
-}
-
-#[test]
 fn a_card_that_never_comes_up_or_has_no_address_is_given_up() {
     let (mut lab, cards) = Lab::new(vec![E1000::new()]);
     cards[0].with(|model, _| model.stays_in_reset = true);
@@ -389,34 +296,12 @@ proptest! {
             card.with(|model, bus| {
                 model.scribble(ring, index, [length, status, length, status], bus);
             });
-            match what {
-                0 => {
-                    let _ = deliver(&card, &bytes(60, 0));
-                }
-                1 => {
-                    let _ = send(&mut driver, &bytes(60, 0), PLAIN);
-                }
-                2 => lab.pass(&mut driver, Duration::from_millis(20)),
-                _ => {}
-            }
-            for _ in 0..RING {
-                let Some(frame) = receive(&mut driver) else {
-                    break;
-                };
-                prop_assert!((14..=1518).contains(&frame.len()));
-            }
-            while let Some(buffer) = driver.completed() {
-                driver.recycle(buffer);
-            }
+            go_on(&lab, &card, &mut driver, what, 1518);
         }
         // A reset makes it a card again.
         driver.reset(lab.now());
         lab.pass(&mut driver, Duration::from_secs(1));
-        card.with(|model, _| model.sent.clear());
-        prop_assert_eq!(send(&mut driver, &bytes(60, 7), PLAIN), Ok(()));
-        prop_assert_eq!(card.with(|model, _| model.sent.pop()), Some(bytes(60, 7)));
-        prop_assert!(deliver(&card, &bytes(80, 8)));
-        prop_assert_eq!(receive(&mut driver), Some(bytes(80, 8)));
+        works(&card, &mut driver);
         lab.end(vec![driver]);
     }
 }

@@ -6,18 +6,7 @@ use crate::nic::virtio_model::{MAC, OFFERS, VirtioNet};
 use minios_rs::net::{Gso, GsoKind};
 
 fn one() -> (Lab, Card<VirtioNet>, Driver) {
-    let (mut lab, mut cards) = Lab::new(vec![VirtioNet::new()]);
-    let driver = lab.bring_up(0, Config::default()).expect("it comes up");
-    (lab, cards.remove(0), driver)
-}
-
-fn deliver(card: &Card<VirtioNet>, frame: &[u8]) -> bool {
-    card.with(|model, bus| model.receive(frame, (0, 0, 0), bus))
-}
-
-fn sent(card: &Card<VirtioNet>) -> Option<Vec<u8>> {
-    card.with(|model, _| model.sent.pop())
-        .map(|(_, frame)| frame)
+    super::one()
 }
 
 /// Headers of TCP over IPv4, of 54 bytes.
@@ -71,23 +60,6 @@ fn frames_go_both_ways_many_times_around_the_rings() {
         assert_eq!(sent(&card), Some(frame));
     }
     assert_eq!(receive(&mut driver), None);
-    lab.end(vec![driver]);
-}
-
-#[test]
-fn an_interrupt_comes_for_each_frame_and_none_is_lost() {
-    let (lab, card, mut driver) = one();
-    for number in 0..10 {
-        assert!(deliver(&card, &bytes(100, number)));
-        driver.poll(lab.now());
-        assert!(receive(&mut driver).is_some());
-        assert!(deliver(&card, &bytes(60, number)));
-        assert_eq!(driver.park_until(Wake::FirstSlot), Pending::Work);
-        driver.poll(lab.now());
-        assert!(receive(&mut driver).is_some());
-        assert_eq!(driver.park_until(Wake::FirstSlot), Pending::Nothing);
-    }
-    assert_eq!(driver.statistics().interrupts, 20);
     lab.end(vec![driver]);
 }
 
@@ -265,46 +237,6 @@ fn a_buffer_that_the_card_has_not_got_ends_in_a_reset() {
 }
 
 #[test]
-fn a_card_that_hangs_is_reset_and_one_that_is_gone_left_alone() {
-    let (lab, card, mut driver) = one();
-    card.with(|model, _| model.hangs = true);
-    let mut count = 0;
-    while send(&mut driver, &bytes(60, 1), PLAIN) == Ok(()) {
-        count += 1;
-        assert!(count <= RING);
-    }
-    assert_eq!(
-        send(&mut driver, &bytes(60, 1), PLAIN),
-        Err(TransmitError::Full)
-    );
-    lab.pass(&mut driver, Duration::from_secs(4));
-    assert_eq!(driver.statistics().resets, 0);
-    card.with(|model, _| model.hangs = false);
-    lab.pass(&mut driver, Duration::from_secs(3));
-    assert_eq!(driver.statistics().resets, 1);
-    assert_eq!(driver.statistics().lost, count as u64);
-    assert_eq!(send(&mut driver, &bytes(60, 2), PLAIN), Ok(()));
-    assert_eq!(sent(&card), Some(bytes(60, 2)));
-    card.pull();
-    lab.pass(&mut driver, Duration::from_secs(2));
-    assert_eq!((driver.state(), driver.link()), (State::Silent, Link::Down));
-    lab.end(vec![driver]);
-}
-
-#[test]
-fn a_lost_link_is_told() {
-    let (lab, card, mut driver) = one();
-    card.with(|model, bus| model.cable(false, bus));
-    driver.poll(lab.now());
-    assert_eq!(driver.link(), Link::Down);
-    let _ = driver.park_until(Wake::FirstSlot);
-    card.with(|model, bus| model.cable(true, bus));
-    driver.poll(lab.now());
-    assert_eq!(driver.link(), Link::Up(0));
-    lab.end(vec![driver]);
-}
-
-#[test]
 fn a_card_that_never_comes_up_or_has_no_address_is_given_up() {
     let (mut lab, cards) = Lab::new(vec![VirtioNet::new()]);
     cards[0].with(|model, _| model.mac = [0; 6]);
@@ -352,34 +284,12 @@ proptest! {
             if driver.state() == State::Up {
                 card.with(|model, bus| model.scribble(queue, page, at, word, bus));
             }
-            match what {
-                0 => {
-                    let _ = deliver(&card, &bytes(60, 0));
-                }
-                1 => {
-                    let _ = send(&mut driver, &bytes(60, 0), PLAIN);
-                }
-                2 => lab.pass(&mut driver, Duration::from_millis(20)),
-                _ => {}
-            }
-            for _ in 0..RING {
-                let Some(frame) = receive(&mut driver) else {
-                    break;
-                };
-                prop_assert!(frame.len() <= 0xffff);
-            }
-            while let Some(buffer) = driver.completed() {
-                driver.recycle(buffer);
-            }
+            go_on(&lab, &card, &mut driver, what, 0xffff);
         }
         // A reset makes it a card again.
         driver.reset(lab.now());
         lab.pass(&mut driver, Duration::from_secs(1));
-        card.with(|model, _| model.sent.clear());
-        prop_assert_eq!(send(&mut driver, &bytes(60, 7), PLAIN), Ok(()));
-        prop_assert_eq!(sent(&card), Some(bytes(60, 7)));
-        prop_assert!(deliver(&card, &bytes(80, 8)));
-        prop_assert_eq!(receive(&mut driver), Some(bytes(80, 8)));
+        works(&card, &mut driver);
         lab.end(vec![driver]);
     }
 }
