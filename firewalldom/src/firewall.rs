@@ -61,6 +61,7 @@ pub enum Verdict {
 pub struct Firewall {
     pub(crate) site: Site,
     pub(crate) flows: flow::Table,
+    next_sweep: Instant,
     pub(crate) neighbours: neighbour::Table,
     pub(crate) fragments: Assembler,
     /// How the packet came that is on its way, if in fragments.
@@ -91,8 +92,10 @@ impl Firewall {
     /// Most frames that wait to be taken, and most bytes of them.
     const MAX_OUTPUT: usize = 256;
     const MAX_OUTPUT_BYTES: usize = 256 * 1024;
-    /// Flows looked at by each [`Firewall::poll`].
+    /// Flows looked at for whether they have expired, at most so often: it is [`Firewall::poll`] that does it,
+    /// which is called whenever a frame or two have come.
     const SWEEP: usize = 256;
+    const SWEEP_PAUSE: Duration = Duration::from_millis(5);
 
     /// A firewall for `policy` on `links`, one for each of the policy's interfaces, in order. `seed`
     /// must be random: hashing and port choice depend on it.
@@ -117,6 +120,7 @@ impl Firewall {
         let settings = &site.policy.settings;
         let mut firewall = Self {
             flows: flow::Table::new(budget.flows, key.clone()),
+            next_sweep: now,
             neighbours: neighbour::Table::new(
                 site.ports.iter().map(Port::station).collect(),
                 site.policy
@@ -363,7 +367,10 @@ impl Firewall {
 
     /// Does what is due; when something will be due next. Work per call is bounded.
     pub fn poll(&mut self, now: Instant) -> Option<Instant> {
-        self.flows.sweep(Tick::of(now), Self::SWEEP);
+        if now >= self.next_sweep {
+            self.next_sweep = now + Self::SWEEP_PAUSE;
+            self.flows.sweep(Tick::of(now), Self::SWEEP);
+        }
         let drops = &mut self.counters.drops;
         self.fragments
             .expire(now, |lost| drops.add(lost.reason, lost.fragments));

@@ -49,7 +49,11 @@ pub struct TooManyTasks;
 pub struct TimedOut;
 
 /// Set by a waker, cleared when the task is polled.
-struct Ready(AtomicBool);
+struct Ready {
+    task: AtomicBool,
+    /// Some task of the executor is: most of the times it is asked, none is, and nobody looks at each.
+    any: Arc<AtomicBool>,
+}
 
 impl Wake for Ready {
     fn wake(self: Arc<Self>) {
@@ -57,7 +61,8 @@ impl Wake for Ready {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.0.store(true, Ordering::Relaxed);
+        self.task.store(true, Ordering::Relaxed);
+        self.any.store(true, Ordering::Relaxed);
     }
 }
 
@@ -76,6 +81,8 @@ struct Inner {
     /// The next one due is the last. No task has more than a few.
     timers: RefCell<Vec<(TimerKey, Waker)>>,
     next_timer: Cell<u64>,
+    /// A task was made ready since the last pass began.
+    any_ready: Arc<AtomicBool>,
 }
 
 /// Tasks and timers of one vCPU. A handle: clones speak for the same executor.
@@ -95,6 +102,7 @@ impl Executor {
                 tasks: RefCell::new(tasks),
                 timers: RefCell::new(Vec::new()),
                 next_timer: Cell::new(0),
+                any_ready: Arc::new(AtomicBool::new(false)),
             }),
         }
     }
@@ -111,8 +119,12 @@ impl Executor {
             .ok_or(TooManyTasks)?;
         *slot = Some(Task {
             future: Some(Box::pin(future)),
-            ready: Arc::new(Ready(AtomicBool::new(true))),
+            ready: Arc::new(Ready {
+                task: AtomicBool::new(true),
+                any: self.inner.any_ready.clone(),
+            }),
         });
+        self.inner.any_ready.store(true, Ordering::Relaxed);
         Ok(())
     }
 
@@ -132,17 +144,17 @@ impl Executor {
         self.inner.now.set(now);
         self.fire_timers(now);
         for _ in 0..PASSES_MAX {
-            if !self.pass() {
+            if !self.inner.any_ready.swap(false, Ordering::Relaxed) {
                 break;
             }
+            self.pass();
         }
     }
 
     /// When to call [`Executor::run_ready`] next if nothing else happens; `None`: not at all.
     /// An instant that has passed means at once.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let ready = |task: &Task| task.ready.0.load(Ordering::Relaxed);
-        if self.inner.tasks.borrow().iter().flatten().any(ready) {
+        if self.inner.any_ready.load(Ordering::Relaxed) {
             return Some(self.now());
         }
         self.inner
@@ -196,15 +208,14 @@ impl Executor {
         }
     }
 
-    /// Polls each ready task once, and says whether any was.
-    fn pass(&self) -> bool {
+    /// Polls each ready task once.
+    fn pass(&self) {
         let count = self.inner.tasks.borrow().len();
-        let mut any = false;
         for index in 0..count {
             let taken = self.inner.tasks.borrow_mut()[index]
                 .as_mut()
                 .and_then(|task| {
-                    let ready = task.ready.0.swap(false, Ordering::Relaxed);
+                    let ready = task.ready.task.swap(false, Ordering::Relaxed);
                     if ready {
                         task.future
                             .take()
@@ -216,7 +227,6 @@ impl Executor {
             let Some((mut future, ready)) = taken else {
                 continue;
             };
-            any = true;
             let waker = Waker::from(ready);
             let ended = future
                 .as_mut()
@@ -235,7 +245,6 @@ impl Executor {
             };
             drop(ended_task);
         }
-        any
     }
 }
 

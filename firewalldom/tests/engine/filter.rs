@@ -470,10 +470,7 @@ fn a_ping_without_an_answer_is_forgotten_after_thirty_seconds() {
     for (seconds, flows) in [(29, 1), (2, 0)] {
         site.wait(seconds);
         site.hear_neighbours();
-        // Each looks at a part of the table.
-        for _ in 0..10 {
-            site.firewall.poll(site.now);
-        }
+        site.sweep(10);
         assert_eq!(site.firewall.flows().now, flows);
     }
 }

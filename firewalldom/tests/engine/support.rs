@@ -473,6 +473,14 @@ impl Site {
         self.outputs();
     }
 
+    /// Lets little time pass, in which so many parts of the table are looked at.
+    pub(crate) fn sweep(&mut self, parts: usize) {
+        for _ in 0..parts {
+            self.now.0 += 5_000_000;
+            self.firewall.poll(self.now);
+        }
+    }
+
     pub(crate) fn send(&mut self, interface: InterfaceId, bytes: &[u8]) -> Outcome {
         self.send_with(interface, bytes, Checksum::Unknown, None)
     }

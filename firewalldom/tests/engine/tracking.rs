@@ -111,9 +111,7 @@ fn the_sweep_forgets_what_expired() {
     }
     assert_eq!(site.firewall.flows().now, 1000);
     site.wait(30);
-    for _ in 0..5000_usize.div_ceil(256) {
-        site.firewall.poll(site.now);
-    }
+    site.sweep(5000_usize.div_ceil(256));
     assert_eq!(site.firewall.flows().now, 0);
     assert_eq!(site.firewall.flows().peak, 1000);
 }
@@ -232,9 +230,7 @@ fn every_flow_is_found_again_after_many_came_and_went() {
         }
         site.wait(10);
         site.hear_neighbours();
-        for _ in 0..8 {
-            site.firewall.poll(site.now);
-        }
+        site.sweep(8);
     }
     assert!(site.firewall.flows().now <= 800);
 }

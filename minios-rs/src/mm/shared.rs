@@ -131,6 +131,7 @@ impl Window {
         Self { base }
     }
 
+    #[inline]
     fn range(&self, offset: usize, length: usize) -> *mut u8 {
         assert!(
             offset <= PAGE_SIZE && length <= PAGE_SIZE - offset,
@@ -139,6 +140,7 @@ impl Window {
         (self.base + offset) as *mut u8
     }
 
+    #[inline]
     pub(super) fn word(&self, offset: usize) -> &AtomicU32 {
         assert!(offset.is_multiple_of(4), "unaligned word");
         let word = self.range(offset, 4).cast::<u32>();
