@@ -10,15 +10,15 @@
 
 use crate::firewall::{Firewall, Verdict};
 use crate::flow::Passed;
-use crate::frame::{ETHERNET, Frame};
+use crate::frame::Frame;
 use crate::policy::{Interface, InterfaceId};
 use crate::reason::Reason;
 use crate::route::Route;
 use crate::time::Instant;
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
-use minios_rs::net::MacAddress;
 use minios_rs::net::back::BRIDGE_DEFAULT;
+use minios_rs::net::{Claim, MacAddress};
 use smoltcp::wire::EthernetAddress;
 
 /// Guests' vifs at a time.
@@ -26,12 +26,6 @@ pub const GUESTS_MAX: usize = 64;
 
 /// Addresses of them all.
 const ADDRESSES_MAX: usize = 4 * GUESTS_MAX;
-
-/// Where an ARP packet's sender is said: its hardware address, then its protocol address.
-const ARP_SENDER: usize = ETHERNET + 8;
-
-/// Where an IPv4 packet's source is.
-const IPV4_SOURCE: usize = ETHERNET + 12;
 
 /// A guest's vif, until it is detached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,50 +84,6 @@ struct Guest {
     is_on_bridge: bool,
     mac: EthernetAddress,
     addresses: Vec<u32>,
-}
-
-/// Who a frame says its sender is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Claim {
-    /// This IPv4 address, or by ARP this one with the hardware address that the frame has.
-    Address(u32),
-    /// None: a host that looks whether an address is taken (RFC 5227), or asks a DHCP server for one.
-    Nobody,
-    /// It speaks neither IPv4 nor ARP.
-    Unknown,
-}
-
-impl Claim {
-    /// None: the frame is cut short, or says two things.
-    fn of(frame: &[u8]) -> Option<Self> {
-        let at = |offset: usize| frame.get(offset..);
-        let address = |offset: usize| {
-            let bytes = at(offset)?.first_chunk()?;
-            Some(u32::from_be_bytes(*bytes))
-        };
-        let claim = match at(12)?.first_chunk()? {
-            [0x08, 0x00] => address(IPV4_SOURCE)?,
-            [0x08, 0x06] => {
-                let is_one = at(ARP_SENDER)?.first_chunk::<6>() == at(6)?.first_chunk();
-                address(ARP_SENDER + 6).filter(|_| is_one)?
-            }
-            _ => return Some(Self::Unknown),
-        };
-        let is_arp = frame[13] == 0x06;
-        match claim {
-            0 if is_arp || asks_for_address(frame) => Some(Self::Nobody),
-            address => Some(Self::Address(address)),
-        }
-    }
-}
-
-/// Whether an IPv4 packet is from a DHCP client to a server.
-fn asks_for_address(frame: &[u8]) -> bool {
-    let udp = |ip: &[u8]| {
-        let is_whole = ip[0] == 0x45 && ip[6] & 0x3f == 0 && ip[7] == 0;
-        is_whole && ip[9] == 17 && ip[20..24] == [0, 68, 0, 67]
-    };
-    frame.get(ETHERNET..ETHERNET + 24).is_some_and(udp)
 }
 
 impl Guest {

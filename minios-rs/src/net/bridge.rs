@@ -2,7 +2,8 @@
 //! clock.
 //!
 //! Ports are vifs whose address the toolstack has said, and the bridge has an end of its own, as a Linux
-//! bridge is an interface of its host. Further stations may be behind a port that is [`Learning::On`]; they
+//! bridge is an interface of its host. A port may also be a wire ([`Bridge::attach_wire`]), which has no
+//! address, and many stations behind it. Further stations may be behind a port that is [`Learning::On`]; they
 //! are found by what they send, and forgotten when they are quiet for [`AGEING`].
 //!
 //! Ports do not trust each other:
@@ -24,11 +25,14 @@ use alloc::vec::Vec;
 use core::time::Duration;
 use thiserror::Error;
 
-/// Ports of one bridge.
-pub const PORTS_MAX: usize = 64;
+/// Ports of one bridge: as many vifs as are served at a time, and a wire.
+pub const PORTS_MAX: usize = 65;
 
 /// Stations that are remembered behind one port, besides the port's own.
 pub const LEARNED_MAX: usize = 64;
+
+/// Stations that are remembered behind a wire.
+pub const WIRE_LEARNED_MAX: usize = 1024;
 
 /// How long a station is remembered that says nothing: what 802.1D recommends, and Linux does.
 pub const AGEING: Duration = Duration::from_secs(300);
@@ -92,12 +96,24 @@ pub enum Refusal {
 }
 
 struct Port {
-    mac: MacAddress,
+    /// None: it is a wire.
+    mac: Option<MacAddress>,
     learning: Learning,
     /// Stations learned behind it.
     learned: usize,
     /// When it looked for stations to forget.
     swept: Option<Instant>,
+}
+
+impl Port {
+    /// Stations that it has room for.
+    fn room(&self) -> usize {
+        match (self.learning, self.mac) {
+            (Learning::Off, _) => 0,
+            (Learning::On, Some(_)) => LEARNED_MAX,
+            (Learning::On, None) => WIRE_LEARNED_MAX,
+        }
+    }
 }
 
 struct Station {
@@ -148,6 +164,26 @@ impl Bridge {
         if found.is_ok_and(|at| self.stations[at].heard.is_none()) {
             return Err(AttachError::MacTaken);
         }
+        let port = self.plug(Some(mac), learning)?;
+        if let Ok(at) = found {
+            self.forget(at);
+        }
+        if let Err(at) = self.find(mac) {
+            let heard = None;
+            self.stations.insert(at, Station { mac, port, heard });
+        }
+        Ok(port)
+    }
+
+    /// Adds a port that has no address, and up to [`WIRE_LEARNED_MAX`] stations behind it.
+    ///
+    /// # Errors
+    /// [`AttachError::Full`].
+    pub fn attach_wire(&mut self) -> Result<PortId, AttachError> {
+        self.plug(None, Learning::On)
+    }
+
+    fn plug(&mut self, mac: Option<MacAddress>, learning: Learning) -> Result<PortId, AttachError> {
         let number = match self.ports.iter().position(Option::is_none) {
             Some(free) => free,
             None if self.ports.len() < PORTS_MAX => {
@@ -156,10 +192,6 @@ impl Bridge {
             }
             None => return Err(AttachError::Full),
         };
-        let port = PortId(number as u8);
-        if let Ok(at) = found {
-            self.forget(at);
-        }
         self.ports[number] = Some(Port {
             mac,
             learning,
@@ -168,14 +200,9 @@ impl Bridge {
         });
         // All that they may ever take, so that no frame has to ask for memory.
         let ports = self.ports.iter().flatten();
-        let learning = ports.filter(|port| port.learning == Learning::On);
-        let unused: usize = learning.map(|port| LEARNED_MAX - port.learned).sum();
+        let unused: usize = ports.map(|port| port.room() - port.learned).sum();
         self.stations.reserve(1 + unused);
-        if let Err(at) = self.find(mac) {
-            let heard = None;
-            self.stations.insert(at, Station { mac, port, heard });
-        }
-        Ok(port)
+        Ok(PortId(number as u8))
     }
 
     /// Removes a port, and whatever was behind it.
@@ -256,7 +283,7 @@ impl Bridge {
         let Some(Some(here)) = self.ports.get(usize::from(port.0)) else {
             return Err(Refusal::Malformed);
         };
-        if mac == here.mac {
+        if here.mac == Some(mac) {
             return Ok(());
         }
         if mac == self.local || here.learning == Learning::Off {
@@ -290,7 +317,7 @@ impl Bridge {
         let Some(here) = &mut self.ports[usize::from(port.0)] else {
             return false;
         };
-        if here.learned < LEARNED_MAX {
+        if here.learned < here.room() {
             return true;
         }
         if here.swept.is_some_and(|swept| now.since(swept) < SWEEP) {
@@ -301,7 +328,7 @@ impl Bridge {
             .retain(|station| station.port != port || station.is_known(now));
         let learned = |station: &&Station| station.port == port && station.heard.is_some();
         here.learned = self.stations.iter().filter(learned).count();
-        here.learned < LEARNED_MAX
+        here.learned < here.room()
     }
 
     /// Removes a station that was learned.

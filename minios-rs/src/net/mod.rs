@@ -43,11 +43,13 @@
 
 pub mod back;
 pub mod bridge;
+mod claim;
 mod frame;
 pub mod front;
 mod interface;
 
 pub use back::{Back, Backends};
+pub use claim::Claim;
 pub use frame::{FRAME_SLOTS_MAX, FrontId, Received, RxBuffer, Slice};
 pub use front::{
     Config, Counters, Error, Features, Front, Link, State, StillInUse, TransmitError, Wake,

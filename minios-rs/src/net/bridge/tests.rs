@@ -173,6 +173,37 @@ fn a_flood_of_addresses_takes_its_own_ports_room_and_nobody_elses() {
 }
 
 #[test]
+fn a_wire_has_no_address_and_room_for_many_stations() {
+    let (mut bridge, [a, b, c]) = bridge();
+    let wire = bridge.attach_wire().expect("a port");
+    let capacity = bridge.stations.capacity();
+    for number in 0..2 * WIRE_LEARNED_MAX as u16 {
+        bridge.ingress(NOW, wire, &frame(BROADCAST, other(number)));
+    }
+    assert_eq!(bridge.stations(), 3 + WIRE_LEARNED_MAX);
+    for number in 0..WIRE_LEARNED_MAX as u16 {
+        let ask = frame(other(number), own(1));
+        assert_eq!(bridge.ingress(NOW, a, &ask), Decision::Port(wire));
+    }
+    let unknown = frame(other(WIRE_LEARNED_MAX as u16), own(3));
+    assert_eq!(bridge.ingress(NOW, c, &unknown), Decision::Learners);
+    let floods = [a, b, c, wire].map(|to| bridge.floods(Decision::Learners, Some(c), to));
+    assert_eq!(floods, [true, true, false, true]);
+    // The ports' addresses are theirs, wherever it is said otherwise.
+    let spoofed = Decision::Drop(Refusal::Spoofed);
+    for from in [own(1), own(3), LOCAL] {
+        assert_eq!(bridge.ingress(NOW, wire, &frame(BROADCAST, from)), spoofed);
+    }
+    let returning = frame(other(1), other(2));
+    let decision = bridge.ingress(NOW, wire, &returning);
+    assert_eq!(decision, Decision::Drop(Refusal::Returning));
+    assert_eq!(bridge.stations.capacity(), capacity);
+    bridge.detach(wire);
+    assert_eq!(bridge.stations(), 3);
+    assert_eq!(bridge.egress(NOW, other(1)), Decision::Learners);
+}
+
+#[test]
 fn there_are_so_many_ports_and_no_more() {
     let mut bridge = Bridge::new(LOCAL);
     let attach = |bridge: &mut Bridge, number| bridge.attach(own(number), Learning::On);
