@@ -87,6 +87,12 @@ impl Head {
     }
 }
 
+impl AsRef<[u8]> for Head {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes()
+    }
+}
+
 impl Default for Head {
     fn default() -> Self {
         Self::new()

@@ -1,6 +1,6 @@
 //! The rings that frames come from and go to: of the firewall's own vifs, and of the guests that hang off it.
 
-use super::queue::{Payload, Queue, Room};
+use super::queue::{FRONT_ROOM, Payload, Queue};
 use crate::GuestId;
 use crate::policy::InterfaceId;
 use crate::time::Instant;
@@ -153,7 +153,7 @@ impl<X: Xen> Ends<X> {
                 ends.ports.push(Port {
                     front,
                     interface: InterfaceId(interface as u8),
-                    waiting: Queue::new(Room::FRONT),
+                    waiting: Queue::new(FRONT_ROOM),
                     lent: alloc::vec![0; count + 1],
                     is_released: false,
                 });

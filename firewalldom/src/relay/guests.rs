@@ -2,7 +2,7 @@
 
 use super::Relay;
 use super::ends::{Guest, Ingress};
-use super::queue::{Queue, Room};
+use super::queue::{GUEST_ROOM, Queue};
 use crate::moderation;
 use crate::policy::InterfaceId;
 use crate::time::Instant;
@@ -62,7 +62,7 @@ impl<X: Xen> Relay<X> {
             port,
             name: name.clone(),
             is_filled: false,
-            waiting: Queue::new(Room::GUEST),
+            waiting: Queue::new(GUEST_ROOM),
             is_stalled: false,
             waiting_since: None,
             held_since: None,
