@@ -34,12 +34,14 @@ impl Bare {
         }
     }
 
-    fn purpose(self) -> &'static str {
+    fn config(self, kernel: &Path) -> DomainConfig {
         match self {
-            Self::Netdom => {
-                "The driver domain: drives the cards of pci = [ \"0000:03:00.0\" ] with passthrough = \"enabled\"; serves nobody yet."
-            }
-            Self::Stubdom => "Will be an HVM guest's device model, outside dom0.",
+            Self::Netdom => DomainConfig::driver(kernel),
+            Self::Stubdom => DomainConfig::bare(
+                self.name(),
+                "Will be an HVM guest's device model, outside dom0.",
+                kernel,
+            ),
         }
     }
 }
@@ -181,7 +183,7 @@ pub fn build_bare(
     let image = build::appliance(workspace, bare.name(), target)?;
     let files = Files::new(out)?;
     let kernel = files.path(&format!("{name}.xen"));
-    let config = DomainConfig::bare(bare.name(), bare.purpose(), &kernel).with(options);
+    let config = bare.config(&kernel).with(options);
     files.write(name, image, None, &config, None)
 }
 

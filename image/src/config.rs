@@ -54,9 +54,30 @@ pub struct DomainConfig {
     pub guests: Vec<Guests>,
     /// Where the site's policy is: lines of comment.
     pub policy_note: &'static str,
+    /// The cards that it drives and what lets it serve them: whole lines.
+    pub cards: &'static str,
     /// What a crash means, after "on_crash": the comment differs by appliance.
     pub crash_note: &'static str,
 }
+
+/// What the driver domain needs besides memory.
+const CARDS: &str = "
+# The network cards that it drives: put yours (`lspci -D | grep -i ethernet` in dom0). Before it starts,
+# dom0 lets go of each by `xl pci-assignable-add 0000:03:00.0`; that needs an IOMMU (VT-d, AMD-Vi).
+pci = [
+    \"0000:03:00.0\",
+]
+
+# Cards may come later, too (`xl pci-attach`). Nothing is permissive: what the driver writes to a card's
+# configuration space, xen-pciback allows without.
+passthrough = \"enabled\"
+
+# It is the backend of vifs, and the toolstack must let it be one. Each card is the wire of a bridge of
+# its own: xenbr0 is the first one's, xenbr1 the second one's. Whoever is to be on one has
+#     vif = [ \"backend=netdom,bridge=xenbr0\" ]
+# in its own configuration; with ip= as well, it has no other address than those.
+driver_domain = 1
+";
 
 impl DomainConfig {
     /// The configuration of a firewall for the site of `policy`.
@@ -69,6 +90,7 @@ impl DomainConfig {
             memory_mib,
             vifs: vifs(policy),
             guests: guests(policy),
+            cards: "",
             policy_note: "# The site's policy. The image above is the same for every site.\n",
             crash_note: "\
 # A crash never lets anything through: the domain is the only way between its bridges, so while
@@ -121,7 +143,20 @@ impl DomainConfig {
             vifs: Vec::new(),
             guests: Vec::new(),
             policy_note: "",
+            cards: "",
             crash_note: "# A crash ends it; nothing depends on it yet.\n",
+        }
+    }
+
+    /// The configuration of a driver domain.
+    pub fn driver(kernel: &Path) -> Self {
+        Self {
+            cards: CARDS,
+            crash_note: "\
+# After a crash it starts anew with its cards, under a new number: the vifs that hung off it have to be
+# attached again (xl network-detach and network-attach), as after any other backend's end.
+",
+            ..Self::bare("netdom", "The driver domain: it has the network cards, and all others have vifs of it.", kernel)
         }
     }
 
@@ -169,6 +204,12 @@ impl DomainConfig {
         if !self.guests.is_empty() {
             self.render_guests(out)?;
         }
+        write!(
+            out,
+            "{}",
+            self.cards
+                .replace("backend=netdom", &format!("backend={}", self.name))
+        )?;
         writeln!(
             out,
             "\n# Reading the clock is free on a CPU whose TSC is invariant (nearly all since 2008). On one\n\
@@ -183,11 +224,13 @@ impl DomainConfig {
         writeln!(
             out,
             "on_crash = {}",
-            quoted(if self.vifs.is_empty() && self.guests.is_empty() {
-                "destroy"
-            } else {
-                "restart"
-            })
+            quoted(
+                if self.vifs.is_empty() && self.guests.is_empty() && self.cards.is_empty() {
+                    "destroy"
+                } else {
+                    "restart"
+                }
+            )
         )
     }
 

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 use core::time::Duration;
 use minios_rs::hardware::Hardware;
-use minios_rs::net::Received;
+use minios_rs::net::RxBuffer;
 use minios_rs::net::front::Wake;
 use minios_rs::pci::{Address, Bus, Change, Command, Function, Identity};
 use minios_rs::ring::Pending;
@@ -18,8 +18,16 @@ use minios_rs::xenstore::{self, Client};
 /// How long a bus that could not be had is left alone.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Frames that one card's turn takes, at most: the others have theirs.
-const TURN_FRAMES_MAX: usize = 256;
+/// What passes the cards' frames on.
+pub trait Traffic<X: Hardware> {
+    /// Once a turn for each card: takes what it received, and gives it what is to be sent. When to call again if
+    /// nothing happens.
+    fn exchange(&mut self, now: Instant, address: Address, nic: &mut dyn Nic<X>)
+    -> Option<Instant>;
+
+    /// Takes a page back that a card has sent from which is gone.
+    fn take_back(&mut self, buffer: RxBuffer<X::Page>);
+}
 
 struct Card<X: Hardware> {
     function: Function<X>,
@@ -33,6 +41,8 @@ struct Inner<X: Hardware> {
     bus: RefCell<Option<Bus<X>>>,
     /// Errors on the bus that the cards were reset for.
     errors: Cell<u32>,
+    /// Others' pages that were with a card when it went.
+    orphans: RefCell<Vec<RxBuffer<X::Page>>>,
 }
 
 /// The cards. A handle.
@@ -64,6 +74,7 @@ impl<X: Hardware> Cards<X> {
                 cards: RefCell::new(Vec::new()),
                 bus: RefCell::new(None),
                 errors: Cell::new(0),
+                orphans: RefCell::new(Vec::new()),
             }),
         };
         let serving = cards
@@ -201,7 +212,11 @@ impl<X: Hardware> Cards<X> {
                 return;
             };
             nic.stop();
-            return_completed(&mut *nic, &mut self.inner.cards.borrow_mut());
+            while let Some(buffer) = nic.completed() {
+                if buffer.owner() != nic.id() {
+                    self.inner.orphans.borrow_mut().push(buffer);
+                }
+            }
             let kind = nic.interrupt_kind();
             drop(nic);
             // A function that is gone refuses both, which is as good.
@@ -212,15 +227,14 @@ impl<X: Hardware> Cards<X> {
         }
     }
 
-    /// Once a turn of the main loop: looks after the cards, and gives `work` each of them, to receive and
-    /// send. When to call it next if nothing happens.
-    pub fn turn(
-        &self,
-        now: Instant,
-        mut work: impl FnMut(&mut dyn Nic<X>, Instant),
-    ) -> Option<Instant> {
+    /// Once a turn of the main loop: looks after the cards, and has `traffic` pass their frames on. When to
+    /// call it next if nothing happens.
+    pub fn turn(&self, now: Instant, traffic: &mut impl Traffic<X>) -> Option<Instant> {
         if let Some(bus) = &*self.inner.bus.borrow() {
             bus.pump();
+        }
+        for buffer in self.inner.orphans.take() {
+            traffic.take_back(buffer);
         }
         let mut cards = self.inner.cards.borrow_mut();
         let errors = self.inner.bus.borrow().as_ref().map_or(0, Bus::errors);
@@ -229,60 +243,26 @@ impl<X: Hardware> Cards<X> {
         let mut earlier = |other: Option<Instant>| {
             next = [next, other].into_iter().flatten().min();
         };
-        for index in 0..cards.len() {
-            let card = &mut cards[index];
+        for card in cards.iter_mut() {
             if is_in_error {
                 card.nic.reset(now);
             }
             earlier(card.nic.poll(now));
-            let link = card.nic.link();
+            let (address, link) = (card.function.address(), card.nic.link());
             if card.told.replace(link) != Some(link) {
-                let address = card.function.address();
                 match link {
                     Link::Down => log::warn!("{address}: link down"),
+                    Link::Up(0) => log::info!("{address}: link up"),
                     Link::Up(speed) => log::info!("{address}: link up, {speed} Mbit/s"),
                 }
             }
-            work(&mut *card.nic, now);
-        }
-        for index in 0..cards.len() {
-            // Taken out for a moment: what it sent may be any other's.
-            let mut card = cards.swap_remove(index);
+            earlier(traffic.exchange(now, address, &mut *card.nic));
             card.nic.flush();
-            return_completed(&mut *card.nic, &mut cards);
             if card.nic.park_until(Wake::FirstSlot) == Pending::Work {
                 earlier(Some(now));
             }
-            cards.push(card);
-            let last = cards.len() - 1;
-            cards.swap(index, last);
         }
         next
-    }
-}
-
-/// Gives what a card has sent back to those whose pages they are.
-fn return_completed<X: Hardware>(nic: &mut dyn Nic<X>, others: &mut [Card<X>]) {
-    while let Some(buffer) = nic.completed() {
-        let mut owners = others.iter_mut();
-        match owners.find(|card| card.nic.id() == buffer.owner()) {
-            Some(card) => card.nic.recycle(buffer),
-            // Its own, or one that is gone: its pages went with it.
-            None => nic.recycle(buffer),
-        }
-    }
-}
-
-/// Receives what came and drops it: what to do with a card that nobody is behind.
-pub fn drain<X: Hardware>(nic: &mut dyn Nic<X>) {
-    let mut frame = Received::default();
-    for _ in 0..TURN_FRAMES_MAX {
-        if !nic.receive_into(&mut frame) {
-            return;
-        }
-        while let Some(slice) = frame.slots.pop() {
-            nic.recycle(slice.buffer);
-        }
     }
 }
 

@@ -6,3 +6,4 @@ extern crate alloc;
 
 pub mod cards;
 pub mod nic;
+pub mod switch;

@@ -11,6 +11,13 @@ use std::time::Duration;
 
 const INIT: &str = include_str!("dom0/guest.sh");
 
+/// What udhcpc has done with a lease.
+const LEASE: &str = "#!/bin/sh\n\
+    case $1 in bound | renew)\n\
+    ip addr replace \"$ip/$mask\" dev \"$interface\"\n\
+    ip route replace default via \"$router\"\n\
+    esac\n";
+
 /// A Debian guest with one vCPU and one vif.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DebianGuest {
@@ -22,9 +29,9 @@ pub struct DebianGuest {
     pub memory_mib: u32,
     /// Its vif, as xl.cfg(5) has it: `backend=firewalldom,ip=10.0.3.2`.
     pub vif: String,
-    /// Its address with the prefix length: `10.0.3.2/24`.
+    /// Its address with the prefix length: `10.0.3.2/24`. Empty: it asks for one by DHCP.
     pub address: String,
-    /// Its default gateway.
+    /// Its default gateway, where it is told none by DHCP.
     pub gateway: String,
     /// More lines of its xl configuration.
     pub more: String,
@@ -58,6 +65,10 @@ impl DebianGuest {
 
     /// What gives it its address, as often as the interface appears.
     fn network(&self) -> String {
+        if self.address.is_empty() {
+            return "set -e\nip link set eth0 up\nudhcpc -i eth0 -n -q -t 20 -T 1 -s /guest/lease\n"
+                .to_owned();
+        }
         format!(
             "set -e\nsysctl -qw net.ipv6.conf.eth0.disable_ipv6=1 || true\n\
              ip addr replace {} dev eth0\nip link set eth0 up\nip route replace default via {}\n",
@@ -78,6 +89,7 @@ impl Machine {
         debian::add_programs(&mut archive, INIT);
         archive.file("guest/name", 0o644, format!("{name}\n"));
         archive.file("guest/network", 0o644, guest.network());
+        archive.file("guest/lease", 0o755, LEASE);
         fs::copy(lab.linux()?, self.share().join("vmlinuz"))?;
         fs::write(self.share().join(format!("{name}.initrd")), archive.gzip()?)?;
         let config = format!("{name}.cfg");

@@ -118,13 +118,38 @@ fn nothing_in_a_name_can_add_a_line_or_leave_its_string() {
 #[test]
 fn an_appliance_without_policy_names_no_ramdisk_and_no_vif() {
     let text = DomainConfig::bare(
-        "netdom",
-        "Will be a driver domain.",
-        Path::new("/x/netdom.xen"),
+        "stubdom",
+        "Will be a device model.",
+        Path::new("/x/stubdom.xen"),
     )
     .render();
     assert!(!text.contains("ramdisk") && !text.contains("vif"), "{text}");
     assert!(settings_of(&text).contains(&"on_crash = \"destroy\""));
+}
+
+#[test]
+fn a_driver_domain_has_cards_and_may_be_a_backend_and_nothing_is_permissive() {
+    let config = DomainConfig::driver(Path::new("/x/netdom.xen"));
+    let text = config.with(&options(&[])).render();
+    let lines = settings_of(&text);
+    for line in [
+        "name = \"edge\"",
+        "pci = [",
+        "passthrough = \"enabled\"",
+        "driver_domain = 1",
+        "on_crash = \"restart\"",
+    ] {
+        assert!(lines.contains(&line), "{line}: {text}");
+    }
+    assert!(
+        !lines
+            .iter()
+            .any(|line| line.contains("permissive") || line.starts_with("vif"))
+    );
+    assert!(
+        text.contains("backend=edge,"),
+        "the name that it has: {text}"
+    );
 }
 
 #[test]

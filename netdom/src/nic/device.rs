@@ -104,6 +104,9 @@ pub(super) trait Device<X: Hardware> {
         offload: Offload,
     ) -> Result<(), TransmitError>;
 
+    /// Whether a frame of any number of pieces can be sent now.
+    fn has_room(&self) -> bool;
+
     /// Whether frames are on their way out.
     fn is_sending(&self) -> bool;
 

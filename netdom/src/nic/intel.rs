@@ -264,6 +264,10 @@ impl<X: Hardware> Device<X> for Intel<X> {
         self.transmit.send(head, tail, offload)
     }
 
+    fn has_room(&self) -> bool {
+        self.transmit.has_room()
+    }
+
     fn is_sending(&self) -> bool {
         self.transmit.outgoing.used() > 0
     }

@@ -3,7 +3,7 @@
 
 use super::buffers::Buffers;
 use super::device::{Common, Condition, Corrupt, Device, Reset};
-use super::{Config, Error, Link, Nic, START_TIME, State, Statistics, sound};
+use super::{Config, Error, Link, Nic, START_TIME, State, Statistics, offload, sound};
 use core::time::Duration;
 use minios_rs::hardware::{CARD, Hardware};
 use minios_rs::net::front::{TransmitError, Wake};
@@ -270,6 +270,9 @@ impl<X: Hardware, D: Device<X>> Interface<X> for Driver<X, D> {
             return Err(TransmitError::NotOpen);
         }
         let frame_max = match offload.gso {
+            Some(gso) if !offload::segments_fit(head, gso, self.common.config.mtu) => {
+                return Err(TransmitError::Size);
+            }
             Some(_) => usize::from(u16::MAX),
             None => self.common.frame_max(),
         };
@@ -355,6 +358,13 @@ impl<X: Hardware, D: Device<X>> Nic<X> for Driver<X, D> {
 
     fn statistics(&self) -> Statistics {
         self.common.statistics
+    }
+
+    fn has_room(&mut self) -> bool {
+        if !self.device.has_room() {
+            self.reap();
+        }
+        !self.is_up() || self.device.has_room()
     }
 
     fn poll(&mut self, now: Instant) -> Option<Instant> {

@@ -26,7 +26,7 @@ mod e1000;
 mod e1000e;
 mod intel;
 mod life;
-mod offload;
+pub(crate) mod offload;
 mod outgoing;
 mod virtio;
 
@@ -146,6 +146,10 @@ pub trait Nic<X: Hardware>: Interface<X> {
 
     /// What happened.
     fn statistics(&self) -> Statistics;
+
+    /// Whether a frame of any number of pieces can be sent now. One that cannot send at all has room: what it
+    /// is given is lost at once.
+    fn has_room(&mut self) -> bool;
 
     /// Once a turn, before anything else: serves its interrupt, looks after it, brings a reset on. When to
     /// call it next if nothing happens.

@@ -162,6 +162,12 @@ impl E1000 {
         }
     }
 
+    /// It hung, and does no longer.
+    pub(crate) fn goes_on(&mut self, bus: &CardBus) {
+        self.hangs = false;
+        self.transmit(bus);
+    }
+
     fn transmit(&mut self, bus: &CardBus) {
         if self.get(TCTL) & 2 == 0 || self.hangs || !self.has_cable {
             return;
@@ -184,13 +190,69 @@ impl E1000 {
                 assert!(has_read || self.is_mad, "what it was told to send");
                 self.frame.extend(part);
                 if words[2] & 1 << 24 != 0 {
-                    self.finish(words[3]);
+                    match words[2] & 1 << 26 != 0 {
+                        true => self.cut(words[3]),
+                        false => self.finish(words[3]),
+                    }
                 }
             }
             if words[2] & 1 << 27 != 0 {
                 assert!(bus.write(descriptor + 12, &(words[3] | 1).to_le_bytes()));
             }
             *self.at(0x3810) = (head + 1) % RING as u32;
+        }
+    }
+
+    /// Cuts what it was given into TCP segments.
+    fn cut(&mut self, options: u32) {
+        let whole = core::mem::take(&mut self.frame);
+        let [first, second, kind, sizes] = self.context;
+        let (network, start) = ((first & 0xff) as usize, (second & 0xff) as usize);
+        let (headers, size) = ((sizes >> 8 & 0xff) as usize, (sizes >> 16) as usize);
+        let is_possible = kind >> 24 & 5 == 5
+            && network < start
+            && start + 20 <= headers
+            && headers < whole.len()
+            && size > 0
+            && options & 2 << 8 != 0;
+        if !is_possible {
+            assert!(self.is_mad, "it is told what to cut");
+            return;
+        }
+        let is_ipv4 = kind & 1 << 25 != 0;
+        assert_eq!((kind & 0xf_ffff) as usize, whole.len() - headers);
+        let count = (whole.len() - headers).div_ceil(size);
+        for (number, part) in whole[headers..].chunks(size).enumerate() {
+            let mut frame = [&whole[..headers], part].concat();
+            let mut put = |at: usize, value: u16| {
+                frame[at..at + 2].copy_from_slice(&value.to_be_bytes());
+            };
+            let read = |at: usize| u16::from_be_bytes([whole[at], whole[at + 1]]);
+            let said = headers - network + part.len();
+            match is_ipv4 {
+                true => {
+                    assert_eq!((read(network + 2), read(network + 10)), (0, 0));
+                    put(network + 2, said as u16);
+                    put(network + 4, read(network + 4).wrapping_add(number as u16));
+                }
+                false => put(network + 4, (said - 40) as u16),
+            }
+            let sequence = u32::from(read(start + 4)) << 16 | u32::from(read(start + 6));
+            let sequence = sequence.wrapping_add((number * size) as u32);
+            put(start + 4, (sequence >> 16) as u16);
+            put(start + 6, sequence as u16);
+            let segment = u32::from(read(start + 16)) + (headers - start + part.len()) as u32;
+            put(start + 16, ((segment & 0xffff) + (segment >> 16)) as u16);
+            if number + 1 < count {
+                // FIN and PSH are the last one's.
+                frame[start + 13] &= !9;
+            }
+            if options & 1 << 8 != 0 {
+                let sum = checksum(&frame[network..start]);
+                frame[network + 10..network + 12].copy_from_slice(&sum.to_be_bytes());
+            }
+            self.frame = frame;
+            self.finish(options);
         }
     }
 
@@ -289,5 +351,34 @@ impl Model for E1000 {
 
     fn line(&self) -> bool {
         !self.is_express && self.get(ICR) & self.get(IMS) != 0
+    }
+}
+
+/// What the models of all cards can do.
+pub(crate) trait Wired: Model + Sized + 'static {
+    fn correct() -> Self;
+    /// A frame comes on the wire; false: there is no room for it.
+    fn comes(&mut self, frame: &[u8], bus: &CardBus) -> bool;
+    /// What last went out on the wire.
+    fn sent(&mut self) -> Option<Vec<u8>>;
+    fn hangs(&mut self) -> &mut bool;
+    fn cable(&mut self, is_in: bool, bus: &CardBus);
+}
+
+impl Wired for E1000 {
+    fn correct() -> Self {
+        Self::new()
+    }
+    fn comes(&mut self, frame: &[u8], bus: &CardBus) -> bool {
+        self.receive(frame, bus)
+    }
+    fn sent(&mut self) -> Option<Vec<u8>> {
+        self.sent.pop()
+    }
+    fn hangs(&mut self) -> &mut bool {
+        &mut self.hangs
+    }
+    fn cable(&mut self, is_in: bool, bus: &CardBus) {
+        E1000::cable(self, is_in, bus);
     }
 }

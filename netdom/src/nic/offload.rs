@@ -1,6 +1,6 @@
 //! Where a frame's transport checksum is, for the card that is to fill it in; or, if it cannot, filling it in.
 
-use minios_rs::net::Slice;
+use minios_rs::net::{Checksum, Gso, GsoKind, Offload, Slice};
 use minios_rs::xen::SharedPage;
 
 /// EtherTypes.
@@ -79,6 +79,64 @@ pub(super) fn transport(head: &[u8]) -> Option<Transport> {
     })
 }
 
+/// Where the packet ends that a transport header was found in, by its own word.
+fn end(head: &[u8], found: &Transport) -> usize {
+    let network = usize::from(found.network);
+    let place = network + if found.is_ipv4 { 2 } else { 4 };
+    let said = usize::from(u16::from_be_bytes([head[place], head[place + 1]]));
+    network + said + if found.is_ipv4 { 0 } else { 40 }
+}
+
+/// Whether what a frame of `len` bytes is said to leave to others can be true of it: whoever gets it believes
+/// whom it has it from.
+pub(crate) fn holds(head: &[u8], len: usize, offload: Offload) -> bool {
+    if offload.checksum != Checksum::Blank {
+        return offload.gso.is_none();
+    }
+    let Some(found) = transport(head) else {
+        return false;
+    };
+    let (end, headers) = (end(head, &found), usize::from(found.payload));
+    // A UDP header has its checksum last, TCP's has its length said.
+    let least = headers.max(usize::from(found.checksum) + 2);
+    let is_whole = least <= end && end <= len;
+    is_whole
+        && offload.gso.is_none_or(|gso| {
+            let is_of_kind = (gso.kind == GsoKind::TcpV4) == found.is_ipv4;
+            is_of_kind && gso.size > 0 && headers != 0 && headers <= head.len() && headers < end
+        })
+}
+
+/// Whether the segments of a frame are no longer than a packet may be: `mtu` bytes.
+pub(super) fn segments_fit(head: &[u8], gso: Gso, mtu: u16) -> bool {
+    transport(head).is_some_and(|found| {
+        let headers = usize::from(found.payload).checked_sub(found.network.into());
+        headers.is_some_and(|headers| headers + usize::from(gso.size) <= usize::from(mtu))
+    })
+}
+
+/// Prepares the headers of a frame for a card that cuts it: the packet's length, which each segment has of its
+/// own, is left out, of the pseudo-header in the checksum's place as well; so is the network's checksum.
+pub(super) fn blank_lengths(head: &mut [u8], found: &Transport) {
+    let network = usize::from(found.network);
+    let addresses = match found.is_ipv4 {
+        true => {
+            head[network + 2..network + 4].fill(0);
+            head[network + 10..network + 12].fill(0);
+            network + 12..network + 20
+        }
+        false => {
+            head[network + 4..network + 6].fill(0);
+            network + 8..network + 40
+        }
+    };
+    let mut sum = Sum::default();
+    sum.add(&head[addresses]);
+    sum.add(&[0, TCP]);
+    let place = usize::from(found.checksum);
+    head[place..place + 2].copy_from_slice(&(!sum.finish()).to_be_bytes());
+}
+
 /// The Internet's checksum (RFC 1071) of bytes that come in pieces.
 #[derive(Default)]
 struct Sum {
@@ -121,10 +179,7 @@ pub(super) fn fill<P: SharedPage>(head: &mut [u8], tail: &[Slice<P>]) -> bool {
     let Some(found) = transport(head) else {
         return false;
     };
-    let network = usize::from(found.network);
-    let place = network + if found.is_ipv4 { 2 } else { 4 };
-    let said = usize::from(u16::from_be_bytes([head[place], head[place + 1]]));
-    let end = network + said + if found.is_ipv4 { 0 } else { 40 };
+    let end = end(head, &found);
     // What lies behind the packet is padding.
     let start = usize::from(found.start);
     let Some(mut left) = end.checked_sub(start) else {
@@ -234,6 +289,73 @@ mod tests {
             assert_eq!(transport(&whole[..length]), None, "{length}");
         }
         assert!(transport(&whole[..52]).is_some());
+    }
+
+    /// TCP over IPv4 or IPv6, with so many bytes of payload: 54 or 74 of headers.
+    fn tcp(is_ipv4: bool, payload: usize) -> Vec<u8> {
+        let mut frame = match is_ipv4 {
+            true => frame(0, IPV4, &ipv4(5, TCP)),
+            false => {
+                let mut ip = vec![0x60; 40];
+                ip[6] = TCP;
+                frame(0, IPV6, &ip)
+            }
+        };
+        let (place, start, said) = match is_ipv4 {
+            true => (16, 34, 40 + payload),
+            false => (18, 54, 20 + payload),
+        };
+        frame[place..place + 2].copy_from_slice(&(said as u16).to_be_bytes());
+        frame.truncate(start + 20);
+        frame[start + 12] = 0x50;
+        frame
+    }
+
+    #[test]
+    fn what_is_said_of_a_frame_has_to_be_possible() {
+        let plain = Offload::default();
+        let blank = Offload {
+            checksum: Checksum::Blank,
+            gso: None,
+        };
+        let cut = |kind, size| Offload {
+            gso: Some(Gso { kind, size }),
+            ..blank
+        };
+        let (four, six) = (GsoKind::TcpV4, GsoKind::TcpV6);
+        for (is_ipv4, kind, other) in [(true, four, six), (false, six, four)] {
+            let head = tcp(is_ipv4, 3000);
+            let len = head.len() + 3000;
+            assert!(holds(&head, len, plain) && holds(&head, len, blank));
+            assert!(holds(&head, len + 6, blank), "padding is no lie");
+            assert!(!holds(&head, len - 1, blank), "cut short");
+            assert!(holds(&head, len, cut(kind, 1448)));
+            assert!(!holds(&head, len, cut(kind, 0)));
+            assert!(!holds(&head, len, cut(other, 1448)));
+            let validated = Offload {
+                checksum: Checksum::Validated,
+                ..cut(kind, 1448)
+            };
+            assert!(!holds(&head, len, validated), "only what is blank is cut");
+            assert!(!holds(&tcp(is_ipv4, 0), head.len(), cut(kind, 1448)));
+            // Its options lie beyond what was looked at.
+            let mut long = head.clone();
+            long[if is_ipv4 { 46 } else { 66 }] = 0xf0;
+            assert!(!holds(&long, len, cut(kind, 1448)));
+        }
+        let udp = frame(0, IPV4, &ipv4(5, UDP));
+        let mut whole = udp.clone();
+        whole[17] = 28;
+        assert!(holds(&whole, whole.len(), blank));
+        whole[17] = 27;
+        assert!(!holds(&whole, whole.len(), blank), "a header has 8 bytes");
+        whole[17] = 60;
+        assert!(
+            !holds(&whole, whole.len(), cut(four, 500)),
+            "UDP is not cut"
+        );
+        let arp = frame(0, 0x0806, &[0; 28]);
+        assert!(holds(&arp, arp.len(), plain) && !holds(&arp, arp.len(), blank));
     }
 
     proptest! {

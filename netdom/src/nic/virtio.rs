@@ -202,6 +202,10 @@ impl<X: Hardware> Device<X> for Virtio<X> {
         self.transmitter.send(head, tail, offload)
     }
 
+    fn has_room(&self) -> bool {
+        self.transmitter.has_room()
+    }
+
     fn is_sending(&self) -> bool {
         self.transmitter.is_sending()
     }

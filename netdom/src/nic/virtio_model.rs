@@ -1,5 +1,6 @@
 //! A virtio-net card, as its standard has it; correct unless told otherwise.
 
+use crate::nic::model::Wired;
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -346,5 +347,23 @@ impl Model for VirtioNet {
 
     fn line(&self) -> bool {
         self.isr != 0
+    }
+}
+
+impl Wired for VirtioNet {
+    fn correct() -> Self {
+        Self::new()
+    }
+    fn comes(&mut self, frame: &[u8], bus: &CardBus) -> bool {
+        self.receive(frame, (0, 0, 0), bus)
+    }
+    fn sent(&mut self) -> Option<Vec<u8>> {
+        self.sent.pop().map(|(_, frame)| frame)
+    }
+    fn hangs(&mut self) -> &mut bool {
+        &mut self.hangs
+    }
+    fn cable(&mut self, is_in: bool, bus: &CardBus) {
+        VirtioNet::cable(self, is_in, bus);
     }
 }

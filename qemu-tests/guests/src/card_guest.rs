@@ -7,15 +7,15 @@ extern crate alloc;
 
 use alloc::vec;
 use alloc::vec::Vec;
-use core::cell::RefCell;
 use core::net::Ipv4Addr;
 use core::time::Duration;
 use guests::packet::{self, BROADCAST, Path, Seen, UDP_PAYLOAD, UdpChecksum};
 use minios_rs::hardware::Hardware;
-use minios_rs::net::{Checksum, MacAddress, Offload, Received, Slice};
+use minios_rs::net::{Checksum, MacAddress, Offload, Received, RxBuffer, Slice};
+use minios_rs::pci::Address;
 use minios_rs::time::Instant;
 use minios_rs::{Boot, Domain, Pv, entry};
-use netdom::cards::Cards;
+use netdom::cards::{Cards, Traffic};
 use netdom::nic::{Config, Link, Nic};
 
 entry!(main);
@@ -66,9 +66,9 @@ fn main(boot: Boot) -> ! {
         Config::default(),
     );
     let cards = cards.expect("the first task fits");
-    let asker = RefCell::new(Asker::<Pv>::new());
+    let mut asker = Asker::<Pv>::new();
     domain.run(|now| {
-        let next = cards.turn(now, |nic, now| asker.borrow_mut().turn(nic, now));
+        let next = cards.turn(now, &mut asker);
         // Questions are repeated in time.
         let soon = now.after(PATIENCE);
         Some(next.map_or(soon, |next| next.min(soon)))
@@ -88,20 +88,11 @@ const BLANK: Offload = Offload {
     gso: None,
 };
 
-impl<X: Hardware> Asker<X> {
-    fn new() -> Self {
-        Self {
-            step: Step::Link,
-            asked: None,
-            tries: 0,
-            gateway: BROADCAST,
-            kept: Vec::new(),
-            chained: 0,
-            wrong: 0,
+impl<X: Hardware> Traffic<X> for Asker<X> {
+    fn exchange(&mut self, now: Instant, _: Address, nic: &mut dyn Nic<X>) -> Option<Instant> {
+        while let Some(buffer) = nic.completed() {
+            nic.recycle(buffer);
         }
-    }
-
-    fn turn(&mut self, nic: &mut dyn Nic<X>, now: Instant) {
         let mut frame = Received::default();
         while nic.receive_into(&mut frame) {
             let mut bytes = vec![0; frame.len as usize];
@@ -116,16 +107,33 @@ impl<X: Hardware> Asker<X> {
         }
         let is_due = self.asked.is_none_or(|asked| now.since(asked) >= PATIENCE);
         if !is_due || matches!(self.step, Step::Link | Step::Done) {
-            return;
+            return None;
         }
         self.tries += 1;
         if self.tries > TRIES {
             log::error!("Test result: FAILURE: no answer");
             self.step = Step::Done;
-            return;
+            return None;
         }
         self.asked = Some(now);
         self.ask(nic);
+        None
+    }
+
+    fn take_back(&mut self, _: RxBuffer<X::Page>) {}
+}
+
+impl<X: Hardware> Asker<X> {
+    fn new() -> Self {
+        Self {
+            step: Step::Link,
+            asked: None,
+            tries: 0,
+            gateway: BROADCAST,
+            kept: Vec::new(),
+            chained: 0,
+            wrong: 0,
+        }
     }
 
     fn go(&mut self, step: Step) {

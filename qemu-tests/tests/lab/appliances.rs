@@ -17,7 +17,7 @@ pub(crate) fn tests() -> Vec<LabTest> {
             "appliances::netdom_without_a_card_says_so_and_stops",
             |setup| {
                 let console = start(setup, "netdom", "", "drives the cards of pci=")?;
-                expect(console.contains("serves nobody yet"), || console.clone())
+                expect(console.contains("and serves vifs"), || console.clone())
             },
         ),
         LabTest::new(

@@ -11,13 +11,13 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A card: what QEMU calls it, what the driver says of it, how its interrupt comes.
-struct Card {
-    device: &'static str,
-    model: &'static str,
+pub(crate) struct Card {
+    pub(crate) device: &'static str,
+    pub(crate) model: &'static str,
     interrupt: &'static str,
 }
 
-const CARDS: [Card; 3] = [
+pub(crate) const CARDS: [Card; 3] = [
     Card {
         device: "e1000",
         model: "Intel 8254x (e1000)",
@@ -37,7 +37,7 @@ const CARDS: [Card; 3] = [
 
 impl Card {
     /// A word for the domain's name.
-    fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         self.device.split(',').next().unwrap_or(self.device)
     }
 }
@@ -49,11 +49,11 @@ pub(crate) fn tests() -> Vec<LabTest> {
     )]
 }
 
-fn mac(number: usize) -> String {
+pub(crate) fn mac(number: usize) -> String {
     format!("52:54:00:12:34:{:02x}", 0x60 + number)
 }
 
-fn bdf(number: usize) -> String {
+pub(crate) fn bdf(number: usize) -> String {
     format!("00:{:02x}.0", 3 + number)
 }
 

@@ -114,6 +114,8 @@ pub(super) mod received {
 pub(super) mod command {
     pub(crate) const DATA: u32 = 1 << 20;
     pub(crate) const LAST: u32 = 1 << 24;
+    /// Of a context, and of the data behind it: to be cut into segments.
+    pub(crate) const SEGMENT: u32 = 1 << 26;
     pub(crate) const ADD_CRC: u32 = 1 << 25;
     pub(crate) const REPORT: u32 = 1 << 27;
     pub(crate) const EXTENDED: u32 = 1 << 29;
@@ -124,7 +126,8 @@ pub(super) mod command {
 
 /// Word 3 of a transmit descriptor: the card is done with it.
 pub(super) const SENT: u32 = 1 << 0;
-/// And its option: put the transport's checksum in.
+/// And its options: put the network's checksum in, and the transport's.
+pub(super) const FILL_NETWORK: u32 = 1 << 8;
 pub(super) const FILL_TRANSPORT: u32 = 2 << 8;
 
 /// What a card that is gone reads as.

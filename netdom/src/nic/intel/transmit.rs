@@ -1,16 +1,19 @@
 //! The ring of what is sent. A descriptor is the address in two words, then command and length, then
 //! status and options; or a context, which says where checksums are in the frames behind it.
 
-use super::registers::{FILL_TRANSPORT, SENT, command, register};
+use super::registers::{FILL_NETWORK, FILL_TRANSPORT, SENT, command, register};
 use super::{announce, store};
 use crate::nic::RING;
 use crate::nic::offload::{self, Transport};
 use crate::nic::outgoing::{Carried, Outgoing};
 use core::sync::atomic::Ordering;
 use minios_rs::hardware::{Hardware, Registers};
-use minios_rs::net::front::TransmitError;
-use minios_rs::net::{Checksum, Offload, Slice};
+use minios_rs::net::front::{HEAD_MAX, TransmitError};
+use minios_rs::net::{Checksum, FRAME_SLOTS_MAX, Gso, GsoKind, Offload, Slice};
 use minios_rs::xen::{OutOfMemory, PAGE_SIZE, SharedPage};
+
+/// Bytes of headers that a context can speak of.
+const HEADERS_MAX: usize = 255;
 
 pub(super) struct TransmitRing<X: Hardware> {
     xen: X,
@@ -78,6 +81,11 @@ impl<X: Hardware> TransmitRing<X> {
         any
     }
 
+    /// Whether a frame of any number of pieces fits, with its context.
+    pub(super) fn has_room(&self) -> bool {
+        self.outgoing.fits(FRAME_SLOTS_MAX + 1)
+    }
+
     fn write_descriptor(&mut self, words: [u32; 4], carried: Carried<X::Page>) {
         store(&self.ring, self.end(), words);
         self.outgoing.carry(carried);
@@ -89,9 +97,6 @@ impl<X: Hardware> TransmitRing<X> {
         tail: &mut heapless::VecView<Slice<X::Page>>,
         offload: Offload,
     ) -> Result<(), TransmitError> {
-        if offload.gso.is_some() {
-            return Err(TransmitError::NotOffered);
-        }
         let transport = match offload.checksum {
             Checksum::Blank => Some(offload::transport(head).ok_or(TransmitError::NotOffered)?),
             _ => None,
@@ -100,14 +105,39 @@ impl<X: Hardware> TransmitRing<X> {
         if !self.outgoing.fits(count) {
             return Err(TransmitError::Full);
         }
-        let (place, address) = self.outgoing.place(head).ok_or(TransmitError::Full)?;
+        let mut own = [0; HEAD_MAX];
+        let own = &mut own[..head.len()];
+        own.copy_from_slice(head);
+        let tail_len: usize = tail.iter().map(|slice| usize::from(slice.len)).sum();
+        let cut = match (offload.gso, transport) {
+            (Some(gso), Some(found)) => {
+                let headers = usize::from(found.payload);
+                let is_tcp = (1..=head.len().min(HEADERS_MAX)).contains(&headers);
+                let is_of_kind = (gso.kind == GsoKind::TcpV4) == found.is_ipv4;
+                let payload = (head.len() + tail_len).saturating_sub(headers);
+                if !is_tcp || !is_of_kind || gso.size == 0 || payload == 0 {
+                    return Err(TransmitError::Invalid);
+                }
+                offload::blank_lengths(own, &found);
+                Some((gso, payload))
+            }
+            (Some(_), None) => return Err(TransmitError::Invalid),
+            (None, _) => None,
+        };
+        let (place, address) = self.outgoing.place(own).ok_or(TransmitError::Full)?;
 
         let mut options = 0;
         if let Some(transport) = transport {
-            self.write_descriptor(context(transport), Carried::Nothing);
+            self.write_descriptor(context(transport, cut), Carried::Nothing);
             options = FILL_TRANSPORT;
         }
-        let data = command::DATA | command::EXTENDED | command::ADD_CRC;
+        let mut data = command::DATA | command::EXTENDED | command::ADD_CRC;
+        if let (Some(_), Some(transport)) = (cut, transport) {
+            data |= command::SEGMENT;
+            if transport.is_ipv4 {
+                options |= FILL_NETWORK;
+            }
+        }
         let last = command::LAST | command::REPORT;
         let descriptor = |address: u64, length: usize, is_last: bool| {
             let end = if is_last { last } else { 0 };
@@ -135,8 +165,9 @@ impl<X: Hardware> TransmitRing<X> {
     }
 }
 
-/// The context that says where the checksum of the frame behind it is.
-fn context(transport: Transport) -> [u32; 4] {
+/// The context that says where the checksum of the frame behind it is, and into what it is to be cut: so many
+/// bytes of payload.
+fn context(transport: Transport, cut: Option<(Gso, usize)>) -> [u32; 4] {
     let Transport {
         network,
         start,
@@ -145,7 +176,7 @@ fn context(transport: Transport) -> [u32; 4] {
         is_ipv4,
     } = transport;
     let (network, start) = (u32::from(network), u32::from(start));
-    // The network's own sum is never asked for, but its place has to make sense.
+    // Without segments the network's own sum is never asked for, but its place has to make sense.
     let words = [
         network | (network + 10) << 8 | (start - 1) << 16,
         start | u32::from(checksum) << 8,
@@ -157,5 +188,10 @@ fn context(transport: Transport) -> [u32; 4] {
     if is_ipv4 {
         kind |= command::CONTEXT_IPV4;
     }
-    [words[0], words[1], kind, 0]
+    let Some((gso, bytes)) = cut else {
+        return [words[0], words[1], kind, 0];
+    };
+    let segments = u32::from(payload) << 8 | u32::from(gso.size) << 16;
+    kind |= command::SEGMENT | bytes as u32;
+    [words[0], words[1], kind, segments]
 }

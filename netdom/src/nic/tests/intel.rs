@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::nic::model::{E1000, MAC, checksum};
+use minios_rs::net::{Gso, GsoKind};
 
 fn one() -> (Lab, Card<E1000>, Driver) {
     super::one()
@@ -133,6 +134,112 @@ fn a_blank_checksum_is_filled_in_by_the_card() {
         send(&mut driver, &bytes(60, 9), BLANK),
         Err(TransmitError::NotOffered)
     );
+    lab.end(vec![driver]);
+}
+
+/// TCP over IPv4 or IPv6 with a pseudo-header's sum where the checksum is to be.
+fn tcp(is_ipv4: bool, payload: &[u8]) -> Vec<u8> {
+    let mut frame = bytes(12, 1);
+    let said = (20 + payload.len()) as u16;
+    let addresses = match is_ipv4 {
+        true => {
+            frame.extend([8, 0, 0x45, 0]);
+            frame.extend((said + 20).to_be_bytes());
+            frame.extend([0xff, 0xff, 0, 0, 64, 6, 0, 0, 10, 0, 3, 2, 192, 0, 2, 1]);
+            26..34
+        }
+        false => {
+            frame.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
+            frame.extend(said.to_be_bytes());
+            frame.extend([6, 64]);
+            frame.extend(bytes(32, 77));
+            22..54
+        }
+    };
+    let pseudo = [&frame[addresses], &[0, 6], &said.to_be_bytes()[..]].concat();
+    frame.extend([
+        0x12, 0x34, 0, 80, 0xff, 0xff, 0xfc, 0, 0, 0, 0, 9, 0x50, 0x19, 1, 2,
+    ]);
+    frame.extend((!checksum(&pseudo)).to_be_bytes());
+    frame.extend([0, 0]);
+    frame.extend(payload);
+    frame
+}
+
+#[test]
+fn what_is_longer_than_a_packet_is_cut_by_the_card() {
+    let (lab, card, mut driver) = one();
+    for (is_ipv4, len) in [
+        (true, 400),
+        (true, 450),
+        (false, 400),
+        (false, 100),
+        (true, 1),
+    ] {
+        let payload = bytes(len, 3);
+        let whole = tcp(is_ipv4, &payload);
+        let offload = |kind, size| Offload {
+            checksum: Checksum::Blank,
+            gso: Some(Gso { kind, size }),
+        };
+        let (kind, other) = match is_ipv4 {
+            true => (GsoKind::TcpV4, GsoKind::TcpV6),
+            false => (GsoKind::TcpV6, GsoKind::TcpV4),
+        };
+        assert_eq!(send(&mut driver, &whole, offload(kind, 100)), Ok(()));
+        let refused = send(&mut driver, &whole, offload(kind, 1461));
+        assert_eq!(
+            refused,
+            Err(TransmitError::Size),
+            "no packet may be so long"
+        );
+        assert_eq!(
+            send(&mut driver, &whole, offload(kind, 0)),
+            Err(TransmitError::Invalid)
+        );
+        assert_eq!(
+            send(&mut driver, &whole, offload(other, 100)),
+            Err(TransmitError::Invalid)
+        );
+        let plain = Offload {
+            checksum: Checksum::Unknown,
+            ..offload(kind, 100)
+        };
+        assert_eq!(
+            send(&mut driver, &whole, plain),
+            Err(TransmitError::Invalid)
+        );
+        let segments = card.with(|model, _| core::mem::take(&mut model.sent));
+        assert_eq!(segments.len(), len.div_ceil(100));
+        let (start, headers) = if is_ipv4 { (34, 54) } else { (54, 74) };
+        let mut came: Vec<u8> = Vec::new();
+        for (number, segment) in segments.iter().enumerate() {
+            let part = (len - came.len()).min(100);
+            let word = |at: usize| usize::from(u16::from_be_bytes([segment[at], segment[at + 1]]));
+            let pseudo = match is_ipv4 {
+                true => {
+                    assert_eq!(checksum(&segment[14..34]), 0, "the header's own");
+                    assert_eq!(word(16), 40 + part);
+                    assert_eq!(word(18), (0xffff + number) & 0xffff);
+                    &segment[26..34]
+                }
+                false => {
+                    assert_eq!(word(18), 20 + part);
+                    &segment[22..54]
+                }
+            };
+            let said = (20 + part) as u16;
+            let end = headers + part;
+            let summed = [pseudo, &[0, 6], &said.to_be_bytes(), &segment[start..end]].concat();
+            assert_eq!(checksum(&summed), 0, "{number}");
+            let sequence = u32::from_be_bytes(segment[start + 4..start + 8].try_into().unwrap());
+            assert_eq!(sequence, 0xffff_fc00 + came.len() as u32);
+            let is_last = number + 1 == segments.len();
+            assert_eq!(segment[start + 13], if is_last { 0x19 } else { 0x10 });
+            came.extend(&segment[headers..end]);
+        }
+        assert_eq!(came, payload);
+    }
     lab.end(vec![driver]);
 }
 

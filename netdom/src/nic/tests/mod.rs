@@ -1,13 +1,12 @@
 //! Drivers, and the models of their cards.
 
 use super::*;
-use crate::nic::model::E1000;
-use crate::nic::virtio_model::VirtioNet;
+use crate::nic::model::Wired;
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::task::{Context, Poll, Waker};
-use minios_rs::fake::pci::{Card, CardBus, Model};
+use minios_rs::fake::pci::{Card, Model};
 use minios_rs::fake::pciback::Pciback;
 use minios_rs::fake::{Domain, Fault, Usage, World};
 use minios_rs::net::front::{TransmitError, Wake};
@@ -189,53 +188,6 @@ fn send(driver: &mut Driver, frame: &[u8], offload: Offload) -> Result<(), Trans
     let sent = driver.transmit_slots(frame, none.as_mut_view(), offload);
     driver.flush();
     sent
-}
-
-/// What the models of all cards can do.
-trait Wired: Model + Sized + 'static {
-    fn correct() -> Self;
-    /// A frame comes on the wire; false: there is no room for it.
-    fn comes(&mut self, frame: &[u8], bus: &CardBus) -> bool;
-    /// What last went out on the wire.
-    fn sent(&mut self) -> Option<Vec<u8>>;
-    fn hangs(&mut self) -> &mut bool;
-    fn cable(&mut self, is_in: bool, bus: &CardBus);
-}
-
-impl Wired for E1000 {
-    fn correct() -> Self {
-        Self::new()
-    }
-    fn comes(&mut self, frame: &[u8], bus: &CardBus) -> bool {
-        self.receive(frame, bus)
-    }
-    fn sent(&mut self) -> Option<Vec<u8>> {
-        self.sent.pop()
-    }
-    fn hangs(&mut self) -> &mut bool {
-        &mut self.hangs
-    }
-    fn cable(&mut self, is_in: bool, bus: &CardBus) {
-        E1000::cable(self, is_in, bus);
-    }
-}
-
-impl Wired for VirtioNet {
-    fn correct() -> Self {
-        Self::new()
-    }
-    fn comes(&mut self, frame: &[u8], bus: &CardBus) -> bool {
-        self.receive(frame, (0, 0, 0), bus)
-    }
-    fn sent(&mut self) -> Option<Vec<u8>> {
-        self.sent.pop().map(|(_, frame)| frame)
-    }
-    fn hangs(&mut self) -> &mut bool {
-        &mut self.hangs
-    }
-    fn cable(&mut self, is_in: bool, bus: &CardBus) {
-        VirtioNet::cable(self, is_in, bus);
-    }
 }
 
 fn one<M: Wired>() -> (Lab, Card<M>, Driver) {

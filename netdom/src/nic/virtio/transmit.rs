@@ -117,6 +117,11 @@ impl<X: Hardware> Transmitter<X> {
         Ok(count > 0)
     }
 
+    /// Whether a frame of any number of pieces fits.
+    pub(super) fn has_room(&self) -> bool {
+        self.free.len() >= FRAME_SLOTS_MAX.min(self.queue.size) && !self.heads.is_empty()
+    }
+
     pub(super) fn send(
         &mut self,
         head: &[u8],

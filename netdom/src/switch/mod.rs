@@ -1,0 +1,368 @@
+//! Bridges: a card is the wire of each, guests' vifs are its other ports.
+//!
+//! A frame goes where its station is, and its payload is copied once: from guest to guest by Xen straight from
+//! grant to grant; from a card's page into the guest's; of what a guest sends to the wire into a page that the
+//! card reads, because no card may read what the guest can still change. What was looked at, the first bytes, is
+//! a copy of our own, and that copy is what is sent.
+//!
+//! Nobody who takes nothing holds up others: what is for a guest whose ring is full waits, as much as there is
+//! room for and as long as it takes something now and then; then it is lost. A guest that sends faster than its
+//! card waits, a little while, for its own ring to be taken from.
+
+mod guard;
+mod pass;
+#[cfg(test)]
+mod tests;
+
+use crate::cards::Traffic;
+use crate::nic::Nic;
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::time::Duration;
+use minios_rs::hardware::Hardware;
+use minios_rs::net::back::{self, BRIDGE_DEFAULT};
+use minios_rs::net::bridge::{AttachError, Bridge, Learning, PortId};
+use minios_rs::net::front::Wake;
+use minios_rs::net::queue::{Queue, Room};
+use minios_rs::net::{Back, Backends, MacAddress, RxBuffer};
+use minios_rs::pci::Address;
+use minios_rs::ring::Pending;
+use minios_rs::time::Instant;
+use minios_rs::xen::PAGE_SIZE;
+use pass::{Frame, Header, Wire};
+use thiserror::Error;
+
+/// What guests' frontends are offered.
+pub const OFFER: back::Config = back::Config {
+    queues_max: 1,
+    event_channels: back::EventChannels::Shared,
+    fetch_pages_max: 64,
+    multicast: back::MulticastControl::Withheld,
+    ipv6_offloads: back::Ipv6Offloads::Offered,
+};
+
+/// Bridges, where no configuration names them: `xenbr0` for the first card, and so on.
+pub const BRIDGES_MAX: usize = 8;
+
+/// What the names of such begin with.
+const BRIDGE_PREFIX: &str = "xenbr";
+
+/// Bytes of an IP packet on a bridge.
+const MTU: u16 = 1500;
+
+/// A bridge's own address: it has no end of its own, so nobody has it.
+const NOBODY: MacAddress = MacAddress([0; 6]);
+
+/// What may wait for a guest: a ring's worth of full pages would be four times as many.
+const ROOM: Room = Room {
+    frames: 128,
+    payloads: 64,
+    pages: 64,
+};
+
+/// How long a guest may be kept from sending because the card, or what is lent to it, is full; and how long a
+/// guest may take nothing of what waits for it.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// When a guest that is kept from sending is looked at again.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// Why a guest's vif is not served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("{}", self.reason())]
+pub enum Refused {
+    /// Its `bridge=` is not called as one is here.
+    Bridge,
+    /// It was told that it may send longer packets than the bridge takes.
+    Mtu,
+    /// No station's address.
+    Mac,
+    /// Another guest on the same bridge has that one.
+    MacTaken,
+    /// Another guest on the same bridge has one of its IP addresses.
+    AddressTaken,
+    /// The bridge has no more ports.
+    Full,
+}
+
+impl From<AttachError> for Refused {
+    fn from(error: AttachError) -> Self {
+        match error {
+            AttachError::Mac => Self::Mac,
+            AttachError::MacTaken => Self::MacTaken,
+            AttachError::Full => Self::Full,
+        }
+    }
+}
+
+impl Refused {
+    /// In words, for the toolstack's error node.
+    const fn reason(self) -> &'static str {
+        match self {
+            Self::Bridge => {
+                "bridge= names no bridge of this domain, which are xenbr0 to xenbr7, for each card one"
+            }
+            Self::Mtu => "mtu= is more than the bridge takes",
+            Self::Mac => "mac= is not an address that a guest can have",
+            Self::MacTaken => "mac= is another guest's already",
+            Self::AddressTaken => "ip= is another guest's already",
+            Self::Full => "the bridge has no more ports",
+        }
+    }
+}
+
+/// Frames lost, by reason. All of them only grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// No frame, or from no station.
+    pub malformed: u64,
+    /// In the name of somebody else: another port's station, or an address that the sender has not.
+    pub spoofed: u64,
+    /// For the bridges themselves, or for where it came from.
+    pub not_forwarded: u64,
+    /// What was said of checksum or segments cannot be.
+    pub false_offload: u64,
+    /// The ring that it was for had no room.
+    pub full: u64,
+    /// For the wire, of which there is none, or it is unplugged.
+    pub no_wire: u64,
+    /// Whoever it is for does not take such: too long, too many pieces, not offered.
+    pub not_sendable: u64,
+}
+
+struct Segment {
+    name: String,
+    bridge: Bridge,
+    /// The card that is its wire, from when it first came; and its port, while it is there.
+    card: Option<Address>,
+    wire: Option<PortId>,
+    /// Its frames were exchanged in this turn.
+    is_served: bool,
+    /// There may be more to take at once.
+    is_busy: bool,
+}
+
+/// A guest's vif.
+struct Guest<X: Hardware> {
+    back: Back<X>,
+    /// As people know the vif.
+    name: String,
+    /// The bridge that it is on, and its port there.
+    segment: usize,
+    port: PortId,
+    /// Frames were put into its ring since it was last flushed.
+    is_filled: bool,
+    /// What its ring had no room for; and since when it has taken nothing of that.
+    waiting: Queue<X, Header>,
+    waiting_since: Option<Instant>,
+    /// It took nothing for so long that what waited was lost: nothing waits until it does.
+    is_stalled: bool,
+    /// It ended, and has given back what is others'.
+    is_gone: bool,
+    /// Since when it is kept from sending.
+    held_since: Option<Instant>,
+}
+
+/// The bridges of this domain.
+pub struct Switch<X: Hardware> {
+    segments: Vec<Segment>,
+    guests: Vec<Guest<X>>,
+    losses: Losses,
+    frame: Option<Box<Frame<X>>>,
+    /// Where a frame is put together that several get.
+    copy: Vec<u8>,
+}
+
+impl<X: Hardware> Default for Switch<X> {
+    fn default() -> Self {
+        Self {
+            segments: Vec::new(),
+            guests: Vec::new(),
+            losses: Losses::default(),
+            frame: None,
+            copy: Vec::with_capacity(PAGE_SIZE),
+        }
+    }
+}
+
+impl<X: Hardware> Switch<X> {
+    /// What got lost here.
+    pub fn losses(&self) -> Losses {
+        self.losses
+    }
+
+    /// The vifs that are served: their names and their bridges'.
+    pub fn guests(&self) -> impl Iterator<Item = (&str, &str)> {
+        let guests = self.guests.iter();
+        guests.map(|guest| {
+            let segment = &self.segments[guest.segment];
+            (guest.name.as_str(), segment.name.as_str())
+        })
+    }
+
+    /// Takes the vifs that have come, and lets go of those that end.
+    pub fn admit(&mut self, backends: &Backends<X>) {
+        while let Some(ended) = self.guests.iter().position(|guest| guest.is_gone) {
+            let guest = self.guests.swap_remove(ended);
+            self.segments[guest.segment].bridge.detach(guest.port);
+            log::info!("{} is gone", guest.name);
+        }
+        while let Some(back) = backends.arrived() {
+            let name = match &back.settings().name {
+                Some(name) => name.as_str().to_string(),
+                None => format!("vif{}.{}", back.frontend().0, back.index()),
+            };
+            match self.attach(&back) {
+                Ok((segment, port)) => {
+                    log::info!("{name} is on {}", self.segments[segment].name);
+                    self.guests.push(Guest {
+                        back,
+                        name,
+                        segment,
+                        port,
+                        is_filled: false,
+                        waiting: Queue::new(ROOM),
+                        waiting_since: None,
+                        is_stalled: false,
+                        is_gone: false,
+                        held_since: None,
+                    });
+                }
+                Err(refused) => {
+                    log::error!("{name} is not served: {refused}");
+                    back.refuse(refused.reason());
+                }
+            }
+        }
+    }
+
+    fn attach(&mut self, back: &Back<X>) -> Result<(usize, PortId), Refused> {
+        let settings = back.settings();
+        let segment = self.named(&settings.bridge).ok_or(Refused::Bridge)?;
+        if settings.mtu > MTU {
+            return Err(Refused::Mtu);
+        }
+        let mut others = self.guests.iter().filter(|guest| guest.segment == segment);
+        let is_taken = |guest: &Guest<X>| {
+            let theirs = &guest.back.settings().addresses;
+            settings.addresses.iter().any(|own| theirs.contains(own))
+        };
+        if others.any(is_taken) {
+            return Err(Refused::AddressTaken);
+        }
+        let learning = match settings.addresses.is_empty() {
+            true => Learning::On,
+            false => Learning::Off,
+        };
+        let port = self.segments[segment]
+            .bridge
+            .attach(settings.mac, learning)?;
+        Ok((segment, port))
+    }
+
+    /// The bridge of that name, which is made if there is none yet.
+    fn named(&mut self, name: &str) -> Option<usize> {
+        let name = if name.is_empty() {
+            BRIDGE_DEFAULT
+        } else {
+            name
+        };
+        let known = self.segments.iter().position(|it| it.name == name);
+        if known.is_some() {
+            return known;
+        }
+        (0..BRIDGES_MAX)
+            .any(|number| name == format!("{BRIDGE_PREFIX}{number}"))
+            .then(|| self.make(name.to_string()))
+    }
+
+    fn make(&mut self, name: String) -> usize {
+        self.segments.push(Segment {
+            name,
+            bridge: Bridge::new(NOBODY),
+            card: None,
+            wire: None,
+            is_served: false,
+            is_busy: false,
+        });
+        self.segments.len() - 1
+    }
+
+    /// The bridge that a card is the wire of: the one that it had, or the first that never had any.
+    fn of_card(&mut self, address: Address) -> Option<usize> {
+        let had = |segment: &Segment| segment.card == Some(address);
+        if let Some(known) = self.segments.iter().position(had) {
+            return Some(known);
+        }
+        let segment = (0..BRIDGES_MAX).find_map(|number| {
+            let segment = self.named(&format!("{BRIDGE_PREFIX}{number}"))?;
+            self.segments[segment].card.is_none().then_some(segment)
+        })?;
+        self.segments[segment].card = Some(address);
+        log::info!("{address} is the wire of {}", self.segments[segment].name);
+        Some(segment)
+    }
+
+    /// The end of a turn: exchanges frames on bridges without a card, and looks for what came meanwhile. When
+    /// to call again if nothing happens.
+    pub fn finish(&mut self, now: Instant) -> Option<Instant> {
+        let mut next: Option<Instant> = None;
+        let mut earlier = |other: Option<Instant>| {
+            next = [next, other].into_iter().flatten().min();
+        };
+        for number in 0..self.segments.len() {
+            if !core::mem::take(&mut self.segments[number].is_served) {
+                let segment = &mut self.segments[number];
+                if let Some(wire) = segment.wire.take() {
+                    segment.bridge.detach(wire);
+                }
+                self.serve(now, number, &mut Wire(None));
+                self.segments[number].is_served = false;
+            }
+            let is_busy = core::mem::take(&mut self.segments[number].is_busy);
+            earlier(is_busy.then_some(now));
+        }
+        for guest in &mut self.guests {
+            let pending = guest.back.park_until(Wake::FirstSlot);
+            earlier(guest.is_gone.then_some(now));
+            if let Some(since) = guest.waiting_since {
+                // Not everybody says that there is room again.
+                earlier(Some(match guest.back.features().receive_notify {
+                    true => since.after(PATIENCE),
+                    false => now.after(LOOK),
+                }));
+            }
+            match guest.held_since {
+                // What it wants to send is known.
+                Some(_) => earlier(Some(now.after(LOOK))),
+                None if pending == Pending::Work => earlier(Some(now)),
+                None => earlier(guest.back.next_credit()),
+            }
+        }
+        next
+    }
+}
+
+impl<X: Hardware> Traffic<X> for Switch<X> {
+    fn exchange(
+        &mut self,
+        now: Instant,
+        address: Address,
+        nic: &mut dyn Nic<X>,
+    ) -> Option<Instant> {
+        let number = self.of_card(address)?;
+        let segment = &mut self.segments[number];
+        if segment.wire.is_none() {
+            segment.wire = segment.bridge.attach_wire().ok();
+        }
+        self.serve(now, number, &mut Wire(Some(nic)));
+        // The end of the turn tells when to come again.
+        None
+    }
+
+    fn take_back(&mut self, buffer: RxBuffer<X::Page>) {
+        Wire(None).give_back(&mut self.guests, buffer);
+    }
+}

@@ -1,0 +1,486 @@
+//! Frames of one bridge: taken, decided about, passed on.
+
+use super::guard::may_send;
+use super::{Guest, Losses, PATIENCE, Segment, Switch};
+use crate::nic::offload::holds;
+use crate::nic::{Link, Nic};
+use alloc::vec::Vec;
+use minios_rs::hardware::Hardware;
+use minios_rs::net::back::{HEAD_MAX, State};
+use minios_rs::net::bridge::{Decision, PortId, Refusal};
+use minios_rs::net::{ETHERNET_HEADER, Offload, Received, RxBuffer, TransmitError};
+use minios_rs::time::Instant;
+use minios_rs::xen::PAGE_SIZE;
+
+/// Frames taken from a guest before the others get their turn.
+const BURST: usize = 64;
+
+/// The same of a card, which many are behind.
+const WIRE_BURST: usize = 256;
+
+/// Pages that wait for guests, of all, beyond which none of a card's is left waiting: it needs them to receive
+/// for others.
+const WIRE_PAGES_WAITING: usize = 96;
+
+/// Copies of frames for all that may wait for a guest: the rest of its queue is for what is for it alone.
+const COPIES_WAITING: usize = 32;
+
+/// Bytes of a long frame from the wire that are copied to be looked at.
+const HEADERS: usize = 128;
+
+/// Bytes of an Ethernet header with a VLAN tag: what a frame may have beyond the MTU.
+const TAGGED: usize = ETHERNET_HEADER + 4;
+
+/// The card that is a bridge's wire, if it has one now.
+pub(super) struct Wire<'a, X: Hardware>(pub(super) Option<&'a mut dyn Nic<X>>);
+
+impl<X: Hardware> Wire<'_, X> {
+    /// Gives a page back to whose it is.
+    pub(super) fn give_back(&mut self, guests: &mut [Guest<X>], buffer: RxBuffer<X::Page>) {
+        let owner = buffer.owner();
+        if let Some(nic) = self.0.as_mut().filter(|nic| nic.id() == owner) {
+            nic.recycle(buffer);
+        } else if let Some(guest) = guests.iter_mut().find(|it| it.back.id() == owner) {
+            guest.back.recycle(buffer);
+        }
+        // One of a guest that is gone: its page is free again.
+    }
+
+    /// Whether frames can be sent there.
+    fn is_plugged(&self) -> bool {
+        let nic = self.0.as_ref();
+        nic.is_some_and(|nic| nic.is_open() && nic.link() != Link::Down)
+    }
+
+    fn has_room(&mut self) -> bool {
+        !self.is_plugged() || self.0.as_mut().is_none_or(|nic| nic.has_room())
+    }
+}
+
+/// Where a frame came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ingress {
+    Wire,
+    Guest(usize),
+}
+
+/// The first bytes of a frame.
+pub(super) type Header = heapless::Vec<u8, HEAD_MAX>;
+
+/// A frame on its way: in one place, because it is large.
+pub(super) struct Frame<X: Hardware> {
+    received: Received<X::Page>,
+    /// Its first bytes, copied once: they are what is looked at, and what is sent.
+    head: Header,
+}
+
+impl<X: Hardware> Default for Frame<X> {
+    fn default() -> Self {
+        Self {
+            received: Received::default(),
+            head: Header::new(),
+        }
+    }
+}
+
+impl<X: Hardware> Frame<X> {
+    fn len(&self) -> usize {
+        self.received.len as usize
+    }
+
+    fn offload(&self) -> Offload {
+        Offload {
+            checksum: self.received.checksum,
+            gso: self.received.gso,
+        }
+    }
+
+    /// Copies the first bytes; what is left in the slots follows them. A page that is used up is handed to
+    /// `done`.
+    fn read_head(&mut self, ingress: Ingress, mut done: impl FnMut(RxBuffer<X::Page>)) {
+        let wanted = match ingress {
+            // Whole as far as it lies in memory of ours.
+            Ingress::Guest(_) => HEAD_MAX,
+            Ingress::Wire if self.len() <= HEAD_MAX => HEAD_MAX,
+            Ingress::Wire => HEADERS,
+        };
+        // As many as fit.
+        let _ = self.head.resize(wanted, 0);
+        let mut left = self.received.read(0, &mut self.head);
+        self.head.truncate(left);
+        while left > 0 {
+            let Some(first) = self.received.slots.first_mut() else {
+                return;
+            };
+            if usize::from(first.len) > left {
+                first.advance(left as u16);
+                return;
+            }
+            left -= usize::from(first.len);
+            done(self.received.slots.remove(0).buffer);
+        }
+    }
+}
+
+impl Losses {
+    fn count_refusal(&mut self, refusal: Refusal) {
+        match refusal {
+            Refusal::Malformed => self.malformed += 1,
+            Refusal::Spoofed => self.spoofed += 1,
+            Refusal::Reserved | Refusal::Returning => self.not_forwarded += 1,
+        }
+    }
+
+    fn count(&mut self, sent: Result<(), TransmitError>) {
+        match sent {
+            Ok(()) => {}
+            Err(TransmitError::Full) => self.full += 1,
+            Err(_) => self.not_sendable += 1,
+        }
+    }
+}
+
+/// A bridge, and all that its frames come from and go to.
+struct Exchange<'a, 'wire, X: Hardware> {
+    now: Instant,
+    number: usize,
+    segment: &'a mut Segment,
+    guests: &'a mut [Guest<X>],
+    wire: &'a mut Wire<'wire, X>,
+    losses: &'a mut Losses,
+    copy: &'a mut Vec<u8>,
+}
+
+impl<X: Hardware> Switch<X> {
+    /// Exchanges the frames of one bridge.
+    pub(super) fn serve(&mut self, now: Instant, number: usize, wire: &mut Wire<'_, X>) {
+        let mut frame = self.frame.take().unwrap_or_default();
+        let segment = &mut self.segments[number];
+        segment.is_served = true;
+        let mut exchange = Exchange {
+            now,
+            number,
+            segment,
+            guests: &mut self.guests,
+            wire,
+            losses: &mut self.losses,
+            copy: &mut self.copy,
+        };
+        exchange.take_sent();
+        for guest in 0..exchange.guests.len() {
+            if exchange.guests[guest].segment != number {
+                continue;
+            }
+            match exchange.guests[guest].back.is_ending() {
+                true => exchange.end(guest),
+                false => exchange.send_waiting(guest),
+            }
+        }
+        let mut is_busy = exchange.take_from_wire(&mut frame);
+        for guest in 0..exchange.guests.len() {
+            if exchange.guests[guest].segment == number {
+                is_busy |= exchange.take_from_guest(guest, &mut frame);
+            }
+        }
+        exchange.settle();
+        self.segments[number].is_busy = is_busy;
+        self.frame = Some(frame);
+    }
+}
+
+impl<X: Hardware> Exchange<'_, '_, X> {
+    /// What the card has sent goes back to whose it is.
+    fn take_sent(&mut self) {
+        while let Some(buffer) = self.wire.0.as_mut().and_then(|nic| nic.completed()) {
+            self.wire.give_back(self.guests, buffer);
+        }
+    }
+
+    /// Takes what the card received, and passes it on; whether there may be more.
+    fn take_from_wire(&mut self, frame: &mut Frame<X>) -> bool {
+        for _ in 0..WIRE_BURST {
+            let nic = self.wire.0.as_mut();
+            if !nic.is_some_and(|nic| nic.receive_into(&mut frame.received)) {
+                return false;
+            }
+            self.pass(Ingress::Wire, self.segment.wire, frame);
+        }
+        true
+    }
+
+    /// The same of a guest.
+    fn take_from_guest(&mut self, number: usize, frame: &mut Frame<X>) -> bool {
+        for _ in 0..BURST {
+            if !self.may_send(number) {
+                return false;
+            }
+            let guest = &mut self.guests[number];
+            if !guest.back.receive_into(&mut frame.received) {
+                return false;
+            }
+            let port = Some(guest.port);
+            self.pass(Ingress::Guest(number), port, frame);
+        }
+        true
+    }
+
+    /// Whether a guest's frames are taken now: not while there is no room for them on the way to the wire,
+    /// unless that lasts.
+    fn may_send(&mut self, number: usize) -> bool {
+        let guest = &mut self.guests[number];
+        if !self.wire.is_plugged() || guest.back.has_room_to_fetch() && self.wire.has_room() {
+            guest.held_since = None;
+            return true;
+        }
+        self.now.since(*guest.held_since.get_or_insert(self.now)) >= PATIENCE
+    }
+
+    /// Decides about a frame, and sends it on its way.
+    fn pass(&mut self, ingress: Ingress, port: Option<PortId>, frame: &mut Frame<X>) {
+        frame.read_head(ingress, |buffer| {
+            self.wire.give_back(self.guests, buffer);
+        });
+        let is_own = match ingress {
+            Ingress::Wire => true,
+            Ingress::Guest(number) => may_send(self.guests, number, &frame.head),
+        };
+        let decision = match port {
+            Some(port) if is_own => self.segment.bridge.ingress(self.now, port, &frame.head),
+            _ => Decision::Drop(Refusal::Spoofed),
+        };
+        match decision {
+            Decision::Drop(refusal) => self.losses.count_refusal(refusal),
+            _ if !holds(&frame.head, frame.len(), frame.offload()) => {
+                self.losses.false_offload += 1;
+            }
+            Decision::Port(to) if Some(to) == self.segment.wire => self.send_out(ingress, frame),
+            Decision::Port(to) => self.send_to(ingress, to, frame),
+            Decision::Everyone | Decision::Learners => self.flood(ingress, port, decision, frame),
+            // It has no end of its own.
+            Decision::Local => self.losses.not_forwarded += 1,
+        }
+        while let Some(slice) = frame.received.slots.pop() {
+            self.wire.give_back(self.guests, slice.buffer);
+        }
+    }
+
+    /// Sends a frame to the guest at a port.
+    fn send_to(&mut self, ingress: Ingress, port: PortId, frame: &mut Frame<X>) {
+        let number = self.number;
+        let waiting = self.guests.iter().map(|guest| guest.waiting.pages());
+        let has_wire_room = waiting.sum::<usize>() < WIRE_PAGES_WAITING;
+        let mut guests = self.guests.iter_mut();
+        let is_it = |guest: &&mut Guest<X>| guest.segment == number && guest.port == port;
+        let Some(guest) = guests.find(is_it) else {
+            return;
+        };
+        let mtu = usize::from(guest.back.settings().mtu);
+        let is_too_long = frame.received.gso.is_none() && frame.len() > mtu + TAGGED;
+        if is_too_long {
+            self.losses.not_sendable += 1;
+            return;
+        }
+        let offload = frame.offload();
+        let mut sent = Err(TransmitError::Full);
+        if guest.waiting.is_empty() {
+            guest.is_filled = true;
+            let tail = frame.received.slots.as_mut_view();
+            sent = guest.back.transmit(&frame.head, tail, offload);
+            guest.is_stalled &= sent.is_err();
+        }
+        let may_wait = sent == Err(TransmitError::Full) && !guest.is_stalled;
+        if may_wait && (ingress != Ingress::Wire || has_wire_room) {
+            let waits = guest
+                .waiting
+                .push(&frame.head, &mut frame.received.slots, offload);
+            if waits {
+                sent = Ok(());
+            }
+        }
+        self.losses.count(sent);
+    }
+
+    /// Sends what waited for a guest. One that takes nothing for long loses it.
+    fn send_waiting(&mut self, number: usize) {
+        loop {
+            let Guest {
+                back,
+                waiting,
+                waiting_since,
+                is_filled,
+                is_stalled,
+                ..
+            } = &mut self.guests[number];
+            let offered = waiting.try_first(|head, payload, offload| {
+                back.transmit(head, payload.as_mut_view(), offload)
+            });
+            match offered {
+                None => {
+                    *waiting_since = None;
+                    return;
+                }
+                Some((Ok(()), _)) => {
+                    *is_filled = true;
+                    *waiting_since = None;
+                }
+                Some((Err(TransmitError::Full), _)) => {
+                    if self.now.since(*waiting_since.get_or_insert(self.now)) >= PATIENCE {
+                        *is_stalled = true;
+                        self.losses.full += self.give_up(number);
+                    }
+                    return;
+                }
+                Some((Err(_), mut payload)) => {
+                    self.losses.not_sendable += 1;
+                    while let Some(slice) = payload.pop() {
+                        self.wire.give_back(self.guests, slice.buffer);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives up what waits for a guest: how many frames.
+    fn give_up(&mut self, number: usize) -> u64 {
+        let mut frames = 0;
+        while let Some(mut payload) = self.guests[number].waiting.drop_first() {
+            frames += 1;
+            while let Some(slice) = payload.pop() {
+                self.wire.give_back(self.guests, slice.buffer);
+            }
+        }
+        self.guests[number].waiting_since = None;
+        frames
+    }
+
+    /// Lets go of a guest that ends, and of all that it holds of others'.
+    fn end(&mut self, number: usize) {
+        self.give_up(number);
+        self.guests[number].back.close();
+        while let Some(buffer) = self.guests[number].back.completed() {
+            self.wire.give_back(self.guests, buffer);
+        }
+        self.guests[number].is_gone = true;
+    }
+
+    /// Makes what is left of a frame lie in pages that a card may read.
+    fn fetch(&mut self, ingress: Ingress, frame: &mut Frame<X>) -> Result<(), TransmitError> {
+        match ingress {
+            Ingress::Wire => Ok(()),
+            Ingress::Guest(number) => {
+                let slots = frame.received.slots.as_mut_view();
+                self.guests[number].back.fetch(slots)
+            }
+        }
+    }
+
+    /// Sends a frame to the wire.
+    fn send_out(&mut self, ingress: Ingress, frame: &mut Frame<X>) {
+        if !self.wire.is_plugged() {
+            self.losses.no_wire += 1;
+            return;
+        }
+        let mut sent = self.fetch(ingress, frame);
+        if let (Ok(()), Some(nic)) = (sent, &mut self.wire.0) {
+            let offload = frame.offload();
+            let tail = frame.received.slots.as_mut_view();
+            sent = nic.transmit_slots(&frame.head, tail, offload);
+        }
+        self.losses.count(sent);
+    }
+
+    /// Sends copies of a frame to the guests that are to have it, and the frame itself to the wire.
+    fn flood(
+        &mut self,
+        ingress: Ingress,
+        from: Option<PortId>,
+        decision: Decision,
+        frame: &mut Frame<X>,
+    ) {
+        let number = self.number;
+        let bridge = &self.segment.bridge;
+        let is_meant =
+            |guest: &Guest<X>| guest.segment == number && bridge.floods(decision, from, guest.port);
+        let wire = self.segment.wire;
+        let is_for_wire = wire.is_some_and(|wire| bridge.floods(decision, from, wire));
+        if self.guests.iter().any(&is_meant) {
+            let is_whole = frame.received.slots.is_empty();
+            let fits = is_whole || frame.len() <= PAGE_SIZE && self.gather(ingress, frame);
+            let bytes: &[u8] = match is_whole {
+                true => &frame.head,
+                false => self.copy,
+            };
+            let bridge = &self.segment.bridge;
+            for guest in self.guests.iter_mut() {
+                let is_meant = guest.segment == number && bridge.floods(decision, from, guest.port);
+                if !is_meant {
+                    continue;
+                }
+                if !fits {
+                    self.losses.not_sendable += 1;
+                    continue;
+                }
+                let mut sent = Err(TransmitError::Full);
+                if guest.waiting.is_empty() {
+                    guest.is_filled = true;
+                    sent = guest.back.transmit_bytes(bytes, frame.offload());
+                    guest.is_stalled &= sent.is_err();
+                }
+                let may_wait = sent == Err(TransmitError::Full)
+                    && is_whole
+                    && !guest.is_stalled
+                    && guest.waiting.len() < COPIES_WAITING;
+                let none = &mut heapless::Vec::new();
+                if may_wait && guest.waiting.push(&frame.head, none, frame.offload()) {
+                    sent = Ok(());
+                }
+                self.losses.count(sent);
+            }
+        }
+        if is_for_wire {
+            self.send_out(ingress, frame);
+        }
+    }
+
+    /// Puts a whole frame together; false: what is left of it cannot be read.
+    fn gather(&mut self, ingress: Ingress, frame: &mut Frame<X>) -> bool {
+        if self.fetch(ingress, frame).is_err() {
+            return false;
+        }
+        self.copy.clear();
+        self.copy.extend_from_slice(&frame.head);
+        self.copy.resize(frame.len(), 0);
+        let rest = frame.len() - frame.head.len();
+        frame.received.read(0, &mut self.copy[frame.head.len()..]) == rest
+    }
+
+    /// Has Xen copy what guests are to get and gives back the pages that it came from; then what guests sent is
+    /// answered.
+    fn settle(&mut self) {
+        for number in 0..self.guests.len() {
+            let guest = &mut self.guests[number];
+            if guest.segment != self.number {
+                continue;
+            }
+            if core::mem::take(&mut guest.is_filled) {
+                guest.back.flush();
+            }
+            if guest.back.state() != State::Open {
+                // What was to be copied will not be: the pages are others'.
+                guest.back.close();
+            }
+            while let Some(buffer) = self.guests[number].back.completed() {
+                self.wire.give_back(self.guests, buffer);
+            }
+        }
+        let number = self.number;
+        let mine = self
+            .guests
+            .iter_mut()
+            .filter(|guest| guest.segment == number);
+        mine.for_each(|guest| guest.back.flush());
+        if let Some(nic) = &mut self.wire.0 {
+            nic.flush();
+        }
+    }
+}
