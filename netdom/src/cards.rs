@@ -1,8 +1,9 @@
 //! The cards of this domain: found, brought up, looked after, let go.
 
-use crate::nic::{self, Config, Link, Nic};
+use crate::nic::{self, Config, Link, Nic, State};
 use alloc::boxed::Box;
 use alloc::rc::Rc;
+use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 use core::time::Duration;
@@ -11,6 +12,7 @@ use minios_rs::net::RxBuffer;
 use minios_rs::net::front::Wake;
 use minios_rs::pci::{Address, Bus, Change, Command, Function, Identity};
 use minios_rs::ring::Pending;
+use minios_rs::stat::{Count, Direction, Interface, Report};
 use minios_rs::task::{Executor, TooManyTasks};
 use minios_rs::time::Instant;
 use minios_rs::xenstore::{self, Client};
@@ -91,6 +93,15 @@ impl<X: Hardware> Cards<X> {
     /// How many are driven.
     pub fn count(&self) -> usize {
         self.inner.cards.borrow().len()
+    }
+
+    /// Adds every card to what the domain counts.
+    pub fn fill(&self, report: &mut Report) {
+        let cards = self.inner.cards.borrow();
+        let cards = cards
+            .iter()
+            .map(|card| interface(card.function.address(), &*card.nic));
+        report.interfaces.extend(cards);
     }
 
     /// Finds the cards that the toolstack gives this domain, and lets go of those that it takes away.
@@ -263,6 +274,51 @@ impl<X: Hardware> Cards<X> {
             }
         }
         next
+    }
+}
+
+/// What a card counts.
+fn interface<X: Hardware>(address: Address, nic: &dyn Nic<X>) -> Interface {
+    let counted = nic.statistics();
+    let happened = |counters: &[(&str, u64)]| {
+        let happened = counters.iter().filter(|(_, count)| *count > 0);
+        happened
+            .map(|(name, count)| Count::new(name, *count))
+            .collect()
+    };
+    let state = match (nic.state(), nic.link()) {
+        (State::Up, Link::Down) => "link down",
+        (State::Up, Link::Up(_)) => "open",
+        (State::Resetting, _) => "being reset",
+        (State::Silent, _) => "does not answer",
+        (State::Stopped, _) => "closed",
+    };
+    Interface {
+        name: address.to_string(),
+        mac: nic.mac().0,
+        backend: nic.peer().0,
+        mtu: nic.mtu(),
+        state: state.to_string(),
+        received: Direction {
+            frames: counted.received_frames,
+            bytes: counted.received_bytes,
+            errors: happened(&[
+                ("damaged", counted.dropped_error),
+                ("too short or too long", counted.dropped_size),
+                ("malformed", counted.dropped_malformed),
+                ("no room in the card", counted.missed),
+            ]),
+        },
+        transmitted: Direction {
+            frames: counted.transmitted_frames,
+            bytes: counted.transmitted_bytes,
+            errors: happened(&[
+                ("lost in a reset", counted.lost),
+                ("resets", counted.resets),
+                ("link changes", counted.link_changes),
+            ]),
+        },
+        ..Interface::default()
     }
 }
 

@@ -2,6 +2,11 @@
 #![no_std]
 #![no_main]
 
+extern crate alloc;
+
+use alloc::rc::Rc;
+use alloc::string::ToString;
+use core::cell::RefCell;
 use minios_rs::net::Backends;
 use minios_rs::{Boot, Domain, entry};
 use netdom::cards::Cards;
@@ -26,11 +31,21 @@ fn main(boot: Boot) -> ! {
         backends.expect("the first tasks fit"),
         cards.expect("the first tasks fit"),
     );
-    let mut switch = Switch::default();
+    let switch = Rc::new(RefCell::new(Switch::default()));
+    domain.answer_statistics({
+        let (cards, switch) = (cards.clone(), switch.clone());
+        move |report| {
+            report.appliance = env!("CARGO_PKG_NAME").to_string();
+            report.version = env!("CARGO_PKG_VERSION").to_string();
+            cards.fill(report);
+            switch.borrow().fill(report);
+        }
+    });
     log::info!("netdom drives the cards of pci=[…] and serves vifs with backend= its name");
     domain.run(|now| {
+        let switch = &mut *switch.borrow_mut();
         switch.admit(&backends);
-        let cards = cards.turn(now, &mut switch);
+        let cards = cards.turn(now, switch);
         let bridges = switch.finish(now);
         [cards, bridges].into_iter().flatten().min()
     })

@@ -11,6 +11,7 @@
 
 mod guard;
 mod pass;
+mod stat;
 #[cfg(test)]
 mod tests;
 
@@ -113,7 +114,7 @@ impl Refused {
     }
 }
 
-/// Frames lost, by reason. All of them only grow.
+/// Frames of a bridge that were lost, by reason. All of them only grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Losses {
     /// No frame, or from no station.
@@ -132,8 +133,25 @@ pub struct Losses {
     pub not_sendable: u64,
 }
 
+impl Losses {
+    /// Each with its name for tables.
+    fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+        [
+            ("no frame", self.malformed),
+            ("in another's name", self.spoofed),
+            ("not to be forwarded", self.not_forwarded),
+            ("impossible checksum or segments", self.false_offload),
+            ("no room", self.full),
+            ("no wire", self.no_wire),
+            ("not taken by the receiver", self.not_sendable),
+        ]
+        .into_iter()
+    }
+}
+
 struct Segment {
     name: String,
+    losses: Losses,
     bridge: Bridge,
     /// The card that is its wire, from when it first came; and its port, while it is there.
     card: Option<Address>,
@@ -169,7 +187,6 @@ struct Guest<X: Hardware> {
 pub struct Switch<X: Hardware> {
     segments: Vec<Segment>,
     guests: Vec<Guest<X>>,
-    losses: Losses,
     frame: Option<Box<Frame<X>>>,
     /// Where a frame is put together that several get.
     copy: Vec<u8>,
@@ -180,7 +197,6 @@ impl<X: Hardware> Default for Switch<X> {
         Self {
             segments: Vec::new(),
             guests: Vec::new(),
-            losses: Losses::default(),
             frame: None,
             copy: Vec::with_capacity(PAGE_SIZE),
         }
@@ -188,9 +204,10 @@ impl<X: Hardware> Default for Switch<X> {
 }
 
 impl<X: Hardware> Switch<X> {
-    /// What got lost here.
-    pub fn losses(&self) -> Losses {
-        self.losses
+    /// The bridges that cards or guests are on, and what got lost there.
+    pub fn bridges(&self) -> impl Iterator<Item = (&str, Losses)> {
+        let segments = self.segments.iter();
+        segments.map(|segment| (segment.name.as_str(), segment.losses))
     }
 
     /// The vifs that are served: their names and their bridges'.
@@ -281,6 +298,7 @@ impl<X: Hardware> Switch<X> {
     fn make(&mut self, name: String) -> usize {
         self.segments.push(Segment {
             name,
+            losses: Losses::default(),
             bridge: Bridge::new(NOBODY),
             card: None,
             wire: None,

@@ -147,7 +147,6 @@ struct Exchange<'a, 'wire, X: Hardware> {
     segment: &'a mut Segment,
     guests: &'a mut [Guest<X>],
     wire: &'a mut Wire<'wire, X>,
-    losses: &'a mut Losses,
     copy: &'a mut Vec<u8>,
 }
 
@@ -163,7 +162,6 @@ impl<X: Hardware> Switch<X> {
             segment,
             guests: &mut self.guests,
             wire,
-            losses: &mut self.losses,
             copy: &mut self.copy,
         };
         exchange.take_sent();
@@ -249,15 +247,15 @@ impl<X: Hardware> Exchange<'_, '_, X> {
             _ => Decision::Drop(Refusal::Spoofed),
         };
         match decision {
-            Decision::Drop(refusal) => self.losses.count_refusal(refusal),
+            Decision::Drop(refusal) => self.segment.losses.count_refusal(refusal),
             _ if !holds(&frame.head, frame.len(), frame.offload()) => {
-                self.losses.false_offload += 1;
+                self.segment.losses.false_offload += 1;
             }
             Decision::Port(to) if Some(to) == self.segment.wire => self.send_out(ingress, frame),
             Decision::Port(to) => self.send_to(ingress, to, frame),
             Decision::Everyone | Decision::Learners => self.flood(ingress, port, decision, frame),
             // It has no end of its own.
-            Decision::Local => self.losses.not_forwarded += 1,
+            Decision::Local => self.segment.losses.not_forwarded += 1,
         }
         while let Some(slice) = frame.received.slots.pop() {
             self.wire.give_back(self.guests, slice.buffer);
@@ -277,7 +275,7 @@ impl<X: Hardware> Exchange<'_, '_, X> {
         let mtu = usize::from(guest.back.settings().mtu);
         let is_too_long = frame.received.gso.is_none() && frame.len() > mtu + TAGGED;
         if is_too_long {
-            self.losses.not_sendable += 1;
+            self.segment.losses.not_sendable += 1;
             return;
         }
         let offload = frame.offload();
@@ -297,7 +295,7 @@ impl<X: Hardware> Exchange<'_, '_, X> {
                 sent = Ok(());
             }
         }
-        self.losses.count(sent);
+        self.segment.losses.count(sent);
     }
 
     /// Sends what waited for a guest. One that takes nothing for long loses it.
@@ -326,12 +324,12 @@ impl<X: Hardware> Exchange<'_, '_, X> {
                 Some((Err(TransmitError::Full), _)) => {
                     if self.now.since(*waiting_since.get_or_insert(self.now)) >= PATIENCE {
                         *is_stalled = true;
-                        self.losses.full += self.give_up(number);
+                        self.segment.losses.full += self.give_up(number);
                     }
                     return;
                 }
                 Some((Err(_), mut payload)) => {
-                    self.losses.not_sendable += 1;
+                    self.segment.losses.not_sendable += 1;
                     while let Some(slice) = payload.pop() {
                         self.wire.give_back(self.guests, slice.buffer);
                     }
@@ -377,7 +375,7 @@ impl<X: Hardware> Exchange<'_, '_, X> {
     /// Sends a frame to the wire.
     fn send_out(&mut self, ingress: Ingress, frame: &mut Frame<X>) {
         if !self.wire.is_plugged() {
-            self.losses.no_wire += 1;
+            self.segment.losses.no_wire += 1;
             return;
         }
         let mut sent = self.fetch(ingress, frame);
@@ -386,7 +384,7 @@ impl<X: Hardware> Exchange<'_, '_, X> {
             let tail = frame.received.slots.as_mut_view();
             sent = nic.transmit_slots(&frame.head, tail, offload);
         }
-        self.losses.count(sent);
+        self.segment.losses.count(sent);
     }
 
     /// Sends copies of a frame to the guests that are to have it, and the frame itself to the wire.
@@ -417,7 +415,7 @@ impl<X: Hardware> Exchange<'_, '_, X> {
                     continue;
                 }
                 if !fits {
-                    self.losses.not_sendable += 1;
+                    self.segment.losses.not_sendable += 1;
                     continue;
                 }
                 let mut sent = Err(TransmitError::Full);
@@ -434,7 +432,7 @@ impl<X: Hardware> Exchange<'_, '_, X> {
                 if may_wait && guest.waiting.push(&frame.head, none, frame.offload()) {
                     sent = Ok(());
                 }
-                self.losses.count(sent);
+                self.segment.losses.count(sent);
             }
         }
         if is_for_wire {

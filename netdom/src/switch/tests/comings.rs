@@ -1,6 +1,7 @@
 //! Guests and cards come and go.
 
 use super::*;
+use minios_rs::stat::Report;
 
 #[test]
 fn each_card_is_the_wire_of_a_bridge_of_its_own() {
@@ -147,4 +148,46 @@ fn a_card_may_go_and_come_back_while_frames_flow() {
     lab.back.come_back(0);
     lab.turns(500);
     assert_eq!(lab.usage().pages, pages);
+}
+
+#[test]
+fn whoever_asks_is_told_of_cards_bridges_and_guests_and_what_got_lost() {
+    let mut lab = Lab::<E1000>::with_guests(2);
+    lab.comes(0, &frame(mac(1), FAR, 1000, 0));
+    lab.send(0, &frame(FAR, mac(0), 500, 0));
+    lab.send(0, &frame(FAR, mac(1), 500, 0));
+    lab.plugged[0].with(|model, bus| model.cable(false, bus));
+    lab.send(1, &frame(FAR, mac(1), 500, 0));
+    let mut report = Report::default();
+    lab.cards.fill(&mut report);
+    lab.switch.fill(&mut report);
+    assert_eq!(report.state, "serving 2 vifs");
+    let seen: Vec<_> = report
+        .interfaces
+        .iter()
+        .map(|it| (it.name.as_str(), it.state.as_str()))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("0000:00:00.0", "link down"),
+            ("xenbr0", "wire 0000:00:00.0, 3 stations"),
+            ("vif10.0", "open"),
+            ("vif11.0", "open"),
+        ]
+    );
+    let [card, bridge, first, second] = &report.interfaces[..] else {
+        panic!("four are there");
+    };
+    assert_eq!((card.received.frames, card.received.bytes), (1, 1000));
+    assert_eq!((card.transmitted.frames, card.transmitted.bytes), (1, 500));
+    assert_eq!((first.received.frames, second.received.frames), (2, 1));
+    assert_eq!((first.mac, second.transmitted.bytes), (mac(0), 1000));
+    let lost: Vec<_> = bridge
+        .received
+        .errors
+        .iter()
+        .map(|it| (it.name.as_str(), it.count))
+        .collect();
+    assert_eq!(lost, [("in another's name", 1), ("no wire", 1)]);
 }

@@ -253,7 +253,7 @@ fn what_a_guest_has_no_room_for_waits_for_it_in_order() {
     // Whoever asks all waits as well.
     let question = asks(mac(0), [10, 0, 3, 2]);
     lab.send(0, &question);
-    assert_eq!(lab.gone(0), [question.clone()]);
+    assert_eq!(lab.gone(0), core::slice::from_ref(&question));
     lab.fronts[slow].post(0, 15);
     lab.turn();
     let mut got: Vec<_> = lab.fronts[slow]
