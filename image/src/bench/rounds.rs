@@ -230,6 +230,7 @@ impl<'a> Rounds<'a> {
             bits_per_second: (stream.megabits_per_second * 1e6) as u64,
             bytes: stream.bytes,
             cpu_us: (stream.cpu_seconds * 1e6) as u64,
+            hypercalls: None,
         })
     }
 

@@ -117,23 +117,6 @@ pub enum Way {
     In,
 }
 
-/// One iperf3 TCP stream.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stream {
-    /// Who forwarded.
-    pub system: System,
-    /// From 0.
-    pub run: u32,
-    /// Its direction.
-    pub way: Way,
-    /// Received payload.
-    pub bits_per_second: u64,
-    /// Received payload.
-    pub bytes: u64,
-    /// CPU time of the domain meanwhile.
-    pub cpu_us: u64,
-}
-
 /// Between whom a guest's TCP stream is, and which way its payload goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -163,25 +146,28 @@ impl GuestWay {
     }
 }
 
-/// One iperf3 TCP stream of a guest's.
+/// One iperf3 TCP stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GuestStream {
+pub struct Stream<W = Way> {
     /// Who forwarded.
     pub system: System,
     /// From 0.
     pub run: u32,
-    /// Between whom.
-    pub way: GuestWay,
+    /// Its direction.
+    pub way: W,
     /// Received payload.
     pub bits_per_second: u64,
     /// Received payload.
     pub bytes: u64,
-    /// CPU time of the gateway meanwhile.
+    /// CPU time of the domain meanwhile.
     pub cpu_us: u64,
-    /// What the gateway called Xen for, where it counts.
+    /// What the domain called Xen for, where it counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hypercalls: Option<Hypercalls>,
 }
+
+/// One of a guest's.
+pub type GuestStream = Stream<GuestWay>;
 
 /// Many guests, each with many flows, behind a firewall of little memory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -259,7 +245,17 @@ impl Hypercalls {
     }
 }
 
-impl GuestStream {
+impl<W> Stream<W> {
+    /// Megabits of payload each second.
+    pub fn megabits(&self) -> Option<f64> {
+        Some(self.bits_per_second as f64 / 1e6)
+    }
+
+    /// Seconds of the domain's CPU time for each 10⁹ bytes. `None` when nothing was received.
+    pub fn cpu_per_gigabyte(&self) -> Option<f64> {
+        (self.bytes > 0).then(|| self.cpu_us as f64 * 1e3 / self.bytes as f64)
+    }
+
     /// Bytes that the gateway had Xen copy for each that was received. `None` when nobody counted.
     pub fn copies_per_byte(&self) -> Option<f64> {
         let copied = self.hypercalls?.copied_bytes?;
