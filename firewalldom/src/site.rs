@@ -207,9 +207,13 @@ impl Site {
         origins.finish();
         // All of it is in the tables now, and a long list of rules is most of a policy.
         policy.chains = Vec::new();
-        let mut blacklists: Vec<u16> = chains.iter().filter_map(Chain::blacklist).collect();
-        blacklists.sort_unstable();
-        blacklists.dedup();
+        // A list or two, whatever the number of chains.
+        let mut blacklists = Vec::new();
+        for list in chains.iter().filter_map(Chain::blacklist) {
+            if !blacklists.contains(&list) {
+                blacklists.push(list);
+            }
+        }
         policy.rule_lists = Vec::new();
         policy.address_sets = Vec::new();
         policy.destination_nat = Vec::new();

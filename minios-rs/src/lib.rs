@@ -31,7 +31,7 @@ pub mod domain;
 pub mod entropy;
 #[cfg(feature = "pv")]
 pub mod event;
-#[cfg(any(feature = "pv", test))]
+#[cfg(any(feature = "pv", feature = "fake", test))]
 pub mod grant;
 #[cfg(feature = "pv")]
 pub mod hypercall;

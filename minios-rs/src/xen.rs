@@ -195,6 +195,10 @@ pub trait Xen: Clone + 'static {
     /// [`GrantError::InUse`]: the grant stands, and the page stays the peer's; ask again later.
     fn end_access(&self, reference: GrantRef) -> Result<(), GrantError>;
 
+    /// Keeps a page whose owner has let go of it, and whose grant the peer still uses: both come back at a later
+    /// [`Xen::grant`], once it does not.
+    fn keep(&self, reference: GrantRef, page: Self::Page);
+
     /// A port that `remote` may bind to (`EVTCHNOP_alloc_unbound`).
     ///
     /// # Errors
@@ -315,11 +319,7 @@ impl<X: Xen> Drop for Granted<X> {
         if let Some(page) = self.page.take()
             && self.xen.end_access(self.reference).is_err()
         {
-            log::warn!(
-                "a page is lost: the peer still uses grant {}",
-                self.reference.0
-            );
-            core::mem::forget(page);
+            self.xen.keep(self.reference, page);
         }
     }
 }

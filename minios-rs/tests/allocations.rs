@@ -42,6 +42,10 @@ impl Xen for Uncounted {
         with_counting(false, || self.0.end_access(reference))
     }
 
+    fn keep(&self, reference: GrantRef, page: Page) {
+        with_counting(false, || self.0.keep(reference, page));
+    }
+
     fn allocate_port(&self, remote: DomId) -> Result<Port, Errno> {
         with_counting(false, || self.0.allocate_port(remote))
     }

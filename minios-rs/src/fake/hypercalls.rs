@@ -9,6 +9,7 @@ use crate::abi::grant_table::{
     GNTST_PERMISSION_DENIED,
 };
 use crate::abi::xen::nr;
+use crate::grant::kept::Kept;
 use crate::time::Instant;
 use crate::xen::{
     Access, CopyEnd, DomId, Errno, GrantCopy, GrantError, GrantRef, GrantStatus, Hypercalls,
@@ -75,6 +76,9 @@ impl Xen for Domain {
         if self.world.inner.fails(Fault::Grant) {
             return Err(GrantError::Full);
         }
+        if let Some(kept) = self.world.inner.kept.borrow_mut().get_mut(&self.id) {
+            kept.retry(|reference| self.end_access(reference));
+        }
         assert_eq!(page.0.owner, self.id, "a domain grants its own pages");
         self.with(self.id, |domain| {
             if domain.grants.len() >= domain.grants_max {
@@ -106,6 +110,13 @@ impl Xen for Domain {
             domain.grants.remove(&reference.0);
             Ok(())
         })
+    }
+
+    fn keep(&self, reference: GrantRef, page: Page) {
+        let mut kept = self.world.inner.kept.borrow_mut();
+        kept.entry(self.id)
+            .or_insert_with(Kept::new)
+            .add(reference, page);
     }
 
     fn allocate_port(&self, remote: DomId) -> Result<Port, Errno> {

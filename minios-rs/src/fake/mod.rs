@@ -24,6 +24,7 @@ pub use xenstored::Quirks;
 
 use crate::abi::errno::{EACCES, EFAULT, ENOENT};
 use crate::abi::xen::nr;
+use crate::grant::kept::Kept;
 use crate::hardware::Pirq;
 use crate::time::Instant;
 use crate::xen::{Access, DomId, Errno, GrantRef, PAGE_SIZE, Port, Xen};
@@ -121,6 +122,7 @@ struct DomainState {
 struct Inner {
     now: Cell<Instant>,
     domains: RefCell<BTreeMap<DomId, DomainState>>,
+    kept: RefCell<BTreeMap<DomId, Kept<Page>>>,
     faults: RefCell<BTreeMap<Fault, u64>>,
     calls: RefCell<BTreeMap<Fault, u64>>,
     store: RefCell<xenstored::Xenstored>,
@@ -166,6 +168,7 @@ impl World {
             inner: Rc::new(Inner {
                 now: Cell::new(Instant(0)),
                 domains: RefCell::default(),
+                kept: RefCell::default(),
                 faults: RefCell::default(),
                 calls: RefCell::default(),
                 store: RefCell::default(),

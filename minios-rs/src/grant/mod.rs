@@ -1,7 +1,9 @@
 //! Who may use which of our pages: the grant table, version 1.
 
+pub(crate) mod kept;
 #[cfg(feature = "pv")]
 mod pv;
+#[cfg(any(feature = "pv", test))]
 mod table;
 
 #[cfg(feature = "pv")]

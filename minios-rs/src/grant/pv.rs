@@ -1,6 +1,7 @@
 //! Our grant table: set up with Xen, and behind [`Pv`].
 #![expect(unsafe_code, reason = "setting the table up")]
 
+use super::kept::Kept;
 use super::table::{FRAMES_MAX, Frame, Table};
 use crate::abi::grant_table::{
     Copy, CopyPointer, GNTCOPY_DEST_GREF, GNTCOPY_SOURCE_GREF, GNTST_GENERAL_ERROR, GNTTABOP_COPY,
@@ -20,6 +21,8 @@ use spin::Mutex;
 const COPIES_PER_CALL: usize = 32;
 
 static TABLE: Mutex<Table<SharedWords>> = Mutex::new(Table::new());
+
+static KEPT: Mutex<Kept<mm::Page>> = Mutex::new(Kept::new());
 
 impl Frame for SharedWords {
     fn word(&self, index: usize) -> &AtomicU32 {
@@ -77,6 +80,7 @@ impl xen::Xen for Pv {
         let number =
             u32::try_from(page.mfn().0).expect("grant table v1 reaches 16 TiB of machine memory");
         let mut table = TABLE.lock();
+        KEPT.lock().retry(|reference| table.end_access(reference));
         if let Some(pages) = table.wants()? {
             let next = frame(pages)?;
             table.add(next);
@@ -86,6 +90,10 @@ impl xen::Xen for Pv {
 
     fn end_access(&self, reference: GrantRef) -> Result<(), GrantError> {
         TABLE.lock().end_access(reference)
+    }
+
+    fn keep(&self, reference: GrantRef, page: mm::Page) {
+        KEPT.lock().add(reference, page);
     }
 
     fn allocate_port(&self, remote: DomId) -> Result<xen::Port, xen::Errno> {
