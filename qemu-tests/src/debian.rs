@@ -4,7 +4,7 @@ use crate::channel::Command;
 use crate::cpio::Archive;
 use crate::machine::Machine;
 use anyhow::{Result, ensure};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What the kernel runs to answer `xl shutdown`.
 const POWER_OFF: &str = "#!/bin/sh\nexec /usr/bin/busybox poweroff -f\n";
@@ -12,6 +12,12 @@ const POWER_OFF: &str = "#!/bin/sh\nexec /usr/bin/busybox poweroff -f\n";
 /// How long `xl create` and the guest's own boot may take in the lab.
 const CREATE_LIMIT: Duration = Duration::from_secs(120);
 const READY_LIMIT: Duration = Duration::from_secs(120);
+
+/// How often it is looked meanwhile whether the emulator has lost the guest.
+const LOOK: Duration = Duration::from_secs(20);
+
+/// How often a guest is created again that the emulator has lost.
+const LOST_MAX: u32 = 2;
 
 /// How Xen runs a Debian guest.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -71,9 +77,62 @@ pub(crate) fn add_programs(archive: &mut Archive, init: &str) {
 impl Machine {
     /// Creates a guest from its xl configuration in dom0, and waits until its console says `ready`.
     pub(crate) fn create_debian(&self, name: &str, config: &str, ready: &str) -> Result<()> {
+        for _ in 0..LOST_MAX {
+            if self.try_debian(name, config, ready)? {
+                return Ok(());
+            }
+            eprintln!("lab: QEMU has taken Xen's state for {name}'s; created again");
+            self.dom0(&format!("xl destroy {name} 2>/dev/null; true"))?;
+        }
+        let is_ready = self.try_debian(name, config, ready)?;
+        ensure!(is_ready, "QEMU takes Xen's state for {name}'s each time");
+        Ok(())
+    }
+
+    /// The same; false if the emulator has lost it.
+    fn try_debian(&self, name: &str, config: &str, ready: &str) -> Result<bool> {
         self.forget_guest_console(name)?;
         self.check(&Command::new(["xl", "create", config]).limit(CREATE_LIMIT))?;
-        self.wait_for_console(name, ready, READY_LIMIT)?;
-        Ok(())
+        let id = self.dom0(&format!("xl domid {name} 2>/dev/null; true"))?;
+        let created = Instant::now();
+        loop {
+            match self.wait_for_console(name, ready, LOOK) {
+                Ok(_) => return Ok(true),
+                Err(_) if is_lost(&self.console_log(), id.trim()) => return Ok(false),
+                Err(error) if created.elapsed() >= READY_LIMIT => return Err(error),
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+/// Whether Xen's console says that a PVH guest ran into a triple fault in Xen's own code segment, where no guest
+/// ever is: on a busy host TCG sometimes leaves a guest with the state of the hypervisor that it was to return to.
+fn is_lost(console: &str, id: &str) -> bool {
+    const XEN_CODE: &str = "e008:[<";
+    let fault = format!("(XEN) d{id}v0 Triple fault");
+    let dump = console.rsplit_once(&fault).map(|(_, dump)| dump);
+    let place = dump.and_then(|dump| dump.split_once("RIP:"));
+    place.is_some_and(|(_, place)| place.trim_start().starts_with(XEN_CODE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_is_lost_by_the_emulator_only_where_no_guest_can_be() {
+        let console = |id: u32, place: &str| {
+            format!(
+                "(XEN) d{id}v0 Triple fault - invoking HVM shutdown action 1\r\n\
+                 (XEN) *** Dumping Dom{id} vcpu#0 state: ***\r\n(XEN) CPU:    0\r\n\
+                 (XEN) RIP:    {place}\r\n"
+            )
+        };
+        let lost = console(171, "e008:[<ffff82d040215abd>]");
+        assert!(is_lost(&lost, "171"));
+        assert!(!is_lost(&lost, "17"));
+        assert!(!is_lost(&console(171, "0010:[<ffffffff81000000>]"), "171"));
+        assert!(!is_lost("", "171"));
     }
 }
