@@ -67,7 +67,10 @@ impl Gates {
             gate.station = Station::NONE;
         }
         for (gate, port) in self.0.iter_mut().zip(ports) {
-            gate.open(port, hairpins);
+            // Where a packet may leave depends on where it came in: that is for the whole way.
+            if port.also.is_empty() {
+                gate.open(port, hairpins);
+            }
         }
     }
 

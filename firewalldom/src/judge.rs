@@ -135,7 +135,9 @@ impl Firewall {
             return Ok(Checked::Passed);
         };
         // Of new flows nearly all are so.
+        let port = &self.site.ports[usize::from(from.0)];
         let is_usual = way.egress != Some(from)
+            && port.also.is_empty()
             && matches!(way.back, Some(Route::Via { .. }))
             && !is_scanner(packet);
         if is_usual {
@@ -157,7 +159,10 @@ impl Firewall {
         let state = tracked.state();
         let port = &self.site.ports[usize::from(from.0)];
         let (tcp_flags, no_smurfs) = (port.tcp_flags, port.no_smurfs);
-        if way.egress == Some(from) && !port.route_back {
+        let held_back = way
+            .egress
+            .is_some_and(|egress| egress == from && !port.route_back || port.also.contains(egress));
+        if held_back {
             self.except(now, frame, packet, tracked, way, Check::Hairpin)?;
         }
         let unsure = States::NEW.union(States::INVALID).union(States::UNTRACKED);

@@ -6,7 +6,9 @@ use crate::nat;
 use crate::neighbour::Station;
 use crate::packet::Tuple;
 use crate::path::Way;
-use crate::policy::{Interface, InterfaceId, Policy, RouteFilter, States, Stored, ZoneId, blob};
+use crate::policy::{
+    Interface, InterfaceId, InterfaceSet, Policy, RouteFilter, States, Stored, ZoneId, blob,
+};
 use crate::raw;
 use crate::route::{Route, Routes};
 use crate::rule::{self, Chain, List, Origins};
@@ -63,6 +65,7 @@ pub(crate) struct Port {
     pub(crate) tcp_flags: bool,
     pub(crate) no_smurfs: bool,
     pub(crate) route_back: bool,
+    pub(crate) also: InterfaceSet,
     pub(crate) dhcp: bool,
     pub(crate) route_filter: RouteFilter,
     pub(crate) rpfilter: bool,
@@ -80,6 +83,7 @@ impl Port {
             tcp_flags: interface.tcp_flags,
             no_smurfs: interface.no_smurfs,
             route_back: interface.route_back,
+            also: interface.also,
             dhcp: interface.dhcp,
             route_filter: interface.route_filter,
             rpfilter: interface.rpfilter,

@@ -182,8 +182,19 @@ impl Choices {
                 *changed = true;
             }
         }
-        if view.quoted().is_some() {
+        if let Some(quoted) = view.quoted() {
             self.exchange(frame, payload + 8, changed);
+            // An error about what the chosen one sent goes to that one.
+            let to = quoted.source();
+            if view.destination() == to {
+                let sender = payload + 8 + Side::Source.address();
+                let sender: [u8; 4] = [0, 1, 2, 3].map(|byte| frame[sender + byte]);
+                let address = at + Side::Destination.address();
+                frame[address..address + 4].copy_from_slice(&sender);
+                if frame[..6] == mac(to) {
+                    frame[..6].copy_from_slice(&mac(sender.into()));
+                }
+            }
         }
         if view.fragment() & 0x1fff != 0 {
             self.exchange_addresses(&view, frame, at, changed);

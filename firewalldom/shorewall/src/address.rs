@@ -13,11 +13,22 @@ use crate::world::World;
 /// `[interface:]addresses` behind a zone or in a column of its own.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Hosts {
-    pub(crate) interface: Option<InterfaceId>,
+    /// Any of these, if any is said.
+    pub(crate) interfaces: Option<Vec<InterfaceId>>,
     pub(crate) addresses: Addresses,
     pub(crate) macs: Vec<[u8; 6]>,
     /// MAC addresses that are left out.
     pub(crate) except_macs: Vec<[u8; 6]>,
+}
+
+impl Hosts {
+    /// Each of their interfaces, one by one, or once none.
+    pub(crate) fn ways(&self) -> Vec<Option<InterfaceId>> {
+        match &self.interfaces {
+            Some(interfaces) => interfaces.iter().copied().map(Some).collect(),
+            None => vec![None],
+        }
+    }
 }
 
 /// A list as a column says it.
@@ -419,7 +430,7 @@ pub(crate) fn hosts(session: &mut Session<'_>, world: &World, word: &Word) -> Op
         && first.text().parse::<Ipv4Addr>().is_err();
     let looks_resolvable = first.text().contains('.') && !world.has_interface(first.text());
     let list_word = if is_name && !looks_resolvable {
-        hosts.interface = Some(world.interface(session, &first)?);
+        hosts.interfaces = Some(world.interfaces_of(session, &first)?);
         match rest {
             None => return Some(hosts),
             Some(rest) => rest,
@@ -453,7 +464,7 @@ pub(crate) fn hosts(session: &mut Session<'_>, world: &World, word: &Word) -> Op
 pub(crate) fn hosts_alone(session: &mut Session<'_>, word: &Word) -> Option<Hosts> {
     let list = list(session, None, word, Sets::Named)?;
     Some(Hosts {
-        interface: None,
+        interfaces: None,
         addresses: list.addresses,
         macs: list.macs,
         except_macs: list.except_macs,

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use firewalldom::policy::{
-    Action, Addresses, Chain, Disposition, InterfaceId, Match, Origin, Rule, States, ZoneId,
+    Action, Addresses, Chain, Disposition, Exception, InterfaceId, Match, Origin, Rule, States,
+    ZoneId,
 };
 
 use crate::made::of_states;
@@ -309,13 +310,13 @@ impl Chains {
         self.drafts.iter().any(|draft| !draft.blacklist.is_empty())
     }
 
-    /// The policy `all all` for what goes back by an interface to these addresses of a zone, before
+    /// The policy `all all` for what goes back by a zone's only line to these addresses of it, before
     /// or after the checks of the interface's options.
     pub(crate) fn forwarded_back(
         &mut self,
         tables: &mut Tables,
         zone: ZoneId,
-        (interface, origin): (InterfaceId, Origin),
+        (ingress, egress, origin): (Option<InterfaceId>, InterfaceId, Origin),
         addresses: &Addresses,
         stage: Stage,
     ) {
@@ -332,8 +333,8 @@ impl Chains {
         }
         let rule = Rule {
             matches: Match {
-                ingress: Some(interface),
-                egress: Some(interface),
+                ingress,
+                egress: Some(egress),
                 destination: addresses.clone(),
                 ..Match::default()
             },
@@ -349,6 +350,43 @@ impl Chains {
             Stage::New => &mut draft.new,
         };
         rules.insert(0, Arc::new(rule));
+    }
+
+    /// A hairpin of what comes from these zones: it meets what shorewall.conf says of one, behind `blrules` and
+    /// before all else.
+    pub(crate) fn caught(
+        &mut self,
+        tables: &mut Tables,
+        sources: &[ZoneId],
+        (ingress, egress, origin): (InterfaceId, InterfaceId, Origin),
+        caught: &Exception,
+    ) {
+        let ends = vec![Rule {
+            log: caught.log.clone(),
+            ..of_states(States::ALL, Action::Decide(caught.disposition), origin)
+        }];
+        let rule = Arc::new(Rule {
+            matches: Match {
+                ingress: Some(ingress),
+                egress: Some(egress),
+                ..Match::default()
+            },
+            ..of_states(
+                States::ALL,
+                Action::Call(tables.rule_list(Some("sfilter"), ends)),
+                origin,
+            )
+        });
+        let mut drafts: Vec<usize> = Vec::new();
+        for &source in sources {
+            let others = (1..self.side).map(|zone| ZoneId(zone as u16));
+            drafts.extend(others.map(|to| self.index((source, to))));
+        }
+        drafts.sort_unstable();
+        drafts.dedup();
+        for draft in drafts {
+            self.drafts[draft].sections.insert(0, Arc::clone(&rule));
+        }
     }
 
     fn cell(&self, source: ZoneId, destination: ZoneId) -> usize {

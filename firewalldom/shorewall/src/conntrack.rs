@@ -158,7 +158,7 @@ fn conditions(session: &mut Session<'_>, world: &World, row: &Row) -> Option<Vec
         None => Hosts::default(),
         Some(word) => address::hosts(session, world, word)?,
     };
-    let refused = destination.interface.is_some()
+    let refused = destination.interfaces.is_some()
         || !destination.macs.is_empty()
         || !destination.except_macs.is_empty()
         || !source.except_macs.is_empty();

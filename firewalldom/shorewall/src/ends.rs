@@ -98,7 +98,7 @@ fn other_interfaces(
     list: Option<&Word>,
     word: &Word,
 ) -> Option<Vec<End>> {
-    let excluded = world.interface(session, excluded)?;
+    let excluded = world.interfaces_of(session, excluded)?;
     let hosts = match list {
         None => Hosts::default(),
         Some(list) => address::hosts(session, world, list)?,
@@ -107,11 +107,11 @@ fn other_interfaces(
     for &zone in zones {
         for index in 0..world.interfaces.len() {
             let interface = InterfaceId(index as u8);
-            if interface != excluded && world.zone_has_interface(zone, interface) {
+            if !excluded.contains(&interface) && world.zone_has_interface(zone, interface) {
                 ends.push(End {
                     zone,
                     hosts: Hosts {
-                        interface: Some(interface),
+                        interfaces: Some(vec![interface]),
                         ..hosts.clone()
                     },
                     hosts_of: index + 1,
@@ -163,10 +163,13 @@ fn check_interface(
     word: &Word,
     wild: bool,
 ) -> Option<()> {
-    if let Some(interface) = hosts.interface
+    let interfaces = hosts.interfaces.as_deref().unwrap_or_default();
+    if let Some(interface) = interfaces.first()
         && zone != ZoneId::FIREWALL
         && !wild
-        && !world.zone_has_interface(zone, interface)
+        && !interfaces
+            .iter()
+            .any(|&interface| world.zone_has_interface(zone, interface))
     {
         session.error(
             word.span(),

@@ -20,6 +20,8 @@ const HOSTS: Schema = Schema {
 /// Addresses behind an interface that belong to a zone.
 pub(crate) struct Group {
     pub(crate) zone: ZoneId,
+    /// Number of the line of `interfaces` that it is behind.
+    pub(crate) line: usize,
     pub(crate) interface: InterfaceId,
     pub(crate) addresses: Addresses,
     /// `mss=`.
@@ -74,7 +76,7 @@ impl World {
             );
             return;
         };
-        let interface = self.interface(session, &interface);
+        let line = self.line(session, &interface);
         if addresses.text() == "dynamic" {
             session.error(
                 addresses.span(),
@@ -86,19 +88,20 @@ impl World {
         }
         let list = address::expanded_list(session, self, &addresses);
         let options = options(session, row.get(2));
-        let (Some(zone), Some(interface), Some(addresses)) = (zone, interface, list) else {
+        let (Some(zone), Some(line), Some(addresses)) = (zone, line, list) else {
             return;
         };
-        if options.route_back {
-            self.interfaces[usize::from(interface.0)].route_back = true;
+        self.lines[line].route_back |= options.route_back;
+        for interface in self.members(line) {
+            self.groups.push(Group {
+                zone,
+                line,
+                interface,
+                addresses: addresses.clone(),
+                mss: options.mss,
+                route_back: options.route_back,
+            });
         }
-        self.groups.push(Group {
-            zone,
-            interface,
-            addresses,
-            mss: options.mss,
-            route_back: options.route_back,
-        });
     }
 }
 

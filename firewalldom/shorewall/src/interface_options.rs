@@ -226,14 +226,16 @@ fn read_option(session: &mut Session<'_>, item: &Word, options: &mut Options) {
             ),
         },
         (Refused(reason) | OnlyZero(reason), ..) => refuse(session, reason),
-        (Implemented, "physical", Some(name)) if !name.is_empty() && !name.contains('+') => {
+        (Implemented, "physical", Some(name))
+            if !name.is_empty() && !name.trim_end_matches('+').contains('+') =>
+        {
             options.physical = Some(name.to_owned());
         }
         (Implemented, "physical", _) => session.error(
             item.span(),
-            "physical= needs the name of one interface",
+            "physical= needs the name of an interface, or how the names of several begin",
             "which vif?",
-            "write: physical=eth0",
+            "write: physical=eth0, or physical=tun+",
         ),
         (Implemented, known, None | Some("0" | "1")) => {
             options.set(known, value_text != Some("0"));

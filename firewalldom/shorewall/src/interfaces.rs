@@ -2,12 +2,13 @@
 
 use firewalldom::policy::check::MAX_INTERFACES;
 use firewalldom::policy::{
-    Addresses, Interface, InterfaceId, InterfacePrefix, RouteFilter, ZoneId,
+    Addresses, Interface, InterfaceId, InterfacePrefix, RouteFilter, ZoneId, is_called,
 };
 
 use crate::columns::{Row, Schema};
 use crate::hosts::Group;
 use crate::interface_options::{self, Options};
+use crate::lines::Line;
 use crate::network::Network;
 use crate::reader::{Item, read_format, read_required, unexpected_section};
 use crate::report::{Edit, Finding};
@@ -39,6 +40,7 @@ impl World {
             return;
         };
         let mut format = 1;
+        let mut ports = Vec::new();
         let begins = items.iter().find_map(|item| match item {
             Item::Row(row) => Some(row.span),
             Item::Section(_) | Item::Format(_) => None,
@@ -50,9 +52,14 @@ impl World {
                 }
                 Item::Section(word) => unexpected_section(session, &word),
                 Item::Row(row) => {
-                    self.read_interface(session, with, &row, format);
+                    self.read_interface(session, with, (&row, format), &mut ports);
                 }
             }
+        }
+        self.refuse_all_beside_others(session);
+        self.place_interfaces(session, with);
+        for (bridge, port, zone) in ports {
+            self.read_bridge_port(session, with.network, (&bridge, &port), zone);
         }
         // A file that loses its column BROADCAST is one of format 2.
         if let (Some(first), Some(Edit::Replace(column, _))) = (begins, session.other_edits.first())
@@ -89,9 +96,9 @@ impl World {
     fn read_interface(
         &mut self,
         session: &mut Session<'_>,
-        with: &mut Surroundings<'_>,
-        row: &Row,
-        format: u8,
+        with: &Surroundings<'_>,
+        (row, format): (&Row, u8),
+        ports: &mut Vec<(Word, Word, Option<ZoneId>)>,
     ) {
         let Some(name) = row.get(1) else {
             session.error(
@@ -132,7 +139,10 @@ impl World {
                 zone
             }
         };
-        self.push_interface(session, with, name, zone, options);
+        match name.split_once(':') {
+            Some((bridge, port)) => ports.push((bridge, port, zone)),
+            None => self.declare(session, with, name, zone, options),
+        }
     }
 
     /// ZONE INTERFACE BROADCAST OPTIONS.
@@ -186,10 +196,11 @@ impl World {
         row.get(3)
     }
 
-    fn push_interface(
+    /// Keeps a line; what it matches is known when all have been read.
+    fn declare(
         &mut self,
         session: &mut Session<'_>,
-        with: &mut Surroundings<'_>,
+        with: &Surroundings<'_>,
         name: &Word,
         zone: Option<ZoneId>,
         options: Options,
@@ -208,103 +219,127 @@ impl World {
             );
             return;
         }
-        if let Some((bridge, port)) = name.split_once(':') {
-            self.read_bridge_port(session, with.network, (&bridge, &port), zone);
-            return;
-        }
-        if let Some(stem) = text.strip_suffix('+')
-            && !Interface::is_backends_name(text)
-        {
-            self.push_wildcard(session, with, name, stem, zone, &options);
-            return;
-        }
         let physical = options.physical.clone().unwrap_or_else(|| text.to_owned());
-        if !self.has_place_for(session, name, &physical) {
-            return;
-        }
-        let (addresses, mtu) = match Interface::is_backends_name(&physical) {
-            true => addresses_for_guests(with.network, &physical),
-            false => addresses(session, with.network, name, &physical),
-        };
-        let mut links = with.network.links.iter();
-        let bridge = links.any(|link| link.is_bridge && link.name.text() == physical);
-        let log_martians = options.log_martians.unwrap_or_else(|| {
-            with.configuration.get("LOG_MARTIANS").is_none_or(|value| {
-                matches!(
-                    value.text().to_ascii_lowercase().as_str(),
-                    "yes" | "on" | "keep"
-                )
-            })
-        });
-        self.interfaces.push(Interface {
-            name: physical,
-            addresses,
-            mtu,
-            tcp_flags: options.tcp_flags,
-            no_smurfs: options.no_smurfs,
-            route_back: options.route_back,
-            dhcp: options.dhcp,
-            log_martians,
-            route_filter: route_filter(session, with.configuration, &options),
-            rpfilter: options.rpfilter,
-            proxy_arp: options.proxy_arp.unwrap_or(false),
-            mss: options.mss,
-            bridge,
-            origin: session.origin(name.span()),
-        });
-        if options.proxy_arp.is_some() {
-            let number = (self.interfaces.len() - 1) as u8;
-            self.proxy_arp_said.insert(InterfaceId(number));
-        }
-        self.logical.push(text.to_owned());
-        if let Some(zone) = zone {
-            self.groups.push(Group {
-                zone,
-                interface: InterfaceId((self.interfaces.len() - 1) as u8),
-                addresses: Addresses::default(),
-                mss: None,
-                route_back: options.route_back,
-            });
-        }
-    }
-
-    /// Whether there may be one more interface, of this name.
-    fn has_place_for(&self, session: &mut Session<'_>, name: &Word, physical: &str) -> bool {
-        let text = name.text();
-        if self.has_interface(text) || self.has_interface(physical) {
+        if self.find_line(text).is_some() || self.find_line(&physical).is_some() {
             session.error(
                 name.span(),
                 format!("the interface `{text}` is declared twice"),
                 "again here",
                 "several zones behind one interface stand in the file hosts",
             );
-            return false;
+            return;
         }
-        let whole = physical.strip_suffix('+').unwrap_or(physical);
-        if let Some(earlier) = self.interfaces.iter().find(|earlier| earlier.fits(whole)) {
+        if text.ends_with('+') && !physical.ends_with('+') {
             session.error(
                 name.span(),
-                format!(
-                    "no vif is behind `{text}`: `{}` holds them all",
-                    earlier.name
-                ),
-                "the first line that fits a vif's name decides",
-                format!("put this line above that of `{}`", earlier.name),
+                format!("`{text}` is more than one interface, and `{physical}` is one"),
+                "each has a name of its own",
+                "end both in +, or neither",
             );
-            return false;
+            return;
         }
-        let stem = physical.strip_suffix('+');
-        let mut interfaces = self.interfaces.iter();
-        let inner = stem.and_then(|stem| interfaces.find(|one| one.name.starts_with(stem)));
-        if let Some(inner) = inner {
+        let line = Line {
+            name: name.clone(),
+            physical,
+            zone,
+            route_back: options.route_back,
+            filters: route_filter(session, with.configuration, options.route_filter)
+                != RouteFilter::Off,
+            options,
+        };
+        if line.is_wildcard() {
+            warn_of_links_options(session, &line);
+        }
+        self.lines.push(line);
+    }
+
+    /// What comes in by a line beside `+` goes through the rules between their two zones wherever it would leave:
+    /// Shorewall asks no interface there. So it would be decided otherwise than the files say.
+    fn refuse_all_beside_others(&self, session: &mut Session<'_>) {
+        let all = self.lines.iter().find(|line| line.physical == "+");
+        if let Some(all) = all.filter(|_| self.lines.len() > 1) {
             session.error(
-                name.span(),
-                format!("what is behind `{}` is called `{text}` as well", inner.name),
-                format!("Shorewall lets nothing pass from here to `{}`", inner.name),
-                "choose names of which none begins as another: `vif-dmz+` and `vif-loc+`",
+                all.name.span(),
+                "a line for all interfaces stands beside others",
+                "of what the others are about as well",
+                "write how the names of its own begin: tun+",
             );
-            return false;
         }
+    }
+
+    /// The interfaces that the lines are about: each as its line comes, and where a line is for all that are
+    /// called so, those that have none of their own. Guests' vifs are told by name, so that of names of which
+    /// one begins as another the longer comes first.
+    fn place_interfaces(&mut self, session: &mut Session<'_>, with: &mut Surroundings<'_>) {
+        let mut guests: Vec<usize> = (0..self.lines.len())
+            .filter(|&line| Interface::is_backends_name(&self.lines[line].physical))
+            .collect();
+        // One that is no wildcard is only itself: no name that begins as another is more so.
+        guests.sort_by_key(|&line| {
+            let physical = &self.lines[line].physical;
+            let stem = physical.strip_suffix('+');
+            std::cmp::Reverse((stem.unwrap_or(physical).len(), stem.is_none()))
+        });
+        let mut guests = guests.into_iter();
+        for number in 0..self.lines.len() {
+            let number = match Interface::is_backends_name(&self.lines[number].physical) {
+                true => guests.next().unwrap_or(number),
+                false => number,
+            };
+            let line = &self.lines[number];
+            let (name, physical) = (line.name.clone(), line.physical.clone());
+            if !line.is_wildcard() {
+                self.push_interface(session, with, number, &name, &physical);
+                continue;
+            }
+            let links = with.network.links.iter().map(|link| link.name.text());
+            let links: Vec<String> = links
+                .filter(|link| is_called(link, &physical))
+                .map(str::to_owned)
+                .collect();
+            if links.is_empty() {
+                let file = session.site.network().display().to_string();
+                session.report(
+                    Finding::warning(format!("no interface is called `{}`", name.text()))
+                        .at(name.span(), format!("none in {file} begins so"))
+                        .note("a vif is known when the domain is built: give it an address there"),
+                );
+            }
+            for link in links {
+                let has_line = self.lines.iter().any(|line| line.physical == link);
+                if !has_line && !self.interfaces.iter().any(|known| known.name == link) {
+                    self.push_interface(session, with, number, &name, &link);
+                }
+            }
+        }
+        for number in 0..self.lines.len() {
+            let line = &self.lines[number];
+            let Some(zone) = line.zone else {
+                continue;
+            };
+            let route_back = line.options.route_back;
+            for interface in self.members(number) {
+                self.groups.push(Group {
+                    zone,
+                    line: number,
+                    interface,
+                    addresses: Addresses::default(),
+                    mss: None,
+                    route_back,
+                });
+            }
+        }
+    }
+
+    /// An interface, with what is its own of the line for it.
+    fn push_interface(
+        &mut self,
+        session: &mut Session<'_>,
+        with: &mut Surroundings<'_>,
+        line: usize,
+        name: &Word,
+        physical: &str,
+    ) {
         if self.interfaces.len() >= MAX_INTERFACES {
             session.error(
                 name.span(),
@@ -312,57 +347,68 @@ impl World {
                 "one too many",
                 "",
             );
-            return false;
+            return;
         }
-        true
-    }
-
-    /// `tun+`: the interfaces of interfaces(5) that begin so and have no line of their own.
-    fn push_wildcard(
-        &mut self,
-        session: &mut Session<'_>,
-        with: &mut Surroundings<'_>,
-        name: &Word,
-        stem: &str,
-        zone: Option<ZoneId>,
-        options: &Options,
-    ) {
-        self.wildcards.push(stem.to_owned());
-        let links = with.network.links.iter().map(|link| link.name.text());
-        let (others, matching): (Vec<String>, Vec<String>) = links
-            .filter(|link| link.starts_with(stem))
-            .map(str::to_owned)
-            .partition(|link| self.has_interface(link));
-        if !options.route_back && !matching.is_empty() && matching.len() + others.len() > 1 {
-            let all = matching.iter().chain(&others);
-            let all: Vec<String> = all.map(|link| format!("`{link}`")).collect();
-            session.report(
-                Finding::warning(format!(
-                    "what passes between {} is decided by the rules of their zones",
-                    all.join(" and ")
-                ))
-                .at(
-                    name.span(),
-                    format!(
-                        "Shorewall drops it: to it all of them are `{}`",
-                        name.text()
-                    ),
+        let (addresses, mtu) = match Interface::is_backends_name(physical) {
+            true => addresses_for_guests(with.network, physical),
+            false => addresses(session, with.network, name, physical),
+        };
+        let mut links = with.network.links.iter();
+        let bridge = links.any(|link| link.is_bridge && link.name.text() == physical);
+        let line = &self.lines[line];
+        // What the kernel is told of an interface needs its name.
+        let own = (!line.is_wildcard()).then_some(&line.options);
+        let log_martians = own.and_then(|own| own.log_martians).unwrap_or_else(|| {
+            with.configuration.get("LOG_MARTIANS").is_none_or(|value| {
+                matches!(
+                    value.text().to_ascii_lowercase().as_str(),
+                    "yes" | "on" | "keep"
                 )
-                .note("with a line of its own for each of them both do the same"),
-            );
+            })
+        });
+        let filter = own.map_or(RouteFilter::Off, |own| own.route_filter);
+        let proxy_arp = own.and_then(|own| own.proxy_arp);
+        let interface = Interface {
+            name: physical.to_owned(),
+            addresses,
+            mtu,
+            log_martians,
+            route_filter: route_filter(session, with.configuration, filter),
+            proxy_arp: proxy_arp.unwrap_or(false),
+            bridge,
+            origin: session.origin(name.span()),
+            ..Interface::default()
+        };
+        self.logical.push(line.logical(physical));
+        self.interfaces.push(interface);
+        if proxy_arp.is_some() {
+            let number = (self.interfaces.len() - 1) as u8;
+            self.proxy_arp_said.insert(InterfaceId(number));
         }
-        if matching.is_empty() {
-            let file = session.site.network().display().to_string();
-            session.report(
-                Finding::warning(format!("no interface is called `{}`", name.text()))
-                    .at(name.span(), format!("none in {file} begins so"))
-                    .note("a vif is known when the domain is built: give it an address there"),
-            );
+    }
+}
+
+/// Says which options of a line with a `+` do nothing, as Shorewall does: they are the kernel's, which wants
+/// an interface's name.
+fn warn_of_links_options(session: &mut Session<'_>, line: &Line) {
+    let options = &line.options;
+    let given = [
+        ("routefilter", options.route_filter != RouteFilter::Off),
+        ("logmartians", options.log_martians.is_some()),
+        ("proxyarp", options.proxy_arp.is_some()),
+    ];
+    for (option, _) in given.into_iter().filter(|(_, is_given)| *is_given) {
+        let name = line.name.text();
+        let mut finding = Finding::warning(format!("`{option}` has no effect on `{name}`"))
+            .at(
+                line.name.span(),
+                "the name of no interface, but of all that begin so",
+            )
+            .note("as in Shorewall: give each its own line");
+        if option == "routefilter" {
+            finding = finding.note("but without it Shorewall checks for hairpins: take it out");
         }
-        for link in matching {
-            let word = Word::replacing(name.span(), &link);
-            self.push_interface(session, with, &word, zone, options.clone());
-        }
+        session.report(finding);
     }
 }
 
@@ -387,9 +433,9 @@ fn addresses_for_guests(
 fn route_filter(
     session: &mut Session<'_>,
     configuration: &Configuration,
-    options: &Options,
+    option: RouteFilter,
 ) -> RouteFilter {
-    match (configuration.route_filter(session), options.route_filter) {
+    match (configuration.route_filter(session), option) {
         (RouteFilter::Loose, _) | (_, RouteFilter::Loose) => RouteFilter::Loose,
         (RouteFilter::Strict, _) | (_, RouteFilter::Strict) => RouteFilter::Strict,
         (RouteFilter::Off, RouteFilter::Off) => RouteFilter::Off,

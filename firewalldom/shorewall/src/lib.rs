@@ -18,6 +18,7 @@ mod interfaces;
 mod ipset;
 mod level;
 mod limits;
+mod lines;
 mod macros;
 mod made;
 mod masq;
@@ -151,7 +152,7 @@ fn build(session: &mut Session<'_>) -> Option<Policy> {
     nested_nat::inherit_nat(&world, &chains, &mut destination_nat);
     chains.warn_of_lost_answers(session);
     chains.warn_of_unsettled_answers(session);
-    world.forward_hairpins(&mut session.tables, &mut chains);
+    world.forward_hairpins(&mut session.tables, &mut chains, &settings.hairpin);
     coverage::check(session, &world, &chains);
     let policy_chains =
         nested::assemble(&mut session.tables, &world, &chains, &settings, undecided);
@@ -161,10 +162,14 @@ fn build(session: &mut Session<'_>) -> Option<Policy> {
     // Of one and the same address, pairs for all interfaces come first, `SNAT+` next.
     let (everywhere, there): (Vec<_>, Vec<_>) =
         one_to_one.iter().partition(|pair| pair.is_everywhere());
-    let mut source_nat = one_to_one::outbound(&world, everywhere);
-    source_nat.extend(source.ahead);
-    source_nat.extend(one_to_one::outbound(&world, there));
-    source_nat.extend(source.rest);
+    let everywhere = one_to_one::outbound(&world, everywhere);
+    let there = one_to_one::outbound(&world, there);
+    let of_interfaces = source.ahead.into_iter().chain(there).chain(source.rest);
+    // With a line that is for every interface Shorewall writes what is for some of them first.
+    let source_nat: Vec<_> = match world.has_line_for_all() {
+        true => of_interfaces.chain(everywhere).collect(),
+        false => everywhere.into_iter().chain(of_interfaces).collect(),
+    };
     let raw = conntrack::read(session, &world);
     other_files::check(session);
     let tables = std::mem::take(&mut session.tables);

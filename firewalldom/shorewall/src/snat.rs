@@ -318,8 +318,10 @@ fn egresses(
             );
             continue;
         }
-        match world.interface(session, &name) {
-            Some(interface) => egresses.push((interface, addresses.clone())),
+        match world.interfaces_of(session, &name) {
+            Some(all) => {
+                egresses.extend(all.into_iter().map(|one| (one, addresses.clone())));
+            }
             None => complete = false,
         }
     }

@@ -268,13 +268,13 @@ impl Rules<'_> {
             );
             return Vec::new();
         }
-        let to = Match {
-            egress: destination.hosts.interface,
+        let to = destination.hosts.ways().into_iter().map(|egress| Match {
+            egress,
             destination: destination.hosts.addresses.clone(),
             ..Match::default()
-        };
+        });
         let mut rules = Vec::new();
-        for ends in with_sources(&source.hosts, &to) {
+        for ends in to.flat_map(|to| with_sources(&source.hosts, &to)) {
             self.total += 1;
             if self.total > MAX_RULES {
                 if self.total == MAX_RULES + 1 {
@@ -379,25 +379,32 @@ fn single_addresses(rule: Rule, limits: &LimitColumns) -> Vec<Rule> {
     rules
 }
 
-/// The same conditions for each alternative of a source: its addresses, or its MAC addresses.
+/// The same conditions for each alternative of a source: its interfaces, and its addresses or its MAC
+/// addresses.
 pub(crate) fn with_sources(hosts: &Hosts, matches: &Match) -> Vec<Match> {
-    let with = |source, source_mac| Match {
-        ingress: hosts.interface,
-        source,
-        source_mac,
-        ..matches.clone()
-    };
     let addresses = &hosts.addresses;
-    if hosts.macs.is_empty() {
-        return vec![with(addresses.clone(), Vec::new())];
-    }
     let any_address = Addresses {
         ranges: Vec::new(),
         ..addresses.clone()
     };
-    let mut alternatives = vec![with(any_address, hosts.macs.clone())];
-    if !addresses.ranges.is_empty() {
-        alternatives.push(with(addresses.clone(), Vec::new()));
+    let mut alternatives = Vec::new();
+    for ingress in hosts.ways() {
+        let mut push = |source: &Addresses, source_mac| {
+            alternatives.push(Match {
+                ingress,
+                source: source.clone(),
+                source_mac,
+                ..matches.clone()
+            });
+        };
+        if hosts.macs.is_empty() {
+            push(addresses, Vec::new());
+            continue;
+        }
+        push(&any_address, hosts.macs.clone());
+        if !addresses.ranges.is_empty() {
+            push(addresses, Vec::new());
+        }
     }
     alternatives
 }

@@ -137,7 +137,7 @@ impl Rules<'_> {
             let destination = End {
                 zone,
                 hosts: address::Hosts {
-                    interface: server.interface,
+                    interfaces: server.interface.map(|interface| vec![interface]),
                     addresses: Addresses {
                         ranges: vec![server.addresses],
                         ..Addresses::default()

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use firewalldom::policy::{
-    AddressRange, Addresses, Host, Interface, InterfaceId, Prefix, Proxied, Route, RouteFilter,
-    Zone, ZoneId,
+    AddressRange, Addresses, Exception, Host, Interface, InterfaceId, Prefix, Proxied, Route, Zone,
+    ZoneId,
 };
 
 use crate::address;
@@ -14,6 +14,7 @@ use crate::chains::{Chains, Stage};
 use crate::coverage::Coverage;
 use crate::hosts::Group;
 use crate::interfaces::Surroundings;
+use crate::lines::Line;
 use crate::network::Network;
 use crate::packet_set;
 use crate::report::Finding;
@@ -37,8 +38,8 @@ pub(crate) struct World {
     pub(crate) logical: Vec<String>,
     /// Which addresses behind which interface are whose, as the files say it.
     pub(crate) groups: Vec<Group>,
-    /// Names with a `+`, without it.
-    pub(crate) wildcards: Vec<String>,
+    /// Lines of `interfaces`.
+    pub(crate) lines: Vec<Line>,
     /// Zones of bridge ports.
     pub(crate) bridge_zones: BTreeSet<ZoneId>,
     pub(crate) bridge_ports: Vec<BridgePort>,
@@ -65,6 +66,8 @@ impl World {
         world.read_interfaces(session, &mut with);
         let network = with.network;
         world.read_hosts(session);
+        world.settle_options();
+        world.warn_of_overlaps(session);
         world.place_hosts(session);
         world.place_routes(session, network);
         world.read_proxy_arp(session);
@@ -97,22 +100,66 @@ impl World {
             .map(|index| ZoneId(index as u16))
     }
 
-    /// The interface of a name; an unknown one is reported.
+    /// The interface of a name; an unknown one is reported, and a name of several.
     pub(crate) fn interface(&self, session: &mut Session<'_>, word: &Word) -> Option<InterfaceId> {
-        let found = self.find_interface(word.text());
+        match *self.interfaces_of(session, word)? {
+            [interface] => Some(interface),
+            ref all => {
+                let names = all.iter().map(|id| &self.logical[usize::from(id.0)]);
+                let names = names.map(|name| format!("`{name}`"));
+                let finding = match all.is_empty() {
+                    true => format!("there is no interface `{}`", word.text()),
+                    false => format!("`{}` is more than one interface", word.text()),
+                };
+                session.report(
+                    Finding::error(finding)
+                        .at(word.span(), "one is needed here")
+                        .maybe_note((!all.is_empty()).then(|| {
+                            format!("they are: {}", names.collect::<Vec<_>>().join(", "))
+                        })),
+                );
+                None
+            }
+        }
+    }
+
+    /// The interfaces of a name: with a `+`, all that are called so, or none. An unknown one is reported.
+    pub(crate) fn interfaces_of(
+        &self,
+        session: &mut Session<'_>,
+        word: &Word,
+    ) -> Option<Vec<InterfaceId>> {
+        let found = self.find_interfaces(word.text());
         if found.is_none() {
-            let known = self.logical.iter().map(String::as_str);
-            session.report(
-                Finding::error(format!("unknown interface `{}`", word.text()))
-                    .at(word.span(), "not declared in shorewall/interfaces")
-                    .maybe_note(did_you_mean(word.text(), known)),
-            );
+            self.report_unknown(session, word);
         }
         found
     }
 
+    /// The line of a name; an unknown one is reported, and so is a name of which only a part has a line.
+    pub(crate) fn line(&self, session: &mut Session<'_>, word: &Word) -> Option<usize> {
+        let found = self.find_line(word.text());
+        if found.is_none() {
+            self.report_unknown(session, word);
+        }
+        found
+    }
+
+    fn report_unknown(&self, session: &mut Session<'_>, word: &Word) {
+        let known = self.lines.iter().map(|line| line.name.text());
+        let known: Vec<&str> = known
+            .chain(self.logical.iter().map(String::as_str))
+            .filter(|known| *known != word.text())
+            .collect();
+        session.report(
+            Finding::error(format!("unknown interface `{}`", word.text()))
+                .at(word.span(), "not declared in shorewall/interfaces")
+                .maybe_note(did_you_mean(word.text(), known)),
+        );
+    }
+
     pub(crate) fn has_interface(&self, name: &str) -> bool {
-        self.find_interface(name).is_some()
+        self.find_interfaces(name).is_some()
     }
 
     fn find_interface(&self, name: &str) -> Option<InterfaceId> {
@@ -127,6 +174,13 @@ impl World {
             .map(|index| InterfaceId(index as u8))
     }
 
+    fn find_interfaces(&self, name: &str) -> Option<Vec<InterfaceId>> {
+        match self.find_line(name) {
+            Some(line) => Some(self.members(line)),
+            None => self.find_interface(name).map(|interface| vec![interface]),
+        }
+    }
+
     /// Whether traffic of a zone can use an interface.
     pub(crate) fn zone_has_interface(&self, zone: ZoneId, interface: InterfaceId) -> bool {
         self.groups
@@ -136,7 +190,9 @@ impl World {
 
     /// Whether a name is that of an interface no vif exists for: it begins as a `+` says.
     pub(crate) fn is_absent(&self, name: &str) -> bool {
-        !self.has_interface(name) && self.wildcards.iter().any(|stem| name.starts_with(stem))
+        let wildcards = self.lines.iter().filter(|line| line.is_wildcard());
+        let stems = wildcards.filter_map(|line| line.name.text().strip_suffix('+'));
+        !self.has_interface(name) && stems.into_iter().any(|stem| name.starts_with(stem))
     }
 
     /// Every zone, the firewall first.
@@ -205,26 +261,30 @@ impl World {
     /// of its own hosts: else it meets the policy `all all`, where Shorewall does not look for
     /// hairpins: on an interface whose sources the kernel checks, or that has `routeback` for others,
     /// on any where there are `blrules`, and where there is only one zone.
-    pub(crate) fn forward_hairpins(&mut self, tables: &mut Tables, chains: &mut Chains) {
+    pub(crate) fn forward_hairpins(
+        &mut self,
+        tables: &mut Tables,
+        chains: &mut Chains,
+        caught: &Exception,
+    ) {
         let has_blacklist = chains.has_blacklist();
-        for index in 0..self.interfaces.len() {
-            let interface = &mut self.interfaces[index];
-            interface.route_back |= interface.route_filter != RouteFilter::Off;
-            let route_back = interface.route_back;
-            let origin = interface.origin;
-            let id = InterfaceId(index as u8);
+        for (number, line) in self.lines.iter().enumerate() {
+            let members = self.members(number);
             for zone in self.zones_but_firewall() {
                 let groups = self.groups.iter().filter(|group| group.zone == zone);
-                let mut others = groups.clone().filter(|group| group.interface != id);
+                let mut others = groups.clone().filter(|group| group.line != number);
                 let is_alone = self.zones.len() == 2
-                    && groups.clone().count() == 1
+                    && groups.clone().count() == members.len()
                     && groups
                         .clone()
                         .all(|group| group.addresses == Addresses::default());
-                // It may be of a later zone as well: between the two the interface's check is made.
-                let is_checked =
-                    !route_back && !is_alone && (!has_blacklist || self.is_shared(zone, id));
-                if is_checked || others.next().is_some() {
+                // It may be of a later zone as well: between the two the line's check is made.
+                let is_checked = |&interface: &InterfaceId| {
+                    !line.is_unchecked()
+                        && !is_alone
+                        && (!has_blacklist || self.is_shared(zone, interface))
+                };
+                if members.iter().all(is_checked) || others.next().is_some() {
                     continue;
                 }
                 if self.is_inner(zone) && groups.clone().all(|group| !group.route_back) {
@@ -235,12 +295,17 @@ impl World {
                     true => Stage::Blacklist,
                     false => Stage::Sections,
                 };
-                for group in groups.filter(|group| !group.route_back) {
-                    let way = (id, origin);
+                let groups = groups.filter(|group| !group.route_back);
+                for group in groups.filter(|group| !is_checked(&group.interface)) {
+                    // Where there is only one, established packets that do not go back need not be asked.
+                    let ingress = (members.len() == 1).then_some(group.interface);
+                    let origin = self.interfaces[usize::from(group.interface.0)].origin;
+                    let way = (ingress, group.interface, origin);
                     chains.forwarded_back(tables, zone, way, &group.addresses, place);
                 }
             }
         }
+        self.catch_hairpins(tables, chains, caught);
     }
 
     /// Zones with an interface that has `dhcp`.
@@ -372,19 +437,23 @@ impl World {
         for zone in self.claiming_order() {
             let before = self.hosts.len();
             for group in self.groups.iter().filter(|group| group.zone == zone) {
-                let ranges = packet_set::flatten(&group.addresses);
-                self.hosts
-                    .extend(
-                        ranges
-                            .into_iter()
-                            .flat_map(packet_set::prefixes)
-                            .map(|prefix| Host {
-                                zone,
-                                interface: group.interface,
-                                prefix,
-                                mss: group.mss,
-                            }),
-                    );
+                // Two lines of a zone may match an interface.
+                let is_whole = group.addresses == Addresses::default();
+                if is_whole
+                    && self.hosts[before..]
+                        .iter()
+                        .any(|host| host.interface == group.interface)
+                {
+                    continue;
+                }
+                let ranges = packet_set::flatten(&group.addresses).into_iter();
+                let prefixes = ranges.flat_map(packet_set::prefixes);
+                self.hosts.extend(prefixes.map(|prefix| Host {
+                    zone,
+                    interface: group.interface,
+                    prefix,
+                    mss: group.mss,
+                }));
             }
             let said = self.bridge_zones.contains(&zone);
             if before == self.hosts.len() && !said && !session.has_errors() {

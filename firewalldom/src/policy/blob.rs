@@ -26,7 +26,7 @@ use siphasher::sip::SipHasher24;
 pub const MAGIC: [u8; 8] = *b"XENFWPOL";
 
 /// The version that [`encode`] writes and [`open`] reads.
-pub const VERSION: u16 = 4;
+pub const VERSION: u16 = 5;
 
 /// Bytes before the body.
 pub const HEADER: usize = 24;

@@ -185,6 +185,9 @@ pub struct Interface {
     pub no_smurfs: bool,
     /// `routeback`: packets may leave where they came in.
     pub route_back: bool,
+    /// Other interfaces that packets may not leave by: the line says `tun+`, and to Shorewall all that are
+    /// called so are where they came in. None with `routeback`.
+    pub also: InterfaceSet,
     /// `dhcp`: UDP 67:68 to and from the firewall is accepted.
     pub dhcp: bool,
     /// `logmartians` is set.
@@ -224,11 +227,42 @@ impl Interface {
 
     /// Whether a vif of this name (`vif5.0`, or what `vifname=` says) is behind this interface.
     pub fn fits(&self, vif: &str) -> bool {
-        self.is_backend()
-            && match self.name.strip_suffix('+') {
-                Some(stem) => vif.starts_with(stem),
-                None => vif == self.name,
-            }
+        self.is_backend() && is_called(vif, &self.name)
+    }
+}
+
+/// Some of a policy's interfaces.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceSet([u64; 2]);
+
+const _: () = assert!(check::MAX_INTERFACES <= 128);
+
+impl InterfaceSet {
+    /// None of them.
+    pub const NONE: Self = Self([0; 2]);
+
+    /// Adds one.
+    pub const fn insert(&mut self, interface: InterfaceId) {
+        self.0[interface.0 as usize / 64 % 2] |= 1 << (interface.0 % 64);
+    }
+
+    /// Whether it is one of them.
+    #[inline(always)]
+    pub const fn contains(self, interface: InterfaceId) -> bool {
+        self.0[interface.0 as usize / 64 % 2] >> (interface.0 % 64) & 1 != 0
+    }
+
+    /// Whether none is.
+    pub const fn is_empty(self) -> bool {
+        self.0[0] | self.0[1] == 0
+    }
+}
+
+/// Whether an interface's name is one of those that are meant: with a `+`, all that begin so.
+pub fn is_called(name: &str, meant: &str) -> bool {
+    match meant.strip_suffix('+') {
+        Some(stem) => name.starts_with(stem),
+        None => name == meant,
     }
 }
 

@@ -158,6 +158,24 @@ fn a_frame_does_not_leave_where_it_came_in_without_routeback() {
 }
 
 #[test]
+fn a_frame_does_not_leave_by_what_its_interfaces_line_matches() {
+    let there = udp(LOC, (CLIENT, 1), (FAR, 2), b"");
+    let back = udp(NET, (FAR, 2), (FW_NET, 1), b"");
+    // The line that the client is behind is for both.
+    let mut wide = policy();
+    wide.interfaces[1].also.insert(NET);
+    Site::new(wide).send(LOC, &there).dropped(Reason::Hairpin);
+    // The other one is, which answers come back by.
+    let mut wide = policy();
+    wide.interfaces[0].also.insert(LOC);
+    let mut site = Site::new(wide);
+    for _ in 0..3 {
+        site.send(LOC, &there).forwarded(NET);
+        site.send(NET, &back).dropped(Reason::Hairpin);
+    }
+}
+
+#[test]
 fn scans_are_dropped_even_on_an_open_connection() {
     let mut site = Site::new(policy());
     for flags in [0, FIN | 0x28, SYN | FIN, SYN | RST] {

@@ -227,34 +227,42 @@ fn policies() -> impl Strategy<Value = Policy> {
         Just(RouteFilter::Loose),
         Just(RouteFilter::Strict)
     ];
-    let settings = (any::<[bool; 5]>(), 0u8..4, filter);
-    settings.prop_map(|([translated, open, back, flags, asks], mtu, filter)| {
-        let mut policy = policy();
-        if asks {
-            policy.chains[WITHIN].rules.push(about_hairpins(6));
-        }
-        if !translated {
-            policy.source_nat.clear();
-        } else if back {
-            // Another port, so that checksums change by more than addresses.
-            policy.source_nat[0].target = SourceTarget::Masquerade {
-                ports: Some(firewalldom::policy::PortRange {
-                    first: 4000,
-                    last: 4002,
-                }),
-            };
-        }
-        if open {
-            policy.chains[NET_LOC].policy = Disposition::Accept;
-        }
-        for interface in &mut policy.interfaces {
-            interface.tcp_flags = flags;
-            interface.route_filter = filter;
-            interface.route_back = back;
-            interface.mtu = (mtu == 0).then_some(576);
-        }
-        policy
-    })
+    let settings = (any::<[bool; 5]>(), 0u8..4, filter, 0u8..6);
+    settings.prop_map(
+        |([translated, open, back, flags, asks], mtu, filter, wide)| {
+            let mut policy = policy();
+            // What comes in by one of them leaves by none.
+            if let Some(interface) = policy.interfaces.get_mut(usize::from(wide)) {
+                for other in [NET, LOC] {
+                    interface.also.insert(other);
+                }
+            }
+            if asks {
+                policy.chains[WITHIN].rules.push(about_hairpins(6));
+            }
+            if !translated {
+                policy.source_nat.clear();
+            } else if back {
+                // Another port, so that checksums change by more than addresses.
+                policy.source_nat[0].target = SourceTarget::Masquerade {
+                    ports: Some(firewalldom::policy::PortRange {
+                        first: 4000,
+                        last: 4002,
+                    }),
+                };
+            }
+            if open {
+                policy.chains[NET_LOC].policy = Disposition::Accept;
+            }
+            for interface in &mut policy.interfaces {
+                interface.tcp_flags = flags;
+                interface.route_filter = filter;
+                interface.route_back = back;
+                interface.mtu = (mtu == 0).then_some(576);
+            }
+            policy
+        },
+    )
 }
 
 proptest! {

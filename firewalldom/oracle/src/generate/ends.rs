@@ -74,7 +74,8 @@ fn addresses(author: &mut Author<'_>, network: &Network, zone: &Zone, side: Side
         }
         4 if !zone.by_hosts => {
             author.uses("rules: zone:interface");
-            network.links[zone.link].logical.to_owned()
+            let link = &network.links[zone.link];
+            author.choose(&[link.logical, link.line]).to_owned()
         }
         5 if side == Side::Source => {
             author.uses("rules: zone:MAC");

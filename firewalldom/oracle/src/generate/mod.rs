@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// What a configuration may use, one by one: columns, and forms of them that are a language of their
 /// own. Each is used by at least one configuration in twenty.
-pub const FEATURES: [&str; 104] = [
+pub const FEATURES: [&str; 107] = [
     "zones: nested",
     "zones: several parents",
     "interfaces: FORMAT 1 with BROADCAST",
@@ -27,6 +27,9 @@ pub const FEATURES: [&str; 104] = [
     "interfaces: dhcp",
     "interfaces: logmartians",
     "interfaces: physical",
+    "interfaces: wildcard",
+    "interfaces: wildcard of several",
+    "interfaces: wildcard over a name",
     "interfaces: routefilter",
     "interfaces: mss",
     "hosts: prefix",

@@ -47,6 +47,10 @@ impl Prefix {
 pub(super) struct Network {
     pub(super) links: Vec<Link>,
     pub(super) zones: Vec<Zone>,
+    /// How many links have a line of their own in Shorewall's files: those that come first.
+    lines: usize,
+    /// A zone that is declared before the others: it is asked first about what is in both.
+    first: Option<&'static str>,
 }
 
 /// An interface.
@@ -56,6 +60,8 @@ pub(super) struct Link {
     pub(super) name: &'static str,
     /// As Shorewall's files call it.
     pub(super) logical: &'static str,
+    /// As its line calls it: `eth1+`, and all that are called so.
+    pub(super) line: &'static str,
     pub(super) prefix: Prefix,
     /// Own address.
     pub(super) own: u8,
@@ -81,6 +87,7 @@ impl Network {
             links.push(Link {
                 name,
                 logical: name,
+                line: name,
                 prefix,
                 own: if number == 0 { 2 } else { 1 },
             });
@@ -95,19 +102,73 @@ impl Network {
         if count > 1 && author.one_in(6) {
             author.uses("interfaces: physical");
             links[1].logical = "LOCAL";
+            links[1].line = "LOCAL";
         }
-        let mut network = Self { links, zones };
+        let mut network = Self {
+            links,
+            zones,
+            lines: count,
+            first: None,
+        };
+        if count > 1 && author.one_in(4) {
+            network.draw_wildcard(author);
+        }
         if count > 1 && author.one_in(3) {
             network.draw_parts(author);
         }
         network
     }
 
+    /// Makes the second line one with a `+`: for its link only, for one more, or for one that has a line of its
+    /// own as well.
+    fn draw_wildcard(&mut self, author: &mut Author<'_>) {
+        author.uses("interfaces: wildcard");
+        let physical = self.links[1].logical != self.links[1].name;
+        self.links[1].line = if physical { "LOCAL+" } else { "eth1+" };
+        let first = [10, 0, 11, 0];
+        let prefix = Prefix { first, length: 24 };
+        let another = Link {
+            name: "eth11",
+            logical: if physical { "LOCAL1" } else { "eth11" },
+            line: self.links[1].line,
+            prefix,
+            own: 1,
+        };
+        match author.rng.u32(0..3) {
+            0 => {
+                author.uses("interfaces: wildcard of several");
+                self.links.push(another);
+            }
+            1 => {
+                author.uses("interfaces: wildcard over a name");
+                self.zones.push(Zone {
+                    name: "vpn",
+                    link: self.lines,
+                    network: prefix,
+                    parents: Vec::new(),
+                    by_hosts: false,
+                });
+                self.lines += 1;
+                self.links.push(Link {
+                    logical: "eth11",
+                    line: "eth11",
+                    ..another
+                });
+                self.first = author.choose(&[None, Some("vpn")]);
+            }
+            _ if !physical && author.one_in(2) => {
+                author.uses("interfaces: wildcard over a name");
+                self.links[1].line = "eth+";
+            }
+            _ => {}
+        }
+    }
+
     /// Makes part of a link, or of several, a zone of its own: nested or beside the link's zone.
     fn draw_parts(&mut self, author: &mut Author<'_>) {
         let parts = author.choose(&[1, 1, 2]);
         for (name, offset, length) in PARTS.into_iter().take(parts) {
-            let link = author.rng.usize(1..self.links.len());
+            let link = author.rng.usize(1..self.lines);
             let [a, b, c, _] = self.links[link].prefix.first;
             let mut parents = Vec::new();
             if !author.one_in(4) {
@@ -184,7 +245,10 @@ impl Network {
             .zones
             .iter()
             .partition(|zone| zone.by_hosts && zone.parents.is_empty());
-        for zone in parts.into_iter().chain(whole) {
+        let is_first = |zone: &&&Zone| Some(zone.name) == self.first;
+        let first: Vec<_> = whole.iter().filter(is_first).copied().collect();
+        let whole = whole.iter().filter(|zone| !is_first(zone)).copied();
+        for zone in parts.into_iter().chain(first).chain(whole) {
             let parents = match zone.parents.is_empty() {
                 true => String::new(),
                 false => format!(":{}", zone.parents.join(",")),
@@ -202,7 +266,11 @@ impl Network {
         }
         let mut shared = interface_options(author);
         shared.retain(|option| option != "dhcp");
-        for (number, link) in self.links.iter().enumerate() {
+        let mut lines: Vec<_> = self.links.iter().enumerate().take(self.lines).collect();
+        if author.one_in(2) {
+            lines.reverse();
+        }
+        for (number, link) in lines {
             let zone = &self.zones[number];
             let parts: Vec<_> = self
                 .zones
@@ -219,7 +287,8 @@ impl Network {
                 false => shared.clone(),
             };
             if link.logical != link.name {
-                options.push(format!("physical={}", link.name));
+                let plus = if link.line.ends_with('+') { "+" } else { "" };
+                options.push(format!("physical={}{plus}", link.name));
             }
             let options = match options.is_empty() {
                 true => "-".to_owned(),
@@ -228,7 +297,7 @@ impl Network {
             let zone_column = if all_by_hosts { "-" } else { zone.name };
             let name = match (number, author.one_in(5)) {
                 (0, true) => "$NET_IF",
-                _ => link.logical,
+                _ => link.line,
             };
             let columns = match old {
                 true => {
@@ -240,7 +309,7 @@ impl Network {
             author.line("shorewall/interfaces", &columns);
             if all_by_hosts {
                 author.uses("interfaces: zone by hosts");
-                let mut hosts = format!("{}:{}", link.logical, link.prefix.text());
+                let mut hosts = format!("{}:{}", link.line, link.prefix.text());
                 if author.one_in(2) {
                     author.uses("hosts: exclusion");
                     hosts += &format!("!{}/29", link.prefix.host(8));
@@ -249,7 +318,7 @@ impl Network {
             }
             for part in parts {
                 author.uses("hosts: prefix");
-                let mut hosts = format!("{}:{}", link.logical, part.network.text());
+                let mut hosts = format!("{}:{}", link.line, part.network.text());
                 let mut options = Vec::new();
                 let excludes = author.one_in(4);
                 if excludes {

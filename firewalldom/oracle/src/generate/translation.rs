@@ -37,7 +37,10 @@ fn source_nat(author: &mut Author<'_>, network: &Network) {
         2 => format!("{}!{}", inside.prefix.text(), inside.prefix.host(9)),
         _ => inside.prefix.text(),
     };
-    let mut destination = "eth0".to_owned();
+    let mut destination = match author.one_in(8) {
+        true => inside.line.to_owned(),
+        false => "eth0".to_owned(),
+    };
     if author.one_in(5) {
         author.uses("snat: DEST address");
         destination += author.choose(&[":198.51.100.0/24", ":!198.51.100.7"]);

@@ -154,8 +154,9 @@ fn routefilter_is_an_interfaces_own_and_leaves_hairpins_to_the_policy_of_everyth
         [
             RouteFilter::Strict,
             RouteFilter::Strict,
-            RouteFilter::Loose,
-            RouteFilter::Loose
+            // The kernel is told of an interface by name, and Shorewall has none.
+            RouteFilter::Off,
+            RouteFilter::Off
         ]
     );
     assert!(policy.interfaces[1].rpfilter && !policy.interfaces[0].rpfilter);

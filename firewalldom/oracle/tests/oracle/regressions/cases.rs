@@ -9,6 +9,7 @@ mod nat;
 mod options;
 mod replies;
 mod sections;
+mod wildcards;
 mod zones;
 
 pub(crate) fn cases() -> impl Iterator<Item = &'static Case> {
@@ -20,6 +21,7 @@ pub(crate) fn cases() -> impl Iterator<Item = &'static Case> {
         options::CASES,
         replies::CASES,
         sections::CASES,
+        wildcards::CASES,
         zones::CASES,
     ];
     subjects.into_iter().flatten()
