@@ -9,6 +9,7 @@
 //! room for and as long as it takes something now and then; then it is lost. A guest that sends faster than its
 //! card waits, a little while, for its own ring to be taken from.
 
+mod flood;
 mod guard;
 mod pass;
 mod stat;
@@ -22,6 +23,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
+use flood::Floods;
 use minios_rs::hardware::Hardware;
 use minios_rs::net::back::{self, BRIDGE_DEFAULT};
 use minios_rs::net::bridge::{AttachError, Bridge, Learning, PortId};
@@ -127,6 +129,8 @@ pub struct Losses {
     pub false_offload: u64,
     /// The ring that it was for had no room.
     pub full: u64,
+    /// For all others, from a port that has sent too much of that.
+    pub flooded: u64,
     /// For the wire, of which there is none, or it is unplugged.
     pub no_wire: u64,
     /// Whoever it is for does not take such: too long, too many pieces, not offered.
@@ -142,6 +146,7 @@ impl Losses {
             ("not to be forwarded", self.not_forwarded),
             ("impossible checksum or segments", self.false_offload),
             ("no room", self.full),
+            ("too much for all", self.flooded),
             ("no wire", self.no_wire),
             ("not taken by the receiver", self.not_sendable),
         ]
@@ -156,6 +161,8 @@ struct Segment {
     /// The card that is its wire, from when it first came; and its port, while it is there.
     card: Option<Address>,
     wire: Option<PortId>,
+    /// What the wire has sent for all.
+    floods: Floods,
     /// Its frames were exchanged in this turn.
     is_served: bool,
     /// There may be more to take at once.
@@ -170,6 +177,8 @@ struct Guest<X: Hardware> {
     /// The bridge that it is on, and its port there.
     segment: usize,
     port: PortId,
+    /// What it has sent for all.
+    floods: Floods,
     /// Frames were put into its ring since it was last flushed.
     is_filled: bool,
     /// What its ring had no room for; and since when it has taken nothing of that.
@@ -239,6 +248,7 @@ impl<X: Hardware> Switch<X> {
                         name,
                         segment,
                         port,
+                        floods: Floods::default(),
                         is_filled: false,
                         waiting: Queue::new(ROOM),
                         waiting_since: None,
@@ -302,6 +312,7 @@ impl<X: Hardware> Switch<X> {
             bridge: Bridge::new(NOBODY),
             card: None,
             wire: None,
+            floods: Floods::default(),
             is_served: false,
             is_busy: false,
         });

@@ -1,7 +1,7 @@
 //! Frames of one bridge: taken, decided about, passed on.
 
 use super::guard::may_send;
-use super::{Guest, Losses, PATIENCE, Segment, Switch};
+use super::{Floods, Guest, Losses, PATIENCE, Segment, Switch};
 use crate::nic::offload::holds;
 use crate::nic::{Link, Nic};
 use alloc::vec::Vec;
@@ -395,6 +395,11 @@ impl<X: Hardware> Exchange<'_, '_, X> {
         decision: Decision,
         frame: &mut Frame<X>,
     ) {
+        let now = self.now;
+        if !self.floods(ingress).may(now) {
+            self.segment.losses.flooded += 1;
+            return;
+        }
         let number = self.number;
         let bridge = &self.segment.bridge;
         let is_meant =
@@ -404,6 +409,7 @@ impl<X: Hardware> Exchange<'_, '_, X> {
         if self.guests.iter().any(&is_meant) {
             let is_whole = frame.received.slots.is_empty();
             let fits = is_whole || frame.len() <= PAGE_SIZE && self.gather(ingress, frame);
+            let mut copies = 0;
             let bytes: &[u8] = match is_whole {
                 true => &frame.head,
                 false => self.copy,
@@ -418,6 +424,7 @@ impl<X: Hardware> Exchange<'_, '_, X> {
                     self.segment.losses.not_sendable += 1;
                     continue;
                 }
+                copies += 1;
                 let mut sent = Err(TransmitError::Full);
                 if guest.waiting.is_empty() {
                     guest.is_filled = true;
@@ -434,9 +441,18 @@ impl<X: Hardware> Exchange<'_, '_, X> {
                 }
                 self.segment.losses.count(sent);
             }
+            self.floods(ingress).count(now, copies);
         }
         if is_for_wire {
             self.send_out(ingress, frame);
+        }
+    }
+
+    /// What a port has sent for all.
+    fn floods(&mut self, ingress: Ingress) -> &mut Floods {
+        match ingress {
+            Ingress::Wire => &mut self.segment.floods,
+            Ingress::Guest(number) => &mut self.guests[number].floods,
         }
     }
 

@@ -106,6 +106,40 @@ fn a_guest_that_takes_nothing_costs_nobody_else_a_frame() {
     assert_eq!(lab.fronts[0].outstanding(0), 0);
 }
 
+#[test]
+fn a_storm_of_broadcasts_is_bounded_and_costs_its_sender_alone() {
+    let mut lab = Lab::<E1000>::with_guests(8);
+    lab.comes(0, &frame(EVERYBODY, FAR, 60, 0));
+    let mut came = 0;
+    for turn in 0..200 {
+        for _ in 0..64 {
+            let _ = lab.fronts[0].send(0, &[&frame(EVERYBODY, mac(0), 60, turn)], 0, &[]);
+        }
+        let told = frame(EVERYBODY, FAR, 60, turn);
+        let next = frame(mac(2), mac(1), 60, turn);
+        assert!(lab.fronts[1].send(0, &[&next], 0, &[]));
+        lab.comes(0, &told);
+        for guest in 0..8 {
+            let got = lab.got(guest);
+            assert!(got.contains(&told), "the wire's are not the guest's");
+            assert!(guest != 2 || got.contains(&next));
+            came += got.iter().filter(|frame| frame[6..12] == mac(0)).count();
+        }
+        lab.gone(0);
+    }
+    // Fifty a millisecond, and a burst of ten thousand.
+    assert!(came.abs_diff(200 * 5 * 50 + 10_000) < 1000, "{came}");
+    let losses = lab.losses();
+    assert_eq!(losses.flooded as usize * 7 + came, 200 * 64 * 7);
+    assert_eq!(
+        Losses {
+            flooded: 0,
+            ..losses
+        },
+        Losses::default()
+    );
+}
+
 /// What happens to a domain with a card and three guests.
 #[derive(Clone, Debug)]
 enum Event {
