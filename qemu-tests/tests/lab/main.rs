@@ -18,6 +18,7 @@ mod hostile;
 mod images;
 mod loader;
 mod minios;
+mod netdom;
 mod router;
 mod stat;
 mod verdict;
@@ -37,6 +38,7 @@ fn modules() -> Vec<LabTest> {
     tests.extend(loader::tests());
     tests.extend(appliances::tests());
     tests.extend(cards::tests());
+    tests.extend(netdom::tests());
     tests.extend(empty::tests());
     tests.extend(firewall::tests());
     tests.extend(guests::tests());
