@@ -7,17 +7,34 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-/// A test of the lab: it gets a machine whose dom0 is up, and leaves it as it
-/// found it.
+/// A test of the lab.
 pub(crate) struct LabTest {
     name: &'static str,
-    run: fn(&Setup) -> Result<()>,
+    run: Run,
     /// Whether it runs while no other does.
     is_alone: bool,
 }
 
+#[derive(Clone, Copy)]
+enum Run {
+    /// It gets a machine whose dom0 is up, and leaves it as it found it.
+    Shared(fn(&Setup) -> Result<()>),
+    /// It starts a machine of its own.
+    Own(fn(&Lab) -> Result<()>),
+}
+
 impl LabTest {
+    /// A test on a machine that it leaves as it found it.
     pub(crate) fn new(name: &'static str, run: fn(&Setup) -> Result<()>) -> Self {
+        Self::of(name, Run::Shared(run))
+    }
+
+    /// A test that starts a machine of its own, as it wants hardware that the shared ones have not.
+    pub(crate) fn own(name: &'static str, run: fn(&Lab) -> Result<()>) -> Self {
+        Self::of(name, Run::Own(run))
+    }
+
+    fn of(name: &'static str, run: Run) -> Self {
         Self {
             name,
             run,
@@ -71,6 +88,19 @@ enum Refusal {
     Broken(String),
 }
 
+impl Refusal {
+    /// What becomes of a test.
+    fn outcome(self) -> Result<Completion, Failed> {
+        match self {
+            Self::Impossible(why) if lab_is_required() => {
+                Err(format!("the lab is required here, but {why}").into())
+            }
+            Self::Impossible(why) => Ok(Completion::ignored_with(why)),
+            Self::Broken(why) => Err(why.into()),
+        }
+    }
+}
+
 impl Bench {
     pub(crate) fn trial(&self, suite: Suite, test: LabTest) -> Trial {
         let bench = self.clone();
@@ -84,22 +114,31 @@ impl Bench {
             true => _alone = self.host.write().unwrap_or_else(PoisonError::into_inner),
             false => _beside = self.host.read().unwrap_or_else(PoisonError::into_inner),
         }
-        let setup = match self.machine(suite) {
-            Ok(setup) => setup,
-            Err(Refusal::Impossible(why)) if lab_is_required() => {
-                return Err(format!("the lab is required here, but {why}").into());
+        let started;
+        let (outcome, logs) = match test.run {
+            Run::Shared(run) => {
+                let setup = match self.machine(suite) {
+                    Ok(setup) => setup,
+                    Err(refusal) => return refusal.outcome(),
+                };
+                let logs = setup.machine.folder().display().to_string();
+                started = Instant::now();
+                let outcome = catch_unwind(AssertUnwindSafe(|| run(&setup)));
+                self.lock().idle.push(setup);
+                (outcome, logs)
             }
-            Err(Refusal::Impossible(why)) => return Ok(Completion::ignored_with(why)),
-            Err(Refusal::Broken(why)) => return Err(why.into()),
+            Run::Own(run) => {
+                let lab = match self.attempt(suite, prepare) {
+                    Ok(lab) => lab,
+                    Err(refusal) => return refusal.outcome(),
+                };
+                started = Instant::now();
+                let outcome = catch_unwind(AssertUnwindSafe(|| run(&lab)));
+                (outcome, "of its own machine".to_owned())
+            }
         };
-        let logs = setup.machine.folder().display().to_string();
-        let started = Instant::now();
-        let outcome = catch_unwind(AssertUnwindSafe(|| (test.run)(&setup)));
         let name = format!("[{}] {}", suite.code_name(), test.name);
-        let mut shared = self.lock();
-        shared.took.push((started.elapsed(), name));
-        shared.idle.push(setup);
-        drop(shared);
+        self.lock().took.push((started.elapsed(), name));
         match outcome {
             Ok(Ok(())) => Ok(Completion::Completed),
             Ok(Err(error)) => {
@@ -119,9 +158,6 @@ impl Bench {
     /// it are not to blame. Those of another suite are ended, as its tests are over.
     fn machine(&self, suite: Suite) -> Result<Setup, Refusal> {
         let mut shared = self.lock();
-        if let Some((_, refusal)) = shared.refused.iter().find(|(of, _)| *of == suite) {
-            return Err(refusal.clone());
-        }
         let mut found = None;
         while found.is_none()
             && let Some(setup) = shared.idle.pop()
@@ -132,11 +168,19 @@ impl Bench {
             }
         }
         drop(shared);
-        let made = match found {
-            Some(setup) => return Ok(setup),
-            None => start(suite),
-        };
-        made.map_err(|error| {
+        match found {
+            Some(setup) => Ok(setup),
+            None => self.attempt(suite, start),
+        }
+    }
+
+    /// Makes what a suite's tests need, unless it is known why that cannot be.
+    fn attempt<T>(&self, suite: Suite, make: fn(Suite) -> Result<T>) -> Result<T, Refusal> {
+        let refused = self.lock().refused.clone();
+        if let Some((_, refusal)) = refused.into_iter().find(|(of, _)| *of == suite) {
+            return Err(refusal);
+        }
+        make(suite).map_err(|error| {
             let refusal = match error.downcast::<Impossible>() {
                 Ok(Impossible(why)) => {
                     eprintln!("no lab on this host: {why}");
@@ -173,8 +217,12 @@ fn stop(setup: Setup) {
     }
 }
 
+fn prepare(suite: Suite) -> Result<Lab> {
+    Lab::prepare_suite(suite, &to_stderr())
+}
+
 fn start(suite: Suite) -> Result<Setup> {
-    let lab = Lab::prepare_suite(suite, &to_stderr())?;
+    let lab = prepare(suite)?;
     let options = Options {
         name: "tests".to_owned(),
         ..Options::default()

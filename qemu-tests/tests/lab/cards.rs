@@ -1,11 +1,11 @@
 //! Network cards, passed through to domains of ours by Debian's own xen-pciback and `xl`: on a machine with
 //! an IOMMU, which is another than the one the other tests share.
 
-use crate::bench::{LabTest, Setup, expect};
+use crate::bench::{LabTest, expect};
 use crate::images;
 use anyhow::Result;
 use image::build::TargetChoice;
-use qemu_tests::{Iommu, Machine, Options};
+use qemu_tests::{Iommu, Lab, Machine, Options};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -43,7 +43,7 @@ impl Card {
 }
 
 pub(crate) fn tests() -> Vec<LabTest> {
-    vec![LabTest::new(
+    vec![LabTest::own(
         "cards::netdom_drives_cards_that_are_passed_to_it",
         passed_through,
     )]
@@ -57,7 +57,7 @@ pub(crate) fn bdf(number: usize) -> String {
     format!("00:{:02x}.0", 3 + number)
 }
 
-fn passed_through(setup: &Setup) -> Result<()> {
+fn passed_through(lab: &Lab) -> Result<()> {
     let mut qemu_arguments = Vec::new();
     for (number, card) in CARDS.iter().enumerate() {
         let (device, mac, slot) = (card.device, mac(number), 3 + number);
@@ -74,7 +74,7 @@ fn passed_through(setup: &Setup) -> Result<()> {
         qemu_arguments,
         ..Options::default()
     };
-    let machine = Machine::start(&setup.lab, &options)?;
+    let machine = Machine::start(lab, &options)?;
     let outcome = on(&machine);
     if outcome.is_err() {
         eprintln!("{}", machine.dom0("xl dmesg | tail -40; dmesg | tail -20")?);

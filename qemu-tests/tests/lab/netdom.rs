@@ -1,13 +1,13 @@
 //! The driver domain at work: dom0 has no driver for any card, and guests have their network by netdom.
 
-use crate::bench::{LabTest, Setup, expect};
+use crate::bench::{LabTest, expect};
 use crate::cards::{CARDS, bdf, mac};
 use crate::guests::UP;
 use anyhow::{Context, Result};
 use image::appliance::{Bare, build_bare};
 use image::build::TargetChoice;
 use image::workspace::Workspace;
-use qemu_tests::{Command, DebianGuest, GuestType, Iommu, Machine, Options, RunningGuest};
+use qemu_tests::{Command, DebianGuest, GuestType, Iommu, Lab, Machine, Options, RunningGuest};
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
@@ -27,8 +27,8 @@ const FETCH: Duration = Duration::from_secs(150);
 
 pub(crate) fn tests() -> Vec<LabTest> {
     vec![
-        LabTest::new("netdom::guests_reach_the_wire_through_any_card", any_card),
-        LabTest::new(
+        LabTest::own("netdom::guests_reach_the_wire_through_any_card", any_card),
+        LabTest::own(
             "netdom::guests_on_a_bridge_reach_each_other_and_the_wire",
             two_guests,
         ),
@@ -98,7 +98,7 @@ impl Served {
 
 /// Runs `tries` on a machine with these cards, netdom has all of them.
 fn beside_netdom(
-    setup: &Setup,
+    lab: &Lab,
     cards: &[usize],
     served: &Served,
     tries: impl FnOnce(&Machine) -> Result<()>,
@@ -109,7 +109,7 @@ fn beside_netdom(
         qemu_arguments: cards.iter().flat_map(|card| served.card(*card)).collect(),
         ..Options::default()
     };
-    let machine = Machine::start(&setup.lab, &options)?;
+    let machine = Machine::start(lab, &options)?;
     let tried = start_netdom(&machine, cards).and_then(|()| tries(&machine));
     let tried = tried.with_context(|| {
         let console = machine.guest_console(NETDOM).unwrap_or_default();
@@ -198,9 +198,9 @@ fn fetch(guests: &[RunningGuest<'_>], served: &Served) -> Result<()> {
 }
 
 /// One netdom with a card of each model, and a Debian guest behind each.
-fn any_card(setup: &Setup) -> Result<()> {
+fn any_card(lab: &Lab) -> Result<()> {
     let served = Served::new()?;
-    beside_netdom(setup, &[0, 1, 2], &served, |machine| {
+    beside_netdom(lab, &[0, 1, 2], &served, |machine| {
         let mut guests = Vec::new();
         for (number, card) in CARDS.iter().enumerate() {
             let name = format!("by-{}", card.name());
@@ -209,7 +209,7 @@ fn any_card(setup: &Setup) -> Result<()> {
             } else {
                 GuestType::Pv
             };
-            guests.push(machine.start_debian_guest(&setup.lab, &guest(&name, number, kind))?);
+            guests.push(machine.start_debian_guest(lab, &guest(&name, number, kind))?);
         }
         fetch(&guests, &served)?;
         dom0_as_a_client(machine, &served)?;
@@ -238,10 +238,10 @@ fn dom0_as_a_client(machine: &Machine, served: &Served) -> Result<()> {
 }
 
 /// Two guests on one bridge: the wire at once, and each other.
-fn two_guests(setup: &Setup) -> Result<()> {
+fn two_guests(lab: &Lab) -> Result<()> {
     let served = Served::new()?;
-    beside_netdom(setup, &[1], &served, |machine| {
-        let start = |name| machine.start_debian_guest(&setup.lab, &guest(name, 0, GuestType::Pv));
+    beside_netdom(lab, &[1], &served, |machine| {
+        let start = |name| machine.start_debian_guest(lab, &guest(name, 0, GuestType::Pv));
         let guests = [start("one")?, start("two")?];
         fetch(&guests, &served)?;
         let [one, two] = &guests;
