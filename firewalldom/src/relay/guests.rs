@@ -7,7 +7,6 @@ use crate::moderation;
 use crate::policy::InterfaceId;
 use crate::time::Instant;
 use crate::{GUESTS_MAX, GuestError, GuestId};
-use alloc::format;
 use alloc::string::String;
 use core::time::Duration;
 use minios_rs::net;
@@ -41,11 +40,7 @@ impl<X: Xen> Relay<X> {
     /// # Errors
     /// Why not. The vif is closed, and the toolstack told.
     pub fn attach(&mut self, back: net::Back<X>) -> Result<(String, String), (String, GuestError)> {
-        let name = match &back.settings().name {
-            Some(name) => String::from(name.as_str()),
-            // As Linux calls it.
-            None => format!("vif{}.{}", back.frontend().0, back.index()),
-        };
+        let name = back.name();
         let (interface, id, port) = match self.admit(&name, back.settings()) {
             Ok(admitted) => admitted,
             Err(error) => {

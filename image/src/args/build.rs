@@ -12,7 +12,7 @@ use super::EXIT_STATUSES;
 pub(crate) enum Appliance {
     /// A site's firewall and router.
     Firewalldom,
-    /// The driver domain; so far it boots and says what it will be.
+    /// The driver domain: cards that are passed to it, each with a bridge for guests' vifs.
     Netdom,
     /// The device-model stub domain; so far it boots and says what it will be.
     Stubdom,

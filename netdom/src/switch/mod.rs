@@ -236,10 +236,7 @@ impl<X: Hardware> Switch<X> {
             log::info!("{} is gone", guest.name);
         }
         while let Some(back) = backends.arrived() {
-            let name = match &back.settings().name {
-                Some(name) => name.as_str().to_string(),
-                None => format!("vif{}.{}", back.frontend().0, back.index()),
-            };
+            let name = back.name();
             match self.attach(&back) {
                 Ok((segment, port)) => {
                     log::info!("{name} is on {}", self.segments[segment].name);

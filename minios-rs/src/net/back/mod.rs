@@ -60,7 +60,9 @@ use crate::abi::io::netif::XEN_NETIF_MAX_TX_SIZE;
 use crate::ring::{Notify, Pending};
 use crate::time::Instant;
 use crate::xen::{BoundPort, DomId, PAGE_SIZE, Port, Xen};
+use alloc::format;
 use alloc::rc::Rc;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 use fetch::Pool;
@@ -170,6 +172,14 @@ impl<X: Xen> Back<X> {
     /// The interface's number in that domain (`device/vif/N`).
     pub fn index(&self) -> u32 {
         self.index
+    }
+
+    /// What people call the vif: what `vifname=` says, or `vif5.0`, as Linux does.
+    pub fn name(&self) -> String {
+        match &self.settings.name {
+            Some(name) => String::from(name.as_str()),
+            None => format!("vif{}.{}", self.frontend.0, self.index),
+        }
     }
 
     /// What the toolstack said of it.

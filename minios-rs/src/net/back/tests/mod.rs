@@ -117,7 +117,7 @@ impl Lab {
         number
     }
 
-    fn node(&self, number: usize, key: &str) -> Option<alloc::string::String> {
+    fn node(&self, number: usize, key: &str) -> Option<String> {
         let path = format!("{}/{key}", self.fronts[number].backend_node());
         self.world.node(&path)
     }
