@@ -56,6 +56,8 @@ fn main() {
     let started = std::time::Instant::now();
     while firewall.flows().now > 0 {
         firewall.poll(now);
+        // The table is swept once in so often, and not once a call.
+        now = Instant(now.0 + 10_000_000);
     }
     let cost = started.elapsed().as_nanos() / u128::from(flows);
     println!("ns to forget one     {cost:>12}");
