@@ -46,6 +46,13 @@ pub struct Losses {
 }
 
 impl Losses {
+    fn count(&mut self, error: net::TransmitError) {
+        match error {
+            net::TransmitError::Full => self.egress_full += 1,
+            _ => self.not_sendable += 1,
+        }
+    }
+
     /// Each kind with its name for tables and statistics.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
         [
@@ -251,8 +258,7 @@ impl<X: Xen> Relay<X> {
             again |= port.front.state() == net::State::Open
                 && port.front.park_until(wake) == Pending::Work;
         }
-        let (guests, pending) = self.park_guests(now, wake);
-        again |= pending == Pending::Work;
+        let guests = self.park_guests(now, wake);
         if again {
             return Some(now);
         }
@@ -375,7 +381,7 @@ impl<X: Xen> Relay<X> {
                     port,
                     ..
                 } = &mut self.ends.guests[number];
-                in_guest = InGuest::<X>(RefCell::new((back, &mut *received)));
+                in_guest = InGuest::<X>(RefCell::new((&mut **back, &mut *received)));
                 frame.tail = &in_guest;
                 match port {
                     // The bridge has looked who it is.

@@ -14,12 +14,6 @@ use minios_rs::net;
 use minios_rs::net::bridge::{Bridge, Decision, Learning, PortId, Refusal};
 use minios_rs::xen::{PAGE_SIZE, Xen};
 
-/// Copies of frames for all that may wait for a guest: the rest of its queue is for what is for it alone.
-const COPIES_WAITING: usize = 32;
-
-/// Bytes of an Ethernet header with a VLAN tag: what a frame may have beyond the MTU.
-const TAGGED: usize = ETHERNET + 4;
-
 /// What became of a frame that came in at a bridge.
 pub(super) enum Bridged {
     /// It has an end here: copies that were sent.
@@ -39,8 +33,8 @@ pub(super) fn segments(firewall: &Firewall) -> impl Iterator<Item = Segment> {
         })
 }
 
-/// What a bridge calls the time.
-fn clock(now: Instant) -> minios_rs::time::Instant {
+/// What a bridge and a vif call the time.
+pub(super) fn clock(now: Instant) -> minios_rs::time::Instant {
     minios_rs::time::Instant(now.0)
 }
 
@@ -174,8 +168,7 @@ impl<X: Xen> Relay<X> {
     ) {
         let (len, headers) = (received.len as usize, head.bytes().len());
         if let Egress::Guest(to) = egress
-            && received.gso.is_none()
-            && len > usize::from(self.ends.guests[to].back.settings().mtu) + TAGGED
+            && !self.ends.guests[to].back.takes(len, offload(received))
         {
             self.losses.not_sendable += 1;
             return self.ends.recycle_all(&mut received.slots);
@@ -264,30 +257,13 @@ impl<X: Xen> Relay<X> {
                 continue;
             }
             copies += 1;
-            let sent = match guest.waiting.is_empty() {
-                true => {
-                    guest.is_filled = true;
-                    let sent = guest.back.transmit_bytes(frame, offload);
-                    guest.is_stalled &= sent.is_err();
-                    sent
-                }
-                false => Err(net::TransmitError::Full),
+            let whole = || {
+                let mut head = Head::new();
+                head.load(frame);
+                (frame.len() <= WHOLE).then_some(head)
             };
-            match sent {
-                Ok(()) => {}
-                Err(net::TransmitError::Full) => {
-                    let mut head = Head::new();
-                    let may_wait = frame.len() <= WHOLE
-                        && !guest.is_stalled
-                        && guest.waiting.len() < COPIES_WAITING;
-                    if may_wait {
-                        head.load(frame);
-                    }
-                    if !may_wait || !guest.waiting.push(&head, &mut Payload::<X>::new(), offload) {
-                        self.losses.egress_full += 1;
-                    }
-                }
-                Err(_) => self.losses.not_sendable += 1,
+            if let Err(error) = guest.back.offer_copy(frame, whole, offload) {
+                self.losses.count(error);
             }
         }
         copies

@@ -1,9 +1,9 @@
 //! The rings that frames come from and go to: of the firewall's own vifs, and of the guests that hang off it.
 
 use super::queue::{FRONT_ROOM, Payload, Queue};
-use crate::GuestId;
 use crate::policy::InterfaceId;
 use crate::time::Instant;
+use crate::{GuestId, Head};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::{Deref, DerefMut};
@@ -25,7 +25,7 @@ pub(super) struct Port<X: Xen> {
 
 /// A guest's vif.
 pub(super) struct Guest<X: Xen> {
-    pub(super) back: net::Back<X>,
+    pub(super) back: net::Outlet<X, Head>,
     pub(super) id: GuestId,
     /// The interface that it is behind.
     pub(super) interface: InterfaceId,
@@ -33,15 +33,6 @@ pub(super) struct Guest<X: Xen> {
     pub(super) port: Option<PortId>,
     /// As people know the vif.
     pub(super) name: String,
-    /// Frames were put into its ring since it was last flushed.
-    pub(super) is_filled: bool,
-    pub(super) waiting: Queue<X>,
-    /// It took nothing for so long that what waited was lost: nothing waits until it does.
-    pub(super) is_stalled: bool,
-    /// Since when frames wait and none was taken.
-    pub(super) waiting_since: Option<Instant>,
-    /// Since when it may not send because backends hold all its pages.
-    pub(super) held_since: Option<Instant>,
 }
 
 /// A bridge that guests' vifs are ports of.
@@ -248,8 +239,7 @@ impl<X: Xen> Ends<X> {
     /// Has Xen copy what guests are to get, and gives back the pages that it came from.
     pub(super) fn settle(&mut self) {
         for number in 0..self.guests.len() {
-            if core::mem::take(&mut self.guests[number].is_filled) {
-                self.guests[number].back.flush();
+            if self.guests[number].back.settle() {
                 self.take_completed(number);
             }
         }
@@ -262,20 +252,11 @@ impl<X: Xen> Ends<X> {
         }
     }
 
-    /// Gives up what waits for a guest: how many frames that were.
-    pub(super) fn give_up(&mut self, number: usize) -> u64 {
-        let mut frames = 0;
-        while let Some(mut payload) = self.guests[number].waiting.drop_first() {
-            frames += 1;
-            self.give_back(self.all_guests(), &mut payload);
-        }
-        self.guests[number].waiting_since = None;
-        frames
-    }
-
     /// Lets go of a guest's vif.
     pub(super) fn remove_guest(&mut self, number: usize) -> Guest<X> {
-        self.give_up(number);
+        while let Some(mut payload) = self.guests[number].back.drop_waiting() {
+            self.give_back(self.all_guests(), &mut payload);
+        }
         self.guests[number].back.close();
         self.take_completed(number);
         let guest = self.guests.swap_remove(number);

@@ -1,22 +1,16 @@
-//! Guests' vifs: who comes and goes, and how long one may be waited for.
+//! Guests' vifs: who comes and goes, and how one is waited for.
 
 use super::Relay;
+use super::bridge::clock;
 use super::ends::{Guest, Ingress};
-use super::queue::{GUEST_ROOM, Queue};
 use crate::moderation;
 use crate::policy::InterfaceId;
 use crate::time::Instant;
 use crate::{GUESTS_MAX, GuestError, GuestId};
 use alloc::string::String;
-use core::time::Duration;
 use minios_rs::net;
 use minios_rs::net::bridge::PortId;
-use minios_rs::ring::Pending;
 use minios_rs::xen::Xen;
-
-/// How long frames wait for a guest that takes none, and how long a guest waits until backends let go of
-/// its pages: a guest that is merely not running is back before that, and others are not held up longer.
-const PATIENCE: Duration = Duration::from_millis(100);
 
 /// What guests' frontends are offered. The pages are for frames of 64 KiB on their way to a backend, three of
 /// each guest's. Neither IPv6 nor multicast goes through the firewall.
@@ -32,7 +26,7 @@ impl<X: Xen> Relay<X> {
     /// The guests' vifs, with their names.
     pub fn guests(&self) -> impl Iterator<Item = (&str, &net::Back<X>)> {
         let guests = self.ends.guests.iter();
-        guests.map(|guest| (guest.name.as_str(), &guest.back))
+        guests.map(|guest| (guest.name.as_str(), &*guest.back))
     }
 
     /// Serves a guest's vif from now on: its name, and that of the interface it is behind.
@@ -51,16 +45,11 @@ impl<X: Xen> Relay<X> {
         let behind = &self.firewall.policy().interfaces[usize::from(interface.0)];
         let behind = behind.name.clone();
         self.ends.guests.push(Guest {
-            back,
+            back: net::Outlet::new(back),
             id,
             interface,
             port,
             name: name.clone(),
-            is_filled: false,
-            waiting: Queue::new(GUEST_ROOM),
-            is_stalled: false,
-            waiting_since: None,
-            held_since: None,
         });
         Ok((name, behind))
     }
@@ -100,32 +89,10 @@ impl<X: Xen> Relay<X> {
 
     /// Sends what waited for a guest. One that takes nothing for long loses it.
     pub(super) fn finish_guest(&mut self, number: usize, now: Instant) {
-        loop {
-            let guest = &mut self.ends.guests[number];
-            let offered = guest.waiting.try_first(|head, payload, offload| {
-                guest.back.transmit(head, payload.as_mut_view(), offload)
-            });
-            match offered {
-                None => {
-                    guest.waiting_since = None;
-                    return;
-                }
-                Some((Ok(()), _)) => {
-                    guest.is_filled = true;
-                    guest.waiting_since = None;
-                }
-                Some((Err(net::TransmitError::Full), _)) => {
-                    if now >= *guest.waiting_since.get_or_insert(now) + PATIENCE {
-                        guest.is_stalled = true;
-                        self.losses.egress_full += self.ends.give_up(number);
-                    }
-                    return;
-                }
-                Some((Err(_), mut payload)) => {
-                    self.losses.not_sendable += 1;
-                    self.ends.give_back(self.ends.all_guests(), &mut payload);
-                }
-            }
+        while let Some((error, mut payload)) =
+            self.ends.guests[number].back.send_waiting(clock(now))
+        {
+            self.lose(self.ends.all_guests(), &mut payload, error);
         }
     }
 
@@ -137,37 +104,18 @@ impl<X: Xen> Relay<X> {
             return true;
         };
         let has_fronts = !self.ends.ports.is_empty();
-        let guest = &mut self.ends.guests[number];
-        if !has_fronts || guest.back.has_room_to_fetch() {
-            guest.held_since = None;
+        let back = &mut self.ends.guests[number].back;
+        if !has_fronts || back.has_room_to_fetch() {
+            back.release();
             return true;
         }
-        now >= *guest.held_since.get_or_insert(now) + PATIENCE
+        back.hold(clock(now))
     }
 
-    /// The final check before sleeping, for guests: when one of them is to be looked at, and whether at once.
-    pub(super) fn park_guests(
-        &mut self,
-        now: Instant,
-        wake: net::Wake,
-    ) -> (Option<Instant>, Pending) {
-        let (mut next, mut pending) = (None, Pending::Nothing);
-        for guest in self.ends.guests.iter_mut() {
-            let patience = |since: Option<Instant>| {
-                let end = since? + PATIENCE;
-                (end > now).then_some(end)
-            };
-            let (waits, held) = (patience(guest.waiting_since), patience(guest.held_since));
-            if guest.back.park_until(wake) == Pending::Work && held.is_none() {
-                pending = Pending::Work;
-            }
-            // A backend that is lent little is not asked to say when it is done.
-            let held = held.map(|end| end.min(now + moderation::DELAY));
-            // While it may not send, what it may send again then is not looked at.
-            let credit = guest.back.next_credit().filter(|_| held.is_none());
-            let credit = credit.map(|next| Instant(next.0));
-            next = [next, credit, waits, held].into_iter().flatten().min();
-        }
-        (next, pending)
+    /// The final check before sleeping, for guests: when one of them is to be looked at, `now` for at once.
+    pub(super) fn park_guests(&mut self, now: Instant, wake: net::Wake) -> Option<Instant> {
+        let guests = self.ends.guests.iter_mut();
+        let next = guests.filter_map(|guest| guest.back.park(clock(now), wake, moderation::DELAY));
+        next.min().map(|next| Instant(next.0))
     }
 }

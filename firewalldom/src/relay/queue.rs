@@ -15,11 +15,3 @@ pub(super) const FRONT_ROOM: Room = Room {
     payloads: 192,
     pages: usize::MAX,
 };
-
-/// A fraction of that, because there may be many guests: of the pages that a front lends to them all,
-/// a third.
-pub(super) const GUEST_ROOM: Room = Room {
-    frames: 128,
-    payloads: 64,
-    pages: 64,
-};

@@ -95,29 +95,22 @@ impl<X: Xen> Relay<X> {
                 }
             }
             Egress::Guest(number) => {
-                let guest = &mut self.ends.guests[number];
-                if guest.waiting.is_empty() {
-                    guest.is_filled = true;
-                    let sent = guest.back.transmit(head, payload.as_mut_view(), offload);
-                    guest.is_stalled &= sent.is_err();
-                    return sent;
-                }
+                let back = &mut self.ends.guests[number].back;
+                return back.offer(head, payload.as_mut_view(), offload);
             }
             Egress::Flood { .. } | Egress::Nowhere => return Err(net::TransmitError::NotOpen),
         }
         Err(net::TransmitError::Full)
     }
 
-    fn count_loss(&mut self, error: net::TransmitError) {
-        match error {
-            net::TransmitError::Full => self.losses.egress_full += 1,
-            _ => self.losses.not_sendable += 1,
-        }
-    }
-
     /// Counts a frame that was lent pages but not sent, and takes them back.
-    fn lose(&mut self, egress: usize, payload: &mut Payload<X>, error: net::TransmitError) {
-        self.count_loss(error);
+    pub(super) fn lose(
+        &mut self,
+        egress: usize,
+        payload: &mut Payload<X>,
+        error: net::TransmitError,
+    ) {
+        self.losses.count(error);
         self.ends.give_back(egress, payload);
     }
 
@@ -135,7 +128,7 @@ impl<X: Xen> Relay<X> {
             Egress::Front(number) => match self.ends.fetch(ingress, payload) {
                 Ok(()) => number,
                 Err(error) => {
-                    self.count_loss(error);
+                    self.losses.count(error);
                     return self.ends.recycle_all(payload);
                 }
             },
@@ -159,15 +152,12 @@ impl<X: Xen> Relay<X> {
         let Err(error) = self.offer(egress, head, payload, offload) else {
             return;
         };
-        let (waiting, is_stalled) = match egress {
-            Egress::Guest(number) => {
-                let guest = &mut self.ends.guests[number];
-                (&mut guest.waiting, guest.is_stalled)
-            }
-            _ => (&mut self.ends.ports[lent].waiting, false),
-        };
-        let waits = waits.filter(|_| error == net::TransmitError::Full && !is_stalled);
-        if waits.is_none_or(|head| !waiting.push(head, payload, offload)) {
+        let waits = waits.filter(|_| error == net::TransmitError::Full);
+        let is_kept = waits.is_some_and(|head| match egress {
+            Egress::Guest(number) => self.ends.guests[number].back.keep(head, payload, offload),
+            _ => self.ends.ports[lent].waiting.push(head, payload, offload),
+        });
+        if !is_kept {
             self.lose(lent, payload, error);
         }
     }
@@ -267,11 +257,7 @@ impl<X: Xen> Relay<X> {
                 let front = &mut self.ends.ports[number].front;
                 front.transmit_bytes(bytes, offload)
             }
-            Egress::Guest(number) => {
-                let guest = &mut self.ends.guests[number];
-                guest.is_filled = true;
-                guest.back.transmit_bytes(bytes, offload)
-            }
+            Egress::Guest(number) => self.ends.guests[number].back.send_first(bytes, offload),
             Egress::Flood {
                 interface,
                 from,
@@ -293,7 +279,7 @@ impl<X: Xen> Relay<X> {
         {
             self.unsent.push(own);
         } else {
-            self.count_loss(error);
+            self.losses.count(error);
         }
     }
 }

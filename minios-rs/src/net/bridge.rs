@@ -44,6 +44,13 @@ const SWEEP: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PortId(u8);
 
+impl PortId {
+    /// Its number, less than [`PORTS_MAX`]: another port's once this is detached.
+    pub fn number(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
 /// Whether there are stations behind a port that nobody has told of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Learning {

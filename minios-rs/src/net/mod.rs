@@ -49,7 +49,7 @@ pub mod front;
 mod interface;
 pub mod queue;
 
-pub use back::{Back, Backends};
+pub use back::{Back, Backends, Outlet};
 pub use claim::Claim;
 pub use frame::{FRAME_SLOTS_MAX, FrontId, Received, RxBuffer, Slice};
 pub use front::{

@@ -26,12 +26,10 @@ use core::time::Duration;
 use flood::Floods;
 use minios_rs::hardware::Hardware;
 use minios_rs::net::back::{self, BRIDGE_DEFAULT};
-use minios_rs::net::bridge::{AttachError, Bridge, Learning, PortId};
+use minios_rs::net::bridge::{AttachError, Bridge, Learning, PORTS_MAX, PortId};
 use minios_rs::net::front::Wake;
-use minios_rs::net::queue::{Queue, Room};
-use minios_rs::net::{Back, Backends, MacAddress, RxBuffer};
+use minios_rs::net::{Back, Backends, MacAddress, Outlet, RxBuffer};
 use minios_rs::pci::Address;
-use minios_rs::ring::Pending;
 use minios_rs::time::Instant;
 use minios_rs::xen::PAGE_SIZE;
 use pass::{Frame, Header, Wire};
@@ -58,18 +56,7 @@ const MTU: u16 = 1500;
 /// A bridge's own address: it has no end of its own, so nobody has it.
 const NOBODY: MacAddress = MacAddress([0; 6]);
 
-/// What may wait for a guest: a ring's worth of full pages would be four times as many.
-const ROOM: Room = Room {
-    frames: 128,
-    payloads: 64,
-    pages: 64,
-};
-
-/// How long a guest may be kept from sending because the card, or what is lent to it, is full; and how long a
-/// guest may take nothing of what waits for it.
-const PATIENCE: Duration = Duration::from_millis(100);
-
-/// When a guest that is kept from sending is looked at again.
+/// When a guest that is kept from sending is looked at again, because the card, or what is lent to it, is full.
 const LOOK: Duration = Duration::from_millis(1);
 
 /// Why a guest's vif is not served.
@@ -163,6 +150,8 @@ struct Segment {
     wire: Option<PortId>,
     /// What the wire has sent for all.
     floods: Floods,
+    /// For each port the number of its guest.
+    guests: [u8; PORTS_MAX],
     /// Its frames were exchanged in this turn.
     is_served: bool,
     /// There may be more to take at once.
@@ -171,7 +160,7 @@ struct Segment {
 
 /// A guest's vif.
 struct Guest<X: Hardware> {
-    back: Back<X>,
+    back: Outlet<X, Header>,
     /// As people know the vif.
     name: String,
     /// The bridge that it is on, and its port there.
@@ -179,23 +168,16 @@ struct Guest<X: Hardware> {
     port: PortId,
     /// What it has sent for all.
     floods: Floods,
-    /// Frames were put into its ring since it was last flushed.
-    is_filled: bool,
-    /// What its ring had no room for; and since when it has taken nothing of that.
-    waiting: Queue<X, Header>,
-    waiting_since: Option<Instant>,
-    /// It took nothing for so long that what waited was lost: nothing waits until it does.
-    is_stalled: bool,
     /// It ended, and has given back what is others'.
     is_gone: bool,
-    /// Since when it is kept from sending.
-    held_since: Option<Instant>,
 }
 
 /// The bridges of this domain.
 pub struct Switch<X: Hardware> {
     segments: Vec<Segment>,
     guests: Vec<Guest<X>>,
+    /// Pages that wait for them all.
+    waiting_pages: usize,
     frame: Option<Box<Frame<X>>>,
     /// Where a frame is put together that several get.
     copy: Vec<u8>,
@@ -206,6 +188,7 @@ impl<X: Hardware> Default for Switch<X> {
         Self {
             segments: Vec::new(),
             guests: Vec::new(),
+            waiting_pages: 0,
             frame: None,
             copy: Vec::with_capacity(PAGE_SIZE),
         }
@@ -233,6 +216,9 @@ impl<X: Hardware> Switch<X> {
         while let Some(ended) = self.guests.iter().position(|guest| guest.is_gone) {
             let guest = self.guests.swap_remove(ended);
             self.segments[guest.segment].bridge.detach(guest.port);
+            if let Some(moved) = self.guests.get(ended) {
+                self.segments[moved.segment].guests[moved.port.number()] = ended as u8;
+            }
             log::info!("{} is gone", guest.name);
         }
         while let Some(back) = backends.arrived() {
@@ -240,18 +226,14 @@ impl<X: Hardware> Switch<X> {
             match self.attach(&back) {
                 Ok((segment, port)) => {
                     log::info!("{name} is on {}", self.segments[segment].name);
+                    self.segments[segment].guests[port.number()] = self.guests.len() as u8;
                     self.guests.push(Guest {
-                        back,
+                        back: Outlet::new(back),
                         name,
                         segment,
                         port,
                         floods: Floods::default(),
-                        is_filled: false,
-                        waiting: Queue::new(ROOM),
-                        waiting_since: None,
-                        is_stalled: false,
                         is_gone: false,
-                        held_since: None,
                     });
                 }
                 Err(refused) => {
@@ -310,6 +292,7 @@ impl<X: Hardware> Switch<X> {
             card: None,
             wire: None,
             floods: Floods::default(),
+            guests: [0; PORTS_MAX],
             is_served: false,
             is_busy: false,
         });
@@ -351,21 +334,8 @@ impl<X: Hardware> Switch<X> {
             earlier(is_busy.then_some(now));
         }
         for guest in &mut self.guests {
-            let pending = guest.back.park_until(Wake::FirstSlot);
+            earlier(guest.back.park(now, Wake::FirstSlot, LOOK));
             earlier(guest.is_gone.then_some(now));
-            if let Some(since) = guest.waiting_since {
-                // Not everybody says that there is room again.
-                earlier(Some(match guest.back.features().receive_notify {
-                    true => since.after(PATIENCE),
-                    false => now.after(LOOK),
-                }));
-            }
-            match guest.held_since {
-                // What it wants to send is known.
-                Some(_) => earlier(Some(now.after(LOOK))),
-                None if pending == Pending::Work => earlier(Some(now)),
-                None => earlier(guest.back.next_credit()),
-            }
         }
         next
     }

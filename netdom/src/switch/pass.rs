@@ -1,14 +1,15 @@
 //! Frames of one bridge: taken, decided about, passed on.
 
 use super::guard::may_send;
-use super::{Floods, Guest, Losses, PATIENCE, Segment, Switch};
+use super::{Floods, Guest, Losses, Segment, Switch};
 use crate::nic::offload::holds;
 use crate::nic::{Link, Nic};
 use alloc::vec::Vec;
 use minios_rs::hardware::Hardware;
 use minios_rs::net::back::{HEAD_MAX, State};
 use minios_rs::net::bridge::{Decision, PortId, Refusal};
-use minios_rs::net::{ETHERNET_HEADER, Offload, Received, RxBuffer, TransmitError};
+use minios_rs::net::queue::Payload;
+use minios_rs::net::{Offload, Received, RxBuffer, TransmitError};
 use minios_rs::time::Instant;
 use minios_rs::xen::PAGE_SIZE;
 
@@ -22,14 +23,8 @@ const WIRE_BURST: usize = 256;
 /// for others.
 const WIRE_PAGES_WAITING: usize = 96;
 
-/// Copies of frames for all that may wait for a guest: the rest of its queue is for what is for it alone.
-const COPIES_WAITING: usize = 32;
-
 /// Bytes of a long frame from the wire that are copied to be looked at.
 const HEADERS: usize = 128;
-
-/// Bytes of an Ethernet header with a VLAN tag: what a frame may have beyond the MTU.
-const TAGGED: usize = ETHERNET_HEADER + 4;
 
 /// The card that is a bridge's wire, if it has one now.
 pub(super) struct Wire<'a, X: Hardware>(pub(super) Option<&'a mut dyn Nic<X>>);
@@ -44,6 +39,12 @@ impl<X: Hardware> Wire<'_, X> {
             guest.back.recycle(buffer);
         }
         // One of a guest that is gone: its page is free again.
+    }
+
+    fn give_back_all(&mut self, guests: &mut [Guest<X>], payload: &mut Payload<X>) {
+        while let Some(slice) = payload.pop() {
+            self.give_back(guests, slice.buffer);
+        }
     }
 
     /// Whether frames can be sent there.
@@ -146,6 +147,7 @@ struct Exchange<'a, 'wire, X: Hardware> {
     number: usize,
     segment: &'a mut Segment,
     guests: &'a mut [Guest<X>],
+    waiting_pages: &'a mut usize,
     wire: &'a mut Wire<'wire, X>,
     copy: &'a mut Vec<u8>,
 }
@@ -161,6 +163,7 @@ impl<X: Hardware> Switch<X> {
             number,
             segment,
             guests: &mut self.guests,
+            waiting_pages: &mut self.waiting_pages,
             wire,
             copy: &mut self.copy,
         };
@@ -225,12 +228,12 @@ impl<X: Hardware> Exchange<'_, '_, X> {
     /// Whether a guest's frames are taken now: not while there is no room for them on the way to the wire,
     /// unless that lasts.
     fn may_send(&mut self, number: usize) -> bool {
-        let guest = &mut self.guests[number];
-        if !self.wire.is_plugged() || guest.back.has_room_to_fetch() && self.wire.has_room() {
-            guest.held_since = None;
+        let back = &mut self.guests[number].back;
+        if !self.wire.is_plugged() || back.has_room_to_fetch() && self.wire.has_room() {
+            back.release();
             return true;
         }
-        self.now.since(*guest.held_since.get_or_insert(self.now)) >= PATIENCE
+        back.hold(self.now)
     }
 
     /// Decides about a frame, and sends it on its way.
@@ -257,108 +260,61 @@ impl<X: Hardware> Exchange<'_, '_, X> {
             // It has no end of its own.
             Decision::Local => self.segment.losses.not_forwarded += 1,
         }
-        while let Some(slice) = frame.received.slots.pop() {
-            self.wire.give_back(self.guests, slice.buffer);
-        }
+        let slots = &mut frame.received.slots;
+        self.wire.give_back_all(self.guests, slots);
     }
 
     /// Sends a frame to the guest at a port.
     fn send_to(&mut self, ingress: Ingress, port: PortId, frame: &mut Frame<X>) {
-        let number = self.number;
-        let waiting = self.guests.iter().map(|guest| guest.waiting.pages());
-        let has_wire_room = waiting.sum::<usize>() < WIRE_PAGES_WAITING;
-        let mut guests = self.guests.iter_mut();
-        let is_it = |guest: &&mut Guest<X>| guest.segment == number && guest.port == port;
-        let Some(guest) = guests.find(is_it) else {
+        let guest = usize::from(self.segment.guests[port.number()]);
+        let has_room = ingress != Ingress::Wire || *self.waiting_pages < WIRE_PAGES_WAITING;
+        let Some(guest) = self.guests.get_mut(guest) else {
             return;
         };
-        let mtu = usize::from(guest.back.settings().mtu);
-        let is_too_long = frame.received.gso.is_none() && frame.len() > mtu + TAGGED;
-        if is_too_long {
+        let offload = frame.offload();
+        if !guest.back.takes(frame.len(), offload) {
             self.segment.losses.not_sendable += 1;
             return;
         }
-        let offload = frame.offload();
-        let mut sent = Err(TransmitError::Full);
-        if guest.waiting.is_empty() {
-            guest.is_filled = true;
-            let tail = frame.received.slots.as_mut_view();
-            sent = guest.back.transmit(&frame.head, tail, offload);
-            guest.is_stalled &= sent.is_err();
-        }
-        let may_wait = sent == Err(TransmitError::Full) && !guest.is_stalled;
-        if may_wait && (ingress != Ingress::Wire || has_wire_room) {
-            let waits = guest
-                .waiting
-                .push(&frame.head, &mut frame.received.slots, offload);
-            if waits {
-                sent = Ok(());
-            }
+        let slots = &mut frame.received.slots;
+        let mut sent = guest.back.offer(&frame.head, slots.as_mut_view(), offload);
+        let pages = slots.len();
+        if sent == Err(TransmitError::Full)
+            && has_room
+            && guest.back.keep(&frame.head, slots, offload)
+        {
+            *self.waiting_pages += pages;
+            sent = Ok(());
         }
         self.segment.losses.count(sent);
     }
 
     /// Sends what waited for a guest. One that takes nothing for long loses it.
     fn send_waiting(&mut self, number: usize) {
-        loop {
-            let Guest {
-                back,
-                waiting,
-                waiting_since,
-                is_filled,
-                is_stalled,
-                ..
-            } = &mut self.guests[number];
-            let offered = waiting.try_first(|head, payload, offload| {
-                back.transmit(head, payload.as_mut_view(), offload)
-            });
-            match offered {
-                None => {
-                    *waiting_since = None;
-                    return;
-                }
-                Some((Ok(()), _)) => {
-                    *is_filled = true;
-                    *waiting_since = None;
-                }
-                Some((Err(TransmitError::Full), _)) => {
-                    if self.now.since(*waiting_since.get_or_insert(self.now)) >= PATIENCE {
-                        *is_stalled = true;
-                        self.segment.losses.full += self.give_up(number);
-                    }
-                    return;
-                }
-                Some((Err(_), mut payload)) => {
-                    self.segment.losses.not_sendable += 1;
-                    while let Some(slice) = payload.pop() {
-                        self.wire.give_back(self.guests, slice.buffer);
-                    }
-                }
-            }
+        let others = *self.waiting_pages - self.guests[number].back.waiting_pages();
+        while let Some((error, mut payload)) = self.guests[number].back.send_waiting(self.now) {
+            self.segment.losses.count(Err(error));
+            self.wire.give_back_all(self.guests, &mut payload);
         }
-    }
-
-    /// Gives up what waits for a guest: how many frames.
-    fn give_up(&mut self, number: usize) -> u64 {
-        let mut frames = 0;
-        while let Some(mut payload) = self.guests[number].waiting.drop_first() {
-            frames += 1;
-            while let Some(slice) = payload.pop() {
-                self.wire.give_back(self.guests, slice.buffer);
-            }
-        }
-        self.guests[number].waiting_since = None;
-        frames
+        *self.waiting_pages = others + self.guests[number].back.waiting_pages();
     }
 
     /// Lets go of a guest that ends, and of all that it holds of others'.
     fn end(&mut self, number: usize) {
-        self.give_up(number);
+        *self.waiting_pages -= self.guests[number].back.waiting_pages();
+        while let Some(mut payload) = self.guests[number].back.drop_waiting() {
+            self.wire.give_back_all(self.guests, &mut payload);
+        }
         self.guests[number].back.close();
+        self.take_completed(number);
+        self.guests[number].is_gone = true;
+    }
+
+    /// Gives back the pages that a guest's frames were copied from.
+    fn take_completed(&mut self, number: usize) {
         while let Some(buffer) = self.guests[number].back.completed() {
             self.wire.give_back(self.guests, buffer);
         }
-        self.guests[number].is_gone = true;
     }
 
     /// Makes what is left of a frame lie in pages that a card may read.
@@ -425,20 +381,8 @@ impl<X: Hardware> Exchange<'_, '_, X> {
                     continue;
                 }
                 copies += 1;
-                let mut sent = Err(TransmitError::Full);
-                if guest.waiting.is_empty() {
-                    guest.is_filled = true;
-                    sent = guest.back.transmit_bytes(bytes, frame.offload());
-                    guest.is_stalled &= sent.is_err();
-                }
-                let may_wait = sent == Err(TransmitError::Full)
-                    && is_whole
-                    && !guest.is_stalled
-                    && guest.waiting.len() < COPIES_WAITING;
-                let none = &mut heapless::Vec::new();
-                if may_wait && guest.waiting.push(&frame.head, none, frame.offload()) {
-                    sent = Ok(());
-                }
+                let whole = || is_whole.then(|| frame.head.clone());
+                let sent = guest.back.offer_copy(bytes, whole, frame.offload());
                 self.segment.losses.count(sent);
             }
             self.floods(ingress).count(now, copies);
@@ -476,16 +420,12 @@ impl<X: Hardware> Exchange<'_, '_, X> {
             if guest.segment != self.number {
                 continue;
             }
-            if core::mem::take(&mut guest.is_filled) {
-                guest.back.flush();
-            }
+            guest.back.settle();
             if guest.back.state() != State::Open {
                 // What was to be copied will not be: the pages are others'.
                 guest.back.close();
             }
-            while let Some(buffer) = self.guests[number].back.completed() {
-                self.wire.give_back(self.guests, buffer);
-            }
+            self.take_completed(number);
         }
         let number = self.number;
         let mine = self

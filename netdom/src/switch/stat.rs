@@ -30,7 +30,7 @@ impl<X: Hardware> Switch<X> {
         });
         report.interfaces.extend(bridges);
         let guests = self.guests.iter();
-        let guests = guests.map(|guest| Interface::of_back(&guest.name, &guest.back));
+        let guests = guests.map(|guest| Interface::of_back(&guest.name, &*guest.back));
         report.interfaces.extend(guests);
         report.state = match self.guests.len() {
             1 => "serving 1 vif".to_string(),

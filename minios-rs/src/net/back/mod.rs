@@ -20,8 +20,8 @@
 //! transmitted complete with it: receivers are flushed before senders. When [`Back::is_ending`] says so, drop it.
 //!
 //! # What the frontend can do to us
-//! Nothing but lose its connection. There is no queue behind the ring of buffers it posts: a guest that posts
-//! none gets [`TransmitError::Full`], and nobody waits for it. Lies about one
+//! Nothing but lose its connection. There is no queue behind the ring of buffers it posts (but see [`Outlet`]): a
+//! guest that posts none gets [`TransmitError::Full`], and nobody waits for it. Lies about one
 //! frame cost it the frame; lies about the ring, and chains that run out of it, cross pages or do not end
 //! (XSA-423, XSA-432), the connection ([`State::Broken`]).
 
@@ -37,6 +37,7 @@ mod keys;
 mod lease;
 mod list;
 mod multicast;
+mod outlet;
 mod parse;
 mod phase;
 mod receive;
@@ -49,6 +50,7 @@ pub use connect::{Error, NODES_MAX};
 pub use counters::Counters;
 pub use list::{Backends, VIFS_MAX, WATCHES_MAX};
 pub use multicast::{GROUPS_MAX, MulticastControl};
+pub use outlet::{Outlet, PATIENCE};
 pub use settings::{BRIDGE_DEFAULT, BadSetting, Rate, Settings};
 
 use super::front::{TransmitError, Wake};

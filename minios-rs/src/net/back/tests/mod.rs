@@ -20,6 +20,7 @@ mod connecting;
 mod fetching;
 mod frames;
 mod hostile;
+mod outlet;
 mod xenstore;
 
 const HOST: DomId = DomId(1);
