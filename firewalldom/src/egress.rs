@@ -4,7 +4,7 @@ use crate::firewall::{Firewall, Verdict, own};
 use crate::flow::{Handle, Hop};
 use crate::fragment::cut_to;
 use crate::frame::{Checksum, Frame, Head, OwnedFrame, fill_ethernet, write_ethernet};
-use crate::neighbour::{self, Found, Station};
+use crate::neighbour::{self, Found};
 use crate::packet::{Packet, Tuple};
 use crate::path::{Next, Occasion};
 use crate::policy::InterfaceId;
@@ -24,8 +24,11 @@ impl Firewall {
         next: Next,
         flow: Option<Handle>,
     ) -> Result<Verdict, Reason> {
-        let Next { egress, .. } = next;
-        let Station { mac: own_mac, mtu } = self.site.ports[usize::from(egress.0)].station();
+        let Next { egress, address } = next;
+        let (own_mac, mtu) = (
+            self.site.ports[usize::from(egress.0)].mac,
+            self.mtu(egress, address),
+        );
         let (neighbour, found) = self.next_hop(now, next, flow);
         let cut = frame.gso.is_none() && (packet.total > mtu || self.assembled.is_some());
         if let (Found::Known(mac), false) = (found, cut) {

@@ -11,6 +11,7 @@
 use crate::firewall::{Firewall, Verdict};
 use crate::flow::Passed;
 use crate::frame::Frame;
+use crate::neighbour::Station;
 use crate::policy::{Interface, InterfaceId};
 use crate::reason::Reason;
 use crate::route::Route;
@@ -49,8 +50,6 @@ pub enum GuestError {
     Mac,
     /// Another guest behind the same interface has that one.
     MacTaken,
-    /// The guest wants shorter packets than the others behind its interface.
-    Mtu,
     /// More vifs or addresses than there is room for.
     Full,
 }
@@ -72,7 +71,6 @@ impl GuestError {
             Self::AddressTaken => "ip= is another guest's already",
             Self::Mac => "mac= is not an address that a guest can have",
             Self::MacTaken => "mac= is another guest's already",
-            Self::Mtu => "mtu= is less than what the interface takes",
             Self::Full => "the firewall serves no more guests",
         }
     }
@@ -83,6 +81,8 @@ struct Guest {
     interface: InterfaceId,
     is_on_bridge: bool,
     mac: EthernetAddress,
+    /// Bytes of an IP packet that it takes.
+    mtu: u16,
     addresses: Vec<u32>,
 }
 
@@ -156,7 +156,8 @@ impl Firewall {
     }
 
     /// A guest is behind `interface` from now on, with these addresses and no other; on a bridge it may have
-    /// none, which means any. It takes packets of `mtu` bytes.
+    /// none, which means any. It takes packets of `mtu` bytes, and so does a bridge as soon as one on it does: no
+    /// longer ones are sent there.
     ///
     /// # Errors
     /// [`GuestError`]; then nothing has changed.
@@ -176,9 +177,6 @@ impl Firewall {
         let mac = EthernetAddress(mac);
         if !MacAddress(mac.0).is_station() || mac == port.mac {
             return Err(GuestError::Mac);
-        }
-        if mtu < port.mtu {
-            return Err(GuestError::Mtu);
         }
         let is_taken = |other: &Guest| other.interface == interface && other.mac == mac;
         if self.guests.iter().any(is_taken) {
@@ -204,15 +202,19 @@ impl Firewall {
         let number = self.guests.free().ok_or(GuestError::Full)?;
         for &address in addresses.iter().filter(|_| !is_on_bridge) {
             self.site.routes.attach(address, interface);
-            let parked = self.neighbours.fix(interface, address, mac);
+            let parked = self
+                .neighbours
+                .fix(interface, address, Station { mac, mtu });
             self.send_parked(interface, mac, parked);
         }
         self.guests.0[number] = Some(Guest {
             interface,
             is_on_bridge,
             mac,
+            mtu,
             addresses,
         });
+        self.fit_bridge(interface);
         Ok(GuestId(number as u8))
     }
 
@@ -222,12 +224,38 @@ impl Firewall {
         let Some(guest) = slot.and_then(Option::take) else {
             return;
         };
+        self.fit_bridge(guest.interface);
         for address in guest.addresses {
             if guest.is_on_bridge {
                 break;
             }
             self.site.routes.detach(address);
             self.neighbours.unfix(guest.interface, address);
+        }
+    }
+
+    /// Has a bridge take no longer packets than any guest on it, as Linux' does.
+    fn fit_bridge(&mut self, interface: InterfaceId) {
+        let port = &mut self.site.ports[usize::from(interface.0)];
+        if port.is_backend {
+            return;
+        }
+        let guests = self.guests.iter();
+        let on_it = guests.filter(|guest| guest.interface == interface);
+        let mtu = on_it.map(|guest| guest.mtu).fold(port.mtu_max, u16::min);
+        if mtu != port.mtu {
+            port.mtu = mtu;
+            self.neighbours.set_mtu(interface, mtu);
+        }
+    }
+
+    /// Bytes of an IP packet that may leave by `egress` for `address`, its next hop: a guest may take fewer than
+    /// its interface.
+    pub(crate) fn mtu(&self, egress: InterfaceId, address: u32) -> u16 {
+        let port = &self.site.ports[usize::from(egress.0)];
+        match port.is_backend {
+            true => port.mtu.min(self.neighbours.mtu(egress, address)),
+            false => port.mtu,
         }
     }
 

@@ -7,7 +7,7 @@ use crate::headers;
 use crate::log::{Logger, Subject};
 use crate::meter::Meters;
 use crate::packet::{Cast, Packet, TCP, Tuple, UDP};
-use crate::path::{Tracked, Way, source_mac};
+use crate::path::{Next, Tracked, Way, source_mac};
 use crate::policy::{
     Disposition, Exception, InterfaceId, Limits, RejectWith, Settings, States, ZoneId,
 };
@@ -28,7 +28,7 @@ impl Firewall {
         packet: &Packet,
         tracked: &Tracked,
         leaving: Tuple,
-        egress: InterfaceId,
+        next: Next,
     ) -> Result<(), Reason> {
         if !self.site.policy.settings.forwarding {
             return Err(Reason::ForwardingOff);
@@ -41,7 +41,7 @@ impl Firewall {
             self.report(now, frame, packet, leaving, occasion, error);
             return Err(Reason::TimeExceeded);
         }
-        let mtu = self.site.ports[usize::from(egress.0)].mtu;
+        let mtu = self.mtu(next.egress, next.address);
         let size = match (&self.assembled, frame.gso) {
             // It leaves in pieces no larger than it came in.
             (Some(geometry), _) => geometry.largest,

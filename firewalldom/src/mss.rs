@@ -67,7 +67,13 @@ impl Firewall {
             return;
         };
         let site = &self.site;
-        let mtu = |interface: InterfaceId| site.ports[usize::from(interface.0)].mtu;
+        let mtu = |route: Route, address: u32, otherwise: InterfaceId| match route {
+            Route::Via { egress, gateway } => {
+                let next = if gateway == 0 { address } else { gateway };
+                self.mtu(egress, next)
+            }
+            _ => site.ports[usize::from(otherwise.0)].mtu,
+        };
         let of = |interface: InterfaceId| site.policy.interfaces[usize::from(interface.0)].mss;
         // In the order of the file `interfaces`.
         let limits = [of(from.min(egress)), of(from.max(egress))];
@@ -85,11 +91,10 @@ impl Firewall {
             }
             (Some(ClampMss::PathMtu), [None, None]) => {
                 // Answers go where the routes say, whatever link this came by.
-                let back = match site.routes.get(packet.tuple.source) {
-                    Route::Via { egress, .. } => egress,
-                    _ => from,
-                };
-                let limit = mtu(egress).min(mtu(back)).saturating_sub(OVERHEAD);
+                let source = packet.tuple.source;
+                let back = mtu(site.routes.get(source), source, from);
+                let there = mtu(way.route, way.leaving.destination, egress);
+                let limit = there.min(back).saturating_sub(OVERHEAD);
                 clamp(frame, packet, limit, Absent::Add);
             }
         }

@@ -28,7 +28,7 @@ impl Handle {
     }
 }
 
-/// An interface of the firewall's as its neighbours see it.
+/// An interface of the firewall's as its neighbours see it, or a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Station {
     pub(crate) mac: EthernetAddress,
@@ -54,6 +54,8 @@ struct Entry {
     interface: InterfaceId,
     address: u32,
     mac: EthernetAddress,
+    /// Bytes of an IP packet that it takes, if that is less than its interface does.
+    mtu: u16,
     state: State,
     deadline: Instant,
     /// A route led here: packets for its address go nowhere else.
@@ -67,6 +69,7 @@ impl Entry {
             interface,
             address,
             mac: EthernetAddress([0; 6]),
+            mtu: u16::MAX,
             state: State::Free,
             deadline: Instant(0),
             is_routed: false,
@@ -204,7 +207,7 @@ impl Table {
         let mut frame_max = 0;
         if let Some(own) = self.own.get(usize::from(entry.interface.0)) {
             stations[6..].copy_from_slice(&own.mac.0);
-            frame_max = own.mtu.saturating_add(ETHERNET as u16);
+            frame_max = own.mtu.min(entry.mtu).saturating_add(ETHERNET as u16);
         }
         self.shortcuts[number] = Shortcut {
             stations,
@@ -376,6 +379,7 @@ impl Table {
             self.index.remove(&(entry.interface.0, entry.address));
         }
         entry.state = State::Free;
+        entry.mtu = u16::MAX;
         let parked = core::mem::take(&mut entry.parked);
         self.parked_bytes -= parked.iter().map(|frame| frame.bytes.len()).sum::<usize>();
         self.refresh(number);
@@ -443,17 +447,37 @@ impl Table {
         self.set(now, usize::from(number), mac)
     }
 
-    /// A guest is here now, at an address that it cannot change; what waited for it comes back.
+    /// An interface takes packets of `mtu` bytes from now on.
+    pub(crate) fn set_mtu(&mut self, interface: InterfaceId, mtu: u16) {
+        if let Some(own) = self.own.get_mut(usize::from(interface.0)) {
+            own.mtu = mtu;
+        }
+        for number in 0..self.entries.len() {
+            if self.entries[number].interface == interface {
+                self.refresh(number);
+            }
+        }
+    }
+
+    /// Bytes of an IP packet that a guest takes; of any other neighbour, as many as its interface does.
+    pub(crate) fn mtu(&self, interface: InterfaceId, address: u32) -> u16 {
+        let number = self.index.get(&(interface.0, address));
+        number.map_or(u16::MAX, |&number| self.entries[usize::from(number)].mtu)
+    }
+
+    /// A guest is here now, at an address that it cannot change, and takes packets of `mtu` bytes; what waited
+    /// for it comes back.
     pub(crate) fn fix(
         &mut self,
         interface: InterfaceId,
         address: u32,
-        mac: EthernetAddress,
+        Station { mac, mtu }: Station,
     ) -> Vec<OwnedFrame> {
         let released = self.learn(Instant(0), interface, address, mac);
         if let Some(&number) = self.index.get(&(interface.0, address)) {
             let entry = &mut self.entries[usize::from(number)];
             entry.mac = mac;
+            entry.mtu = mtu;
             entry.state = State::Fixed;
             self.refresh(usize::from(number));
         }

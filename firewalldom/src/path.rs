@@ -248,7 +248,8 @@ impl Firewall {
             },
         });
         if let (Some(_), Some(egress)) = (from, egress) {
-            self.may_forward(now, frame, packet, tracked, leaving, egress)?;
+            let next = Next::of(egress, route, leaving);
+            self.may_forward(now, frame, packet, tracked, leaving, next)?;
         }
         let way = Way {
             from,
@@ -292,11 +293,7 @@ impl Firewall {
                 }
                 // Nothing but what comes before the route changes where a packet goes.
                 debug_assert_eq!(new.destination, leaving.destination);
-                let address = match route {
-                    Route::Via { gateway, .. } if gateway != 0 => gateway,
-                    _ => new.destination,
-                };
-                let next = Next { egress, address };
+                let next = Next::of(egress, route, new);
                 self.send(now, frame, packet, next, accepted.flow)
             }
             None => self.deliver(now, frame, packet, route),
@@ -450,6 +447,16 @@ pub(crate) struct Next {
     pub(crate) egress: InterfaceId,
     /// The next hop's: the destination's own, or that of a gateway to it.
     pub(crate) address: u32,
+}
+
+impl Next {
+    fn of(egress: InterfaceId, route: Route, leaving: Tuple) -> Self {
+        let address = match route {
+            Route::Via { gateway, .. } if gateway != 0 => gateway,
+            _ => leaving.destination,
+        };
+        Self { egress, address }
+    }
 }
 
 /// A packet that may go on.

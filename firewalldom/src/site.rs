@@ -62,6 +62,8 @@ pub enum ConfigError {
 pub(crate) struct Port {
     pub(crate) mac: EthernetAddress,
     pub(crate) mtu: u16,
+    /// What it is where no guest on a bridge takes less.
+    pub(crate) mtu_max: u16,
     pub(crate) tcp_flags: bool,
     pub(crate) no_smurfs: bool,
     pub(crate) route_back: bool,
@@ -80,6 +82,7 @@ impl Port {
         Ok(Self {
             mac,
             mtu,
+            mtu_max: mtu,
             tcp_flags: interface.tcp_flags,
             no_smurfs: interface.no_smurfs,
             route_back: interface.route_back,
@@ -160,6 +163,7 @@ impl Site {
         let station = Port::station_of(number, &self.policy.interfaces[number], link)?;
         self.ports[number].mac = station.mac;
         self.ports[number].mtu = station.mtu;
+        self.ports[number].mtu_max = station.mtu;
         Ok(station)
     }
 

@@ -188,7 +188,7 @@ fn who_comes_takes_the_place_of_who_left() {
     table.resolve(NOW, NET, 1);
     for round in 0..3 * Table::MAX_ENTRIES as u32 {
         let address = 7 + round % 3;
-        table.fix(LOC, address, MAC);
+        table.fix(LOC, address, STATION);
         table.unfix(LOC, address);
     }
     assert_eq!(table.entries.len(), 2);

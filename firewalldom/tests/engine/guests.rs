@@ -1,7 +1,7 @@
 //! Guests: who they are, and what they cannot claim to be.
 
 use crate::support::*;
-use firewalldom::policy::{Disposition, InterfacePrefix, Policy, Proxied};
+use firewalldom::policy::{ClampMss, Disposition, InterfacePrefix, Policy, Proxied};
 use firewalldom::{Checksum, Frame, GuestError, GuestId, Head, Reason, Verdict};
 use std::net::Ipv4Addr;
 
@@ -252,15 +252,112 @@ fn what_no_guest_can_be_is_refused_and_changes_nothing() {
         Err(GuestError::NoAddress)
     );
     assert_eq!(
-        attach_guest(&mut site, LOC, &[NEIGHBOUR], 1499),
-        Err(GuestError::Mtu)
-    );
-    assert_eq!(
         attach_guest(&mut site, LOC, &two, 1500),
         Err(GuestError::AddressTaken)
     );
     // None of them left anything behind.
     assert!(attach_guest(&mut site, LOC, &[NEIGHBOUR], 1500).is_ok());
+}
+
+#[test]
+fn what_goes_to_a_guest_is_no_longer_than_its_mtu_and_its_neighbours_is_their_own() {
+    let mut policy = guests_with_gateway();
+    policy.settings.clamp_mss = Some(ClampMss::PathMtu);
+    let mut site = Site::new(policy);
+    let narrow = site
+        .firewall
+        .attach_guest(LOC, GUEST_MAC, &[GUEST], 1000)
+        .unwrap();
+    let wide = site
+        .firewall
+        .attach_guest(LOC, NEIGHBOUR_MAC, &[NEIGHBOUR], 9000)
+        .unwrap();
+    site.outputs();
+    // Both begin a flow to the outside; a long answer reaches the one, the other's sender hears why not.
+    for (guest, mac, address) in [(narrow, GUEST_MAC, GUEST), (wide, NEIGHBOUR_MAC, NEIGHBOUR)] {
+        let asked = send(&mut site, guest, &datagram(mac, address, FAR)).forwarded(NET);
+        let port = word(&asked, 34);
+        let reply = |len| udp(NET, (FAR, 53), (FW_NET, port), &vec![7; len]);
+        // By the long way, and by the short one.
+        for _ in 0..2 {
+            site.send(NET, &reply(972)).forwarded(LOC);
+            if guest == narrow {
+                site.send(NET, &reply(973)).dropped(Reason::TooBig);
+            } else {
+                site.send(NET, &reply(1472)).forwarded(LOC);
+            }
+        }
+        let said = site.outputs();
+        if guest == wide {
+            assert_eq!(said.len(), 0);
+            continue;
+        }
+        assert_eq!(said.len(), 2);
+        let answer = &said[0].1.bytes;
+        assert_eq!((answer[34], answer[35], word(answer, 40)), (3, 4, 1000));
+        // What may be cut is.
+        let mut long = reply(1400);
+        long[20] = 0;
+        fix_header(&mut long);
+        assert_eq!(site.send(NET, &long), Outcome::Other(Verdict::Parked));
+        let pieces = site.outputs();
+        assert_eq!(pieces.len(), 2);
+        assert!(
+            pieces
+                .iter()
+                .all(|(_, piece)| piece.bytes.len() <= 14 + 1000)
+        );
+    }
+    // Its connections are told of it when they begin.
+    for (guest, mac, address, mss) in [
+        (narrow, GUEST_MAC, GUEST, 960),
+        (wide, NEIGHBOUR_MAC, NEIGHBOUR, 1460),
+    ] {
+        let mut syn = tcp_with(
+            LOC,
+            (address, 4001),
+            (FAR, 80),
+            SYN,
+            (1, 0),
+            &[2, 4, 5, 180],
+        );
+        syn[6..12].copy_from_slice(&mac);
+        // What follows the header is an option.
+        syn[46] = 0x60;
+        fix_transport(&mut syn);
+        let out = send(&mut site, guest, &syn).forwarded(NET);
+        assert_eq!(word(&out, 56), mss);
+    }
+    // Who comes after it at that address is another.
+    site.firewall.detach_guest(narrow);
+    let next = attach(&mut site, GUEST, GUEST_MAC).unwrap();
+    let asked = send(&mut site, next, &datagram(GUEST_MAC, GUEST, FAR)).forwarded(NET);
+    let reply = udp(NET, (FAR, 53), (FW_NET, word(&asked, 34)), &[7; 1472]);
+    site.send(NET, &reply).forwarded(LOC);
+}
+
+#[test]
+fn a_bridge_takes_no_longer_packets_than_a_guest_on_it() {
+    let mut policy = policy();
+    policy.interfaces[1].bridge = true;
+    policy.interfaces[1].name = "br0".into();
+    let mut site = Site::new(policy);
+    let long = udp(NET, (FAR, 53), (CLIENT, 4000), &[7; 1400]);
+    let longest = |site: &mut Site| match site.send(NET, &long) {
+        Outcome::Other(Verdict::Drop(Reason::TooBig)) => Some(word(&site.output(NET), 40)),
+        _ => None,
+    };
+    assert_eq!(longest(&mut site), None);
+    let attach = |site: &mut Site, number: u8, mtu| {
+        let mac = [0, 0x16, 0x3e, 0, 0, number];
+        site.firewall.attach_guest(LOC, mac, &[], mtu).unwrap()
+    };
+    let guests = [9000, 1200, 1300].map(|mtu| (mtu, attach(&mut site, (mtu / 100) as u8, mtu)));
+    assert_eq!(longest(&mut site), Some(1200));
+    site.firewall.detach_guest(guests[1].1);
+    assert_eq!(longest(&mut site), Some(1300));
+    site.firewall.detach_guest(guests[2].1);
+    assert_eq!(longest(&mut site), None);
 }
 
 #[test]

@@ -143,6 +143,33 @@ fn from_port_to_port_a_frame_goes_as_it_is_and_xen_copies_it_once() {
 }
 
 #[test]
+fn no_guest_on_a_bridge_gets_a_frame_longer_than_its_mtu_not_even_one_for_all() {
+    let mut lab = empty();
+    for (number, ((domain, address, mac), mtu)) in
+        [(GUESTS[A], "1500"), (GUESTS[B], "1000"), (THIRD, "1500")]
+            .into_iter()
+            .enumerate()
+    {
+        let more = [("bridge", "br-lan"), ("ip", ""), ("mtu", mtu)];
+        lab.announce_with(domain, address, mac, &more);
+        lab.settle();
+        lab.fronts[number].connect(Shape::default());
+        assert_eq!(lab.settle(), []);
+    }
+    let of_length = |len: usize| {
+        let mut frame = [&EVERYBODY[..], &of(A).1, &[0x88, 0xb5]].concat();
+        frame.extend(pattern(len - 14));
+        frame
+    };
+    let [_, narrow, wide] = said(&mut lab, A, &of_length(1018));
+    assert_eq!((narrow.len(), wide.len()), (1, 1));
+    let before = lab.relay.losses().not_sendable;
+    let [_, narrow, wide] = said(&mut lab, A, &of_length(1019));
+    assert_eq!((narrow.len(), wide.len()), (0, 1));
+    assert_eq!(lab.relay.losses().not_sendable, before + 1);
+}
+
+#[test]
 fn through_the_firewall_the_engine_judges_as_from_the_bridge() {
     let mut lab = three();
     let [answer, heard, also] = said(&mut lab, A, &asks(A, GATEWAY));

@@ -133,6 +133,9 @@ impl<X: Xen, H: Clone + AsRef<[u8]>> Outlet<X, H> {
         whole: impl FnOnce() -> Option<H>,
         offload: Offload,
     ) -> Result<(), TransmitError> {
+        if !self.takes(frame.len(), offload) {
+            return Err(TransmitError::Size);
+        }
         let sent = self.unless_waiting(|back| back.transmit_bytes(frame, offload));
         if sent == Err(TransmitError::Full)
             && self.waiting.len() < COPIES_MAX
