@@ -47,6 +47,7 @@ mod claim;
 mod frame;
 pub mod front;
 mod interface;
+pub mod offload;
 pub mod queue;
 
 pub use back::{Back, Backends, Outlet};

@@ -44,12 +44,12 @@ const NOT_FOR_US: [&str; 4] = ["script", "gatewaydev", "type", "vlan"];
 /// too many nodes.
 const SPARED: [&str; 7] = [
     "frontend-id",
-    "rate",
     "mtu",
     "vifname",
     "bridge",
     "ip",
     "mac",
+    "rate",
 ];
 
 /// The directory itself, and what stays in it: `frontend`, `online`, `state` and `hotplug-status`.
@@ -137,6 +137,20 @@ pub(super) struct Vif<X: Xen> {
     lease: Option<Rc<Lease>>,
     /// What was read of it, of which some is there no more.
     taken: Option<Result<Settings, BadSetting>>,
+    /// The last word on how much the guest may send.
+    rate: RateNode,
+}
+
+/// What `rate` in our directory said when it was last looked at. An administrator may write it anew.
+#[derive(Default, PartialEq, Eq)]
+enum RateNode {
+    /// Nothing, because we had no place for it: what it said before holds.
+    #[default]
+    Spared,
+    /// Nothing: there is no limit.
+    Missing,
+    /// This.
+    Said(String),
 }
 
 impl<X: Xen> Vif<X> {
@@ -154,6 +168,7 @@ impl<X: Xen> Vif<X> {
             signal,
             lease: None,
             taken: None,
+            rate: RateNode::default(),
         }
     }
 
@@ -199,7 +214,7 @@ impl<X: Xen> Vif<X> {
             }
         };
         self.offer(&settings).await?;
-        self.follow(&theirs, &settings, watch).await
+        self.follow(&theirs, settings, watch).await
     }
 
     /// Reads what the toolstack wrote. It writes all of it at once.
@@ -254,8 +269,9 @@ impl<X: Xen> Vif<X> {
     }
 
     /// Removes what goes without saying, and what there is no place for beside `ours` nodes that we write.
-    async fn make_room(&self, settings: &Settings, ours: usize) -> Result<(), Error> {
-        let store = &self.context.store;
+    async fn make_room(&mut self, settings: &Settings, ours: usize) -> Result<(), Error> {
+        let context = self.context.clone();
+        let store = &context.store;
         let written = store.read_all(&self.node, &SPARED).await?;
         let written = SPARED.into_iter().zip(&written);
         let written = written.filter_map(|(key, value)| value.as_ref().map(|_| key));
@@ -270,12 +286,15 @@ impl<X: Xen> Vif<X> {
         let excess = others.drain(..excess.min(others.len()));
         for key in spared.into_iter().chain(excess) {
             store.rm(&format!("{}/{key}", self.node)).await?;
+            if key == "rate" {
+                self.rate = RateNode::Spared;
+            }
         }
         Ok(())
     }
 
     /// Writes what the frontend may use, and InitWait.
-    async fn offer(&self, settings: &Settings) -> Result<(), Error> {
+    async fn offer(&mut self, settings: &Settings) -> Result<(), Error> {
         let config = self.context.config;
         let queues = config.queues_max.clamp(1, QUEUES_MAX).to_string();
         let mut keys: heapless::Vec<(&str, &str), NODES_MAX> = heapless::Vec::new();
@@ -305,7 +324,7 @@ impl<X: Xen> Vif<X> {
     async fn follow(
         &mut self,
         theirs: &str,
-        settings: &Settings,
+        mut settings: Settings,
         mut watch: Watch<X>,
     ) -> Result<(), Error> {
         let mut phase = Phase::Waiting;
@@ -325,6 +344,7 @@ impl<X: Xen> Vif<X> {
                 phase = Phase::Closing;
                 timers.pause(self.context.executor.now());
             }
+            self.follow_rate(&mut settings).await?;
             let is_online = self.is_online().await?;
             timers.look(is_online, self.context.executor.now());
             let peer = xenbus::state_at(&self.context.store, theirs).await?;
@@ -337,7 +357,7 @@ impl<X: Xen> Vif<X> {
                     self.publish(&[], phase).await?;
                     continue;
                 }
-                let connected = self.connect(theirs, settings).await;
+                let connected = self.connect(theirs, &settings).await;
                 timers.pause(self.context.executor.now());
                 if let Err(error) = connected {
                     self.disconnect().await;
@@ -351,6 +371,42 @@ impl<X: Xen> Vif<X> {
             }
             self.wait(&mut watch, timers.first()).await?;
         }
+    }
+
+    /// Has the guest send what `rate` says now, as Linux' backend does; but what cannot be followed changes
+    /// nothing.
+    async fn follow_rate(&mut self, settings: &mut Settings) -> Result<(), Error> {
+        let path = format!("{}/rate", self.node);
+        let said = match self.context.store.read_text(&path).await {
+            Ok(text) => RateNode::Said(text),
+            Err(error) if error.is_not_found() && self.rate == RateNode::Spared => return Ok(()),
+            Err(error) if error.is_not_found() => RateNode::Missing,
+            Err(xenstore::Error::BadValue) => RateNode::Said(String::new()),
+            Err(error) => return Err(error.into()),
+        };
+        if said == self.rate {
+            return Ok(());
+        }
+        let rate = match &said {
+            RateNode::Said(text) => settings::rate(text).map(Some),
+            RateNode::Missing | RateNode::Spared => Ok(None),
+        };
+        self.rate = said;
+        match rate {
+            Ok(rate) if rate == settings.rate => {}
+            Ok(rate) => {
+                log::info!("{path}: changed");
+                settings.rate = rate;
+                if let Some(Ok(taken)) = &mut self.taken {
+                    taken.rate = rate;
+                }
+                if let Some(lease) = &self.lease {
+                    lease.change_rate(rate);
+                }
+            }
+            Err(error) => log::error!("{path}: {error}"),
+        }
+        Ok(())
     }
 
     /// Takes the frontend's rings and hands the vif over.

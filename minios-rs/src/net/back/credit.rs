@@ -45,6 +45,14 @@ impl Credit {
         !self.is_awaited
     }
 
+    /// Goes on with another rate: what was saved up is no more than that one lets be, and what waits does so no
+    /// longer than its interval.
+    pub(super) fn change(&mut self, rate: Rate, now: Instant) {
+        self.rate = rate;
+        self.left = self.left.min(rate.bytes.max(BURST_MIN));
+        self.ends = self.ends.min(now.after(rate.interval));
+    }
+
     /// Nothing waits: what did was taken back, which only a frontend that lies about its ring does. Its time
     /// would stay past, and whoever sleeps until then would not.
     pub(super) fn forget(&mut self) {
@@ -80,6 +88,23 @@ mod tests {
         }
         let allowed = 100_000 * 200 + BURST_MIN;
         assert!(sent <= allowed && sent > allowed * 9 / 10, "{sent}");
+    }
+
+    #[test]
+    fn another_rate_takes_what_was_saved_beyond_it_and_no_wait_is_longer_than_its_interval() {
+        let rate = |bytes, interval| Rate {
+            bytes,
+            interval: Duration::from_millis(interval),
+        };
+        let mut credit = Credit::new(rate(1_000_000, 10_000), Instant(0));
+        credit.change(rate(200_000, 50), Instant(0));
+        assert!(!credit.take(200_001, Instant(0)) && credit.take(200_000, Instant(0)));
+        assert!(!credit.take(1, Instant(0)));
+        assert_eq!(credit.awaited(), Some(Instant(50_000_000)));
+        // One that is slower does not have a frame wait longer than it was told.
+        credit.change(rate(200_000, 60_000), Instant(1));
+        assert_eq!(credit.awaited(), Some(Instant(50_000_000)));
+        assert!(credit.take(200_000, Instant(50_000_000)));
     }
 
     #[test]

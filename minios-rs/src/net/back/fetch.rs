@@ -30,7 +30,7 @@ impl<X: Xen> Pool<X> {
         }
     }
 
-    fn take(&mut self) -> Option<RxBuffer<X::Page>> {
+    pub(super) fn take(&mut self) -> Option<RxBuffer<X::Page>> {
         let page = match self.free.pop() {
             Some(page) => page,
             None if self.taken < self.pages_max => {
@@ -65,7 +65,12 @@ impl<X: Xen> Pool<X> {
 
     /// Whether there are pages for a frame of any length.
     pub(super) fn has_room(&self) -> bool {
-        self.free.len() + usize::from(self.pages_max - self.taken) >= FRAME_SLOTS_MAX
+        self.holds(FRAME_SLOTS_MAX)
+    }
+
+    /// Whether there are so many pages.
+    pub(super) fn holds(&self, pages: usize) -> bool {
+        self.free.len() + usize::from(self.pages_max - self.taken) >= pages
     }
 
     pub(super) fn give_back(&mut self, buffer: RxBuffer<X::Page>) {

@@ -9,7 +9,7 @@ use super::fetch::Pool;
 use super::lease::Lease;
 use super::multicast::Groups;
 use super::receive::Receiver;
-use super::settings::{Rate, Settings};
+use super::settings::Settings;
 use super::transmit::Transmitter;
 use super::{Back, Channels, Counters, Features, Queue, State};
 use crate::net::FrontId;
@@ -104,10 +104,7 @@ impl Keys {
         let id = FrontId::next();
         let mut queues = Vec::with_capacity(self.queues.len());
         // The rate is the vif's: each queue has its share.
-        let share = settings.rate.map(|rate| Rate {
-            bytes: (rate.bytes / self.queues.len() as u64).max(1),
-            ..rate
-        });
+        let share = settings.rate.map(|rate| rate.share(self.queues.len()));
         for (number, keys) in self.queues.iter().enumerate() {
             let transmit = xen.map_grant(frontend, keys.transmit_ring)?;
             let receive = xen.map_grant(frontend, keys.receive_ring)?;
@@ -141,6 +138,8 @@ impl Keys {
             queues,
             next: 0,
             pool: Pool::new(xen, id, frontend, self.config.fetch_pages_max),
+            whole: Vec::new(),
+            segment: Vec::new(),
             orphans: Vec::new(),
             lease,
         })

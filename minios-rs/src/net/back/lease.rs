@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::Breach;
+use super::{Breach, Rate};
 use alloc::rc::Rc;
 use core::cell::{Cell, RefCell};
 use core::future::poll_fn;
@@ -42,6 +42,8 @@ pub(super) struct Lease {
     is_ending: Cell<bool>,
     is_released: Cell<bool>,
     breach: Cell<Option<Breach>>,
+    /// What the guest may send from now on, if that is something else.
+    rate: Cell<Option<Option<Rate>>>,
     task: Rc<Signal>,
 }
 
@@ -51,6 +53,7 @@ impl Lease {
             is_ending: Cell::new(false),
             is_released: Cell::new(false),
             breach: Cell::new(None),
+            rate: Cell::new(None),
             task,
         })
     }
@@ -72,6 +75,15 @@ impl Lease {
 
     pub(super) fn breach(&self) -> Option<Breach> {
         self.breach.get()
+    }
+
+    pub(super) fn change_rate(&self, rate: Option<Rate>) {
+        self.rate.set(Some(rate));
+    }
+
+    /// The rate, if it was changed since this was last asked.
+    pub(super) fn changed_rate(&self) -> Option<Option<Rate>> {
+        self.rate.take()
     }
 
     pub(super) fn released(&self) {

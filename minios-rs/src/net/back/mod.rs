@@ -16,8 +16,13 @@
 //! # Use
 //! As a [`Front`](super::Front): once a turn [`Back::receive_into`] until false, [`Back::transmit`],
 //! [`Back::flush`], [`Back::completed`] until `None` (recycling each at its owner), and before sleeping
-//! [`Back::park`]. Unlike a front's, a back's `flush` is a hypercall for each 32 copies, and frames that were
-//! transmitted complete with it: receivers are flushed before senders. When [`Back::is_ending`] says so, drop it.
+//! [`Back::park`], which is also where another `rate=` takes hold. Unlike a front's, a back's `flush` is a
+//! hypercall for each 32 copies, and frames that were transmitted complete with it: receivers are flushed before
+//! senders. When [`Back::is_ending`] says so, drop it.
+//!
+//! A frame that the frontend said it does not take as it is (a blank checksum, segments yet to be cut) is copied into
+//! private memory, finished there, and sent from there. A frame without segments that is longer than the one
+//! buffer it takes is refused.
 //!
 //! # What the frontend can do to us
 //! Nothing but lose its connection. There is no queue behind the ring of buffers it posts (but see [`Outlet`]): a
@@ -33,6 +38,7 @@ mod connect;
 mod counters;
 mod credit;
 mod fetch;
+mod finish;
 mod keys;
 mod lease;
 mod list;
@@ -55,8 +61,7 @@ pub use settings::{BRIDGE_DEFAULT, BadSetting, Rate, Settings};
 
 use super::front::{TransmitError, Wake};
 use super::{
-    Checksum, ETHERNET_HEADER, FRAME_SLOTS_MAX, FrontId, GsoKind, Offload, Received, RxBuffer,
-    Slice,
+    Checksum, ETHERNET_HEADER, FRAME_SLOTS_MAX, FrontId, Gso, Offload, Received, RxBuffer, Slice,
 };
 use crate::abi::io::netif::XEN_NETIF_MAX_TX_SIZE;
 use crate::ring::{Notify, Pending};
@@ -155,6 +160,9 @@ pub struct Back<X: Xen> {
     /// The queue that is asked next for a frame.
     next: usize,
     pool: Pool<X>,
+    /// Where frames are put together that the frontend does not take as they are, and what is made of them.
+    whole: Vec<u8>,
+    segment: Vec<u8>,
     /// Others' buffers that were not copied when this was closed.
     orphans: Vec<RxBuffer<X::Page>>,
     lease: Rc<Lease>,
@@ -330,34 +338,22 @@ impl<X: Xen> Back<X> {
         if tail.iter().any(outside) {
             return Err(TransmitError::Invalid);
         }
-        if size > PAGE_SIZE && !self.features.scatter_gather {
+        if offload.gso.is_none() && size > PAGE_SIZE && !self.features.scatter_gather {
             return Err(TransmitError::NotOffered);
         }
-        if let Some(gso) = offload.gso {
-            if gso.size == 0 || offload.checksum != Checksum::Blank {
-                return Err(TransmitError::Invalid);
-            }
-            let offered = match gso.kind {
-                GsoKind::TcpV4 => self.features.gso_tcpv4,
-                GsoKind::TcpV6 => self.features.gso_tcpv6,
-            };
-            if !offered {
-                return Err(TransmitError::NotOffered);
-            }
+        let is_cut = |gso: Gso| gso.size > 0 && offload.checksum == Checksum::Blank;
+        if !offload.gso.is_none_or(is_cut) {
+            return Err(TransmitError::Invalid);
         }
         if !self.groups.wants(head) {
             self.counters.refused_multicast += 1;
             return Err(TransmitError::NotWanted);
         }
-        let number = flow(head) % self.queues.len();
-        let receiver = &mut self.queues[number].receiver;
-        match receiver.send(head, tail, size, offload, &mut self.counters) {
-            Ok(sent) => sent,
-            Err(breach) => {
-                self.break_down(breach);
-                Err(TransmitError::NotOpen)
-            }
+        if !self.takes_as_is(head, offload) {
+            return self.transmit_finished(head, tail, size, offload.gso);
         }
+        let queue = flow(head) % self.queues.len();
+        self.put(queue, head, tail, size, offload)
     }
 
     /// Sends a frame of our own (14 to 65,535 bytes), copying it: what is beyond a page into the pages that
@@ -369,6 +365,19 @@ impl<X: Xen> Back<X> {
         if frame.len() > XEN_NETIF_MAX_TX_SIZE {
             return Err(TransmitError::Size);
         }
+        self.with_slices(frame, |back, head, tail| back.transmit(head, tail, offload))
+    }
+
+    /// Has `send` take a frame of our own as a head and slices. Those that it leaves are taken back.
+    fn with_slices(
+        &mut self,
+        frame: &[u8],
+        send: impl FnOnce(
+            &mut Self,
+            &[u8],
+            &mut heapless::VecView<Slice<X::Page>>,
+        ) -> Result<(), TransmitError>,
+    ) -> Result<(), TransmitError> {
         let (head, rest) = frame.split_at(frame.len().min(PAGE_SIZE));
         let mut tail: heapless::Vec<_, FRAME_SLOTS_MAX> = heapless::Vec::new();
         let copied = rest.chunks(PAGE_SIZE).all(|part| {
@@ -376,13 +385,32 @@ impl<X: Xen> Back<X> {
             copy.is_some_and(|copy| tail.push(copy).is_ok())
         });
         let sent = match copied {
-            true => self.transmit(head, tail.as_mut_view(), offload),
+            true => send(self, head, tail.as_mut_view()),
             false => Err(TransmitError::Full),
         };
         for slice in tail {
             self.pool.give_back(slice.buffer);
         }
         sent
+    }
+
+    /// Puts a frame into a queue's ring as it is.
+    fn put(
+        &mut self,
+        queue: usize,
+        head: &[u8],
+        tail: &mut heapless::VecView<Slice<X::Page>>,
+        size: usize,
+        offload: Offload,
+    ) -> Result<(), TransmitError> {
+        let receiver = &mut self.queues[queue].receiver;
+        match receiver.send(head, tail, size, offload, &mut self.counters) {
+            Ok(sent) => sent,
+            Err(breach) => {
+                self.break_down(breach);
+                Err(TransmitError::NotOpen)
+            }
+        }
     }
 
     /// Has Xen copy what was transmitted, shows the guest that and what was answered, and notifies it where
@@ -420,6 +448,11 @@ impl<X: Xen> Back<X> {
             return Pending::Nothing;
         }
         let mut pending = Pending::Nothing;
+        if let Some(rate) = self.lease.changed_rate() {
+            self.set_rate(rate);
+            // What waited may not have to any more.
+            pending = Pending::Work;
+        }
         for number in 0..self.queues.len() {
             let queue = &mut self.queues[number];
             let armed = queue
@@ -436,6 +469,14 @@ impl<X: Xen> Back<X> {
             }
         }
         pending
+    }
+
+    fn set_rate(&mut self, rate: Option<Rate>) {
+        self.settings.rate = rate;
+        let share = rate.map(|rate| rate.share(self.queues.len()));
+        for queue in &mut self.queues {
+            queue.transmitter.set_rate(share);
+        }
     }
 
     /// Stops: unmaps the rings, closes the ports, and tells the task that waits for it. Others' buffers

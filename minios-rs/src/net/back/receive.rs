@@ -165,17 +165,10 @@ impl<X: Xen> Receiver<X> {
         {
             self.run(counters)?;
         }
-        if self.completed.len() + self.held.len() + tail.len() > HELD_MAX {
+        let entries = slots + usize::from(offload.gso.is_some());
+        if !self.has_room(entries, tail.len(), counters)? {
             return Ok(Err(TransmitError::Full));
         }
-        let available = self.ring.available();
-        let available = available.map_err(|Corrupt| Breach::ReceiveIndex)?;
-        if (available as usize) < slots + usize::from(offload.gso.is_some()) {
-            counters.refused_full += 1;
-            self.starve(available);
-            return Ok(Err(TransmitError::Full));
-        }
-        self.starved = None;
         let mut frame = self.open(size, offload);
         let (page, offset) = self.stage(head);
         let source = CopyEnd::Page(page);
@@ -192,6 +185,32 @@ impl<X: Xen> Receiver<X> {
             self.held.push(slice.buffer);
         }
         Ok(Ok(()))
+    }
+
+    /// Whether as many buffers are posted, and as many of others' can be held.
+    pub(super) fn has_room(
+        &mut self,
+        entries: usize,
+        others: usize,
+        counters: &mut Counters,
+    ) -> Result<bool, Breach> {
+        if self.completed.len() + self.held.len() + others > HELD_MAX {
+            return Ok(false);
+        }
+        let available = self.ring.available();
+        let available = available.map_err(|Corrupt| Breach::ReceiveIndex)?;
+        if (available as usize) < entries {
+            counters.refused_full += 1;
+            self.starve(available);
+            return Ok(false);
+        }
+        self.starved = None;
+        Ok(true)
+    }
+
+    /// Takes another's buffer that was read already.
+    pub(super) fn complete(&mut self, buffer: RxBuffer<X::Page>) {
+        self.completed.push_back(buffer);
     }
 
     /// Copies a header to where Xen copies it from.

@@ -33,6 +33,16 @@ pub struct Rate {
     pub interval: Duration,
 }
 
+impl Rate {
+    /// What each of so many queues may send.
+    pub(super) fn share(self, queues: usize) -> Self {
+        Self {
+            bytes: (self.bytes / queues.max(1) as u64).max(1),
+            ..self
+        }
+    }
+}
+
 /// Which key the toolstack wrote that cannot be followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
 pub enum BadSetting {
@@ -69,7 +79,7 @@ pub struct Settings {
     pub mtu: u16,
     /// The guest's own IP addresses; empty if the toolstack named none.
     pub addresses: heapless::Vec<Ipv4Addr, ADDRESSES_MAX>,
-    /// How much it may send.
+    /// How much it may send; followed when an administrator writes it anew.
     pub rate: Option<Rate>,
     /// The name the interface is to have here.
     pub name: Option<heapless::String<NAME_MAX>>,
@@ -116,7 +126,7 @@ fn addresses(text: &str) -> Result<heapless::Vec<Ipv4Addr, ADDRESSES_MAX>, BadSe
 }
 
 /// `bytes,microseconds`, as libxl computes it from `rate=`. 0 bytes is what it means by no limit.
-fn rate(text: &str) -> Result<Rate, BadSetting> {
+pub(super) fn rate(text: &str) -> Result<Rate, BadSetting> {
     let (bytes, microseconds) = text.split_once(',').ok_or(BadSetting::Rate)?;
     let number = |text: &str| text.parse::<u64>().ok().filter(|number| *number > 0);
     let bytes = number(bytes).ok_or(BadSetting::Rate)?;

@@ -5,7 +5,7 @@
 use super::credit::Credit;
 use super::multicast::{Groups, NotJoined};
 use super::parse::{Answer, Fault, Parsed, Part, Ring, answer};
-use super::{Breach, Counters, FRAME_BITS, GRANT_FAULTS_MAX, HEAD_MAX};
+use super::{Breach, Counters, FRAME_BITS, GRANT_FAULTS_MAX, HEAD_MAX, Rate};
 use crate::abi::io::netif::{NETIF_RSP_ERROR, NETIF_RSP_OKAY};
 use crate::net::frame::{FRAME_SLOTS_MAX, FrontId, Memory, Received, RxBuffer, Slice};
 use crate::net::front::Wake;
@@ -100,6 +100,15 @@ impl<X: Xen> Transmitter<X> {
 
     pub(super) fn next_credit(&self) -> Option<Instant> {
         self.credit.as_ref().and_then(Credit::awaited)
+    }
+
+    /// Has the guest send no more than this from now on.
+    pub(super) fn set_rate(&mut self, rate: Option<Rate>) {
+        let now = self.xen.now();
+        match (&mut self.credit, rate) {
+            (Some(credit), Some(rate)) => credit.change(rate, now),
+            (credit, rate) => *credit = rate.map(|rate| Credit::new(rate, now)),
+        }
     }
 
     pub(super) fn publish(&mut self) -> Notify {

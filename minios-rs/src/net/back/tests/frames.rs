@@ -291,6 +291,91 @@ fn a_rate_holds_and_what_waits_for_it_is_not_lost() {
 }
 
 #[test]
+fn a_rate_is_followed_when_an_administrator_writes_it_anew() {
+    let mut lab = Lab::new();
+    let number = lab.announce(GUEST, &[("rate", "200000,50000")]);
+    lab.fronts[number].connect(Shape::default());
+    lab.settle();
+    let node = format!("{}/rate", lab.fronts[number].backend_node());
+    let sent = |lab: &mut Lab| {
+        while lab.fronts[number].send(0, &[&[1; 1000]], 0, &[]) {}
+        let mut frames = 0;
+        while let Some(frame) = lab.backs[0].receive() {
+            frames += 1;
+            lab.backs[0].recycle_frame(frame);
+        }
+        lab.backs[0].flush();
+        lab.fronts[number].answers(0);
+        frames
+    };
+    assert_eq!(sent(&mut lab), 200, "and 56 wait");
+    assert_eq!(lab.backs[0].park(), Pending::Nothing);
+    // What is no rate changes none.
+    for text in ["fast", "0,50000", ""] {
+        lab.world.write_node(&node, text);
+        lab.settle();
+        assert_eq!(lab.backs[0].park(), Pending::Nothing, "{text}");
+        assert_eq!(sent(&mut lab), 0, "{text}");
+    }
+    // Less: at once, and in the next interval.
+    lab.world.write_node(&node, "140000,50000");
+    lab.settle();
+    assert_eq!(lab.backs[0].park(), Pending::Work);
+    assert_eq!(sent(&mut lab), 0);
+    lab.advance(Duration::from_millis(50));
+    assert_eq!(sent(&mut lab), 140);
+    // None: what waits goes at once.
+    lab.world.remove_node(&node);
+    lab.settle();
+    assert_eq!(lab.backs[0].park(), Pending::Work);
+    assert_eq!(lab.backs[0].next_credit(), None);
+    assert!(sent(&mut lab) > 0 && sent(&mut lab) == 256);
+    assert_eq!(lab.backs[0].settings().rate, None);
+    // Where there was none, one; which a frontend that comes again finds as well.
+    lab.world.write_node(&node, "150000,50000");
+    lab.settle();
+    assert_eq!(lab.backs[0].park(), Pending::Work);
+    assert_eq!(sent(&mut lab), 150);
+    lab.advance(Duration::from_secs(2));
+    lab.fronts[number].switch_to(XenbusState::CLOSED);
+    lab.settle();
+    lab.fronts[number].switch_to(XenbusState::INITIALISING);
+    lab.settle();
+    lab.fronts[number].connect(Shape::default());
+    lab.settle();
+    assert_eq!(lab.backs.len(), 1);
+    assert_eq!(sent(&mut lab), 150);
+    lab.end();
+}
+
+#[test]
+fn a_rate_that_there_was_no_place_for_holds_until_there_is_another() {
+    let mut lab = Lab::with(Config {
+        queues_max: 4,
+        event_channels: EventChannels::Split,
+        multicast: MulticastControl::Offered,
+        ..Config::default()
+    });
+    let number = lab.announce(GUEST, &[("rate", "200000,50000")]);
+    lab.fronts[number].connect(Shape {
+        queues: 4,
+        channels: 1,
+    });
+    lab.settle();
+    assert_eq!(lab.node(number, "rate"), None);
+    let rate = |lab: &Lab| lab.backs[0].settings().rate.map(|rate| rate.bytes);
+    lab.settle();
+    assert_eq!(lab.backs[0].park(), Pending::Nothing);
+    assert_eq!(rate(&lab), Some(200_000));
+    let node = format!("{}/rate", lab.fronts[number].backend_node());
+    lab.world.write_node(&node, "800000,50000");
+    lab.settle();
+    assert_eq!(lab.backs[0].park(), Pending::Work);
+    assert_eq!(rate(&lab), Some(800_000));
+    lab.end();
+}
+
+#[test]
 fn a_frame_of_our_own_of_any_length_reaches_the_guest_whole() {
     let mut lab = Lab::new();
     let number = lab.connect(GUEST);

@@ -4,7 +4,7 @@ use crate::abi::io::ring::{REQ_PROD, RING};
 use crate::fake::netback::Which;
 use crate::fake::netfront::{Netfront, Shape, TAKES};
 use crate::fake::{Domain, Fault, Page, Quirks, Usage, World};
-use crate::net::{FRAME_SLOTS_MAX, Gso, MacAddress};
+use crate::net::{FRAME_SLOTS_MAX, GsoKind, MacAddress};
 use crate::task::Executor;
 use crate::time::Instant;
 use crate::xen::{DomId, SharedPage};
@@ -18,6 +18,7 @@ use proptest::prelude::*;
 
 mod connecting;
 mod fetching;
+mod finishing;
 mod frames;
 mod hostile;
 mod outlet;
