@@ -1,6 +1,7 @@
 //! Guests behind the relay: frontends in domains of their own, and a backend outside.
 
 mod bridge;
+mod collusion;
 mod hostile;
 mod isolation;
 mod leaving;
