@@ -172,6 +172,8 @@ enum End {
     Deaf,
     /// Its connection ends without anybody's complaint.
     Closed,
+    /// It is waited for.
+    Unconnected,
     /// One of these, as it happens.
     Any,
     /// It is destroyed in the midst of what it does.
@@ -251,6 +253,8 @@ const LIES: &[(&str, End)] = &[
     ("nonsense", End::Heard),
     ("states-nonsense", End::Heard),
     ("crossing", CROSSES),
+    ("closes-first", End::Heard),
+    ("silent", End::Unconnected),
     ("endless", CUT),
     ("extra-loop", EXTRA),
     ("revoked", End::Any),
@@ -265,7 +269,7 @@ const LIES: &[(&str, End)] = &[
 ];
 
 /// The last so many are told in the short tier every day. Of the others each has its day among so many.
-const DAILY: usize = 12;
+const DAILY: usize = 14;
 const DAYS: usize = 4;
 
 /// The lies that this run hears.
@@ -448,6 +452,7 @@ impl End {
             Self::Heard => is("4", "heard"),
             Self::Deaf => is("4", "not heard"),
             Self::Closed => is_lost,
+            Self::Unconnected => is("2", "not heard"),
             Self::Any => is_lost || is("4", "heard") || is("4", "not heard"),
             Self::Destroyed | Self::Gone => true,
         }

@@ -20,6 +20,8 @@
 //! | `no-ring-key`, `text-key`, `huge-key`, `binary-key`, `no-copy-key`, `queues-key`, `port-key` | keys that are missing or make no sense |
 //! | `keys-change`, `states-change`, `states-flood`, `states-nonsense` | nodes that change all the time |
 //! | `nodes-gone` | removes its own directory |
+//! | `closes-first` | closes before it connects, as Windows' driver does; then is honest |
+//! | `silent` | never connects |
 //! | `again` | lies, loses its connection, comes again, four times; then is honest |
 //! | `busy` | sends and pings until it is destroyed |
 //! | `leaves` | the same, and then ends itself |
@@ -101,6 +103,8 @@ async fn lie(liar: &mut Liar, kind: &str) -> Outcome<String> {
             store::changes(liar, kind).await?;
         }
         "nodes-gone" => store::nodes_gone(liar).await?,
+        "closes-first" => store::closes_first(liar).await?,
+        "silent" => {}
         "again" => store::again(liar).await?,
         "busy" => busy(liar, u64::MAX).await?,
         "leaves" => {

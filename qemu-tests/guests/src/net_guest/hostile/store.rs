@@ -97,6 +97,11 @@ pub(super) async fn let_go(liar: &mut Liar) -> Outcome {
     ))
 }
 
+/// Closes before it has ever connected, as Windows' driver does, and connects then.
+pub(super) async fn closes_first(liar: &mut Liar) -> Outcome {
+    come_again(liar).await
+}
+
 async fn come_again(liar: &mut Liar) -> Outcome {
     let_go(liar).await?;
     liar.connect().await
