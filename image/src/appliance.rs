@@ -16,10 +16,10 @@ use crate::workspace::Workspace;
 /// The folder's, the crate's and the domain's name of the firewall.
 pub const FIREWALLDOM: &str = "firewalldom";
 
-/// An appliance that has no configuration of its own yet.
+/// An appliance that needs no configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bare {
-    /// The driver domain.
+    /// The driver domain. It may have a configuration ([`build_netdom`]).
     Netdom,
     /// The device-model stub domain.
     Stubdom,
@@ -185,6 +185,31 @@ pub fn build_bare(
     let kernel = files.path(&format!("{name}.xen"));
     let config = bare.config(&kernel).with(options);
     files.write(name, image, None, &config, None)
+}
+
+/// Writes netdom with a configuration: `NAME.xen`, `NAME.policy` and `NAME.cfg`; all or none.
+///
+/// # Errors
+/// As [`build_bare`], and when the configuration makes no sense.
+pub fn build_netdom(
+    workspace: &Workspace,
+    bridges: &netdom::config::Config,
+    out: &Path,
+    options: &Options,
+    target: TargetChoice,
+) -> Result<Built> {
+    let blob = netdom::config::encode(bridges).context("the configuration cannot be written")?;
+    let own = Bare::Netdom.name();
+    let name = options.name.as_deref().unwrap_or(own);
+    rehearse(out, name)?;
+    let image = build::appliance(workspace, own, target)?;
+    let files = Files::new(out)?;
+    let (kernel, ramdisk) = (
+        files.path(&format!("{name}.xen")),
+        files.path(&format!("{name}.policy")),
+    );
+    let config = DomainConfig::driver_with(&kernel, &ramdisk, bridges).with(options);
+    files.write(name, image, Some(&blob), &config, blob.len().into())
 }
 
 /// The firewall with this policy inside. The file that the compiler takes it from is named after

@@ -55,7 +55,7 @@ pub struct DomainConfig {
     /// Where the site's policy is: lines of comment.
     pub policy_note: &'static str,
     /// The cards that it drives and what lets it serve them: whole lines.
-    pub cards: &'static str,
+    pub cards: String,
     /// What a crash means, after "on_crash": the comment differs by appliance.
     pub crash_note: &'static str,
 }
@@ -72,12 +72,19 @@ pci = [
 # configuration space, xen-pciback allows without.
 passthrough = \"enabled\"
 
-# It is the backend of vifs, and the toolstack must let it be one. Each card is the wire of a bridge of
-# its own: xenbr0 is the first one's, xenbr1 the second one's. Whoever is to be on one has
-#     vif = [ \"backend=netdom,bridge=xenbr0\" ]
+# It is the backend of vifs, and the toolstack must let it be one. BRIDGES
 # in its own configuration; with ip= as well, it has no other address than those.
 driver_domain = 1
 ";
+
+/// Where they say which bridges there are.
+const BRIDGES: &str = "BRIDGES";
+
+/// Which there are where nobody says.
+const DEFAULT_BRIDGES: &str = "\
+Each card is the wire of a bridge of
+# its own: xenbr0 is the first one's, xenbr1 the second one's. Whoever is to be on one has
+#     vif = [ \"backend=netdom,bridge=xenbr0\" ]";
 
 impl DomainConfig {
     /// The configuration of a firewall for the site of `policy`.
@@ -90,7 +97,7 @@ impl DomainConfig {
             memory_mib,
             vifs: vifs(policy),
             guests: guests(policy),
-            cards: "",
+            cards: String::new(),
             policy_note: "# The site's policy. The image above is the same for every site.\n",
             crash_note: "\
 # A crash never lets anything through: the domain is the only way between its bridges, so while
@@ -143,7 +150,7 @@ impl DomainConfig {
             vifs: Vec::new(),
             guests: Vec::new(),
             policy_note: "",
-            cards: "",
+            cards: String::new(),
             crash_note: "# A crash ends it; nothing depends on it yet.\n",
         }
     }
@@ -151,12 +158,38 @@ impl DomainConfig {
     /// The configuration of a driver domain.
     pub fn driver(kernel: &Path) -> Self {
         Self {
-            cards: CARDS,
+            cards: CARDS.replace(BRIDGES, DEFAULT_BRIDGES),
             crash_note: "\
 # After a crash it starts anew with its cards, under a new number: the vifs that hung off it have to be
 # attached again (xl network-detach and network-attach), as after any other backend's end.
 ",
             ..Self::bare("netdom", "The driver domain: it has the network cards, and all others have vifs of it.", kernel)
+        }
+    }
+
+    /// The configuration of a driver domain with bridges of the user's.
+    pub fn driver_with(kernel: &Path, ramdisk: &Path, bridges: &netdom::config::Config) -> Self {
+        let mut said = "Its bridges:\n".to_owned();
+        for bridge in &bridges.bridges {
+            let wire = match (bridge.card, bridge.vlan) {
+                (None, _) => "guests only".to_owned(),
+                (Some(card), None) => format!("card {card}"),
+                (Some(card), Some(vlan)) => format!("card {card}, VLAN {vlan}"),
+            };
+            // Writing to a String cannot fail.
+            let _ = writeln!(said, "#     {:<15} {wire}", bridge.name);
+        }
+        let first = bridges.bridges.first();
+        let name = first.map_or("xenbr0", |bridge| bridge.name.as_str());
+        let _ = write!(
+            said,
+            "# Whoever is to be on one has\n#     vif = [ \"backend=netdom,bridge={name}\" ]"
+        );
+        Self {
+            ramdisk: Some(ramdisk.to_owned()),
+            policy_note: "# What the file of --config says of its bridges. The image above is the same for all.\n",
+            cards: CARDS.replace(BRIDGES, &said),
+            ..Self::driver(kernel)
         }
     }
 

@@ -10,6 +10,7 @@ pub mod explain;
 pub mod findings;
 pub mod inspect;
 pub mod loader;
+pub mod netdom;
 pub mod options;
 pub mod output;
 pub mod run;

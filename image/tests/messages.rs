@@ -62,6 +62,14 @@ const FILES: &[(&str, &str)] = &[
         "loc net ACCEPT\nnet all DROP info\nall all REJECT info\n",
     ),
     ("taken/firewalldom.xen/", ""),
+    (
+        "bridges.toml",
+        "[bridge.lan]\ncard = \"eth0\"\nvlan = 4095\n[bridge.wan]\ncrad = 2\nstandby = 3\n",
+    ),
+    (
+        "right.toml",
+        "[bridge.lan]\ncard = 1\n[bridge.cameras]\ncard = 1\nvlan = 20\n",
+    ),
 ];
 
 fn make_files(directory: &Path) {

@@ -5,5 +5,6 @@
 extern crate alloc;
 
 pub mod cards;
+pub mod config;
 pub mod nic;
 pub mod switch;

@@ -6,11 +6,13 @@ extern crate alloc;
 
 use alloc::rc::Rc;
 use alloc::string::ToString;
+use alloc::vec::Vec;
 use core::cell::RefCell;
 use minios_rs::net::Backends;
 use minios_rs::{Boot, Domain, entry};
 use netdom::cards::Cards;
-use netdom::nic::Config;
+use netdom::config;
+use netdom::nic;
 use netdom::switch::{OFFER, Switch};
 
 entry!(main);
@@ -19,6 +21,22 @@ fn main(boot: Boot) -> ! {
     let domain = Domain::start(boot);
     domain.refuse_devices_except(&["pci"]);
     domain.refuse_backends_except(&["vif"], "netdom serves network interfaces only");
+    // A wrong one is no reason to serve anybody otherwise than was wanted: then there is no bridge at all.
+    let config = config::open(domain.module).unwrap_or_else(|error| {
+        log::error!("the configuration (ramdisk=) cannot be used: {error}; there are no bridges");
+        config::Config {
+            bridges: Vec::new(),
+            vifs: Vec::new(),
+        }
+    });
+    let cards = nic::Config {
+        mtu: config.mtu(),
+        ..nic::Config::default()
+    };
+    let switch = match domain.module {
+        [] => Switch::default(),
+        _ => Switch::new(config),
+    };
     let Domain {
         xen,
         store,
@@ -26,12 +44,12 @@ fn main(boot: Boot) -> ! {
         ..
     } = &domain;
     let backends = Backends::start(xen, store, executor, OFFER);
-    let cards = Cards::start(xen, store, executor, Config::default());
+    let cards = Cards::start(xen, store, executor, cards);
     let (backends, cards) = (
         backends.expect("the first tasks fit"),
         cards.expect("the first tasks fit"),
     );
-    let switch = Rc::new(RefCell::new(Switch::default()));
+    let switch = Rc::new(RefCell::new(switch));
     domain.answer_statistics({
         let (cards, switch) = (cards.clone(), switch.clone());
         move |report| {

@@ -29,11 +29,12 @@ Examples:
   cargo image build firewalldom --config /etc --out out --vif ppp0=bridge=br-modem
   cargo image build firewalldom --config /etc --out out --embed
   cargo image build netdom --out out
+  cargo image build netdom --config examples/netdom.toml --out out
   cargo image build dom0 --out out        a static program: copy it to dom0
 
 Files:
   OUT/NAME.xen     the image: kernel=. The same input gives the same bytes, wherever it is built.
-  OUT/NAME.policy  the site's policy: ramdisk=. Not with --embed.
+  OUT/NAME.policy  the site's policy, or what is said of netdom's bridges: ramdisk=. Not with --embed.
   OUT/NAME.debug   symbols and lines of the image, for `symbolize` and gdb. Not needed on the host.
   OUT/NAME.cfg     for `xl create`, with the paths of image and policy.
 All of them are written or none. Copy the folder to a Xen host, set the bridges' names in the .cfg
@@ -52,7 +53,7 @@ pub(crate) struct Build {
     /// What to build.
     #[arg(value_enum)]
     pub(crate) appliance: Appliance,
-    /// The site: a folder laid out like /etc, or a bare Shorewall folder.
+    /// The site: a folder laid out like /etc, or a bare Shorewall folder. Of netdom: a file about its bridges.
     #[arg(long, value_name = "DIR", required_if_eq("appliance", "firewalldom"))]
     pub(crate) config: Option<PathBuf>,
     /// The interfaces(5) file, when it is not DIR/network/interfaces.

@@ -11,6 +11,7 @@ Examples:
   cargo image check examples/two-interfaces
   cargo image check /etc
   cargo image check my-shorewall --network my-interfaces
+  cargo image check examples/netdom.toml      what is said of netdom's bridges
   cargo image check --fix /etc --out new-etc      old spellings as Shorewall 5.2 writes them
 
 Diagnostics go to standard error, the verdict to standard output.";
@@ -18,7 +19,7 @@ Diagnostics go to standard error, the verdict to standard output.";
 #[derive(Debug, Args)]
 #[command(after_help = format!("{CHECK_EXAMPLES}\n\n{EXIT_STATUSES}"))]
 pub(crate) struct Check {
-    /// A folder laid out like /etc (shorewall/, network/interfaces), or a bare Shorewall folder.
+    /// A folder laid out like /etc (shorewall/, network/interfaces), a bare Shorewall folder, or netdom's file.
     #[arg(value_name = "DIR")]
     pub(crate) config: PathBuf,
     /// The interfaces(5) file, when it is not DIR/network/interfaces.

@@ -153,6 +153,29 @@ fn a_driver_domain_has_cards_and_may_be_a_backend_and_nothing_is_permissive() {
 }
 
 #[test]
+fn a_driver_domain_with_bridges_of_the_users_says_which() {
+    let mut findings = crate::findings::Findings::default();
+    let text = "[bridge.lan]\ncard = 1\n[bridge.cameras]\ncard = \"0000:00:01.0\"\nvlan = 20\n[bridge.inside]\n";
+    let bridges = crate::netdom::read("a.toml", text, &mut findings).expect("it is right");
+    let (kernel, ramdisk) = (Path::new("/x/edge.xen"), Path::new("/x/edge.policy"));
+    let config = DomainConfig::driver_with(kernel, ramdisk, &bridges);
+    let text = config.with(&options(&[])).render();
+    assert!(settings_of(&text).contains(&"ramdisk = \"/x/edge.policy\""));
+    for line in [
+        "#     lan             card 1",
+        "#     cameras         card 0000:00:01.0, VLAN 20",
+        "#     inside          guests only",
+        "#     vif = [ \"backend=edge,bridge=lan\" ]",
+    ] {
+        assert!(text.lines().any(|it| it == line), "{line}: {text}");
+    }
+    assert!(
+        !text.contains("xenbr0") && !text.contains("BRIDGES"),
+        "{text}"
+    );
+}
+
+#[test]
 fn memory_grows_with_the_interfaces() {
     let memory = |names: &[&str]| {
         let interfaces: Vec<_> = names

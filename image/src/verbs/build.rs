@@ -12,7 +12,7 @@ use image::site::SitePaths;
 use image::workspace::Workspace;
 use serde::Serialize;
 
-use super::site::{Diagnostic, Found, counted, not_yet, programs, wrong};
+use super::site::{Diagnostic, Found, bridges_of, counted, not_yet, programs, wrong};
 use crate::args::{Appliance, Build};
 use crate::terminal::print;
 
@@ -47,7 +47,7 @@ fn build_and_tell(build: &Build, outcome: &mut Outcome) -> Result<ExitCode> {
     let workspace = Workspace::find()?;
     let built = match build.appliance {
         Appliance::Firewalldom => firewall(&workspace, build, outcome)?,
-        Appliance::Netdom => bare(&workspace, Bare::Netdom, build, outcome)?,
+        Appliance::Netdom => driver(&workspace, build, outcome)?,
         Appliance::Stubdom => bare(&workspace, Bare::Stubdom, build, outcome)?,
         Appliance::Dom0 => return dom0(&workspace, build, outcome),
     };
@@ -125,6 +125,30 @@ fn firewall(workspace: &Workspace, build: &Build, outcome: &mut Outcome) -> Resu
     appliance::build_site(workspace, policy, &build.out, &settings)
 }
 
+fn driver(workspace: &Workspace, build: &Build, outcome: &mut Outcome) -> Result<Built> {
+    let Some(file) = &build.config else {
+        return bare(workspace, Bare::Netdom, build, outcome);
+    };
+    refuse_vifs(build, "netdom")?;
+    if build.network.is_some() || build.shell {
+        bail!("netdom has no Shorewall: leave --network and --shell out");
+    }
+    let mut findings = Findings::default();
+    let options = Options::parse(words(build), &mut findings);
+    let config = bridges_of(file, &mut findings)?;
+    let found = Found {
+        report: None,
+        findings: &findings,
+    };
+    tell(build, &found, outcome)?;
+    match config {
+        Some(config) if found.errors() == 0 => {
+            appliance::build_netdom(workspace, &config, &build.out, &options, build.target)
+        }
+        _ => bail!("{}; nothing was written", wrong(file, found.errors())),
+    }
+}
+
 fn bare(
     workspace: &Workspace,
     appliance: Bare,
@@ -150,6 +174,11 @@ fn refuse_a_site(build: &Build, name: &str) -> Result<()> {
     if build.config.is_some() {
         bail!("{name} has no configuration yet: leave --config out");
     }
+    refuse_vifs(build, name)
+}
+
+/// Options about interfaces and policies.
+fn refuse_vifs(build: &Build, name: &str) -> Result<()> {
     if !build.vifs.is_empty() {
         bail!("{name} has no interfaces yet: leave --vif out");
     }

@@ -2,18 +2,26 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use image::findings::Findings;
+use image::netdom;
 use image::options::find_obstacles;
 use image::site::{self, SitePaths};
 use shorewall::Severity;
 
 use super::fix;
-use super::site::{Found, counted, not_yet, programs, wrong};
+use super::site::{Found, bridges_of, counted, not_yet, programs, wrong};
 use crate::args::Check;
 use crate::terminal::print;
 
 pub(crate) fn perform(check: &Check) -> Result<ExitCode> {
+    if check
+        .config
+        .extension()
+        .is_some_and(|suffix| suffix == "toml")
+    {
+        return bridges(check);
+    }
     let paths = SitePaths {
         config: check.config.clone(),
         network: check.network.clone(),
@@ -60,5 +68,38 @@ pub(crate) fn perform(check: &Check) -> Result<ExitCode> {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
+    })
+}
+
+/// The same of what is said of netdom's bridges.
+fn bridges(check: &Check) -> Result<ExitCode> {
+    if check.network.is_some() || check.shell || check.fix {
+        bail!(
+            "{} is a file, and so netdom's: leave --network, --shell and --fix out",
+            check.config.display()
+        );
+    }
+    let mut findings = Findings::default();
+    let config = bridges_of(&check.config, &mut findings)?;
+    let found = Found {
+        report: None,
+        findings: &findings,
+    };
+    if check.json {
+        print(&serde_json::to_string_pretty(&found.diagnostics())?)?;
+    } else {
+        found.show()?;
+        print(&match &config {
+            Some(config) => format!(
+                "{} is right: {}",
+                check.config.display(),
+                netdom::summary(config)
+            ),
+            None => wrong(&check.config, found.errors()),
+        })?;
+    }
+    Ok(match config {
+        Some(_) => ExitCode::SUCCESS,
+        None => ExitCode::FAILURE,
     })
 }

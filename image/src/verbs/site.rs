@@ -3,7 +3,7 @@
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use firewalldom::policy::Policy;
 use image::findings::Findings;
 use serde::Serialize;
@@ -85,6 +85,29 @@ pub(super) fn not_yet(policy: &Policy) -> String {
         text.push_str(line);
     }
     text
+}
+
+/// What a file says of netdom's bridges; none if it is wrong.
+///
+/// # Errors
+/// It cannot be read.
+pub(super) fn bridges_of(
+    file: &Path,
+    findings: &mut Findings,
+) -> Result<Option<netdom::config::Config>> {
+    if file.is_dir() {
+        bail!(
+            "{} is a folder: netdom's configuration is a file, such as examples/netdom.toml",
+            file.display()
+        );
+    }
+    let text = std::fs::read_to_string(file);
+    let text = text.with_context(|| format!("cannot read {}", file.display()))?;
+    Ok(image::netdom::read(
+        &file.to_string_lossy(),
+        &text,
+        findings,
+    ))
 }
 
 /// How many errors, and of what.

@@ -3,14 +3,8 @@
 use core::time::Duration;
 use minios_rs::time::Instant;
 
-/// Copies a second that one port may cause. A stream of video for twenty others is 40,000.
-const RATE: u64 = 50_000;
-
 /// Those of so long may come at once.
 const BURST: Duration = Duration::from_millis(200);
-
-/// Nanoseconds of a copy.
-const COPY: u64 = 1_000_000_000 / RATE;
 
 /// What one port has caused: the time at which all of it is paid for.
 #[derive(Clone, Copy, Debug, Default)]
@@ -22,10 +16,10 @@ impl Floods {
         self.0.is_none_or(|paid| paid.since(now) < BURST)
     }
 
-    /// Counts the copies that were made.
-    pub(super) fn count(&mut self, now: Instant, copies: usize) {
+    /// Counts the copies that were made, of which there may be so many a second.
+    pub(super) fn count(&mut self, now: Instant, copies: usize, rate: u32) {
         let from = self.0.filter(|paid| *paid > now).unwrap_or(now);
-        self.0 = Some(from.after(Duration::from_nanos(COPY * copies as u64)));
+        self.0 = Some(from.after(Duration::from_secs(copies as u64) / rate));
     }
 }
 
@@ -40,7 +34,7 @@ mod tests {
         let frames = |floods: &mut Floods, now: Instant| {
             let mut frames = 0;
             while floods.may(now) && frames < 100_000 {
-                floods.count(now, 10);
+                floods.count(now, 10, 50_000);
                 frames += 1;
             }
             frames

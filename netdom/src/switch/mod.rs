@@ -15,12 +15,13 @@ mod pass;
 mod stat;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 use crate::cards::Traffic;
-use crate::nic::Nic;
+use crate::config::{self, Config, Lock};
+use crate::nic::{Link, Nic};
 use alloc::boxed::Box;
-use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 use flood::Floods;
@@ -32,8 +33,9 @@ use minios_rs::net::{Back, Backends, MacAddress, Outlet, RxBuffer};
 use minios_rs::pci::Address;
 use minios_rs::time::Instant;
 use minios_rs::xen::PAGE_SIZE;
-use pass::{Frame, Header, Wire};
+use pass::{Frame, Header};
 use thiserror::Error;
+use wire::{Side, Wire};
 
 /// What guests' frontends are offered.
 pub const OFFER: back::Config = back::Config {
@@ -43,15 +45,6 @@ pub const OFFER: back::Config = back::Config {
     multicast: back::MulticastControl::Withheld,
     ipv6_offloads: back::Ipv6Offloads::Offered,
 };
-
-/// Bridges, where no configuration names them: `xenbr0` for the first card, and so on.
-pub const BRIDGES_MAX: usize = 8;
-
-/// What the names of such begin with.
-const BRIDGE_PREFIX: &str = "xenbr";
-
-/// Bytes of an IP packet on a bridge.
-const MTU: u16 = 1500;
 
 /// A bridge's own address: it has no end of its own, so nobody has it.
 const NOBODY: MacAddress = MacAddress([0; 6]);
@@ -73,6 +66,8 @@ pub enum Refused {
     MacTaken,
     /// Another guest on the same bridge has one of its IP addresses.
     AddressTaken,
+    /// It is to be locked to its addresses, and has none.
+    NoAddress,
     /// The bridge has no more ports.
     Full,
 }
@@ -97,6 +92,7 @@ impl Refused {
             Self::Mtu => "mtu= is more than the bridge takes",
             Self::Mac => "mac= is not an address that a guest can have",
             Self::MacTaken => "mac= is another guest's already",
+            Self::NoAddress => "it is to have ip=: lock = \"address\" in netdom's configuration",
             Self::AddressTaken => "ip= is another guest's already",
             Self::Full => "the bridge has no more ports",
         }
@@ -120,6 +116,11 @@ pub struct Losses {
     pub flooded: u64,
     /// For the wire, of which there is none, or it is unplugged.
     pub no_wire: u64,
+    /// From the wire, of a VLAN that is no bridge's of this card; or tagged by a guest where tags tell bridges
+    /// apart.
+    pub other_vlan: u64,
+    /// From the wire of the card that only stands by.
+    pub standing_by: u64,
     /// Whoever it is for does not take such: too long, too many pieces, not offered.
     pub not_sendable: u64,
 }
@@ -135,6 +136,8 @@ impl Losses {
             ("no room", self.full),
             ("too much for all", self.flooded),
             ("no wire", self.no_wire),
+            ("of no VLAN here", self.other_vlan),
+            ("by the card that stands by", self.standing_by),
             ("not taken by the receiver", self.not_sendable),
         ]
         .into_iter()
@@ -142,12 +145,22 @@ impl Losses {
 }
 
 struct Segment {
-    name: String,
+    config: config::Bridge,
     losses: Losses,
     bridge: Bridge,
-    /// The card that is its wire, from when it first came; and its port, while it is there.
-    card: Option<Address>,
+    /// Its card and the one that stands by, and which of them is its wire.
+    sides: [Side; 2],
+    active: usize,
+    /// The wire's port, while it is there.
     wire: Option<PortId>,
+    /// The wire is another: who is behind it has to be told where stations are now.
+    has_moved: bool,
+    /// Tags tell its frames from those of other bridges on the same card.
+    is_trunk: bool,
+    /// It has had a card or a guest.
+    is_used: bool,
+    /// Its frames are being exchanged.
+    is_mine: bool,
     /// What the wire has sent for all.
     floods: Floods,
     /// For each port the number of its guest.
@@ -156,6 +169,27 @@ struct Segment {
     is_served: bool,
     /// There may be more to take at once.
     is_busy: bool,
+}
+
+impl Segment {
+    fn new(config: config::Bridge) -> Self {
+        Self {
+            config,
+            losses: Losses::default(),
+            bridge: Bridge::new(NOBODY),
+            sides: Default::default(),
+            active: 0,
+            wire: None,
+            has_moved: false,
+            is_trunk: false,
+            is_used: true,
+            is_mine: false,
+            floods: Floods::default(),
+            guests: [0; PORTS_MAX],
+            is_served: false,
+            is_busy: false,
+        }
+    }
 }
 
 /// A guest's vif.
@@ -174,10 +208,15 @@ struct Guest<X: Hardware> {
 
 /// The bridges of this domain.
 pub struct Switch<X: Hardware> {
+    vifs: Vec<config::Vif>,
+    /// The cards in the order in which they came.
+    cards: Vec<Address>,
     segments: Vec<Segment>,
     guests: Vec<Guest<X>>,
     /// Pages that wait for them all.
     waiting_pages: usize,
+    /// Pages that wait for their card's turn: those of this turn, and of the one before.
+    astray: [Vec<RxBuffer<X::Page>>; 2],
     frame: Option<Box<Frame<X>>>,
     /// Where a frame is put together that several get.
     copy: Vec<u8>,
@@ -185,21 +224,33 @@ pub struct Switch<X: Hardware> {
 
 impl<X: Hardware> Default for Switch<X> {
     fn default() -> Self {
-        Self {
-            segments: Vec::new(),
-            guests: Vec::new(),
-            waiting_pages: 0,
-            frame: None,
-            copy: Vec::with_capacity(PAGE_SIZE),
+        let mut switch = Self::new(Config::default());
+        for segment in &mut switch.segments {
+            segment.is_used = false;
         }
+        switch
     }
 }
 
 impl<X: Hardware> Switch<X> {
+    /// The bridges of a configuration.
+    pub fn new(config: Config) -> Self {
+        Self {
+            vifs: config.vifs,
+            cards: Vec::new(),
+            segments: config.bridges.into_iter().map(Segment::new).collect(),
+            guests: Vec::new(),
+            waiting_pages: 0,
+            astray: Default::default(),
+            frame: None,
+            copy: Vec::with_capacity(PAGE_SIZE),
+        }
+    }
+
     /// The bridges that cards or guests are on, and what got lost there.
     pub fn bridges(&self) -> impl Iterator<Item = (&str, Losses)> {
-        let segments = self.segments.iter();
-        segments.map(|segment| (segment.name.as_str(), segment.losses))
+        let segments = self.segments.iter().filter(|segment| segment.is_used);
+        segments.map(|segment| (segment.config.name.as_str(), segment.losses))
     }
 
     /// The vifs that are served: their names and their bridges'.
@@ -207,7 +258,7 @@ impl<X: Hardware> Switch<X> {
         let guests = self.guests.iter();
         guests.map(|guest| {
             let segment = &self.segments[guest.segment];
-            (guest.name.as_str(), segment.name.as_str())
+            (guest.name.as_str(), segment.config.name.as_str())
         })
     }
 
@@ -223,9 +274,10 @@ impl<X: Hardware> Switch<X> {
         }
         while let Some(back) = backends.arrived() {
             let name = back.name();
-            match self.attach(&back) {
+            match self.attach(&name, &back) {
                 Ok((segment, port)) => {
-                    log::info!("{name} is on {}", self.segments[segment].name);
+                    log::info!("{name} is on {}", self.segments[segment].config.name);
+                    self.segments[segment].is_used = true;
                     self.segments[segment].guests[port.number()] = self.guests.len() as u8;
                     self.guests.push(Guest {
                         back: Outlet::new(back),
@@ -244,11 +296,23 @@ impl<X: Hardware> Switch<X> {
         }
     }
 
-    fn attach(&mut self, back: &Back<X>) -> Result<(usize, PortId), Refused> {
+    fn attach(&mut self, name: &str, back: &Back<X>) -> Result<(usize, PortId), Refused> {
         let settings = back.settings();
-        let segment = self.named(&settings.bridge).ok_or(Refused::Bridge)?;
-        if settings.mtu > MTU {
+        let bridge = match settings.bridge.as_str() {
+            "" => BRIDGE_DEFAULT,
+            named => named,
+        };
+        let mut segments = self.segments.iter();
+        let segment = segments.position(|it| it.config.name == bridge);
+        let segment = segment.ok_or(Refused::Bridge)?;
+        let config = &self.segments[segment].config;
+        if settings.mtu > config.mtu {
             return Err(Refused::Mtu);
+        }
+        let said = self.vifs.iter().find(|vif| vif.name == name);
+        let lock = said.map_or(config.lock, |vif| vif.lock);
+        if lock == Lock::Address && settings.addresses.is_empty() {
+            return Err(Refused::NoAddress);
         }
         let mut others = self.guests.iter().filter(|guest| guest.segment == segment);
         let is_taken = |guest: &Guest<X>| {
@@ -258,7 +322,7 @@ impl<X: Hardware> Switch<X> {
         if others.any(is_taken) {
             return Err(Refused::AddressTaken);
         }
-        let learning = match settings.addresses.is_empty() {
+        let learning = match lock == Lock::Open && settings.addresses.is_empty() {
             true => Learning::On,
             false => Learning::Off,
         };
@@ -268,52 +332,6 @@ impl<X: Hardware> Switch<X> {
         Ok((segment, port))
     }
 
-    /// The bridge of that name, which is made if there is none yet.
-    fn named(&mut self, name: &str) -> Option<usize> {
-        let name = if name.is_empty() {
-            BRIDGE_DEFAULT
-        } else {
-            name
-        };
-        let known = self.segments.iter().position(|it| it.name == name);
-        if known.is_some() {
-            return known;
-        }
-        (0..BRIDGES_MAX)
-            .any(|number| name == format!("{BRIDGE_PREFIX}{number}"))
-            .then(|| self.make(name.to_string()))
-    }
-
-    fn make(&mut self, name: String) -> usize {
-        self.segments.push(Segment {
-            name,
-            losses: Losses::default(),
-            bridge: Bridge::new(NOBODY),
-            card: None,
-            wire: None,
-            floods: Floods::default(),
-            guests: [0; PORTS_MAX],
-            is_served: false,
-            is_busy: false,
-        });
-        self.segments.len() - 1
-    }
-
-    /// The bridge that a card is the wire of: the one that it had, or the first that never had any.
-    fn of_card(&mut self, address: Address) -> Option<usize> {
-        let had = |segment: &Segment| segment.card == Some(address);
-        if let Some(known) = self.segments.iter().position(had) {
-            return Some(known);
-        }
-        let segment = (0..BRIDGES_MAX).find_map(|number| {
-            let segment = self.named(&format!("{BRIDGE_PREFIX}{number}"))?;
-            self.segments[segment].card.is_none().then_some(segment)
-        })?;
-        self.segments[segment].card = Some(address);
-        log::info!("{address} is the wire of {}", self.segments[segment].name);
-        Some(segment)
-    }
-
     /// The end of a turn: exchanges frames on bridges without a card, and looks for what came meanwhile. When
     /// to call again if nothing happens.
     pub fn finish(&mut self, now: Instant) -> Option<Instant> {
@@ -321,17 +339,22 @@ impl<X: Hardware> Switch<X> {
         let mut earlier = |other: Option<Instant>| {
             next = [next, other].into_iter().flatten().min();
         };
-        for number in 0..self.segments.len() {
-            if !core::mem::take(&mut self.segments[number].is_served) {
-                let segment = &mut self.segments[number];
-                if let Some(wire) = segment.wire.take() {
-                    segment.bridge.detach(wire);
-                }
-                self.serve(now, number, &mut Wire(None));
-                self.segments[number].is_served = false;
+        for segment in &mut self.segments {
+            if !segment.is_served
+                && let Some(wire) = segment.wire.take()
+            {
+                segment.bridge.detach(wire);
             }
-            let is_busy = core::mem::take(&mut self.segments[number].is_busy);
-            earlier(is_busy.then_some(now));
+        }
+        self.serve(now, None, &mut Wire::new(None));
+        // Those of the turn before have met every card that there is: whose they were is gone, and they are free.
+        let [new, old] = &mut self.astray;
+        old.clear();
+        core::mem::swap(new, old);
+        for segment in &mut self.segments {
+            segment.is_served = false;
+            earlier(core::mem::take(&mut segment.is_busy).then_some(now));
+            earlier(segment.choose(now));
         }
         for guest in &mut self.guests {
             earlier(guest.back.park(now, Wake::FirstSlot, LOOK));
@@ -348,17 +371,25 @@ impl<X: Hardware> Traffic<X> for Switch<X> {
         address: Address,
         nic: &mut dyn Nic<X>,
     ) -> Option<Instant> {
-        let number = self.of_card(address)?;
-        let segment = &mut self.segments[number];
-        if segment.wire.is_none() {
-            segment.wire = segment.bridge.attach_wire().ok();
+        self.welcome(address);
+        for pages in &mut self.astray {
+            for buffer in core::mem::take(pages) {
+                match buffer.owner() == nic.id() {
+                    true => nic.recycle(buffer),
+                    false => pages.push(buffer),
+                }
+            }
         }
-        self.serve(now, number, &mut Wire(Some(nic)));
+        let is_up = nic.is_open() && nic.link() != Link::Down;
+        for segment in &mut self.segments {
+            segment.note(now, address, is_up);
+        }
+        self.serve(now, Some(address), &mut Wire::new(Some(nic)));
         // The end of the turn tells when to come again.
         None
     }
 
     fn take_back(&mut self, buffer: RxBuffer<X::Page>) {
-        Wire(None).give_back(&mut self.guests, buffer);
+        Wire::new(None).give_back(&mut self.guests, buffer);
     }
 }

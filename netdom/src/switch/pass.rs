@@ -1,15 +1,15 @@
 //! Frames of one bridge: taken, decided about, passed on.
 
 use super::guard::may_send;
+use super::wire::{TAG, Wire};
 use super::{Floods, Guest, Losses, Segment, Switch};
 use crate::nic::offload::holds;
-use crate::nic::{Link, Nic};
 use alloc::vec::Vec;
 use minios_rs::hardware::Hardware;
 use minios_rs::net::back::{HEAD_MAX, State};
 use minios_rs::net::bridge::{Decision, PortId, Refusal};
-use minios_rs::net::queue::Payload;
-use minios_rs::net::{Offload, Received, RxBuffer, TransmitError};
+use minios_rs::net::{ETHERNET_HEADER, Offload, Received, RxBuffer, TransmitError};
+use minios_rs::pci::Address;
 use minios_rs::time::Instant;
 use minios_rs::xen::PAGE_SIZE;
 
@@ -25,38 +25,6 @@ const WIRE_PAGES_WAITING: usize = 96;
 
 /// Bytes of a long frame from the wire that are copied to be looked at.
 const HEADERS: usize = 128;
-
-/// The card that is a bridge's wire, if it has one now.
-pub(super) struct Wire<'a, X: Hardware>(pub(super) Option<&'a mut dyn Nic<X>>);
-
-impl<X: Hardware> Wire<'_, X> {
-    /// Gives a page back to whose it is.
-    pub(super) fn give_back(&mut self, guests: &mut [Guest<X>], buffer: RxBuffer<X::Page>) {
-        let owner = buffer.owner();
-        if let Some(nic) = self.0.as_mut().filter(|nic| nic.id() == owner) {
-            nic.recycle(buffer);
-        } else if let Some(guest) = guests.iter_mut().find(|it| it.back.id() == owner) {
-            guest.back.recycle(buffer);
-        }
-        // One of a guest that is gone: its page is free again.
-    }
-
-    fn give_back_all(&mut self, guests: &mut [Guest<X>], payload: &mut Payload<X>) {
-        while let Some(slice) = payload.pop() {
-            self.give_back(guests, slice.buffer);
-        }
-    }
-
-    /// Whether frames can be sent there.
-    fn is_plugged(&self) -> bool {
-        let nic = self.0.as_ref();
-        nic.is_some_and(|nic| nic.is_open() && nic.link() != Link::Down)
-    }
-
-    fn has_room(&mut self) -> bool {
-        !self.is_plugged() || self.0.as_mut().is_none_or(|nic| nic.has_room())
-    }
-}
 
 /// Where a frame came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +55,27 @@ impl<X: Hardware> Default for Frame<X> {
 impl<X: Hardware> Frame<X> {
     fn len(&self) -> usize {
         self.received.len as usize
+    }
+
+    /// The VLAN that its tag names; none: it has no tag, or one that says only how urgent it is.
+    fn vlan(&self) -> Option<u16> {
+        let [0x81, 0, high, low] = *self.head.get(12..16)? else {
+            return None;
+        };
+        let vlan = u16::from_be_bytes([high, low]) & 0xfff;
+        (vlan != 0).then_some(vlan)
+    }
+
+    /// Whether it has a tag, of a VLAN or of a provider's.
+    fn is_tagged(&self) -> bool {
+        matches!(self.head.get(12..14), Some([0x81, 0] | [0x88, 0xa8]))
+    }
+
+    /// Takes the tag off that it has.
+    fn untag(&mut self) {
+        self.head.copy_within(12 + TAG.., 12);
+        self.head.truncate(self.head.len() - TAG);
+        self.received.len -= TAG as u32;
     }
 
     fn offload(&self) -> Offload {
@@ -141,27 +130,38 @@ impl Losses {
     }
 }
 
-/// A bridge, and all that its frames come from and go to.
-struct Exchange<'a, 'wire, X: Hardware> {
+/// The bridges of one card, and all that their frames come from and go to.
+pub(super) struct Exchange<'a, 'wire, X: Hardware> {
     now: Instant,
+    segments: &'a mut [Segment],
+    /// The bridge that the present frame is on.
     number: usize,
-    segment: &'a mut Segment,
     guests: &'a mut [Guest<X>],
     waiting_pages: &'a mut usize,
-    wire: &'a mut Wire<'wire, X>,
+    pub(super) wire: &'a mut Wire<'wire, X>,
     copy: &'a mut Vec<u8>,
 }
 
 impl<X: Hardware> Switch<X> {
-    /// Exchanges the frames of one bridge.
-    pub(super) fn serve(&mut self, now: Instant, number: usize, wire: &mut Wire<'_, X>) {
+    /// Exchanges the frames of a card's bridges; without one, of those that have none now.
+    pub(super) fn serve(&mut self, now: Instant, card: Option<Address>, wire: &mut Wire<'_, X>) {
+        for segment in &mut self.segments {
+            segment.is_mine = match card {
+                Some(_) => segment.sides[segment.active].address == card,
+                None => !segment.is_served,
+            };
+            if card.is_some() && segment.is_mine {
+                segment.is_served = true;
+                if segment.wire.is_none() {
+                    segment.wire = segment.bridge.attach_wire().ok();
+                }
+            }
+        }
         let mut frame = self.frame.take().unwrap_or_default();
-        let segment = &mut self.segments[number];
-        segment.is_served = true;
         let mut exchange = Exchange {
             now,
-            number,
-            segment,
+            segments: &mut self.segments,
+            number: 0,
             guests: &mut self.guests,
             waiting_pages: &mut self.waiting_pages,
             wire,
@@ -169,7 +169,7 @@ impl<X: Hardware> Switch<X> {
         };
         exchange.take_sent();
         for guest in 0..exchange.guests.len() {
-            if exchange.guests[guest].segment != number {
+            if !exchange.enter(guest) {
                 continue;
             }
             match exchange.guests[guest].back.is_ending() {
@@ -177,36 +177,80 @@ impl<X: Hardware> Switch<X> {
                 false => exchange.send_waiting(guest),
             }
         }
-        let mut is_busy = exchange.take_from_wire(&mut frame);
+        exchange.tell_moves();
+        let mut is_busy = exchange.take_from_wire(card, &mut frame);
         for guest in 0..exchange.guests.len() {
-            if exchange.guests[guest].segment == number {
+            if exchange.enter(guest) {
                 is_busy |= exchange.take_from_guest(guest, &mut frame);
             }
         }
         exchange.settle();
-        self.segments[number].is_busy = is_busy;
+        self.astray[0].append(&mut wire.astray);
+        for segment in self.segments.iter_mut().filter(|segment| segment.is_mine) {
+            segment.is_busy |= is_busy;
+        }
         self.frame = Some(frame);
     }
 }
 
 impl<X: Hardware> Exchange<'_, '_, X> {
+    /// Goes to a guest's bridge; false: that is not looked at now.
+    fn enter(&mut self, guest: usize) -> bool {
+        self.number = self.guests[guest].segment;
+        self.segments[self.number].is_mine
+    }
+
     /// What the card has sent goes back to whose it is.
     fn take_sent(&mut self) {
-        while let Some(buffer) = self.wire.0.as_mut().and_then(|nic| nic.completed()) {
+        while let Some(buffer) = self.wire.nic.as_mut().and_then(|nic| nic.completed()) {
             self.wire.give_back(self.guests, buffer);
         }
     }
 
     /// Takes what the card received, and passes it on; whether there may be more.
-    fn take_from_wire(&mut self, frame: &mut Frame<X>) -> bool {
+    fn take_from_wire(&mut self, card: Option<Address>, frame: &mut Frame<X>) -> bool {
         for _ in 0..WIRE_BURST {
-            let nic = self.wire.0.as_mut();
+            let nic = self.wire.nic.as_mut();
             if !nic.is_some_and(|nic| nic.receive_into(&mut frame.received)) {
                 return false;
             }
-            self.pass(Ingress::Wire, self.segment.wire, frame);
+            self.read_head(Ingress::Wire, frame);
+            let vlan = frame.vlan();
+            let mut segments = self.segments.iter();
+            let found = segments.position(|it| it.is_mine && it.has(vlan));
+            let Some(number) = found else {
+                self.lose_stray(card);
+                self.wire
+                    .give_back_all(self.guests, &mut frame.received.slots);
+                continue;
+            };
+            self.number = number;
+            if self.segments[number].config.vlan.is_some() {
+                frame.untag();
+            }
+            self.pass(Ingress::Wire, self.segments[number].wire, frame);
         }
         true
+    }
+
+    /// Counts a frame that is for no bridge of its card.
+    fn lose_stray(&mut self, card: Option<Address>) {
+        let losses = match self.segments.iter_mut().find(|segment| segment.is_mine) {
+            Some(segment) => &mut segment.losses.other_vlan,
+            None => {
+                let names =
+                    |segment: &&mut Segment| segment.sides.iter().any(|side| side.address == card);
+                match self.segments.iter_mut().find(names) {
+                    Some(segment) => &mut segment.losses.standing_by,
+                    None => return,
+                }
+            }
+        };
+        *losses += 1;
+    }
+
+    fn read_head(&mut self, ingress: Ingress, frame: &mut Frame<X>) {
+        frame.read_head(ingress, |buffer| self.wire.give_back(self.guests, buffer));
     }
 
     /// The same of a guest.
@@ -220,6 +264,7 @@ impl<X: Hardware> Exchange<'_, '_, X> {
                 return false;
             }
             let port = Some(guest.port);
+            self.read_head(Ingress::Guest(number), frame);
             self.pass(Ingress::Guest(number), port, frame);
         }
         true
@@ -238,27 +283,27 @@ impl<X: Hardware> Exchange<'_, '_, X> {
 
     /// Decides about a frame, and sends it on its way.
     fn pass(&mut self, ingress: Ingress, port: Option<PortId>, frame: &mut Frame<X>) {
-        frame.read_head(ingress, |buffer| {
-            self.wire.give_back(self.guests, buffer);
-        });
+        let segment = &mut self.segments[self.number];
         let is_own = match ingress {
             Ingress::Wire => true,
             Ingress::Guest(number) => may_send(self.guests, number, &frame.head),
         };
         let decision = match port {
-            Some(port) if is_own => self.segment.bridge.ingress(self.now, port, &frame.head),
+            Some(port) if is_own => segment.bridge.ingress(self.now, port, &frame.head),
             _ => Decision::Drop(Refusal::Spoofed),
         };
+        let leaves_vlan = segment.is_trunk && ingress != Ingress::Wire && frame.is_tagged();
         match decision {
-            Decision::Drop(refusal) => self.segment.losses.count_refusal(refusal),
+            _ if leaves_vlan => segment.losses.other_vlan += 1,
+            Decision::Drop(refusal) => segment.losses.count_refusal(refusal),
             _ if !holds(&frame.head, frame.len(), frame.offload()) => {
-                self.segment.losses.false_offload += 1;
+                segment.losses.false_offload += 1;
             }
-            Decision::Port(to) if Some(to) == self.segment.wire => self.send_out(ingress, frame),
+            Decision::Port(to) if Some(to) == segment.wire => self.send_out(ingress, frame),
             Decision::Port(to) => self.send_to(ingress, to, frame),
             Decision::Everyone | Decision::Learners => self.flood(ingress, port, decision, frame),
             // It has no end of its own.
-            Decision::Local => self.segment.losses.not_forwarded += 1,
+            Decision::Local => segment.losses.not_forwarded += 1,
         }
         let slots = &mut frame.received.slots;
         self.wire.give_back_all(self.guests, slots);
@@ -266,14 +311,15 @@ impl<X: Hardware> Exchange<'_, '_, X> {
 
     /// Sends a frame to the guest at a port.
     fn send_to(&mut self, ingress: Ingress, port: PortId, frame: &mut Frame<X>) {
-        let guest = usize::from(self.segment.guests[port.number()]);
+        let segment = &mut self.segments[self.number];
+        let guest = usize::from(segment.guests[port.number()]);
         let has_room = ingress != Ingress::Wire || *self.waiting_pages < WIRE_PAGES_WAITING;
         let Some(guest) = self.guests.get_mut(guest) else {
             return;
         };
         let offload = frame.offload();
         if !guest.back.takes(frame.len(), offload) {
-            self.segment.losses.not_sendable += 1;
+            segment.losses.not_sendable += 1;
             return;
         }
         let slots = &mut frame.received.slots;
@@ -286,14 +332,14 @@ impl<X: Hardware> Exchange<'_, '_, X> {
             *self.waiting_pages += pages;
             sent = Ok(());
         }
-        self.segment.losses.count(sent);
+        segment.losses.count(sent);
     }
 
     /// Sends what waited for a guest. One that takes nothing for long loses it.
     fn send_waiting(&mut self, number: usize) {
         let others = *self.waiting_pages - self.guests[number].back.waiting_pages();
         while let Some((error, mut payload)) = self.guests[number].back.send_waiting(self.now) {
-            self.segment.losses.count(Err(error));
+            self.segments[self.number].losses.count(Err(error));
             self.wire.give_back_all(self.guests, &mut payload);
         }
         *self.waiting_pages = others + self.guests[number].back.waiting_pages();
@@ -328,19 +374,44 @@ impl<X: Hardware> Exchange<'_, '_, X> {
         }
     }
 
-    /// Sends a frame to the wire.
+    /// Sends a frame to the wire, with the bridge's tag.
     fn send_out(&mut self, ingress: Ingress, frame: &mut Frame<X>) {
-        if !self.wire.is_plugged() {
-            self.segment.losses.no_wire += 1;
-            return;
+        let segment = &self.segments[self.number];
+        let most = usize::from(segment.config.mtu) + ETHERNET_HEADER + TAG;
+        let mut sent = match () {
+            () if !self.wire.is_plugged() => {
+                self.segments[self.number].losses.no_wire += 1;
+                return;
+            }
+            () if frame.received.gso.is_none() && frame.len() > most => Err(TransmitError::Size),
+            () => Ok(()),
+        };
+        let vlan = segment.config.vlan;
+        if sent.is_ok() {
+            sent = self.fetch(ingress, frame);
         }
-        let mut sent = self.fetch(ingress, frame);
-        if let (Ok(()), Some(nic)) = (sent, &mut self.wire.0) {
+        if sent.is_ok() {
             let offload = frame.offload();
             let tail = frame.received.slots.as_mut_view();
-            sent = nic.transmit_slots(&frame.head, tail, offload);
+            sent = self.wire.send(vlan, &frame.head, tail, offload);
         }
-        self.segment.losses.count(sent);
+        self.segments[self.number].losses.count(sent);
+    }
+
+    /// Tells whoever is behind a new wire which stations are here now: a switch would send to the old one, until
+    /// it hears them.
+    fn tell_moves(&mut self) {
+        for guest in self.guests.iter() {
+            let segment = &self.segments[guest.segment];
+            if segment.is_mine && segment.has_moved && self.wire.is_plugged() {
+                self.wire
+                    .tell(segment.config.vlan, guest.back.settings().mac);
+            }
+        }
+        let mine = self.segments.iter_mut().filter(|segment| segment.is_mine);
+        for segment in mine {
+            segment.has_moved &= !self.wire.is_plugged();
+        }
     }
 
     /// Sends copies of a frame to the guests that are to have it, and the frame itself to the wire.
@@ -353,14 +424,15 @@ impl<X: Hardware> Exchange<'_, '_, X> {
     ) {
         let now = self.now;
         if !self.floods(ingress).may(now) {
-            self.segment.losses.flooded += 1;
+            self.segments[self.number].losses.flooded += 1;
             return;
         }
         let number = self.number;
-        let bridge = &self.segment.bridge;
+        let segment = &mut self.segments[number];
+        let bridge = &segment.bridge;
         let is_meant =
             |guest: &Guest<X>| guest.segment == number && bridge.floods(decision, from, guest.port);
-        let wire = self.segment.wire;
+        let wire = segment.wire;
         let is_for_wire = wire.is_some_and(|wire| bridge.floods(decision, from, wire));
         if self.guests.iter().any(&is_meant) {
             let is_whole = frame.received.slots.is_empty();
@@ -370,22 +442,24 @@ impl<X: Hardware> Exchange<'_, '_, X> {
                 true => &frame.head,
                 false => self.copy,
             };
-            let bridge = &self.segment.bridge;
+            let segment = &mut self.segments[number];
+            let rate = segment.config.flood;
             for guest in self.guests.iter_mut() {
-                let is_meant = guest.segment == number && bridge.floods(decision, from, guest.port);
+                let is_meant =
+                    guest.segment == number && segment.bridge.floods(decision, from, guest.port);
                 if !is_meant {
                     continue;
                 }
                 if !fits {
-                    self.segment.losses.not_sendable += 1;
+                    segment.losses.not_sendable += 1;
                     continue;
                 }
                 copies += 1;
                 let whole = || is_whole.then(|| frame.head.clone());
                 let sent = guest.back.offer_copy(bytes, whole, frame.offload());
-                self.segment.losses.count(sent);
+                segment.losses.count(sent);
             }
-            self.floods(ingress).count(now, copies);
+            self.floods(ingress).count(now, copies, rate);
         }
         if is_for_wire {
             self.send_out(ingress, frame);
@@ -395,7 +469,7 @@ impl<X: Hardware> Exchange<'_, '_, X> {
     /// What a port has sent for all.
     fn floods(&mut self, ingress: Ingress) -> &mut Floods {
         match ingress {
-            Ingress::Wire => &mut self.segment.floods,
+            Ingress::Wire => &mut self.segments[self.number].floods,
             Ingress::Guest(number) => &mut self.guests[number].floods,
         }
     }
@@ -416,10 +490,10 @@ impl<X: Hardware> Exchange<'_, '_, X> {
     /// answered.
     fn settle(&mut self) {
         for number in 0..self.guests.len() {
-            let guest = &mut self.guests[number];
-            if guest.segment != self.number {
+            if !self.enter(number) {
                 continue;
             }
+            let guest = &mut self.guests[number];
             guest.back.settle();
             if guest.back.state() != State::Open {
                 // What was to be copied will not be: the pages are others'.
@@ -427,13 +501,12 @@ impl<X: Hardware> Exchange<'_, '_, X> {
             }
             self.take_completed(number);
         }
-        let number = self.number;
-        let mine = self
-            .guests
-            .iter_mut()
-            .filter(|guest| guest.segment == number);
-        mine.for_each(|guest| guest.back.flush());
-        if let Some(nic) = &mut self.wire.0 {
+        for number in 0..self.guests.len() {
+            if self.enter(number) {
+                self.guests[number].back.flush();
+            }
+        }
+        if let Some(nic) = &mut self.wire.nic {
             nic.flush();
         }
     }

@@ -9,15 +9,19 @@ use minios_rs::stat::{Count, Direction, Interface, Report};
 impl<X: Hardware> Switch<X> {
     /// Adds every bridge, with what got lost there, and every guest's vif to what the domain counts.
     pub fn fill(&self, report: &mut Report) {
-        let bridges = self.segments.iter().map(|segment| {
-            let wire = match (segment.card, segment.wire) {
+        let segments = self.segments.iter().filter(|segment| segment.is_used);
+        let bridges = segments.map(|segment| {
+            let mut wire = match (segment.sides[segment.active].address, segment.wire) {
                 (Some(card), Some(_)) => format!("wire {card}"),
                 (Some(card), None) => format!("wire {card} is not there"),
                 (None, _) => "no wire".to_string(),
             };
+            if let Some(vlan) = segment.config.vlan {
+                wire = format!("{wire}, VLAN {vlan}");
+            }
             let losses = segment.losses.iter().filter(|(_, count)| *count > 0);
             Interface {
-                name: segment.name.clone(),
+                name: segment.config.name.clone(),
                 state: format!("{wire}, {} stations", segment.bridge.stations()),
                 received: Direction {
                     errors: losses

@@ -219,8 +219,8 @@ fn without_a_cable_what_is_for_the_wire_is_lost_at_once() {
 }
 
 /// A guest that has connected and posts no buffers yet.
-fn slow(lab: &mut Lab<E1000>) -> usize {
-    let number = lab.announce(&[]);
+pub(super) fn slow(lab: &mut Lab<E1000>, settings: &[(&str, &str)]) -> usize {
+    let number = lab.announce(settings);
     lab.fronts[number].publish(Shape::default(), &TAKES);
     lab.fronts[number].switch_to(XenbusState::CONNECTED);
     lab.turns(60);
@@ -228,7 +228,7 @@ fn slow(lab: &mut Lab<E1000>) -> usize {
 }
 
 /// Frames come on the wire, all before the next turn.
-fn burst(lab: &Lab<E1000>, frames: impl IntoIterator<Item = Vec<u8>>) {
+pub(super) fn burst(lab: &Lab<E1000>, frames: impl IntoIterator<Item = Vec<u8>>) {
     lab.plugged[0].with(|model, bus| {
         for frame in frames {
             assert!(model.comes(&frame, bus), "the card has room");
@@ -239,7 +239,7 @@ fn burst(lab: &Lab<E1000>, frames: impl IntoIterator<Item = Vec<u8>>) {
 #[test]
 fn what_a_guest_has_no_room_for_waits_for_it_in_order() {
     let mut lab = Lab::<E1000>::with_guests(1);
-    let slow = slow(&mut lab);
+    let slow = slow(&mut lab, &[]);
     let from = |sender: [u8; 6], number: usize| {
         // Long ones, and such as are copied whole.
         frame(mac(slow), sender, 60 + 700 * (number % 3), number as u8)
@@ -279,7 +279,7 @@ fn what_a_guest_has_no_room_for_waits_for_it_in_order() {
 #[test]
 fn guests_that_take_nothing_leave_the_card_pages_to_receive_for_others() {
     let mut lab = Lab::<E1000>::with_guests(1);
-    let slow = [(); 3].map(|()| slow(&mut lab));
+    let slow = [(); 3].map(|()| slow(&mut lab, &[]));
     for to in slow {
         burst(
             &lab,

@@ -2,9 +2,11 @@
 
 use super::*;
 use crate::cards::Cards;
-use crate::nic::Config;
+use crate::nic;
 use crate::nic::model::{E1000, Wired};
 use crate::nic::virtio_model::VirtioNet;
+use alloc::format;
+use alloc::string::ToString;
 use alloc::vec;
 use minios_rs::abi::io::netif::{
     ExtraInfo, NETRXF_CSUM_BLANK, NETTXF_CSUM_BLANK, NETTXF_DATA_VALIDATED,
@@ -20,6 +22,7 @@ use minios_rs::xenbus::XenbusState;
 use minios_rs::xenstore::Client;
 
 mod comings;
+mod configured;
 mod frames;
 mod strangers;
 
@@ -45,13 +48,26 @@ struct Lab<M: Wired> {
 
 impl<M: Wired> Lab<M> {
     fn new(cards: usize) -> Self {
+        Self::start(cards, 1500, Switch::default())
+    }
+
+    /// With bridges of the user's.
+    fn configured(cards: usize, config: Config) -> Self {
+        Self::start(cards, config.mtu(), Switch::new(config))
+    }
+
+    fn start(cards: usize, mtu: u16, switch: Switch<Domain>) -> Self {
         let world = World::new();
         let netdom = world.domain(NETDOM);
         let store = world.connect_xenstore(&netdom);
         let models = (0..cards).map(|_| M::correct());
         let (back, plugged) = Pciback::plug(&world, NETDOM, models);
         let executor = Executor::new(80);
-        let cards = Cards::start(&netdom, &store, &executor, Config::default());
+        let config = nic::Config {
+            mtu,
+            ..nic::Config::default()
+        };
+        let cards = Cards::start(&netdom, &store, &executor, config);
         let backends = Backends::start(&netdom, &store, &executor, OFFER);
         let mut lab = Self {
             world,
@@ -62,7 +78,7 @@ impl<M: Wired> Lab<M> {
             plugged,
             cards: cards.expect("it fits"),
             backends: backends.expect("it fits"),
-            switch: Switch::default(),
+            switch,
             fronts: Vec::new(),
         };
         lab.turns(400);
