@@ -4,11 +4,11 @@ use crate::bench::{LabTest, expect};
 use crate::cards::{CARDS, bdf, mac};
 use crate::guests::UP;
 use anyhow::{Context, Result};
-use image::appliance::{Bare, build_bare};
+use image::appliance::{Bare, build_bare, build_netdom};
 use image::build::TargetChoice;
 use image::workspace::Workspace;
 use qemu_tests::{Command, DebianGuest, GuestType, Iommu, Lab, Machine, Options, RunningGuest};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
@@ -70,6 +70,26 @@ impl Served {
         self.folder.path()
     }
 
+    fn monitor(&self) -> std::path::PathBuf {
+        self.path().join("monitor")
+    }
+
+    /// Pulls a card's cable, or puts it in.
+    fn set_link(&self, card: &str, state: &str) -> Result<()> {
+        let mut monitor = std::os::unix::net::UnixStream::connect(self.monitor())?;
+        writeln!(monitor, "set_link {card} {state}")?;
+        // It has read that when it asks for the next.
+        let mut said = Vec::new();
+        monitor.set_read_timeout(Some(Duration::from_secs(5)))?;
+        while String::from_utf8_lossy(&said).matches("(qemu) ").count() < 2 {
+            let mut part = [0; 512];
+            let read = monitor.read(&mut part)?;
+            expect(read > 0, || "QEMU's monitor is closed".to_owned())?;
+            said.extend(&part[..read]);
+        }
+        Ok(())
+    }
+
     fn hash(&self) -> Result<String> {
         let output = std::process::Command::new("sha256sum")
             .arg(self.path().join("file"))
@@ -103,10 +123,11 @@ fn beside_netdom(
     served: &Served,
     tries: impl FnOnce(&Machine) -> Result<()>,
 ) -> Result<()> {
+    let cards_there = cards.iter().flat_map(|card| served.card(*card));
     let options = Options {
         name: NETDOM.to_owned(),
         iommu: Iommu::VtD,
-        qemu_arguments: cards.iter().flat_map(|card| served.card(*card)).collect(),
+        qemu_arguments: cards_there.chain(trunk(served)).collect(),
         ..Options::default()
     };
     let machine = Machine::start(lab, &options)?;
@@ -127,6 +148,27 @@ fn beside_netdom(
     });
     machine.stop()?;
     ended
+}
+
+/// Cards at one cable: two of a trunk's, and one at its other end. And who pulls it out.
+const TRUNK: [(&str, &str, &str); 3] = [
+    ("own", "e1000e", "00:0a.0"),
+    ("standby", "e1000", "00:0b.0"),
+    ("peer", "e1000e", "00:0c.0"),
+];
+
+fn trunk(served: &Served) -> impl Iterator<Item = String> {
+    let cards = TRUNK.iter().flat_map(|(id, device, bdf)| {
+        let slot = &bdf[3..];
+        [
+            "-netdev".to_owned(),
+            format!("hubport,id=cable-{id},hubid=1"),
+            "-device".to_owned(),
+            format!("{device},id={id},netdev=cable-{id},addr={slot}"),
+        ]
+    });
+    let monitor = format!("unix:{},server=on,wait=off", served.monitor().display());
+    cards.chain(["-monitor".to_owned(), monitor])
 }
 
 fn start_netdom(machine: &Machine, cards: &[usize]) -> Result<()> {
@@ -269,6 +311,86 @@ fn two_guests(lab: &Lab) -> Result<()> {
         let (said, _) = one.run(&line, FETCH)?;
         expect(said.contains("4194304"), || said.clone())?;
         println!("{}", machine.dom0("xl list")?);
-        Ok(())
+        machine.dom0(&format!(
+            "xl destroy one; xl destroy two; xl shutdown -w {NETDOM}
+             for attempt in $(seq 100); do xl domid {NETDOM} || exit 0; sleep 0.1; done"
+        ))?;
+        configured(machine, &served)
     })
+}
+
+/// Two bridges at one cable: VLAN 20 with a card that stands by, and whatever comes.
+const BRIDGES: &str = "
+[bridge.office]
+card = \"0000:00:00.0\"
+standby = 2
+vlan = 20
+mtu = 9000
+[bridge.peer]
+card = 3
+mtu = 9000
+";
+
+/// netdom with a configuration: a trunk, long frames, a cable that is pulled. dom0 is at both ends, once where no
+/// tags are and once where they are its own.
+fn configured(machine: &Machine, served: &Served) -> Result<()> {
+    let workspace = Workspace::find()?;
+    let out = workspace.target().join("image/netdom-configured");
+    let mut findings = image::findings::Findings::default();
+    let bridges = image::netdom::read("netdom.toml", BRIDGES, &mut findings);
+    let bridges = bridges.context("the configuration is wrong")?;
+    let options = image::options::Options::default();
+    let built = build_netdom(&workspace, &bridges, &out, &options, TargetChoice::Auto)?;
+    for file in ["netdom.xen", "netdom.policy"] {
+        std::fs::copy(out.join(file), machine.share().join(file))?;
+    }
+    let bdfs = TRUNK.map(|(_, _, bdf)| bdf);
+    let config = std::fs::read_to_string(&built.config)?
+        .replace("\"0000:03:00.0\",", &format!("'{}'", bdfs.join("', '")))
+        .replace(&format!("{}/", out.canonicalize()?.display()), "/share/");
+    machine.put("/tmp/netdom.cfg", config.as_bytes())?;
+    machine.dom0(&format!(
+        "for card in {}; do xl pci-assignable-add $card; done; xl create -q /tmp/netdom.cfg",
+        bdfs.join(" ")
+    ))?;
+    machine.wait_for_console(NETDOM, "stands by for office", PATIENCE)?;
+    machine.wait_for_console(NETDOM, "is the wire of peer", PATIENCE)?;
+    // Their own cards' addresses have to differ, or the kernel would answer itself.
+    machine.dom0(&format!(
+        "modprobe xen-netfront; modprobe 8021q
+         for bridge in office peer; do xl network-attach 0 backend={NETDOM} bridge=$bridge mtu=9000; done
+         for attempt in $(seq 100); do [ -e /sys/class/net/eth1 ] && break; sleep 0.1; done
+         ip netns add far
+         ip link set eth1 netns far
+         ip link set eth0 mtu 9000 up
+         ip addr add 10.20.0.1/24 dev eth0
+         ip netns exec far sh -c 'echo 1 > /proc/sys/net/ipv4/conf/all/arp_ignore'
+         ip netns exec far ip link set eth1 mtu 9000 up
+         ip netns exec far ip link add link eth1 name eth1.20 type vlan id 20
+         ip netns exec far ip link set eth1.20 up
+         ip netns exec far ip addr add 10.20.0.2/24 dev eth1.20
+         ip netns exec far ip link add link eth1 name eth1.30 type vlan id 30
+         ip netns exec far ip link set eth1.30 up
+         ip netns exec far ip addr add 10.20.0.3/24 dev eth1.30"
+    ))?;
+    let ping = |address: &str, bytes: usize| {
+        machine.dom0(&format!(
+            "for attempt in $(seq 5); do busybox ping -c 1 -W 2 -s {bytes} {address} && exit; done; false"
+        ))
+    };
+    ping("10.20.0.2", 56)?;
+    ping("10.20.0.2", 8900).context("long frames")?;
+    let other = machine.dom0("busybox ping -c 1 -W 2 -I eth0 10.20.0.3 || echo nobody")?;
+    expect(other.contains("nobody"), || other.clone())?;
+    for (state, active) in [("off", "00:01.0"), ("on", "00:00.0")] {
+        served.set_link("own", state)?;
+        machine.wait_for_console(
+            NETDOM,
+            &format!("{active} is the wire of office now"),
+            PATIENCE,
+        )?;
+        ping("10.20.0.2", 56).with_context(|| format!("the cable is {state}"))?;
+        ping("10.20.0.2", 8900).with_context(|| format!("the cable is {state}, long frames"))?;
+    }
+    Ok(())
 }
