@@ -2,8 +2,10 @@
 
 use crate::channel::Command;
 use crate::cpio::Archive;
+use crate::lab::Lab;
 use crate::machine::Machine;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use std::fs;
 use std::time::{Duration, Instant};
 
 /// What the kernel runs to answer `xl shutdown`.
@@ -37,6 +39,11 @@ impl GuestType {
             Self::Pvh => "pvh",
         }
     }
+}
+
+/// Where dom0 has a file of the share in its memory.
+fn kept(name: &str) -> String {
+    format!("/tmp/{name}")
 }
 
 /// Its name is that of files and of a domain.
@@ -75,6 +82,33 @@ pub(crate) fn add_programs(archive: &mut Archive, init: &str) {
 }
 
 impl Machine {
+    /// Puts the kernel of Debian guests where dom0 has it in memory: its path there.
+    pub(crate) fn keep_linux(&self, lab: &Lab) -> Result<String> {
+        const NAME: &str = "linux";
+        let kept = kept(NAME);
+        if self
+            .run(&Command::new(["test", "-e", &kept]))?
+            .status
+            .is_success()
+        {
+            return Ok(kept);
+        }
+        let linux = lab.unpacked_linux();
+        fs::copy(&linux, self.share().join(NAME)).with_context(|| linux.display().to_string())?;
+        self.keep_in_memory(NAME)
+    }
+
+    /// Has dom0 copy a file of the share into its memory: its path there. What libxl maps out of the share comes
+    /// a page at a time, each by way of the host.
+    pub(crate) fn keep_in_memory(&self, name: &str) -> Result<String> {
+        let kept = kept(name);
+        // Guests may be made side by side: it is there when all of it is.
+        self.dom0(&format!(
+            "cp '/share/{name}' '{kept}'.$$ && mv '{kept}'.$$ '{kept}'"
+        ))?;
+        Ok(kept)
+    }
+
     /// Creates a guest from its xl configuration in dom0, and waits until its console says `ready`.
     pub(crate) fn create_debian(&self, name: &str, config: &str, ready: &str) -> Result<()> {
         for _ in 0..LOST_MAX {

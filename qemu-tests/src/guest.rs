@@ -56,9 +56,7 @@ pub struct Told {
 }
 
 impl DebianGuest {
-    fn config(&self) -> String {
-        let initrd = format!("/share/{}.initrd", self.name);
-        let files = ["/share/vmlinuz", &initrd];
+    fn config(&self, files: [&str; 2]) -> String {
         let vifs = [self.vif.clone()];
         debian::config(&self.name, self.kind, self.memory_mib, files, &vifs) + &self.more
     }
@@ -90,10 +88,12 @@ impl Machine {
         archive.file("guest/name", 0o644, format!("{name}\n"));
         archive.file("guest/network", 0o644, guest.network());
         archive.file("guest/lease", 0o755, LEASE);
-        fs::copy(lab.linux()?, self.share().join("vmlinuz"))?;
-        fs::write(self.share().join(format!("{name}.initrd")), archive.gzip()?)?;
+        let initrd = format!("{name}.initrd");
+        fs::write(self.share().join(&initrd), archive.gzip()?)?;
+        let files = [self.keep_linux(lab)?, self.keep_in_memory(&initrd)?];
         let config = format!("{name}.cfg");
-        fs::write(self.share().join(&config), guest.config())?;
+        let content = guest.config(files.each_ref().map(String::as_str));
+        fs::write(self.share().join(&config), content)?;
         let config = format!("/share/{config}");
         self.create_debian(name, &config, &format!("{name}: ready"))?;
         let console_tty = self.dom0(&format!(

@@ -7,7 +7,7 @@ use crate::recipe::{
 };
 use crate::suite::Suite;
 use crate::tree::Tree;
-use crate::{host, initrd};
+use crate::{host, initrd, linux};
 use anyhow::{Context, Result, bail};
 use flate2::read::GzDecoder;
 use std::fs::{self, File};
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Changes when the code that builds the initrds does.
-const FORMAT: &[u8] = b"6";
+const FORMAT: &[u8] = b"7";
 
 const AGENT: &str = include_str!("bin/dom0-agent.rs");
 const PROTOCOL: &str = include_str!("protocol.rs");
@@ -117,6 +117,11 @@ impl Lab {
         self.tree.kernel()
     }
 
+    /// The same, unpacked: what libxl need not unpack is there sooner.
+    pub(crate) fn unpacked_linux(&self) -> PathBuf {
+        self.boot.join("linux")
+    }
+
     pub(crate) fn dom0_initrd(&self) -> PathBuf {
         self.boot.join("dom0.initrd")
     }
@@ -180,7 +185,7 @@ fn index_modules(tree: &Tree) -> Result<()> {
     Ok(())
 }
 
-/// Xen and dom0's initrd, in a folder named after all that goes into them.
+/// Xen, dom0's initrd and guests' kernel, in a folder named after all that goes into them.
 fn bootable(folder: &Path, tree: &Tree, progress: &dyn Fn(Progress<'_>)) -> Result<PathBuf> {
     let lists = [PROGRAMS, DOM0_PROGRAMS, XEN_PROGRAMS, DOM0_MODULES];
     let lists = lists.map(|list| list.join(" "));
@@ -214,6 +219,8 @@ fn bootable(folder: &Path, tree: &Tree, progress: &dyn Fn(Progress<'_>)) -> Resu
     let mut elf = Vec::new();
     GzDecoder::new(File::open(tree.find(&format!("boot/{xen}"))?)?).read_to_end(&mut elf)?;
     fs::write(beside.join("xen"), elf)?;
+    let unpacked = linux::unpack(&fs::read(tree.kernel()?)?, &beside)?;
+    fs::write(beside.join("linux"), unpacked)?;
     let agent = build_agent(&beside)?;
     let initrd = initrd::dom0(tree, agent)?.plain()?;
     fs::write(beside.join("dom0.initrd"), initrd)?;

@@ -8,6 +8,7 @@ mod guest;
 mod host;
 mod initrd;
 mod lab;
+mod linux;
 mod machine;
 mod net;
 mod progress;

@@ -167,12 +167,11 @@ impl Machine {
     /// Those of [`Lab::debian_router`].
     pub fn put_debian_router(&self, lab: &Lab, router: &DebianRouter) -> Result<String> {
         lab.debian_router(router, &self.share())?;
-        let initrd = format!("/share/{}.initrd", router.name);
+        // Packed, as a user's is.
+        let kernel = self.keep_in_memory("vmlinuz")?;
+        let initrd = self.keep_in_memory(&format!("{}.initrd", router.name))?;
         let file = format!("{}.cfg", router.name);
-        fs::write(
-            self.share().join(&file),
-            router.config("/share/vmlinuz", &initrd),
-        )?;
+        fs::write(self.share().join(&file), router.config(&kernel, &initrd))?;
         Ok(format!("/share/{file}"))
     }
 
