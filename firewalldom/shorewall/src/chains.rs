@@ -352,12 +352,11 @@ impl Chains {
         rules.insert(0, Arc::new(rule));
     }
 
-    /// A hairpin of what comes from these zones: it meets what shorewall.conf says of one, behind `blrules` and
-    /// before all else.
+    /// A hairpin of these pairs: it meets what shorewall.conf says of one, behind `blrules` and before all else.
     pub(crate) fn caught(
         &mut self,
         tables: &mut Tables,
-        sources: &[ZoneId],
+        pairs: impl Iterator<Item = (ZoneId, ZoneId)>,
         (ingress, egress, origin): (InterfaceId, InterfaceId, Origin),
         caught: &Exception,
     ) {
@@ -377,11 +376,7 @@ impl Chains {
                 origin,
             )
         });
-        let mut drafts: Vec<usize> = Vec::new();
-        for &source in sources {
-            let others = (1..self.side).map(|zone| ZoneId(zone as u16));
-            drafts.extend(others.map(|to| self.index((source, to))));
-        }
+        let mut drafts: Vec<usize> = pairs.map(|pair| self.index(pair)).collect();
         drafts.sort_unstable();
         drafts.dedup();
         for draft in drafts {

@@ -154,6 +154,7 @@ fn build(session: &mut Session<'_>) -> Option<Policy> {
     chains.warn_of_unsettled_answers(session);
     world.forward_hairpins(&mut session.tables, &mut chains, &settings.hairpin);
     coverage::check(session, &world, &chains);
+    world.refuse_two_checks(session, &chains);
     let policy_chains =
         nested::assemble(&mut session.tables, &world, &chains, &settings, undecided);
     one_to_one::add_inbound(&world, &one_to_one, &kept_from_nat, &mut destination_nat);

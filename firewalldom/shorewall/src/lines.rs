@@ -186,6 +186,72 @@ impl World {
         }
     }
 
+    /// Refuses an interface whose zones are asked in one order of what comes from there and in another of what
+    /// goes there: Shorewall asks the former line by line. It would be in two zones at once.
+    pub(crate) fn refuse_two_orders(&self, session: &mut Session<'_>) {
+        let order = self.claiming_order();
+        for (number, interface) in self.interfaces.iter().enumerate() {
+            let (lines, _) = self.lines_of(interface);
+            let id = InterfaceId(number as u8);
+            let zones_of = |line: usize| {
+                let behind = self.zones_behind(line, id);
+                let order = order.iter().copied();
+                order.filter(move |zone| behind.contains(zone))
+            };
+            let mut incoming: Vec<ZoneId> = Vec::new();
+            for zone in lines.iter().flat_map(|&line| zones_of(line)) {
+                if !incoming.contains(&zone) {
+                    incoming.push(zone);
+                }
+            }
+            let outgoing = order.iter().filter(|zone| incoming.contains(zone));
+            let mut differing = incoming.iter().zip(outgoing).filter(|(a, b)| a != b);
+            let Some((from, to)) = differing.next() else {
+                continue;
+            };
+            let [from, to] = [from, to].map(|zone| &self.zones[usize::from(zone.0)].name);
+            let name = &interface.name;
+            let line = &self.lines[lines[0]];
+            session.report(
+                Finding::error(format!(
+                    "`{name}` in two zones is not supported yet: {from} and {to}"
+                ))
+                .at(line.name.span(), "also matches it, and a zone of it comes first")
+                .note(format!(
+                    "to Shorewall what comes from there is of `{from}`, and what goes there is for `{to}`"
+                ))
+                .note("choose names of which none begins as another"),
+            );
+        }
+    }
+
+    /// Refuses an interface of two lines where the second is asked about what the first leaves, and has other
+    /// checks: they would be made for some packets only.
+    pub(crate) fn refuse_two_checks(&self, session: &mut Session<'_>, chains: &Chains) {
+        for (number, interface) in self.interfaces.iter().enumerate() {
+            let (lines, first) = self.lines_of(interface);
+            let id = InterfaceId(number as u8);
+            let checks = |line: usize| {
+                let options = &self.lines[line].options;
+                (options.tcp_flags, options.no_smurfs)
+            };
+            let (firsts, later) = lines.split_at(first);
+            let passes = firsts.iter().any(|&line| self.passes_on(chains, line, id));
+            let mut others = later.iter().filter(|_| passes);
+            let Some(&other) = others.find(|&&line| checks(line) != checks(firsts[0])) else {
+                continue;
+            };
+            let (name, line) = (&interface.name, &self.lines[other]);
+            session.report(
+                Finding::error(format!(
+                    "other checks for some of what comes in by `{name}` are not supported yet"
+                ))
+                .at(line.name.span(), "matches it as well")
+                .note("give both lines the same nosmurfs and tcpflags, or choose names of which none begins as another"),
+            );
+        }
+    }
+
     /// Has hairpins caught: by the interfaces for the line that packets come to first, and by rules where
     /// something of that one is left to another.
     pub(crate) fn catch_hairpins(
@@ -216,15 +282,35 @@ impl World {
             for &line in later.filter(|&&line| !self.lines[line].is_unchecked()) {
                 let mut zones: Vec<ZoneId> = self.zones_behind(line, ingress);
                 zones.push(self.nobody());
+                let others = self.zones_but_firewall().chain([self.nobody()]);
+                let pairs = zones
+                    .into_iter()
+                    .flat_map(|from| others.clone().map(move |to| (from, to)));
                 for egress in self.members(line) {
-                    let way = (ingress, egress, origin);
-                    chains.caught(tables, &zones, way, caught);
+                    chains.caught(tables, pairs.clone(), (ingress, egress, origin), caught);
                 }
             }
             let interface = &mut self.interfaces[number];
             interface.route_back = route_back;
             interface.also = also;
         }
+    }
+
+    /// The ways by which what goes back within the zones of a line comes to one that has it caught, and that its
+    /// packets come to later.
+    pub(crate) fn ways_caught_later(&self, line: usize) -> Vec<(InterfaceId, InterfaceId)> {
+        let members = self.members(line);
+        let mut ways = Vec::new();
+        for &ingress in &members {
+            let (lines, _) = self.lines_of(&self.interfaces[usize::from(ingress.0)]);
+            let later = lines.iter().skip_while(|&&other| other != line).skip(1);
+            for &other in later.filter(|&&other| !self.lines[other].is_unchecked()) {
+                let theirs = self.members(other);
+                let leave = members.iter().filter(|egress| theirs.contains(egress));
+                ways.extend(leave.map(|&egress| (ingress, egress)));
+            }
+        }
+        ways
     }
 
     fn zones_behind(&self, line: usize, interface: InterfaceId) -> Vec<ZoneId> {

@@ -249,6 +249,8 @@ impl Assembly<'_> {
             chain.rules.push(call(list, states, chain.origin));
         }
         let mut is_first = own.is_empty() && !decides && !forgets && !chains.has_options(pair);
+        let is_left = pair.0 == pair.1 && chains.left_to_others.contains(&pair.0);
+        let mut is_asked = false;
         // States that no chain so far has let shorewall.conf decide about.
         let mut unsettled = draft.unsettled;
         let mut is_decided = false;
@@ -269,10 +271,17 @@ impl Assembly<'_> {
                 };
             }
             let mut theirs = Vec::new();
-            if let Some(list) = self.blacklist(next) {
-                let states = union_of(&next.blacklist);
-                theirs.push(Arc::new(call(list, states, next.chain.origin)));
+            match self.blacklist(next) {
+                // Where there is no chain within the zone, this is the first to be asked: before the
+                // checks of the interface's options.
+                list @ Some(_) if is_left && !is_asked => chain.blacklist = list,
+                Some(list) => {
+                    let states = union_of(&next.blacklist);
+                    theirs.push(Arc::new(call(list, states, next.chain.origin)));
+                }
+                None => {}
             }
+            is_asked = true;
             theirs.extend(self.own(next));
             if chains.is_bare(around) {
                 theirs.extend(self.stateless(&next.chain).into_iter().map(Arc::new));

@@ -76,12 +76,30 @@ pub(crate) fn inherit_nat(world: &World, chains: &Chains, nat: &mut Vec<Destinat
                 around.push(zone);
             }
         }
-        for around in around {
-            let theirs = own.iter().filter(|nat| nat.source_zone == around);
+        for around in &around {
+            let theirs = own.iter().filter(|nat| nat.source_zone == *around);
             nat.extend(theirs.map(|nat| DestinationNat {
                 source_zone: inner,
                 ..nat.clone()
             }));
+        }
+        // What does so behind some of its interfaces only: a line with a `+` has others besides.
+        for interface in world.interfaces_behind(inner) {
+            let here = world.covering(inner, interface).into_iter();
+            for zone in here.filter(|zone| !around.contains(zone)) {
+                let theirs = own.iter().filter(|nat| {
+                    let ingress = nat.matches.ingress.unwrap_or(interface);
+                    nat.source_zone == zone && ingress == interface
+                });
+                nat.extend(theirs.map(|nat| DestinationNat {
+                    source_zone: inner,
+                    matches: Match {
+                        ingress: Some(interface),
+                        ..nat.matches.clone()
+                    },
+                    ..nat.clone()
+                }));
+            }
         }
     }
 }

@@ -68,6 +68,7 @@ impl World {
         world.read_hosts(session);
         world.settle_options();
         world.warn_of_overlaps(session);
+        world.refuse_two_orders(session);
         world.place_hosts(session);
         world.place_routes(session, network);
         world.read_proxy_arp(session);
@@ -284,11 +285,18 @@ impl World {
                         && !is_alone
                         && (!has_blacklist || self.is_shared(zone, interface))
                 };
-                if members.iter().all(is_checked) || others.next().is_some() {
+                if others.next().is_some() {
                     continue;
                 }
-                if self.is_inner(zone) && groups.clone().all(|group| !group.route_back) {
+                let all_checked = members.iter().all(is_checked);
+                let is_never_back = groups.clone().all(|group| !group.route_back);
+                let is_left = self.is_inner(zone) && is_never_back;
+                // The check comes behind the `blrules` of the zone that it is left to.
+                if is_left && (!all_checked || has_blacklist) {
                     chains.leave_to_others(zone);
+                    continue;
+                }
+                if all_checked {
                     continue;
                 }
                 let place = match is_alone || has_blacklist {
@@ -302,6 +310,13 @@ impl World {
                     let origin = self.interfaces[usize::from(group.interface.0)].origin;
                     let way = (ingress, group.interface, origin);
                     chains.forwarded_back(tables, zone, way, &group.addresses, place);
+                }
+                if !has_blacklist && is_never_back {
+                    let origin = self.interfaces[usize::from(members[0].0)].origin;
+                    for (ingress, egress) in self.ways_caught_later(number) {
+                        let way = (ingress, egress, origin);
+                        chains.caught(tables, [(zone, zone)].into_iter(), way, caught);
+                    }
                 }
             }
         }
@@ -326,9 +341,18 @@ impl World {
             .collect()
     }
 
+    /// The interfaces that a zone has addresses behind.
+    pub(crate) fn interfaces_behind(&self, zone: ZoneId) -> Vec<InterfaceId> {
+        let groups = self.groups.iter().filter(|group| group.zone == zone);
+        let mut interfaces: Vec<InterfaceId> = groups.map(|group| group.interface).collect();
+        interfaces.sort();
+        interfaces.dedup();
+        interfaces
+    }
+
     /// Zones that claim addresses after `zone` and would have all of that one's behind an interface:
     /// as if it lay in them, but for what its declaration says.
-    fn covering(&self, zone: ZoneId, interface: InterfaceId) -> Vec<ZoneId> {
+    pub(crate) fn covering(&self, zone: ZoneId, interface: InterfaceId) -> Vec<ZoneId> {
         let ranges = |zone| self.ranges(zone, interface);
         let own = ranges(zone);
         let covers = |other: &ZoneId| {

@@ -267,7 +267,8 @@ fn translation(author: &mut Author<'_>, network: &Network) {
             } else if other == 5 {
                 author.uses("rules: DNAT to range");
                 // Without the firewall's own, to which nothing is forwarded.
-                let n = n.max(3);
+                // Nor with some that are not the zone's: each side takes which it likes.
+                let n = if n < 16 { 4 } else { n };
                 let [first, last] = [n, n + 3].map(|n| zone.network.host(n));
                 ("DNAT", format!("{}:{first}-{last}", zone.name))
             } else {

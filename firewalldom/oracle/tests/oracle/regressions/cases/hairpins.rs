@@ -5,6 +5,23 @@ use oracle::packet::flag::{ACK, FIN};
 
 pub(super) const CASES: &[Case] = &[
     Case {
+        name: "what goes back within an inner zone meets blrules of the zone around before it is caught",
+        files: &[
+            ("interfaces", "?FORMAT 2\nnet eth0 -\nloc eth1 -\n"),
+            ("zones", "fw firewall\nnet ipv4\nloc ipv4\nadm:loc ipv4\n"),
+            ("hosts", "adm eth1:10.0.3.64/26\n"),
+            ("blrules", "REJECT all all udp 99\n"),
+            ("policy", "all all DROP\n"),
+        ],
+        steps: || {
+            vec![
+                udp(LOC, "10.0.3.70", "10.0.3.80", 99),
+                udp(LOC, "10.0.3.70", "10.0.3.80", 9),
+            ]
+        },
+        linux: &["answers ICMP 3/3", "nothing"],
+    },
+    Case {
         name: "with blrules a hairpin meets the policy all all",
         files: &[
             ("blrules", "DROP net:203.0.113.9 all\n"),

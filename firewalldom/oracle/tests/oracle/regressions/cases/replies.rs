@@ -120,6 +120,15 @@ pub(super) const CASES: &[Case] = &[
         linux: &["nothing"],
     },
     Case {
+        name: "netfilter vouches for zeros of a protocol that it does not know",
+        files: &[("rules", "REJECT net $FW\n")],
+        steps: || {
+            let zeros = Transport::Other(200, vec![0; 40]);
+            vec![send(NET, &Packet::new(at(FAR), at(OUTSIDE), zeros))]
+        },
+        linux: &["answers ICMP 3/10"],
+    },
+    Case {
         name: "a rejection's reset never has the checksum 0",
         files: &[
             ("policy", "$FW all ACCEPT\nall all REJECT\n"),

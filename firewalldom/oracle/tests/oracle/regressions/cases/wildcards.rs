@@ -135,6 +135,45 @@ pub(super) const CASES: &[Case] = &[
         linux: &["forwards", "nothing", "forwards"],
     },
     Case {
+        name: "what goes back within the zone of a link's own line comes to the wildcard, which catches it",
+        files: &[
+            NETWORK,
+            (
+                "interfaces",
+                "?FORMAT 2\nnet eth0 -\n- eth11 routeback\n- eth1+ -\n",
+            ),
+            ("hosts", "vpn eth11:10.0.11.0/24\nloc eth1+:10.0.3.0/24\n"),
+            ("policy", "loc net REJECT\nall all ACCEPT\n"),
+            ("shorewall.conf", "+OPTIMIZE=0\n"),
+            ("zones", "fw firewall\nvpn ipv4\nnet ipv4\nloc ipv4\n"),
+        ],
+        steps: || {
+            vec![
+                udp(1, BEHIND_OTHER, "10.0.11.10", 9),
+                udp(1, BEHIND_OTHER, FAR, 9),
+            ]
+        },
+        linux: &["nothing", "forwards"],
+    },
+    Case {
+        name: "translations of a zone hold for its link where a wildcard of another is asked first",
+        files: &[
+            NETWORK,
+            VPN,
+            ("policy", "all all ACCEPT\n"),
+            ("rules", "DNAT vpn loc:10.0.3.9 udp 99\n"),
+            ("zones", "fw firewall\nnet ipv4\nloc ipv4\nvpn ipv4\n"),
+        ],
+        steps: || {
+            vec![
+                udp(OTHER, BEHIND_OTHER, FAR, 9),
+                udp(OTHER, BEHIND_OTHER, "10.0.11.1", 99),
+                udp(LOC, HOST, FAR, 99),
+            ]
+        },
+        linux: &["forwards", "nothing", "translates"],
+    },
+    Case {
         name: "routefilter of a wildcard only takes the check of hairpins away",
         files: &[
             NETWORK,
