@@ -139,11 +139,11 @@ fn are_held_to_what_xl_says(setup: &Setup) -> Result<()> {
 
 fn sends_no_more_than_its_rate(machine: &Machine, desk: &RunningGuest<'_>) -> Result<()> {
     machine.dom0("ip netns exec out iperf3 --server --daemon --pidfile /tmp/iperf3.pid")?;
-    // The last under another rate, written while it is served: 8 Mb/s.
+    // The last under another rate, written while it is served: 16 Mb/s.
     for (way, rate, least, most) in [
         ("", None, 2.0, 5.0),
         ("--reverse", None, 10.0, 10_000.0),
-        ("", Some("50000,50000"), 5.2, 10.0),
+        ("", Some("100000,50000"), 5.5, 20.0),
     ] {
         if let Some(rate) = rate {
             machine.dom0(&format!("xenstore-write {}/rate {rate}", node("desk", 0)))?;
