@@ -149,9 +149,13 @@ fn what_carries_no_sound_checksum_is_not_answered() {
     policy.settings.hairpin = exception(Disposition::Reject);
     for protocol in [4, 89, 200] {
         let mut site = Site::new(policy.clone());
-        let frame = ip(LOC, CLIENT, OTHER, protocol, &[0; 40]);
+        let frame = ip(LOC, CLIENT, OTHER, protocol, &[7; 40]);
         site.send(LOC, &frame).dropped(Reason::Hairpin);
         assert_eq!(site.outputs(), []);
+        // Linux takes zeros for sound: its sum has the header in it.
+        let frame = ip(LOC, CLIENT, OTHER, protocol, &[0; 40]);
+        site.send(LOC, &frame);
+        assert_eq!(site.outputs().len(), 1);
     }
 }
 

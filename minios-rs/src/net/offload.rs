@@ -377,6 +377,54 @@ mod tests {
     }
 
     #[test]
+    fn a_segment_has_a_length_a_sequence_number_and_flags_of_its_own() {
+        const FLAGS: u8 = 0x80 | 0x10 | 0x08 | 0x01;
+        for is_ipv4 in [true, false] {
+            let mut head = tcp(is_ipv4, 250);
+            let start = head.len() - 20;
+            let addresses = match is_ipv4 {
+                true => {
+                    head[18..20].copy_from_slice(&[0xff, 0xff]);
+                    26..34
+                }
+                false => 22..54,
+            };
+            for (number, byte) in head[addresses.clone()].iter_mut().enumerate() {
+                *byte = number as u8 + 1;
+            }
+            head[start + 4..start + 8].copy_from_slice(&[0xff, 0xff, 0xff, 0x9c]);
+            head[start + 13] = FLAGS;
+            let found = transport(&head).expect("it is TCP");
+            for (number, len, flags) in [(0, 100, 0x90), (1, 100, 0x10), (2, 50, 0x19)] {
+                let mut segment = head.clone();
+                segment.resize(head.len() + len, 7);
+                let place = Place {
+                    number,
+                    offset: number * 100,
+                    is_last: number == 2,
+                };
+                make_segment(&mut segment, &found, place);
+                let sequence = (100 * number as u32).wrapping_sub(100);
+                assert_eq!(segment[start + 4..start + 8], sequence.to_be_bytes());
+                assert_eq!(segment[start + 13], flags);
+                if is_ipv4 {
+                    assert_eq!(segment[16..18], (40 + len as u16).to_be_bytes());
+                    let ident = 0xffff_u16.wrapping_add(number as u16);
+                    assert_eq!(segment[18..20], ident.to_be_bytes());
+                    assert_eq!(reference(&segment[14..34]), 0);
+                } else {
+                    assert_eq!(segment[18..20], (20 + len as u16).to_be_bytes());
+                }
+                let mut pseudo = segment[addresses.clone()].to_vec();
+                pseudo.extend([0, TCP]);
+                pseudo.extend((20 + len as u16).to_be_bytes());
+                let blank = !reference(&pseudo);
+                assert_eq!(segment[start + 16..start + 18], blank.to_be_bytes());
+            }
+        }
+    }
+
+    #[test]
     fn what_is_said_of_a_frame_has_to_be_possible() {
         let plain = Offload::default();
         let blank = Offload {
