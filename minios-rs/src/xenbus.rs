@@ -280,9 +280,11 @@ pub(crate) fn state_at<'a, X: Xen>(
         match xenstore.read_number(&format!("{directory}/state")).await {
             Ok(state) => Ok(XenbusState(state)),
             // Where a domain is gone, and its home with it, nobody else may even know that.
-            Err(xenstore::Error::BadValue | xenstore::Error::Refused(Refusal::AccessDenied)) => {
-                Ok(XenbusState::UNKNOWN)
-            }
+            // What no message holds is no state either.
+            Err(
+                xenstore::Error::BadValue
+                | xenstore::Error::Refused(Refusal::AccessDenied | Refusal::TooBig),
+            ) => Ok(XenbusState::UNKNOWN),
             Err(error) if error.is_not_found() => Ok(XenbusState::UNKNOWN),
             Err(error) => Err(error.into()),
         }

@@ -153,6 +153,15 @@ enum RateNode {
     Said(String),
 }
 
+/// What says how the vif's life goes on.
+struct Look {
+    /// Our state: the toolstack writes it as well.
+    ours: XenbusState,
+    is_online: bool,
+    /// The frontend's state.
+    peer: XenbusState,
+}
+
 impl<X: Xen> Vif<X> {
     pub(super) fn new(
         context: Rc<Context<X>>,
@@ -330,24 +339,34 @@ impl<X: Xen> Vif<X> {
         let mut phase = Phase::Waiting;
         let mut timers = Timers::default();
         loop {
-            let ours = self.state().await?;
-            if ours == XenbusState::UNKNOWN {
-                return Ok(());
-            }
-            // Whoever wrote over it waits for nothing else.
-            if phase == Phase::Closed && ours != XenbusState::CLOSED {
-                self.publish(&[], phase).await?;
-            }
+            // Ahead of what is read, which may fail again and again.
             if let Some(breach) = self.lease.as_ref().and_then(|lease| lease.breach()) {
                 self.disconnect().await;
                 self.fail(breach.into()).await?;
                 phase = Phase::Closing;
                 timers.pause(self.context.executor.now());
             }
-            self.follow_rate(&mut settings).await?;
-            let is_online = self.is_online().await?;
+            let Look {
+                ours,
+                is_online,
+                peer,
+            } = match self.look(theirs, &mut settings).await {
+                // What xenstored cannot answer now it may before long: no connection is given up for that.
+                Err(Error::Xenstore(error))
+                    if phase == Phase::Connected && self.context.store.dead().is_none() =>
+                {
+                    log::error!("{}: {error}", self.node);
+                    let later = self.context.executor.now().after(RECONNECT_PAUSE);
+                    self.wait(&mut watch, Some(later)).await?;
+                    continue;
+                }
+                other => other?,
+            };
+            // Whoever wrote over it waits for nothing else.
+            if phase == Phase::Closed && ours != XenbusState::CLOSED {
+                self.publish(&[], phase).await?;
+            }
             timers.look(is_online, self.context.executor.now());
-            let peer = xenbus::state_at(&self.context.store, theirs).await?;
             if let Some(next) = timers.next(phase, peer, is_online) {
                 if phase == Phase::Connected {
                     self.disconnect().await;
@@ -371,6 +390,22 @@ impl<X: Xen> Vif<X> {
             }
             self.wait(&mut watch, timers.first()).await?;
         }
+    }
+
+    /// Reads what there is to follow.
+    async fn look(&mut self, theirs: &str, settings: &mut Settings) -> Result<Look, Error> {
+        let ours = self.state().await?;
+        if ours == XenbusState::UNKNOWN {
+            return Err(Error::Gone);
+        }
+        self.follow_rate(settings).await?;
+        let is_online = self.is_online().await?;
+        let peer = xenbus::state_at(&self.context.store, theirs).await?;
+        Ok(Look {
+            ours,
+            is_online,
+            peer,
+        })
     }
 
     /// Has the guest send what `rate` says now, as Linux' backend does; but what cannot be followed changes

@@ -645,6 +645,39 @@ fn what_xenstored_cannot_answer_while_connecting_leaves_no_rings_behind() {
 }
 
 #[test]
+fn what_xenstored_cannot_answer_costs_no_connection_that_there_is() {
+    for skip in 0..40 {
+        let mut lab = Lab::new();
+        let number = lab.announce(GUEST, &[("rate", "200000,50000")]);
+        lab.fronts[number].connect(Shape::default());
+        lab.settle();
+        lab.advance(Duration::from_secs(2));
+        lab.world.fail(Fault::Xenstore, skip);
+        let rate = format!("{}/rate", lab.fronts[number].backend_node());
+        lab.world.write_node(&rate, "400000,50000");
+        lab.settle();
+        let failed = !lab.world.clear_fault(Fault::Xenstore);
+        assert_eq!(lab.backs.len(), 1, "{skip}");
+        let state = lab.fronts[number].backend_state();
+        assert_eq!(state, XenbusState::CONNECTED, "{skip}");
+        // Nor is what was written lost.
+        lab.advance(Duration::from_secs(1));
+        assert_eq!(lab.backs[0].park(), Pending::Work, "{skip}");
+        let rate = lab.backs[0].settings().rate.map(|rate| rate.bytes);
+        assert_eq!(rate, Some(400_000), "{skip}");
+        // Whoever has nothing to look at again rests.
+        let calls = lab.host.usage_hypercalls();
+        lab.advance(Duration::from_secs(3));
+        assert_eq!(lab.host.usage_hypercalls(), calls, "{skip}");
+        lab.end();
+        if !failed {
+            assert!(skip > 3, "{skip}");
+            break;
+        }
+    }
+}
+
+#[test]
 fn whatever_fails_while_connecting_nothing_is_left() {
     for fault in [Fault::Page, Fault::Map, Fault::Bind] {
         for skip in 0..64 {
