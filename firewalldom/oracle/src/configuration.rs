@@ -185,7 +185,8 @@ impl Configuration {
     }
 
     /// The Shorewall folder's files as Linux is given them: without helpers, which look into packets
-    /// and drop what they cannot read; and with a shorewall.conf, whose contents are then Shorewall's
+    /// and drop what they cannot read (where the folder has no `conntrack`, Shorewall takes the one that its
+    /// package puts into `/etc`); and with a shorewall.conf, whose contents are then Shorewall's
     /// built-in defaults.
     fn for_linux(&self) -> Vec<(String, Vec<u8>)> {
         let files = self.files.iter().filter_map(|(path, bytes)| {
@@ -196,12 +197,11 @@ impl Configuration {
             Age::Current => files.collect(),
             Age::Older => older::respelled(&files.collect()),
         };
-        if let Some(conntrack) = files.get_mut("conntrack") {
-            let text = String::from_utf8_lossy(conntrack);
-            let lines = text.split_inclusive('\n');
-            let kept = lines.filter(|line| !line.trim_start().starts_with("CT:helper:"));
-            *conntrack = kept.collect::<String>().into_bytes();
-        }
+        let conntrack = files.entry("conntrack".to_owned()).or_default();
+        let text = String::from_utf8_lossy(conntrack);
+        let lines = text.split_inclusive('\n');
+        let kept = lines.filter(|line| !line.trim_start().starts_with("CT:helper:"));
+        *conntrack = kept.collect::<String>().into_bytes();
         files
             .entry("shorewall.conf".to_owned())
             .or_insert_with(|| older::NO_SETTINGS.to_vec());

@@ -54,7 +54,7 @@ fn slashed(rules: &str) -> Option<String> {
     (text != rules).then_some(text)
 }
 
-/// INTERFACE[:DEST], SOURCE, ADDRESS, PROTO, PORT of lines that have nothing else; `None`: one has.
+/// `INTERFACE[:DEST]`, SOURCE, ADDRESS, PROTO, PORT of lines that have nothing else; `None`: one has.
 fn masq(snat: &str) -> Option<String> {
     let mut text = String::new();
     for line in snat.lines() {

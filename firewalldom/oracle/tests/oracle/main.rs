@@ -65,7 +65,7 @@ fn sample_agrees(host: &Host, name: &str) -> Result<(), Failed> {
 /// through.
 fn generated_agree(host: &Host, seed: u64, tier: Tier) -> Result<(), Failed> {
     let (configurations, frames) = match tier {
-        Tier::Short => (8, 8_000),
+        Tier::Short => (10, 10_000),
         Tier::Full => (50, 50_000),
     };
     let plan = Plan {
@@ -157,7 +157,7 @@ fn trials(host: &Host) -> Vec<Trial> {
     let tier = Tier::current();
     let mut trials = Vec::new();
     let seeds = match tier {
-        Tier::Short => 1..=1,
+        Tier::Short => 1..=5,
         Tier::Full => 1..=20,
     };
     for seed in seeds {
