@@ -9,6 +9,7 @@ mod appliance;
 
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 
 /// Instructions from headers in the cache to headers rewritten, for TCP and UDP, with and without
 /// translated addresses. Change them with the code that changes them.
@@ -58,12 +59,20 @@ fn an_established_packet_costs_what_it_did() {
         return;
     }
     let example = appliance::example("forward");
+    let counted = thread::scope(|scope| {
+        let counts = EXPECTED.map(|(transport, nat, _)| {
+            let example = &example;
+            scope.spawn(move || {
+                // The difference leaves out what it takes to open the flows.
+                let without = count(example, 0, transport, nat);
+                let with = count(example, PACKETS, transport, nat);
+                (with - without) / PACKETS
+            })
+        });
+        counts.map(|count| count.join().expect("a count"))
+    });
     let mut wrong = Vec::new();
-    for (transport, nat, expected) in EXPECTED {
-        // The difference leaves out what it takes to open the flows.
-        let without = count(&example, 0, transport, nat);
-        let with = count(&example, PACKETS, transport, nat);
-        let each = (with - without) / PACKETS;
+    for ((transport, nat, expected), each) in EXPECTED.into_iter().zip(counted) {
         println!("{transport} {nat}: {each} instructions");
         if each.abs_diff(expected) * 100 > expected * TOLERANCE {
             wrong.push(format!("{transport} {nat}: {each} instead of {expected}"));

@@ -161,7 +161,8 @@ impl DomainConfig {
             cards: CARDS.replace(BRIDGES, DEFAULT_BRIDGES),
             crash_note: "\
 # After a crash it starts anew with its cards, under a new number: the vifs that hung off it have to be
-# attached again (xl network-detach and network-attach), as after any other backend's end.
+# attached again (xl network-detach and network-attach), as after any other backend's end. All of them at
+# once: reattach-vifs, in examples/netdom-host of the sources, where a Debian host's own network by it is, too.
 ",
             ..Self::bare("netdom", "The driver domain: it has the network cards, and all others have vifs of it.", kernel)
         }
