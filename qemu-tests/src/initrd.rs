@@ -2,11 +2,12 @@
 
 use crate::cpio::Archive;
 use crate::recipe::{
-    BACKEND_MODULES, BACKEND_PROGRAMS, DOM0_MODULES, DOM0_PROGRAMS, IPTABLES, PROGRAMS, PROTOCOLS,
-    ROUTER_MODULES, ROUTER_PROGRAMS, XEN_PROGRAMS, XTABLES,
+    BACKEND_MODULES, BACKEND_PROGRAMS, DOM0_MODULES, DOM0_PROGRAMS, GUEST_MODULES, GUEST_PROGRAMS,
+    IPTABLES, PROGRAMS, PROTOCOLS, ROUTER_MODULES, ROUTER_PROGRAMS, XEN_PROGRAMS, XTABLES,
 };
 use crate::tree::Tree;
 use anyhow::{Context, Result, ensure};
+use std::fs;
 use std::process::Command;
 
 pub(crate) const DOM0_INIT: &str = include_str!("dom0/init.sh");
@@ -67,7 +68,7 @@ fn base(tree: &Tree) -> Result<Archive> {
     Ok(archive)
 }
 
-/// A Debian guest's that routes: dash, iptables, and what Shorewall's script expects on its PATH.
+/// A Debian guest's that routes: iptables, and what Shorewall's script expects on its PATH.
 pub(crate) fn router(tree: &Tree) -> Result<Archive> {
     router_with(tree, &[])
 }
@@ -89,11 +90,7 @@ pub(crate) fn gateway(tree: &Tree) -> Result<Archive> {
 }
 
 fn router_with(tree: &Tree, modules: &[&str]) -> Result<Archive> {
-    let mut archive = base(tree)?;
-    for program in ROUTER_PROGRAMS {
-        tree.add_program(&mut archive, program)?;
-    }
-    archive.symlink("usr/bin/sh", "dash");
+    let mut archive = plain(tree)?;
     for name in IPTABLES {
         archive.symlink(&format!("usr/sbin/{name}"), "xtables-nft-multi");
     }
@@ -101,20 +98,34 @@ fn router_with(tree: &Tree, modules: &[&str]) -> Result<Archive> {
         let path = format!("usr/lib/x86_64-linux-gnu/xtables/{name}.so");
         tree.add_program(&mut archive, &path)?;
     }
+    for program in ROUTER_PROGRAMS {
+        tree.add_program(&mut archive, program)?;
+    }
+    tree.add_modules(&mut archive, &[ROUTER_MODULES, modules].concat())?;
+    Ok(archive)
+}
+
+/// What every Debian guest has: dash, and busybox for all else on its PATH.
+fn plain(tree: &Tree) -> Result<Archive> {
+    let mut archive = base(tree)?;
+    tree.add_program(&mut archive, "bin/dash")?;
+    archive.symlink("usr/bin/sh", "dash");
     for applet in busybox_applets(tree)? {
         let known = ["bin", "sbin"].map(|folder| format!("usr/{folder}/{applet}"));
         if !known.iter().any(|path| archive.contains(path)) {
             archive.symlink(&known[0], "busybox");
         }
     }
-    tree.add_modules(&mut archive, &[ROUTER_MODULES, modules].concat())?;
     Ok(archive)
 }
 
-/// A Debian guest's that does as it is told: dash, busybox, iperf3 and pktgen.
+/// A Debian guest's that does as it is told: no more than it is told to use, since what it unpacks it is waited for.
 pub(crate) fn guest(tree: &Tree) -> Result<Archive> {
-    let mut archive = router_with(tree, &["pktgen"])?;
-    tree.add_program(&mut archive, "usr/bin/iperf3")?;
+    let mut archive = plain(tree)?;
+    for program in GUEST_PROGRAMS {
+        tree.add_program(&mut archive, program)?;
+    }
+    tree.add_modules(&mut archive, GUEST_MODULES)?;
     Ok(archive)
 }
 
@@ -137,6 +148,8 @@ pub(crate) fn dom0(tree: &Tree, agent: Vec<u8>) -> Result<Archive> {
     archive.file("usr/sbin/dom0-agent", 0o755, agent);
     archive.file("init", 0o755, DOM0_INIT);
     archive.file("etc/xen/xl.conf", 0o644, XL_CONF);
+    let quotas = fs::read(tree.find("etc/xen/oxenstored.conf")?)?;
+    archive.file("etc/xen/oxenstored.conf", 0o644, quotas);
     archive.file("etc/xen/scripts/vif-lab", 0o755, VIF_SCRIPT);
     archive.symlink("etc/xen/scripts/vif-bridge", "vif-lab");
     archive.file("etc/xen/scripts/block", 0o755, BLOCK_SCRIPT);

@@ -27,7 +27,7 @@ pub use channel::{Command, Output, Running, Status, Stdin, Stream};
 pub use debian::GuestType;
 pub use guest::{DebianGuest, RunningGuest, Told};
 pub use lab::Lab;
-pub use machine::{Machine, Options};
+pub use machine::{Machine, Options, Xenstored};
 pub use net::Net;
 pub use progress::{Progress, to_stderr};
 pub use qemu::Iommu;

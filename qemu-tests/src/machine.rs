@@ -32,8 +32,42 @@ pub struct Options {
     /// More arguments for QEMU, such as a card to pass through. The slots 1d
     /// and 1e of pcie.0 are taken.
     pub qemu_arguments: Vec<String>,
+    /// Who keeps xenstore.
+    pub xenstored: Xenstored,
     /// How long one boot may take.
     pub boot_limit: Duration,
+}
+
+/// Which of Xen's two programs keeps xenstore: they have different quotas, and their own ways.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Xenstored {
+    /// `xenstored`, in C.
+    #[default]
+    C,
+    /// `oxenstored`, in OCaml, which Debian starts.
+    Ocaml,
+}
+
+impl Xenstored {
+    /// The one that the environment variable `XENSTORED` names.
+    ///
+    /// # Errors
+    /// When it names none.
+    pub fn asked_for() -> Result<Self> {
+        match std::env::var("XENSTORED").as_deref() {
+            Err(_) | Ok("" | "xenstored") => Ok(Self::C),
+            Ok("oxenstored") => Ok(Self::Ocaml),
+            Ok(other) => bail!("XENSTORED is xenstored or oxenstored, not {other}"),
+        }
+    }
+
+    /// What tells dom0 so, on its kernel's command line.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::C => "",
+            Self::Ocaml => " lab.oxenstored",
+        }
+    }
 }
 
 impl Default for Options {
@@ -44,6 +78,7 @@ impl Default for Options {
             dom0_memory_mib: 768,
             iommu: Iommu::Absent,
             qemu_arguments: Vec::new(),
+            xenstored: Xenstored::default(),
             boot_limit: Duration::from_secs(180),
         }
     }

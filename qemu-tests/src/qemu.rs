@@ -52,7 +52,11 @@ pub(crate) fn command(lab: &Lab, options: &Options, run: &Path, socket: &Path) -
     qemu.arg("-kernel").arg(lab.xen());
     qemu.args(["-append", &xen]);
     let modules = [comma_free(&lab.linux()?)?, comma_free(&lab.dom0_initrd())?];
-    qemu.args(["-initrd", &format!("{} {LINUX},{}", modules[0], modules[1])]);
+    let word = options.xenstored.word();
+    qemu.args([
+        "-initrd",
+        &format!("{} {LINUX}{word},{}", modules[0], modules[1]),
+    ]);
 
     // Fixed places on the bus leave the low slots to devices of the tests.
     let file = |path: &Path| path.display().to_string().replace(',', ",,");

@@ -66,9 +66,15 @@ pub(crate) const LEFT_OUT: &[&str] = &[
 /// Programs every Linux of the lab has.
 pub(crate) const PROGRAMS: &[&str] = &["bin/ip", "bin/kmod", "sbin/modprobe"];
 
-/// Programs a guest that routes has besides [`PROGRAMS`]: what Shorewall's script calls, and no
-/// more, since it starts the sooner the less it has to unpack.
-pub(crate) const ROUTER_PROGRAMS: &[&str] = &["bin/dash", "usr/sbin/xtables-nft-multi"];
+/// Programs a Debian guest has that does as it is told, besides those of every guest.
+pub(crate) const GUEST_PROGRAMS: &[&str] = &["sbin/ethtool", "usr/bin/iperf3"];
+
+/// Its modules, by name; dependencies follow.
+pub(crate) const GUEST_MODULES: &[&str] = &["crc32c_generic", "pktgen", "xen-netfront"];
+
+/// Programs a guest that routes has besides: what Shorewall's script calls, and no more, since it starts the
+/// sooner the less it has to unpack.
+pub(crate) const ROUTER_PROGRAMS: &[&str] = &["usr/sbin/xtables-nft-multi"];
 
 /// The names under which a script calls xtables-nft-multi, as Debian's alternatives have them.
 pub(crate) const IPTABLES: &[&str] = &["iptables", "iptables-restore", "iptables-save"];
@@ -143,6 +149,7 @@ pub(crate) const DOM0_PROGRAMS: &[&str] = &[
 pub(crate) const XEN_PROGRAMS: &[&str] = &[
     "libxl-save-helper",
     "lsevtchn",
+    "oxenstored",
     "readnotes",
     "xen-cpuid",
     "xen-hvmctx",

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, anyhow};
 use libtest_mimic::{Completion, Failed, Trial};
-use qemu_tests::{Impossible, Lab, Machine, Options, Suite, lab_is_required, to_stderr};
+use qemu_tests::{Impossible, Lab, Machine, Options, Suite, Xenstored, lab_is_required, to_stderr};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -49,6 +49,11 @@ impl LabTest {
             is_alone: true,
             ..self
         }
+    }
+
+    /// Whether it runs while no other does.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.is_alone
     }
 }
 
@@ -225,6 +230,7 @@ fn start(suite: Suite) -> Result<Setup> {
     let lab = prepare(suite)?;
     let options = Options {
         name: "tests".to_owned(),
+        xenstored: Xenstored::asked_for()?,
         ..Options::default()
     };
     let machine = Machine::start(&lab, &options)?;

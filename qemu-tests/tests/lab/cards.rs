@@ -103,7 +103,22 @@ fn on(machine: &Machine) -> Result<()> {
     expect(troubles.is_empty(), || troubles.join("\n"))?;
     // Nothing was tried that the IOMMU had to stop.
     let log = machine.dom0("xl dmesg")?;
-    expect(!log.contains("DMAR:[DMA"), || log.clone())
+    expect(!log.contains("DMAR:[DMA"), || log.clone())?;
+    is_kept_from_others_memory(machine, &guest)
+}
+
+/// What a domain tells its card to do elsewhere the IOMMU refuses: nothing is transferred, and Xen says whose card it
+/// was.
+fn is_kept_from_others_memory(machine: &Machine, kernel: &str) -> Result<()> {
+    let (name, bdf) = ("strayer", bdf(0));
+    let more = format!("pci = [ '{bdf}' ]\nextra = 'ring=elsewhere'");
+    start(machine, name, kernel, &more)?;
+    let console = machine.wait_for_console(name, "Test result: ", PATIENCE)?;
+    expect(console.contains("Test result: SUCCESS"), || console.clone())?;
+    // It stays: one that does not answer when it is to let go of its card is waited for.
+    let log = machine.dom0("xl dmesg")?;
+    let fault = format!("DMAR:[DMA Read] Request device [0000:{bdf}] fault addr 1000000");
+    expect(log.contains(&fault), || log.clone())
 }
 
 fn start(machine: &Machine, name: &str, kernel: &str, more: &str) -> Result<()> {

@@ -31,8 +31,8 @@ pub(crate) fn tests() -> Vec<LabTest> {
 pub(crate) const SITE: &str = "qemu-tests/sites/strangers";
 
 /// Who receives a stream, and its address.
-const SINK: &str = "sink";
-const SINK_ADDRESS: &str = "10.0.4.2";
+pub(crate) const SINK: &str = "sink";
+pub(crate) const SINK_ADDRESS: &str = "10.0.4.2";
 
 /// Who sends it.
 const SOURCE: &str = "source";
@@ -47,18 +47,21 @@ const CREATE_LIMIT: Duration = Duration::from_secs(60);
 /// How long a guest may take to connect.
 pub(crate) const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 
-/// A `net-guest` with one vif behind the firewall, as xl takes it.
-fn config(machine: &Machine, name: &str, vif: &str, words: &str) -> Result<String> {
+/// A `net-guest` with vifs behind the firewall, as xl takes it.
+fn config(machine: &Machine, name: &str, vifs: &[&str], words: &str) -> Result<String> {
     let kernel = images::put(machine, "guests", "net-guest", TargetChoice::Auto)?;
+    let vifs = vifs.iter().map(|vif| format!("'backend={FIREWALL},{vif}'"));
+    let vifs: Vec<String> = vifs.collect();
     Ok(format!(
         "name = '{name}'\ntype = 'pv'\nkernel = '{kernel}'\nmemory = 8\n\
-         extra = '{words}'\nvif = ['backend={FIREWALL},{vif}']\n"
+         extra = '{words}'\nvif = [{}]\n",
+        vifs.join(", ")
     ))
 }
 
 /// Creates a `net-guest`.
-fn create(machine: &Machine, name: &str, vif: &str, words: &str) -> Result<()> {
-    let config = config(machine, name, vif, words)?;
+pub(crate) fn create(machine: &Machine, name: &str, vifs: &[&str], words: &str) -> Result<()> {
+    let config = config(machine, name, vifs, words)?;
     machine.put(&format!("/tmp/{name}.cfg"), config.as_bytes())?;
     let script = format!("xl create -q -e /tmp/{name}.cfg");
     machine.check(&Command::bash(script).limit(CREATE_LIMIT))?;
@@ -70,7 +73,7 @@ pub(crate) fn create_sink(machine: &Machine, name: &str, address: &str) -> Resul
     create(
         machine,
         name,
-        &format!("ip={address},vifname=vif-dmz-{name}"),
+        &[&format!("ip={address},vifname=vif-dmz-{name}")],
         &format!("role=receive port=7000 closed=666 address={address} gateway=10.0.4.1"),
     )?;
     machine.wait_for_console(name, "listening", CONNECT_LIMIT)?;
@@ -87,7 +90,7 @@ pub(crate) fn create_source(
     create(
         machine,
         name,
-        &format!("ip={address},vifname=vif-loc-{name}"),
+        &[&format!("ip={address},vifname=vif-loc-{name}")],
         &format!("role=send address={address} gateway=10.0.3.1 {words}"),
     )
 }
@@ -374,7 +377,7 @@ fn tell(
             "role=hostile kind={} address={address} gateway=10.0.5.1 to={WASTE_ADDRESS}",
             kinds.join(",")
         );
-        create(machine, &name, &vif, &words)?;
+        create(machine, &name, &[&vif], &words)?;
         let id = machine.dom0(&format!("xl domid {name}"))?.trim().to_owned();
         liars.push(Liar { name, id, lies });
     }

@@ -21,6 +21,7 @@ mod minios;
 mod netdom;
 mod router;
 mod stat;
+mod twin;
 mod verdict;
 
 use bench::{Bench, LabTest};
@@ -44,10 +45,13 @@ fn modules() -> Vec<LabTest> {
     tests.extend(guests::tests());
     tests.extend(backend::tests());
     tests.extend(hostile::tests());
+    tests.extend(twin::tests());
     tests.extend(crowd::tests());
     tests.extend(columns::tests());
     tests.extend(stat::tests());
     tests.extend(router::tests());
+    // At the end, so that nothing waits for them in between but what runs then.
+    tests.sort_by_key(LabTest::is_alone);
     tests
 }
 

@@ -1,24 +1,21 @@
 //! The driver domain at work: dom0 has no driver for any card, and guests have their network by netdom.
 
 use crate::bench::{LabTest, expect};
-use crate::cards::{CARDS, bdf, mac};
+use crate::cards::{CARDS, bdf};
 use crate::guests::UP;
 use anyhow::{Context, Result};
 use image::appliance::{Bare, build_bare, build_netdom};
 use image::build::TargetChoice;
 use image::workspace::Workspace;
 use qemu_tests::{Command, DebianGuest, GuestType, Iommu, Lab, Machine, Options, RunningGuest};
-use std::io::{Read, Write};
-use std::path::Path;
+use served::{Part, SERVER, Served, TRUNK};
 use std::time::Duration;
 
+mod again;
+mod served;
+mod trunk;
+
 const NETDOM: &str = "netdom";
-
-/// Bytes of the file that is fetched.
-const BYTES: usize = 20 << 20;
-
-/// Where QEMU's user networks have it.
-const SERVER: &str = "10.0.2.100";
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -29,97 +26,18 @@ pub(crate) fn tests() -> Vec<LabTest> {
     vec![
         LabTest::own("netdom::guests_reach_the_wire_through_any_card", any_card),
         LabTest::own(
-            "netdom::guests_on_a_bridge_reach_each_other_and_the_wire",
-            two_guests,
+            "netdom::firewalldom_behind_netdom_and_guests_on_its_bridges",
+            bridges,
         ),
     ]
 }
 
-/// A file that every connection to [`SERVER`] gets, and its hash; at port 81 bytes are counted that come.
-struct Served {
-    folder: tempfile::TempDir,
-}
-
-impl Served {
-    fn new() -> Result<Self> {
-        let folder = tempfile::tempdir()?;
-        // No two pages alike, and none that a compression would find.
-        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-        let words = (0..BYTES / 8).flat_map(|_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state.to_le_bytes()
-        });
-        std::fs::write(folder.path().join("file"), words.collect::<Vec<u8>>())?;
-        // What it leaves unread of the question would be an error, and cost the answer's end.
-        let script = folder.path().join("serve");
-        let mut file = std::fs::File::create(&script)?;
-        let data = folder.path().join("file");
-        writeln!(
-            file,
-            "#!/bin/sh\nwhile read -r line && [ ${{#line}} -gt 1 ]; do :; done\nprintf 'HTTP/1.0 200 OK\\r\\nContent-Length: {BYTES}\\r\\n\\r\\n'\nexec cat {}",
-            data.display()
-        )?;
-        let count = "#!/bin/sh\nhead -c 4194304 | wc -c\n";
-        std::fs::write(folder.path().join("count"), count)?;
-        Ok(Self { folder })
-    }
-
-    fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
-    fn monitor(&self) -> std::path::PathBuf {
-        self.path().join("monitor")
-    }
-
-    /// Pulls a card's cable, or puts it in.
-    fn set_link(&self, card: &str, state: &str) -> Result<()> {
-        let mut monitor = std::os::unix::net::UnixStream::connect(self.monitor())?;
-        writeln!(monitor, "set_link {card} {state}")?;
-        // It has read that when it asks for the next.
-        let mut said = Vec::new();
-        monitor.set_read_timeout(Some(Duration::from_secs(5)))?;
-        while String::from_utf8_lossy(&said).matches("(qemu) ").count() < 2 {
-            let mut part = [0; 512];
-            let read = monitor.read(&mut part)?;
-            expect(read > 0, || "QEMU's monitor is closed".to_owned())?;
-            said.extend(&part[..read]);
-        }
-        Ok(())
-    }
-
-    fn hash(&self) -> Result<String> {
-        let output = std::process::Command::new("sha256sum")
-            .arg(self.path().join("file"))
-            .output()?;
-        let said = String::from_utf8(output.stdout)?;
-        let hash = said.split_whitespace().next().context("no hash")?;
-        Ok(hash.to_owned())
-    }
-
-    /// QEMU's arguments for a card with a network of its own, in which the file is served.
-    fn card(&self, number: usize) -> [String; 4] {
-        let (device, mac, slot) = (CARDS[number].device, mac(number), 3 + number);
-        let serve = self.path().join("serve");
-        [
-            "-netdev".to_owned(),
-            format!(
-                "user,id=wire{number},guestfwd=tcp:{SERVER}:80-cmd:sh {},guestfwd=tcp:{SERVER}:81-cmd:sh {}",
-                serve.display(),
-                self.path().join("count").display()
-            ),
-            "-device".to_owned(),
-            format!("{device},netdev=wire{number},mac={mac},addr={slot:02x}.0"),
-        ]
-    }
-}
-
-/// Runs `tries` on a machine with these cards, netdom has all of them.
+/// Runs `tries` on a machine with these cards and those of [`TRUNK`], which netdom has as well if it is told of
+/// bridges.
 fn beside_netdom(
     lab: &Lab,
     cards: &[usize],
+    bridges: Option<&str>,
     served: &Served,
     tries: impl FnOnce(&Machine) -> Result<()>,
 ) -> Result<()> {
@@ -127,83 +45,78 @@ fn beside_netdom(
     let options = Options {
         name: NETDOM.to_owned(),
         iommu: Iommu::VtD,
-        qemu_arguments: cards_there.chain(trunk(served)).collect(),
+        qemu_arguments: cards_there.chain(served.trunk()).collect(),
         ..Options::default()
     };
     let machine = Machine::start(lab, &options)?;
-    let tried = start_netdom(&machine, cards).and_then(|()| tries(&machine));
+    let tried = start_netdom(&machine, cards, bridges).and_then(|()| tries(&machine));
     let tried = tried.with_context(|| {
         let console = machine.guest_console(NETDOM).unwrap_or_default();
         let log = machine.dom0("xl dmesg | tail -20; dmesg | tail -20");
         format!("netdom's console:\n{console}{}", log.unwrap_or_default())
     });
-    let ended = tried.and_then(|()| {
-        let console = machine.guest_console(NETDOM)?;
-        let is_in_order = !["error:", "CRASH"]
-            .iter()
-            .any(|word| console.contains(word));
-        expect(is_in_order, || console.clone())?;
-        let log = machine.dom0("xl dmesg")?;
-        expect(!log.contains("DMAR:[DMA"), || log.clone())
-    });
+    let ended = tried.and_then(|()| is_in_order(&machine));
     machine.stop()?;
     ended
 }
 
-/// Cards at one cable: two of a trunk's, and one at its other end. And who pulls it out.
-const TRUNK: [(&str, &str, &str); 3] = [
-    ("own", "e1000e", "00:0a.0"),
-    ("standby", "e1000", "00:0b.0"),
-    ("peer", "e1000e", "00:0c.0"),
-];
-
-fn trunk(served: &Served) -> impl Iterator<Item = String> {
-    let cards = TRUNK.iter().flat_map(|(id, device, bdf)| {
-        let slot = &bdf[3..];
-        [
-            "-netdev".to_owned(),
-            format!("hubport,id=cable-{id},hubid=1"),
-            "-device".to_owned(),
-            format!("{device},id={id},netdev=cable-{id},addr={slot}"),
-        ]
-    });
-    let monitor = format!("unix:{},server=on,wait=off", served.monitor().display());
-    cards.chain(["-monitor".to_owned(), monitor])
+/// Neither netdom nor Xen has anything to complain about.
+fn is_in_order(machine: &Machine) -> Result<()> {
+    let console = machine.guest_console(NETDOM)?;
+    let is_in_order = !["error:", "CRASH"]
+        .iter()
+        .any(|word| console.contains(word));
+    expect(is_in_order, || console.clone())?;
+    let log = machine.dom0("xl dmesg")?;
+    expect(!log.contains("DMAR:[DMA"), || log.clone())
 }
 
-fn start_netdom(machine: &Machine, cards: &[usize]) -> Result<()> {
+fn start_netdom(machine: &Machine, cards: &[usize], bridges: Option<&str>) -> Result<()> {
     // dom0 knows no card: it has not even the drivers.
     let links = machine.dom0("ls /sys/class/net; lsmod")?;
     let knows = ["e1000", "virtio_net", "eth0"]
         .iter()
         .any(|word| links.contains(word));
     expect(!knows, || links.clone())?;
-    let bdfs: Vec<String> = cards
-        .iter()
-        .map(|card| format!("'{}'", bdf(*card)))
-        .collect();
+    let mut bdfs: Vec<String> = cards.iter().map(|card| bdf(*card)).collect();
     let workspace = Workspace::find()?;
-    let out = workspace.target().join("image/netdom");
-    let image_options = image::options::Options::default();
+    let options = image::options::Options::default();
     let target = TargetChoice::Auto;
-    let built = build_bare(&workspace, Bare::Netdom, &out, &image_options, target)?;
-    let kernel = out.join("netdom.xen");
-    std::fs::copy(&kernel, machine.share().join("netdom.xen"))?;
+    let out = workspace.target().join("image/netdom");
+    let built = match bridges {
+        None => build_bare(&workspace, Bare::Netdom, &out, &options, target)?,
+        Some(text) => {
+            bdfs.extend(TRUNK.map(|(_, _, bdf)| bdf.to_owned()));
+            let mut findings = image::findings::Findings::default();
+            let bridges = image::netdom::read("netdom.toml", text, &mut findings);
+            let bridges = bridges.context("the configuration is wrong")?;
+            let out = workspace.target().join("image/netdom-configured");
+            build_netdom(&workspace, &bridges, &out, &options, target)?
+        }
+    };
+    let out = built.config.parent().context("it is in a folder")?;
+    for entry in std::fs::read_dir(out)? {
+        let entry = entry?;
+        std::fs::copy(entry.path(), machine.share().join(entry.file_name()))?;
+    }
     let written = std::fs::read_to_string(&built.config)?;
     let config = written
-        .replace("\"0000:03:00.0\",", &bdfs.join(", "))
-        .replace(&kernel.display().to_string(), "/share/netdom.xen");
+        .replace("\"0000:03:00.0\",", &format!("'{}'", bdfs.join("', '")))
+        .replace(&format!("{}/", out.display()), "/share/");
     expect(config != written, || written.clone())?;
     machine.put("/tmp/netdom.cfg", config.as_bytes())?;
-    let add: Vec<String> = cards
+    let add: Vec<String> = bdfs
         .iter()
-        .map(|card| format!("xl pci-assignable-add {}", bdf(*card)))
+        .map(|bdf| format!("xl pci-assignable-add {bdf}"))
         .collect();
-    machine.dom0(&format!(
-        "modprobe xen-pciback; {}; xl create -q /tmp/netdom.cfg",
-        add.join("; ")
-    ))?;
-    for number in 0..cards.len() {
+    machine.dom0(&format!("modprobe xen-pciback; {}", add.join("; ")))?;
+    create(machine, cards.len())
+}
+
+/// Creates it, and waits until it has as many bridges with a card as the tests know by these names.
+fn create(machine: &Machine, wires: usize) -> Result<()> {
+    machine.dom0("xl create -q /tmp/netdom.cfg")?;
+    for number in 0..wires {
         // By the numbers that they have in netdom, one after the other.
         let wire = format!("{number:02x}.0 is the wire of xenbr{number}");
         machine.wait_for_console(NETDOM, &wire, PATIENCE)?;
@@ -223,17 +136,16 @@ fn guest(name: &str, bridge: usize, kind: GuestType) -> DebianGuest {
     }
 }
 
-/// Fetches the file, and compares what came.
-fn fetch(guests: &[RunningGuest<'_>], served: &Served) -> Result<()> {
-    let line = format!("wget -q -O - http://{SERVER}/file | sha256sum");
-    let hash = served.hash()?;
+/// Has each guest fetch a part of the file, all at once, and compares what came.
+fn fetch(guests: &[(&RunningGuest<'_>, Part)], served: &Served) -> Result<()> {
     let mut told = Vec::new();
-    for guest in guests {
+    for (guest, part) in guests {
         guest.check(UP)?;
-        told.push(guest.begin(&line)?);
+        told.push(guest.begin(&format!("wget -q -O - {} | sha256sum", part.url()))?);
     }
-    for (guest, told) in guests.iter().zip(&told) {
+    for ((guest, part), told) in guests.iter().zip(&told) {
         let (said, _) = guest.finish(told, FETCH)?;
+        let hash = served.hash(*part)?;
         expect(said.contains(&hash), || format!("{}: {said}", guest.name()))?;
     }
     Ok(())
@@ -242,20 +154,21 @@ fn fetch(guests: &[RunningGuest<'_>], served: &Served) -> Result<()> {
 /// One netdom with a card of each model, and a Debian guest behind each.
 fn any_card(lab: &Lab) -> Result<()> {
     let served = Served::new()?;
-    beside_netdom(lab, &[0, 1, 2], &served, |machine| {
+    beside_netdom(lab, &[0, 1, 2], None, &served, |machine| {
         let mut guests = Vec::new();
         for (number, card) in CARDS.iter().enumerate() {
             let name = format!("by-{}", card.name());
-            let kind = if number == 1 {
-                GuestType::Pvh
-            } else {
-                GuestType::Pv
+            let (kind, part) = match number {
+                1 => (GuestType::Pvh, Part::WHOLE),
+                _ => (GuestType::Pv, Part::short()),
             };
-            guests.push(machine.start_debian_guest(lab, &guest(&name, number, kind))?);
+            let guest = machine.start_debian_guest(lab, &guest(&name, number, kind))?;
+            guests.push((guest, part));
         }
-        fetch(&guests, &served)?;
+        let all: Vec<_> = guests.iter().map(|(guest, part)| (guest, *part)).collect();
+        fetch(&all, &served)?;
         dom0_as_a_client(machine, &served)?;
-        for guest in &guests {
+        for (guest, _) in &guests {
             machine.dom0(&format!("xl destroy {}", guest.name()))?;
         }
         machine.dom0(&format!("xl shutdown -w {NETDOM}")).map(drop)
@@ -273,124 +186,56 @@ fn dom0_as_a_client(machine: &Machine, served: &Served) -> Result<()> {
          chmod +x /tmp/lease
          busybox udhcpc -i eth0 -n -q -t 20 -T 1 -s /tmp/lease"
     ))?;
-    let fetch = format!("busybox wget -q -O - http://{SERVER}/file | sha256sum");
+    let part = Part::short();
+    let fetch = format!("busybox wget -q -O - {} | sha256sum", part.url());
     let said = machine.check(&Command::bash(fetch).limit(FETCH))?;
-    expect(said.contains(&served.hash()?), || said.clone())?;
+    expect(said.contains(&served.hash(part)?), || said.clone())?;
     machine.dom0("xl network-detach 0 0").map(drop)
 }
 
-/// Two guests on one bridge: the wire at once, and each other.
-fn two_guests(lab: &Lab) -> Result<()> {
+/// Two guests on one bridge, and two bridges at one cable, with firewalldom on the one and its provider behind the
+/// other. Then all of them lose netdom.
+fn bridges(lab: &Lab) -> Result<()> {
     let served = Served::new()?;
-    beside_netdom(lab, &[1], &served, |machine| {
+    beside_netdom(lab, &[1], Some(trunk::BRIDGES), &served, |machine| {
         let start = |name| machine.start_debian_guest(lab, &guest(name, 0, GuestType::Pv));
         let guests = [start("one")?, start("two")?];
-        fetch(&guests, &served)?;
-        let [one, two] = &guests;
-        let address = two.check("ip -4 -o addr show eth0")?;
-        let address = address
-            .split_whitespace()
-            .find(|word| word.starts_with("10.0.2."));
-        let address = address
-            .and_then(|word| word.split('/').next())
-            .context("no address")?;
-        two.check("iperf3 --server --daemon && mkdir -p /srv && head -c 8388608 /dev/urandom > /srv/file && busybox httpd -p 80 -h /srv")?;
-        let hash = two.check("sha256sum < /srv/file")?;
-        let hash = hash.split_whitespace().next().context("no hash")?;
-        let fetched = one.check(&format!("wget -q -O - http://{address}/file | sha256sum"))?;
-        expect(fetched.contains(hash), || fetched.clone())?;
-        for more in ["", "--reverse"] {
-            let line =
-                format!("iperf3 --client {address} --time 3 --format m {more} | grep receiver");
-            let (said, fine) = one.run(&line, PATIENCE)?;
-            println!("guest to guest {more}: {}", said.trim());
-            expect(fine && said.contains("Mbits/sec"), || said.clone())?;
-        }
-        // What a guest sends to the wire: segments that the card cuts.
-        let line = format!("head -c 4194304 /dev/zero | nc -w 5 {SERVER} 81 | head -c 100");
-        let (said, _) = one.run(&line, FETCH)?;
-        expect(said.contains("4194304"), || said.clone())?;
+        reach_the_wire_and_each_other(&guests, &served)?;
         println!("{}", machine.dom0("xl list")?);
-        machine.dom0(&format!(
-            "xl destroy one; xl destroy two; xl shutdown -w {NETDOM}
-             for attempt in $(seq 100); do xl domid {NETDOM} || exit 0; sleep 0.1; done"
-        ))?;
-        configured(machine, &served)
+        machine.dom0("xl destroy two")?;
+        let [one, _] = &guests;
+        trunk::at_both_ends(machine, &served)?;
+        trunk::beside_firewalldom(machine, |firewall| {
+            again::netdom_ends_and_comes(machine, one, firewall, &served)
+        })
     })
 }
 
-/// Two bridges at one cable: VLAN 20 with a card that stands by, and whatever comes.
-const BRIDGES: &str = "
-[bridge.office]
-card = \"0000:00:00.0\"
-standby = 2
-vlan = 20
-mtu = 9000
-[bridge.peer]
-card = 3
-mtu = 9000
-";
-
-/// netdom with a configuration: a trunk, long frames, a cable that is pulled. dom0 is at both ends, once where no
-/// tags are and once where they are its own.
-fn configured(machine: &Machine, served: &Served) -> Result<()> {
-    let workspace = Workspace::find()?;
-    let out = workspace.target().join("image/netdom-configured");
-    let mut findings = image::findings::Findings::default();
-    let bridges = image::netdom::read("netdom.toml", BRIDGES, &mut findings);
-    let bridges = bridges.context("the configuration is wrong")?;
-    let options = image::options::Options::default();
-    let built = build_netdom(&workspace, &bridges, &out, &options, TargetChoice::Auto)?;
-    for file in ["netdom.xen", "netdom.policy"] {
-        std::fs::copy(out.join(file), machine.share().join(file))?;
+fn reach_the_wire_and_each_other(
+    [one, two]: &[RunningGuest<'_>; 2],
+    served: &Served,
+) -> Result<()> {
+    fetch(&[(one, Part::short()), (two, Part::short())], served)?;
+    // Debian 13 has it coloured on a terminal.
+    let said = two.check("ip -color=never -4 -o addr show eth0")?;
+    let address = said
+        .split_whitespace()
+        .find(|word| word.starts_with("10.0.2."))
+        .and_then(|word| word.split('/').next())
+        .with_context(|| format!("no address: {said}"))?;
+    two.check("iperf3 --server --daemon && mkdir -p /srv && head -c 8388608 /dev/urandom > /srv/file && busybox httpd -p 80 -h /srv")?;
+    let hash = two.check("sha256sum < /srv/file")?;
+    let hash = hash.split_whitespace().next().context("no hash")?;
+    let fetched = one.check(&format!("wget -q -O - http://{address}/file | sha256sum"))?;
+    expect(fetched.contains(hash), || fetched.clone())?;
+    for more in ["", "--reverse"] {
+        let line = format!("iperf3 --client {address} --time 3 --format m {more} | grep receiver");
+        let (said, fine) = one.run(&line, PATIENCE)?;
+        println!("guest to guest {more}: {}", said.trim());
+        expect(fine && said.contains("Mbits/sec"), || said.clone())?;
     }
-    let bdfs = TRUNK.map(|(_, _, bdf)| bdf);
-    let config = std::fs::read_to_string(&built.config)?
-        .replace("\"0000:03:00.0\",", &format!("'{}'", bdfs.join("', '")))
-        .replace(&format!("{}/", out.canonicalize()?.display()), "/share/");
-    machine.put("/tmp/netdom.cfg", config.as_bytes())?;
-    machine.dom0(&format!(
-        "for card in {}; do xl pci-assignable-add $card; done; xl create -q /tmp/netdom.cfg",
-        bdfs.join(" ")
-    ))?;
-    machine.wait_for_console(NETDOM, "stands by for office", PATIENCE)?;
-    machine.wait_for_console(NETDOM, "is the wire of peer", PATIENCE)?;
-    // Their own cards' addresses have to differ, or the kernel would answer itself.
-    machine.dom0(&format!(
-        "modprobe xen-netfront; modprobe 8021q
-         for bridge in office peer; do xl network-attach 0 backend={NETDOM} bridge=$bridge mtu=9000; done
-         for attempt in $(seq 100); do [ -e /sys/class/net/eth1 ] && break; sleep 0.1; done
-         ip netns add far
-         ip link set eth1 netns far
-         ip link set eth0 mtu 9000 up
-         ip addr add 10.20.0.1/24 dev eth0
-         ip netns exec far sh -c 'echo 1 > /proc/sys/net/ipv4/conf/all/arp_ignore'
-         ip netns exec far ip link set eth1 mtu 9000 up
-         ip netns exec far ip link add link eth1 name eth1.20 type vlan id 20
-         ip netns exec far ip link set eth1.20 up
-         ip netns exec far ip addr add 10.20.0.2/24 dev eth1.20
-         ip netns exec far ip link add link eth1 name eth1.30 type vlan id 30
-         ip netns exec far ip link set eth1.30 up
-         ip netns exec far ip addr add 10.20.0.3/24 dev eth1.30"
-    ))?;
-    let ping = |address: &str, bytes: usize| {
-        machine.dom0(&format!(
-            "for attempt in $(seq 5); do busybox ping -c 1 -W 2 -s {bytes} {address} && exit; done; false"
-        ))
-    };
-    ping("10.20.0.2", 56)?;
-    ping("10.20.0.2", 8900).context("long frames")?;
-    let other = machine.dom0("busybox ping -c 1 -W 2 -I eth0 10.20.0.3 || echo nobody")?;
-    expect(other.contains("nobody"), || other.clone())?;
-    for (state, active) in [("off", "00:01.0"), ("on", "00:00.0")] {
-        served.set_link("own", state)?;
-        machine.wait_for_console(
-            NETDOM,
-            &format!("{active} is the wire of office now"),
-            PATIENCE,
-        )?;
-        ping("10.20.0.2", 56).with_context(|| format!("the cable is {state}"))?;
-        ping("10.20.0.2", 8900).with_context(|| format!("the cable is {state}, long frames"))?;
-    }
-    Ok(())
+    // What a guest sends to the wire: segments that the card cuts.
+    let line = format!("head -c 4194304 /dev/zero | nc -w 5 {SERVER} 81 | head -c 100");
+    let (said, _) = one.run(&line, FETCH)?;
+    expect(said.contains("4194304"), || said.clone())
 }

@@ -1,6 +1,6 @@
 //! The vif, its addresses and its gateway's.
 
-use crate::word;
+use crate::{word, word_or};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
@@ -34,7 +34,8 @@ impl Station {
     pub(crate) async fn connect(domain: &Domain) -> Result<Self, String> {
         let address = word(domain.command_line, "address")?;
         let gateway = word(domain.command_line, "gateway")?;
-        let connected = Front::connect(&domain.xen, &domain.store, 0, Config::default());
+        let vif = word_or(domain.command_line, "vif", 0)?;
+        let connected = Front::connect(&domain.xen, &domain.store, vif, Config::default());
         let (front, link) = connected.await.map_err(|error| format!("{error}"))?;
         let watched = domain.executor.spawn(async move {
             let mut link = link;

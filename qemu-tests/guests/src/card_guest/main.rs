@@ -1,5 +1,6 @@
 //! A domain with a network card of its own, driven by netdom's drivers: asks QEMU's user network, by ARP,
-//! ping and DHCP, whether frames go out and come in whole.
+//! ping and DHCP, whether frames go out and come in whole. With `ring=elsewhere` it has the card look for its
+//! descriptors in the memory of others.
 #![no_std]
 #![no_main]
 
@@ -17,6 +18,8 @@ use minios_rs::time::Instant;
 use minios_rs::{Boot, Domain, Pv, entry};
 use netdom::cards::{Cards, Traffic};
 use netdom::nic::{Config, Link, Nic};
+
+mod elsewhere;
 
 entry!(main);
 
@@ -59,6 +62,9 @@ struct Asker<X: Hardware> {
 fn main(boot: Boot) -> ! {
     let domain = Domain::start(boot);
     domain.refuse_devices_except(&["pci"]);
+    if guests::argument(domain.command_line, "ring") == Some("elsewhere") {
+        elsewhere::run(domain);
+    }
     let cards = Cards::start(
         &domain.xen,
         &domain.store,
