@@ -8,6 +8,7 @@ use crate::time::Instant;
 use crate::xen::{PAGE_SIZE, Xen};
 use crate::xenstore::{Client, Error};
 use crate::{Boot, Pv, console, event, hypercall, mm, xenbus};
+use alloc::format;
 use alloc::rc::Rc;
 use core::cell::Cell;
 
@@ -127,8 +128,11 @@ impl Domain {
     }
 
     async fn listen(&self) -> Result<(), Error> {
-        for feature in ["control/feature-poweroff", "control/feature-reboot"] {
-            self.store.write(feature, "1").await?;
+        // A domain that was suspended finds its grants and event channels gone, and so does everybody who hangs off it:
+        // nothing here can be brought back, and toolstacks that ask first are told.
+        for (feature, is_there) in [("poweroff", "1"), ("reboot", "1"), ("suspend", "0")] {
+            let node = format!("control/feature-{feature}");
+            self.store.write(&node, is_there).await?;
         }
         let mut requests = self.store.watch(SHUTDOWN).await?;
         loop {
@@ -142,8 +146,14 @@ impl Domain {
                 "" => continue,
                 "poweroff" | "halt" => ShutdownReason::Poweroff,
                 "reboot" => ShutdownReason::Reboot,
+                // Left unanswered, as what is acknowledged is waited for: the toolstack gives up by itself and says so.
+                "suspend" => {
+                    log::warn!(
+                        "this domain cannot be suspended: its devices would not come back; it goes on as before"
+                    );
+                    continue;
+                }
                 other => {
-                    // Left unanswered: the toolstack gives up by itself and says so.
                     let other = other.escape_default();
                     log::warn!("this domain cannot '{other}' yet; it goes on as before");
                     continue;

@@ -169,7 +169,8 @@ pub struct SharedInfo {
     pub wc_nsec: AtomicU32,
     /// Upper half of the seconds.
     pub wc_sec_hi: AtomicU32,
-    /// `arch_shared_info`: one past the highest pfn, for save and dump-core.
+    /// `arch_shared_info`: one past the highest pfn, for save and dump-core. Left 0, as the next is: `xl save` then
+    /// fails before it asks this domain for anything, rather than after a minute without an answer.
     pub max_pfn: AtomicU64,
     /// Machine frame of the list of lists of the physical-to-machine table's frames.
     pub pfn_to_mfn_frame_list_list: AtomicU64,

@@ -20,6 +20,7 @@ mod loader;
 mod minios;
 mod netdom;
 mod router;
+mod save;
 mod stat;
 mod twin;
 mod verdict;
@@ -50,6 +51,7 @@ fn modules() -> Vec<LabTest> {
     tests.extend(columns::tests());
     tests.extend(stat::tests());
     tests.extend(router::tests());
+    tests.extend(save::tests());
     // At the end, so that nothing waits for them in between but what runs then.
     tests.sort_by_key(LabTest::is_alone);
     tests

@@ -1,0 +1,57 @@
+//! `xl save` of a domain that cannot be saved, as Debian's `xendomains` tries it at the host's end: it is refused at
+//! once, and nobody behind the domain notices.
+
+use crate::bench::{LabTest, Setup, expect};
+use crate::guests::{FIREWALL, beside_firewall};
+use crate::hostile::{
+    CONNECT_LIMIT, SINK, SINK_ADDRESS, SITE, create_sink, create_source, report, type_to,
+};
+use anyhow::Result;
+use qemu_tests::{Command, Machine};
+use std::time::Duration;
+
+pub(crate) fn tests() -> Vec<LabTest> {
+    vec![LabTest::new(
+        "save::is_refused_and_the_firewall_goes_on",
+        is_refused_and_the_firewall_goes_on,
+    )]
+}
+
+/// Less than the minute for which the toolstack waits for a domain that it has asked to suspend.
+const REFUSAL_LIMIT: Duration = Duration::from_secs(50);
+
+/// Tries to save a domain, and looks that this fails before anything is asked of it.
+pub(crate) fn is_refused(machine: &Machine, name: &str) -> Result<()> {
+    let script = format!(
+        "before=$(xl domid {name})
+         xl save {name} /tmp/saved 2>&1 && exit 1
+         rm -f /tmp/saved
+         test \"$(xl domid {name})\" = \"$before\"
+         xl list {name} | awk 'NR == 2 {{ exit $5 ~ /[sc]/ }}'
+         test -z \"$(xenstore-read /local/domain/$before/control/shutdown)\"
+         test \"$(xenstore-read /local/domain/$before/control/feature-suspend)\" = 0"
+    );
+    let script = format!("set -e\n{script}");
+    let said = machine.check(&Command::bash(script).limit(REFUSAL_LIMIT))?;
+    eprint!("xl save: {said}");
+    expect(said.contains("Failed to save domain"), || said.clone())
+}
+
+fn is_refused_and_the_firewall_goes_on(setup: &Setup) -> Result<()> {
+    let machine = &setup.machine;
+    beside_firewall(machine, SITE, &[SINK, "source"], || {
+        create_sink(machine, SINK, SINK_ADDRESS)?;
+        let words = format!("to={SINK_ADDRESS} rate=200 frame=64,1514,300");
+        create_source(machine, "source", "10.0.3.2", &words)?;
+        machine.wait_for_console("source", "sending", CONNECT_LIMIT)?;
+        is_refused(machine, FIREWALL)?;
+        // Another toolstack's request, or one by hand, is not acted upon, and the reason is said.
+        machine.dom0(&format!(
+            "xenstore-write /local/domain/$(xl domid {FIREWALL})/control/shutdown suspend"
+        ))?;
+        machine.wait_for_console(FIREWALL, "cannot be suspended", CONNECT_LIMIT)?;
+        type_to(machine, "source", 's')?;
+        let report = report(machine, SINK, "10.0.3.2", Duration::from_secs(30))?;
+        expect(report.is_whole() && report.total > 0, || report.to_string())
+    })
+}
