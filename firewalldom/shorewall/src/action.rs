@@ -192,8 +192,12 @@ impl Part {
         matches: Match,
         log: Option<Log>,
     ) -> Option<Rule> {
+        let states = self.states.unwrap_or(States::ALL);
+        if states == States(0) {
+            return None;
+        }
         Some(Rule {
-            states: self.states.unwrap_or(States::ALL),
+            states,
             matches,
             limits: Limits {
                 recent: self.recent,

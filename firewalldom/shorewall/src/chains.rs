@@ -58,6 +58,8 @@ pub(crate) struct Draft {
     pub(crate) is_mentioned: bool,
     /// States that go on to the section NEW whatever shorewall.conf says of them.
     pub(crate) unsettled: States,
+    /// States that Shorewall has not come to: it takes none of the others for open ahead of the policy.
+    pub(crate) unfinished: States,
 }
 
 /// Where in a chain a rule belongs.
@@ -95,6 +97,7 @@ impl Draft {
             shares_policy: false,
             is_mentioned: false,
             unsettled: States(0),
+            unfinished: States(0),
         }
     }
 

@@ -50,6 +50,7 @@ mod source;
 mod spread;
 mod standard_actions;
 mod stanza;
+mod state_actions;
 mod suggest;
 mod support;
 mod tables;
@@ -78,6 +79,7 @@ use network::Network;
 use rules::{Rules, Undecided};
 use session::Session;
 use settings::Configuration;
+use state_actions::Asking;
 use world::World;
 
 /// A site whose configuration is right.
@@ -136,9 +138,10 @@ fn build(session: &mut Session<'_>) -> Option<Policy> {
     }
     let one_to_one = one_to_one::read(session, &mut world, &configuration);
     user_files::read_actions(session);
+    let blacklist = configuration.blacklist(session);
+    session.asking = Asking::new(&settings, blacklist.states);
     let mut chains = Chains::read(session, &world, &configuration);
     let undecided = undecided(&settings);
-    let blacklist = configuration.blacklist(session);
     let mut destination_nat = Rules::read(
         session,
         &world,

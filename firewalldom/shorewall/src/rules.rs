@@ -20,6 +20,7 @@ use crate::reader::{Item, read_named, rows};
 use crate::report::Finding;
 use crate::session::Session;
 use crate::source::{Span, Word};
+use crate::state_actions::Place;
 use crate::suggest::did_you_mean;
 use crate::target::Target;
 use crate::unreachable;
@@ -138,6 +139,7 @@ impl<'w> Rules<'w> {
             nat: Vec::new(),
             lines: BTreeMap::new(),
         };
+        session.asking.place = Place::Blacklist;
         for row in rows(session, "blrules", &RULES) {
             rules.read_row(session, &row);
         }
@@ -157,11 +159,16 @@ impl<'w> Rules<'w> {
                 ),
                 Item::Row(row) => {
                     rules.settle_states(settings);
+                    session.asking.place = match rules.stage() {
+                        Stage::New => Place::New,
+                        Stage::Blacklist | Stage::Sections => Place::Earlier,
+                    };
                     rules.read_row(session, &row);
                 }
             }
         }
         rules.leave_unsettled();
+        rules.chains.settle_default_actions(&session.asking);
         if !session.has_errors() {
             unreachable::warn(session, rules.chains, &rules.nat, &rules.lines);
             optimized::warn(session, rules.chains, &rules.lines);
@@ -346,6 +353,23 @@ impl<'w> Rules<'w> {
                 "a rate is for what is let through",
                 "this rule refuses",
                 "give the rate to an ACCEPT rule above, and let this one refuse the rest",
+            );
+            return;
+        }
+        let returns = |part: &Part| part.target == Target::Return;
+        if matches!(self.section, 1..=4)
+            && self.blacklist.is_none()
+            && line.action.parts.iter().any(returns)
+        {
+            // There it leaves the rules of the state alone, not those of the pair of zones.
+            session.error(
+                line.action_word.span(),
+                format!(
+                    "CONTINUE in the section {} is not supported yet",
+                    SECTIONS[self.section]
+                ),
+                "only in ALL and NEW",
+                "write what is to become of these packets: ACCEPT, DROP or REJECT",
             );
             return;
         }

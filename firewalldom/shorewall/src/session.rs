@@ -10,6 +10,7 @@ use crate::ipset::Ipsets;
 use crate::report::{Edit, Finding};
 use crate::site::Site;
 use crate::source::{FileId, MAX_FILES, Sources, Span, Word};
+use crate::state_actions::Asking;
 use crate::tables::Tables;
 use crate::variables::Variables;
 
@@ -39,6 +40,8 @@ pub(crate) struct Session<'a> {
     pub(crate) capabilities: Option<BTreeMap<String, String>>,
     /// `$1`, `$2`… while the file of an action is read.
     pub(crate) arguments: Option<Vec<Word>>,
+    /// What actions about a state of connections come to just now.
+    pub(crate) asking: Asking,
 }
 
 impl<'a> Session<'a> {
@@ -58,6 +61,7 @@ impl<'a> Session<'a> {
             tables: Tables::default(),
             capabilities: None,
             arguments: None,
+            asking: Asking::default(),
         }
     }
 

@@ -11,6 +11,7 @@ use crate::packet_set;
 use crate::report::Finding;
 use crate::session::Session;
 use crate::source::Word;
+use crate::state_actions;
 use crate::target::Target;
 
 /// Actions with a meaning of their own.
@@ -119,13 +120,13 @@ fn plain(
     let or_drop = parameter.unwrap_or(DROP);
     let or_accept = parameter.unwrap_or(ACCEPT);
     match name.text() {
-        "Invalid" => states(or_drop, States::INVALID),
-        "dropInvalid" => states(DROP, States::INVALID),
-        "allowInvalid" => states(ACCEPT, States::INVALID),
-        "New" => states(or_accept, States::NEW),
-        "Established" => states(or_accept, States::ESTABLISHED),
-        "Related" => states(or_drop, States::RELATED),
-        "Untracked" => states(or_drop, States::UNTRACKED),
+        "Invalid" => state_actions::parts(session, or_drop, States::INVALID),
+        "dropInvalid" => state_actions::parts(session, DROP, States::INVALID),
+        "allowInvalid" => state_actions::parts(session, ACCEPT, States::INVALID),
+        "New" => state_actions::parts(session, or_accept, States::NEW),
+        "Established" => state_actions::parts(session, or_accept, States::ESTABLISHED),
+        "Related" => state_actions::parts(session, or_drop, States::RELATED),
+        "Untracked" => state_actions::parts(session, or_drop, States::UNTRACKED),
         "Broadcast" => kind(or_drop, DestinationKind::Broadcast),
         "dropBcast" | "dropBcasts" => kind(DROP, DestinationKind::Broadcast),
         "allowBcast" => kind(ACCEPT, DestinationKind::Broadcast),
@@ -151,13 +152,6 @@ fn plain(
             )
         }
     }
-}
-
-fn states(target: Target, states: States) -> Vec<Part> {
-    vec![Part {
-        states: Some(states),
-        ..Part::new(target)
-    }]
 }
 
 fn kind(target: Target, destination_kind: DestinationKind) -> Vec<Part> {

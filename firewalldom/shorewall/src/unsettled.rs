@@ -8,22 +8,7 @@ use crate::chains::{Chains, Draft, Standing};
 use crate::made::{NOWHERE, of_states};
 use crate::report::Finding;
 use crate::session::Session;
-
-impl Draft {
-    /// Shorewall takes a state that shorewall.conf decides about for settled where the rules for another
-    /// have it forgotten: an action such as `dropInvalid` adds nothing there.
-    fn pass_over_in_default_action(&mut self, state: States) {
-        if self.shares_policy {
-            return;
-        }
-        self.chain.default_action.retain_mut(|rule| {
-            if rule.states != States::ALL {
-                rule.states = States(rule.states.0 & !state.0);
-            }
-            rule.states != States(0)
-        });
-    }
-}
+use crate::state_actions::{Asking, settle_default_action};
 
 impl Chains {
     /// Where there are rules for the states `had`, what shorewall.conf says of another state does not
@@ -37,10 +22,7 @@ impl Chains {
             }
             match is_accepted {
                 true => draft.sections.push(Arc::clone(&accept)),
-                false => {
-                    draft.unsettled = draft.unsettled.union(state);
-                    draft.pass_over_in_default_action(state);
-                }
+                false => draft.unsettled = draft.unsettled.union(state),
             }
         }
     }
@@ -62,6 +44,7 @@ impl Chains {
             let decides = self.standing(pair) == Standing::Decides;
             let index = self.index(pair);
             let draft = &mut self.drafts[index];
+            draft.unfinished = states;
             let chain = &draft.chain;
             let accepts = chain.policy == Disposition::Accept && chain.default_action.is_empty();
             draft.unsettled = match decides && accepts {
@@ -69,6 +52,23 @@ impl Chains {
                 true => States(states.0 & !States::ESTABLISHED.0),
                 false => states,
             };
+        }
+    }
+
+    /// Leaves out ahead of the policies what Shorewall takes for decided. A chain that pairs share says nothing of
+    /// states, and counts as done with all of them.
+    pub(crate) fn settle_default_actions(&mut self, asking: &Asking) {
+        for pair in self.zone_pairs() {
+            if self.standing(pair) != Standing::Decides {
+                continue;
+            }
+            let index = self.index(pair);
+            let draft = &mut self.drafts[index];
+            let unfinished = match draft.shares_policy {
+                true => States(0),
+                false => draft.unfinished,
+            };
+            settle_default_action(&mut draft.chain.default_action, asking, unfinished);
         }
     }
 

@@ -18,6 +18,7 @@ use crate::rules;
 use crate::session::Session;
 use crate::source::{FileId, Word};
 use crate::standard_actions::STANDARD_ACTIONS;
+use crate::state_actions;
 use crate::target::{self, Target};
 
 /// The columns of both kinds of files.
@@ -83,8 +84,13 @@ pub(crate) fn parts(
     session.within.push(whole);
     let parts = match kind {
         Kind::Macro => macro_parts(session, file, name, parameter),
-        Kind::Action => action_list(session, file, name, parameter, log)
-            .map(|list| vec![Part::new(Target::Call(list))]),
+        Kind::Action => {
+            let key = format!("{text}({}):{log:?}", parameter.map_or("", Word::text));
+            let list = state_actions::in_chain(session, (name, &key), |session| {
+                action_list(session, file, name, parameter, log, &key)
+            });
+            list.map(|list| vec![Part::new(Target::Call(list))])
+        }
     };
     if let (Some(whole), true) = (session.within.pop(), parts.is_none()) {
         session.unusable.insert(whole);
@@ -297,13 +303,9 @@ fn action_list(
     name: &Word,
     parameter: Option<&Word>,
     log: Option<&Log>,
+    key: &str,
 ) -> Option<u16> {
-    let key = format!(
-        "{}({}):{log:?}",
-        name.text(),
-        parameter.map_or("", Word::text)
-    );
-    if let Some(list) = session.tables.named_list(&key) {
+    if let Some(list) = session.tables.named_list(key) {
         return Some(list);
     }
     let before = session.findings.len();
@@ -323,7 +325,7 @@ fn action_list(
         return None;
     }
     let list = session.tables.rule_list(Some(name.text()), list);
-    session.tables.name_list(key, list);
+    session.tables.name_list(key.to_owned(), list);
     Some(list)
 }
 

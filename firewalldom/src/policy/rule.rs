@@ -42,7 +42,7 @@ pub enum Disposition {
 }
 
 /// Connection states, as a set of bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct States(pub u8);
 
 impl States {

@@ -32,9 +32,12 @@ pub(super) fn write(author: &mut Author<'_>, network: &Network) {
     if author.one_in(5) {
         author.uses("rules: own action");
         author.line("shorewall/actions", "Picky");
+        let of_a_state = author.choose(&["", "\nNew(REJECT)", "\nRelated(ACCEPT)", "\nInvalid"]);
         author.line(
             "shorewall/action.Picky",
-            "DROP - - tcp 6000:6063\nACCEPT - - tcp 22,443\nREJECT - - udp 6000",
+            &format!(
+                "DROP - - tcp 6000:6063\nACCEPT - - tcp 22,443\nREJECT - - udp 6000{of_a_state}"
+            ),
         );
     }
     let sections = [
@@ -198,6 +201,9 @@ fn service(author: &mut Author<'_>, network: &Network) {
                     "Broadcast(DROP)",
                     "Multicast(DROP)",
                     "Invalid(DROP)",
+                    "Related(ACCEPT)",
+                    "Established(ACCEPT)",
+                    "Untracked(ACCEPT)",
                     "NotSyn(DROP)",
                     "dropInvalid",
                     "dropNotSyn",

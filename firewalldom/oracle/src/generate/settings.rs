@@ -24,8 +24,12 @@ pub(super) fn write(author: &mut Author<'_>) {
     let default = author.choose(&[
         "Broadcast(DROP),Multicast(DROP)",
         "Broadcast(DROP),Multicast(DROP)",
+        "Broadcast(DROP),Multicast(DROP)",
+        "Broadcast(DROP),Multicast(DROP)",
         "none",
         "dropInvalid",
+        "New(REJECT),Related(ACCEPT)",
+        "Established(ACCEPT),Invalid(ACCEPT)",
     ]);
     set("DROP_DEFAULT", default);
     set("REJECT_DEFAULT", default);

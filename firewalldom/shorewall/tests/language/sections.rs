@@ -82,3 +82,57 @@ fn without_expanded_policies_a_pair_without_rules_has_only_the_policy() {
     let new = States(States::ALL.0 & !States::ESTABLISHED.0 & !States::RELATED.0);
     assert_eq!(states("EXPAND_POLICIES=No\n", "dmz", "net"), new);
 }
+
+/// What an action of the site's own comes to, by the line of `rules` or the policy that uses it.
+fn states_asked(rules: &str, action: &str) -> Vec<States> {
+    let policy = compile(&[
+        ("shorewall/actions", "Own\n"),
+        ("shorewall/action.Own", action),
+        ("shorewall/rules", rules),
+        (
+            "shorewall/shorewall.conf",
+            "INVALID_DISPOSITION=DROP\nUNTRACKED_DISPOSITION=DROP\n",
+        ),
+    ]);
+    let lists = policy.rule_lists.iter();
+    let own = lists.filter(|list| list.log_chain.as_deref() == Some("Own"));
+    own.flat_map(|list| list.rules.iter().map(|rule| rule.states))
+        .collect()
+}
+
+#[test]
+fn an_action_with_a_chain_of_its_own_asks_for_states_as_its_first_use_has_it() {
+    let action = "New(DROP)\nRelated(DROP)\nEstablished(DROP)\nInvalid(DROP)\n";
+    let (new, related) = (States::NEW, States::RELATED);
+    let (established, invalid) = (States::ESTABLISHED, States::INVALID);
+    // Nothing is said of the sections ahead of it there: NEW is asked for, unlike in a rule.
+    assert_eq!(
+        states_asked("Own net fw\n", action),
+        [new, established, invalid]
+    );
+    assert_eq!(
+        states_asked("?SECTION ALL\nOwn net fw\n", action),
+        [new, related, established, invalid]
+    );
+}
+
+#[test]
+fn a_rule_about_new_connections_asks_for_no_state_where_the_others_are_decided() {
+    let states = |conf: &str| {
+        let policy = compile(&[
+            ("shorewall/rules", "New(ACCEPT) net fw\n"),
+            ("shorewall/shorewall.conf", conf),
+        ]);
+        chain(&policy, "net", "fw").rules[0].states
+    };
+    let decided = "INVALID_DISPOSITION=DROP\nUNTRACKED_DISPOSITION=DROP\n";
+    assert_eq!(states(decided), States::NEW);
+    assert_eq!(
+        states(&format!("{decided}RELATED_DISPOSITION=CONTINUE\n")),
+        States::NEW.union(States::RELATED)
+    );
+    assert_eq!(
+        states("INVALID_DISPOSITION=DROP\nRELATED_DISPOSITION=CONTINUE\n"),
+        States::NEW
+    );
+}

@@ -107,4 +107,198 @@ pub(super) const CASES: &[Case] = &[
         },
         linux: &["answers TCP RST", "nothing"],
     },
+    Case {
+        name: "dropInvalid adds nothing to the policy that pairs without rules share",
+        files: &[
+            ("policy", "$FW all ACCEPT\nall $FW REJECT\nall all DROP\n"),
+            ("rules", ""),
+            (
+                "shorewall.conf",
+                "+INVALID_DISPOSITION=DROP\nREJECT_DEFAULT=dropInvalid\nEXPAND_POLICIES=No\n",
+            ),
+        ],
+        steps: || vec![tcp(NET, FAR, OUTSIDE, FIN | ACK)],
+        linux: &["answers TCP RST"],
+    },
+    Case {
+        name: "dropInvalid adds nothing to a shared policy where rules have INVALID forgotten",
+        files: &[
+            ("policy", "$FW all ACCEPT\nall all REJECT\n"),
+            (
+                "rules",
+                "?SECTION RELATED\nACCEPT net $FW icmp\n?SECTION NEW\nACCEPT net $FW udp 9\n",
+            ),
+            (
+                "shorewall.conf",
+                "+INVALID_DISPOSITION=DROP\nREJECT_DEFAULT=dropInvalid\nEXPAND_POLICIES=No\n",
+            ),
+        ],
+        steps: || {
+            vec![
+                tcp(NET, FAR, OUTSIDE, FIN | ACK),
+                tcp(LOC, HOST, FAR, FIN | ACK),
+            ]
+        },
+        linux: &["answers TCP RST", "answers TCP RST"],
+    },
+    Case {
+        name: "dropInvalid holds in a policy while shorewall.conf leaves INVALID open",
+        files: &[
+            ("policy", "$FW all ACCEPT\nall $FW REJECT\nall all DROP\n"),
+            ("rules", ""),
+            (
+                "shorewall.conf",
+                "+REJECT_DEFAULT=dropInvalid\nEXPAND_POLICIES=No\n",
+            ),
+        ],
+        steps: || vec![tcp(NET, FAR, OUTSIDE, FIN | ACK)],
+        linux: &["nothing"],
+    },
+    Case {
+        name: "New asks for no state where shorewall.conf decides about the others",
+        files: &[
+            ("policy", "loc $FW ACCEPT\nall all DROP\n"),
+            ("rules", "?SECTION NEW\nNew(ACCEPT) $FW loc\n"),
+            (
+                "shorewall.conf",
+                "+RELATED_DISPOSITION=CONTINUE\nINVALID_DISPOSITION=DROP\nUNTRACKED_DISPOSITION=DROP\n",
+            ),
+        ],
+        steps: || vec![udp(LOC, HOST, INSIDE, 9)],
+        linux: &["answers ICMP 3/3"],
+    },
+    Case {
+        name: "New asks for the state where shorewall.conf leaves UNTRACKED open",
+        files: &[
+            ("policy", "loc $FW ACCEPT\nall all DROP\n"),
+            ("rules", "?SECTION NEW\nNew(ACCEPT) $FW loc\n"),
+            (
+                "shorewall.conf",
+                "+RELATED_DISPOSITION=CONTINUE\nINVALID_DISPOSITION=DROP\n",
+            ),
+        ],
+        steps: || vec![udp(LOC, HOST, INSIDE, 9)],
+        linux: &["nothing"],
+    },
+    Case {
+        name: "Related adds nothing in the section NEW",
+        files: &[
+            ("policy", "loc $FW ACCEPT\nall all DROP\n"),
+            ("rules", "?SECTION NEW\nRelated(ACCEPT) $FW loc\n"),
+            ("shorewall.conf", "+RELATED_DISPOSITION=CONTINUE\n"),
+        ],
+        steps: || vec![udp(LOC, HOST, INSIDE, 9)],
+        linux: &["nothing"],
+    },
+    Case {
+        name: "Related adds nothing to an action that the section NEW uses",
+        files: &[
+            ("policy", "loc $FW ACCEPT\nall all DROP\n"),
+            ("rules", "?SECTION NEW\nOwn $FW loc\n"),
+            ("actions", "Own\n"),
+            ("action.Own", "Related(ACCEPT)\n"),
+            ("shorewall.conf", "+RELATED_DISPOSITION=CONTINUE\n"),
+        ],
+        steps: || vec![udp(LOC, HOST, INSIDE, 9)],
+        linux: &["nothing"],
+    },
+    Case {
+        name: "Related holds in an action that the section ALL uses",
+        files: &[
+            ("policy", "loc $FW ACCEPT\nall all DROP\n"),
+            (
+                "rules",
+                "?SECTION ALL\nOwn $FW loc\n?SECTION NEW\nACCEPT all all udp 7\n",
+            ),
+            ("actions", "Own\n"),
+            ("action.Own", "Related(ACCEPT)\n"),
+            ("shorewall.conf", "+RELATED_DISPOSITION=CONTINUE\n"),
+        ],
+        steps: || vec![udp(LOC, HOST, INSIDE, 9)],
+        linux: &["answers ICMP 3/3"],
+    },
+    Case {
+        name: "Related adds nothing to a policy",
+        files: &[
+            ("policy", "loc $FW ACCEPT\nall all DROP:Related(ACCEPT)\n"),
+            ("rules", "?SECTION NEW\nACCEPT all all udp 7\n"),
+            ("shorewall.conf", "+RELATED_DISPOSITION=CONTINUE\n"),
+        ],
+        steps: || vec![udp(LOC, HOST, INSIDE, 9)],
+        linux: &["nothing"],
+    },
+    Case {
+        name: "New in a policy asks for no state where shorewall.conf decides about the others",
+        files: &[
+            ("policy", "loc $FW ACCEPT\nall all DROP:New(ACCEPT)\n"),
+            ("rules", "?SECTION NEW\nACCEPT all all udp 7\n"),
+            (
+                "shorewall.conf",
+                "+RELATED_DISPOSITION=CONTINUE\nINVALID_DISPOSITION=DROP\nUNTRACKED_DISPOSITION=DROP\n",
+            ),
+        ],
+        steps: || vec![udp(LOC, HOST, INSIDE, 9)],
+        linux: &["answers ICMP 3/3"],
+    },
+    Case {
+        name: "Established adds nothing to the policy that pairs without rules share",
+        files: &[
+            (
+                "policy",
+                "loc net ACCEPT\nall all DROP:Established(ACCEPT)\n",
+            ),
+            ("rules", ""),
+            ("shorewall.conf", "+EXPAND_POLICIES=No\n"),
+        ],
+        steps: || vec![udp(LOC, HOST, FAR, 9), reply(0)],
+        linux: &["translates", "nothing"],
+    },
+    Case {
+        name: "Established in a policy holds where there is no line of the section NEW",
+        files: &[
+            (
+                "policy",
+                "loc net ACCEPT\nall all DROP:Established(ACCEPT)\n",
+            ),
+            ("rules", ""),
+            ("blrules", "DROP net:198.51.100.1 all\n"),
+        ],
+        steps: || vec![udp(LOC, HOST, FAR, 9), reply(0)],
+        linux: &["translates", "translates"],
+    },
+    Case {
+        name: "New in a policy asks for the state where there is no line of the section NEW",
+        files: &[
+            (
+                "policy",
+                "loc $FW ACCEPT\n$FW loc DROP:New(ACCEPT)\nall all DROP\n",
+            ),
+            ("rules", ""),
+            (
+                "blrules",
+                "DROP net:198.51.100.1 all\nDROP $FW loc:10.0.3.77\n",
+            ),
+            (
+                "shorewall.conf",
+                "+RELATED_DISPOSITION=CONTINUE\nINVALID_DISPOSITION=DROP\nUNTRACKED_DISPOSITION=DROP\n",
+            ),
+        ],
+        steps: || vec![udp(LOC, HOST, INSIDE, 9)],
+        linux: &["nothing"],
+    },
+    Case {
+        name: "what belongs to no zone meets every state that a policy names",
+        files: &[
+            ("interfaces", "?FORMAT 2\nnet eth0\n- eth1\n"),
+            ("hosts", "loc eth1:10.0.3.0/28\n"),
+            (
+                "policy",
+                "$FW all ACCEPT\nall $FW REJECT:dropInvalid\nall all REJECT:dropInvalid\n",
+            ),
+            ("rules", "?SECTION NEW\nACCEPT all all udp 7\n"),
+            ("shorewall.conf", "+INVALID_DISPOSITION=DROP\n"),
+        ],
+        steps: || vec![tcp(LOC, "10.0.3.20", INSIDE, FIN | ACK)],
+        linux: &["nothing"],
+    },
 ];
