@@ -8,29 +8,6 @@ use libfuzzer_sys::fuzz_target;
 use netdom::config::{self, Config};
 use shorewall::Style;
 
-/// Bytes before a blob's body, and where its version, length and checksum stand.
-const HEADER: usize = 20;
-
-fn crc32(bytes: &[u8]) -> u32 {
-    let sum = bytes.iter().fold(u32::MAX, |sum, byte| {
-        (0..8).fold(sum ^ u32::from(*byte), |sum, _| {
-            sum >> 1 ^ (0xedb8_8320 & (sum & 1).wrapping_neg())
-        })
-    });
-    !sum
-}
-
-/// Nobody guesses a checksum.
-fn with_header(body: &[u8]) -> Vec<u8> {
-    let mut blob = config::MAGIC.to_vec();
-    blob.extend(config::VERSION.to_le_bytes());
-    blob.extend([0, 0]);
-    blob.extend((body.len() as u32).to_le_bytes());
-    blob.extend(crc32(body).to_le_bytes());
-    blob.extend(body);
-    blob
-}
-
 /// What is sound is so everywhere.
 fn is_sound(config: &Config) {
     assert_eq!(config.check(), Ok(()));
@@ -45,10 +22,11 @@ fuzz_target!(|data: &[u8]| {
         Err(error) => assert!(!error.to_string().is_empty()),
     }
     let body = match data.starts_with(&config::MAGIC) {
-        true => data.get(HEADER..).unwrap_or_default(),
+        true => data.get(config::HEADER..).unwrap_or_default(),
         false => data,
     };
-    if let Ok(config) = config::open(&with_header(body)) {
+    // Nobody guesses a checksum.
+    if let Ok(config) = config::open(&config::seal(body)) {
         is_sound(&config);
     }
     let Ok(text) = std::str::from_utf8(data) else {

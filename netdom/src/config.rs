@@ -26,8 +26,8 @@ pub const MAGIC: [u8; 8] = *b"XENNDCFG";
 /// The version that [`encode`] writes and [`open`] reads.
 pub const VERSION: u16 = 1;
 
-/// Bytes before the body.
-const HEADER: usize = 20;
+/// Bytes before the body: magic, version, two of zero, the body's length and its checksum, little endian.
+pub const HEADER: usize = 20;
 
 /// Bridges, at most.
 pub const BRIDGES_MAX: usize = 64;
@@ -310,14 +310,18 @@ fn crc32(bytes: &[u8]) -> u32 {
 /// [`Nonsense`]: what [`open`] would refuse.
 pub fn encode(config: &Config) -> Result<Vec<u8>, Nonsense> {
     config.check()?;
-    let body = postcard::to_allocvec(config).unwrap_or_default();
+    Ok(seal(&postcard::to_allocvec(config).unwrap_or_default()))
+}
+
+/// Puts the header before a body.
+pub fn seal(body: &[u8]) -> Vec<u8> {
     let mut blob = MAGIC.to_vec();
     blob.extend(VERSION.to_le_bytes());
     blob.extend([0, 0]);
     blob.extend((body.len() as u32).to_le_bytes());
-    blob.extend(crc32(&body).to_le_bytes());
+    blob.extend(crc32(body).to_le_bytes());
     blob.extend(body);
-    Ok(blob)
+    blob
 }
 
 /// Reads what a domain was given; nothing is [`Config::default`].

@@ -4,7 +4,7 @@ use crate::channel::Command;
 use crate::debian::{self, GuestType};
 use crate::initrd;
 use crate::lab::Lab;
-use crate::machine::Machine;
+use crate::machine::{Machine, console_log};
 use anyhow::{Context, Result, bail, ensure};
 use std::cell::Cell;
 use std::fs;
@@ -181,7 +181,7 @@ impl RunningGuest<'_> {
 
     /// A script for dom0: waits until a line was run, and shows the console from the line before.
     fn wait(&self, Told { before, done }: &Told) -> String {
-        let log = format!("/var/log/xen/guest-{}.log", self.name);
+        let log = console_log(&self.name);
         format!(
             "until console=$(< {log}); [[ $console == *'{done}'[0-9]* ]]; do sleep 0.1; done
              printf %s \"${{console##*'{before}'}}\""

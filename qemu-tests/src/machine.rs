@@ -97,6 +97,11 @@ pub struct Machine {
     _socket: Option<TempDir>,
 }
 
+/// Where dom0 keeps what guests of a name write to their consoles.
+pub(crate) fn console_log(name: &str) -> String {
+    format!("/var/log/xen/guest-{name}.log")
+}
+
 impl Machine {
     /// Boots Xen and dom0 until commands can be run there.
     ///
@@ -247,9 +252,7 @@ impl Machine {
     /// # Errors
     /// When dom0 does not answer. A guest without output is no error.
     pub fn guest_console(&self, name: &str) -> Result<String> {
-        self.dom0(&format!(
-            "cat '/var/log/xen/guest-{name}.log' 2>/dev/null || true"
-        ))
+        self.dom0(&format!("cat '{}' 2>/dev/null || true", console_log(name)))
     }
 
     /// Throws away what guests of this name have written so far: the next one may write the same.
@@ -259,7 +262,8 @@ impl Machine {
     pub fn forget_guest_console(&self, name: &str) -> Result<()> {
         // The daemon keeps the files open; the signal makes it open them again.
         self.dom0(&format!(
-            "rm -f /var/log/xen/guest-{name}.log; killall -HUP xenconsoled"
+            "rm -f {}; killall -HUP xenconsoled",
+            console_log(name)
         ))
         .map(drop)
     }
@@ -272,7 +276,8 @@ impl Machine {
         // The waiting is done in dom0: asking over and over would take CPU
         // from the guest.
         let script = format!(
-            "until grep -qF -- \"$1\" '/var/log/xen/guest-{name}.log' 2>/dev/null; do sleep 0.1; done"
+            "until grep -qF -- \"$1\" '{}' 2>/dev/null; do sleep 0.1; done",
+            console_log(name)
         );
         let command = Command::new(["bash", "-c", &script, "bash", text]).limit(limit);
         let output = self.run(&command)?;

@@ -184,6 +184,19 @@ impl Configuration {
         })
     }
 
+    /// Writes its files into a folder, which need not be there.
+    ///
+    /// # Errors
+    /// What writing them says.
+    pub fn write_to(&self, folder: &Path) -> std::io::Result<()> {
+        for (name, bytes) in &self.files {
+            let file = folder.join(name);
+            fs::create_dir_all(file.parent().unwrap_or(folder))?;
+            fs::write(file, bytes)?;
+        }
+        Ok(())
+    }
+
     /// The Shorewall folder's files as Linux is given them: without helpers, which look into packets
     /// and drop what they cannot read (where the folder has no `conntrack`, Shorewall takes the one that its
     /// package puts into `/etc`); and with a shorewall.conf, whose contents are then Shorewall's

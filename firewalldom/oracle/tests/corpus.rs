@@ -41,11 +41,7 @@ fn other_errors(report: &Report) -> Vec<&str> {
 /// What is said of a configuration when a shell may run what only a shell can read.
 fn compile_with_shell(configuration: &Configuration) -> Result<Result<(), Report>, Failed> {
     let folder = tempfile::tempdir()?;
-    for (path, bytes) in &configuration.files {
-        let path = folder.path().join(path);
-        fs::create_dir_all(path.parent().unwrap_or(folder.path()))?;
-        fs::write(path, bytes)?;
-    }
+    configuration.write_to(folder.path())?;
     let site = Site::from_etc(folder.path()).with_programs(Programs::Run);
     Ok(shorewall::compile(&site).map(drop))
 }

@@ -36,6 +36,22 @@ fn iperf_seconds() -> u32 {
     }
 }
 
+/// A stream from the guest to an iperf3 at `server`, then one the other way.
+fn passes_tcp_both_ways(guest: &RunningGuest<'_>, server: &str, way: &str) -> Result<()> {
+    for more in ["", "--reverse"] {
+        let (said, fine) = guest.run(
+            &format!(
+                "iperf3 --client {server} --time {} --format m {more} | grep receiver",
+                iperf_seconds()
+            ),
+            Duration::from_secs(40),
+        )?;
+        println!("{way} {more}: {}", said.trim());
+        expect(fine && said.contains("Mbits/sec"), || said.clone())?;
+    }
+    Ok(())
+}
+
 /// Waits until a guest's interface has its address.
 pub(crate) const UP: &str = "until [ -e /sys/class/net/eth0 ] && cmp -s /run/up /sys/class/net/eth0/ifindex; do sleep 0.2; done";
 
@@ -239,17 +255,7 @@ fn reach_the_outside(machine: &Machine, desk: &RunningGuest<'_>) -> Result<()> {
     let hash = machine.dom0("sha256sum < /tmp/file")?;
     let fetched = desk.check("wget -q -O - http://192.0.2.1:8000/file | sha256sum")?;
     expect(fetched.contains(hash.trim()), || fetched.clone())?;
-    for more in ["", "--reverse"] {
-        let (said, fine) = desk.run(
-            &format!(
-                "iperf3 --client 192.0.2.1 --time {} --format m {more} | grep receiver",
-                iperf_seconds()
-            ),
-            Duration::from_secs(40),
-        )?;
-        println!("guest to outside {more}: {}", said.trim());
-        expect(fine && said.contains("Mbits/sec"), || said.clone())?;
-    }
+    passes_tcp_both_ways(desk, "192.0.2.1", "guest to outside")?;
     machine.dom0("kill $(cat /tmp/httpd.pid /tmp/iperf3.pid | tr -d '\\0')")?;
     Ok(())
 }
@@ -421,17 +427,7 @@ fn meet_on_the_bridge(desk: &RunningGuest<'_>, loose: &RunningGuest<'_>) -> Resu
     let known = desk.check("ip neigh show 10.0.5.3")?;
     expect(known.contains(station.trim()), || known.clone())?;
     loose.check("iperf3 --server --daemon")?;
-    for more in ["", "--reverse"] {
-        let (said, fine) = desk.run(
-            &format!(
-                "iperf3 --client 10.0.5.3 --time {} --format m {more} | grep receiver",
-                iperf_seconds()
-            ),
-            Duration::from_secs(40),
-        )?;
-        println!("guest to guest on a bridge {more}: {}", said.trim());
-        expect(fine && said.contains("Mbits/sec"), || said.clone())?;
-    }
+    passes_tcp_both_ways(desk, "10.0.5.3", "guest to guest on a bridge")?;
     Ok(())
 }
 

@@ -143,11 +143,7 @@ fn show(host: &Host, options: &Options, found: &Unexplained, number: usize) {
 }
 
 fn save(folder: &Path, found: &Unexplained) -> Result<()> {
-    for (name, bytes) in &found.configuration.files {
-        let file = folder.join(name);
-        fs::create_dir_all(file.parent().unwrap_or(folder))?;
-        fs::write(file, bytes)?;
-    }
+    found.configuration.write_to(folder)?;
     let text = format!("{}\n{}", found.class, found.text);
     fs::write(folder.join("difference"), text)?;
     Ok(())

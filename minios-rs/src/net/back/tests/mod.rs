@@ -17,6 +17,7 @@ use core::time::Duration;
 use proptest::prelude::*;
 
 mod connecting;
+mod failing;
 mod fetching;
 mod finishing;
 mod frames;
