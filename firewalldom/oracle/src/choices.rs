@@ -124,13 +124,16 @@ impl Choices {
     }
 
     /// Whether each side handed a packet to an address of its choice: to the one's, another flow may
-    /// have taken the port.
+    /// have taken the port. That may be where both chose alike: for the other flow they need not have.
     fn went_to_one_of_many(&self, [theirs, ours, sent, _]: &[View<'_>; 4]) -> bool {
         let [theirs, ours] = [theirs, ours].map(View::destination);
-        let mut ranges = self.addresses.iter().map(|(first, last)| first..=last);
-        theirs != ours
-            && ours != sent.destination()
-            && ranges.any(|range| range.contains(&&theirs) && range.contains(&&ours))
+        let many = |(first, last): &&(Ipv4Addr, Ipv4Addr)| first < last;
+        let mut ranges = self.addresses.iter().filter(many);
+        ours != sent.destination()
+            && ranges.any(|(first, last)| {
+                let range = first..=last;
+                range.contains(&&theirs) && range.contains(&&ours)
+            })
     }
 
     /// Whether `chosen` differs from what was sent wherever it differs from what the other side chose. An
@@ -386,4 +389,44 @@ fn transport_is_right(view: &View<'_>) -> bool {
     ]
     .concat();
     checksum(&[&pseudo, payload]) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::{Packet, Ports, Transport};
+
+    /// A datagram from a host, or from the firewall's port `source`, to a server.
+    fn frame(from: [u8; 4], source: u16, to: [u8; 4]) -> Vec<u8> {
+        let ports = Ports {
+            source,
+            destination: 9,
+        };
+        let datagram = Transport::Udp(ports, b"what".to_vec());
+        Packet::new(from.into(), to.into(), datagram).frame([2; 6], [4; 6])
+    }
+
+    const HOST: [u8; 4] = [10, 0, 3, 9];
+    const OUTSIDE: [u8; 4] = [192, 0, 2, 9];
+    const ASKED: [u8; 4] = [192, 0, 2, 200];
+    const SERVERS: [[u8; 4]; 2] = [[192, 0, 2, 4], [192, 0, 2, 7]];
+
+    /// Whether another source port is explained where both chose the second server of `servers`.
+    fn another_port_is_explained(servers: [[u8; 4]; 2]) -> bool {
+        let mut choices = Choices {
+            ports: CLASSES.to_vec(),
+            addresses: vec![(servers[0].into(), servers[1].into())],
+            learned: BTreeMap::new(),
+        };
+        let sent = frame(HOST, 4579, ASKED);
+        let kept = frame(OUTSIDE, 4579, servers[1]);
+        let other = frame(OUTSIDE, 4066, servers[1]);
+        choices.explain(&kept, &other, [Some(&sent), Some(&sent)])
+    }
+
+    #[test]
+    fn to_one_of_many_servers_a_port_may_be_taken_on_one_side_alone() {
+        assert!(another_port_is_explained(SERVERS));
+        assert!(!another_port_is_explained([SERVERS[1]; 2]));
+    }
 }
