@@ -250,9 +250,9 @@ fn station(low: u32, high: u32) -> Option<MacAddress> {
     address.is_station().then_some(address)
 }
 
-#[cfg(test)]
-pub(crate) mod model;
+#[cfg(any(test, feature = "fake"))]
+pub mod model;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-pub(crate) mod virtio_model;
+#[cfg(any(test, feature = "fake"))]
+pub mod virtio_model;

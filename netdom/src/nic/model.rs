@@ -5,25 +5,31 @@ use alloc::vec;
 use alloc::vec::Vec;
 use minios_rs::fake::pci::{BarSpec, CardBus, Configuration, Model};
 
-pub(crate) const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
+/// Its address.
+pub const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
 
 /// Changes what is written back to a receive descriptor: words 2 and 3.
-pub(crate) type Tamper = Box<dyn FnMut(&mut [u32; 2])>;
+pub type Tamper = Box<dyn FnMut(&mut [u32; 2])>;
 
-pub(crate) struct E1000 {
+/// The card.
+pub struct E1000 {
     registers: Vec<u32>,
     /// What went out on the wire.
-    pub(crate) sent: Vec<Vec<u8>>,
-    pub(crate) has_cable: bool,
+    pub sent: Vec<Vec<u8>>,
+    /// Its cable is in.
+    pub has_cable: bool,
     /// It takes frames to send, and never sends them.
-    pub(crate) hangs: bool,
+    pub hangs: bool,
     /// It does not come back from a reset.
-    pub(crate) stays_in_reset: bool,
-    pub(crate) mac: [u8; 6],
-    pub(crate) tamper: Option<Tamper>,
-    pub(crate) resets: u32,
+    pub stays_in_reset: bool,
+    /// Its own address, after the next reset.
+    pub mac: [u8; 6],
+    /// What it does to what it writes.
+    pub tamper: Option<Tamper>,
+    /// How often it was reset.
+    pub resets: u32,
     /// It has scribbled over its own rings: what it finds there is no longer the driver's fault.
-    pub(crate) is_mad: bool,
+    pub is_mad: bool,
     /// It is the 82574L, with a table of messages.
     is_express: bool,
     context: [u32; 4],
@@ -41,6 +47,7 @@ const MPC: usize = 0x4010;
 const RING: usize = 256;
 
 impl E1000 {
+    /// The one without a table of messages.
     pub(crate) fn new() -> Self {
         let mut card = Self {
             registers: Vec::new(),
@@ -61,7 +68,7 @@ impl E1000 {
     }
 
     /// The one with the table.
-    pub(crate) fn express() -> Self {
+    pub fn express() -> Self {
         let mut card = Self::new();
         card.is_express = true;
         card.reset();
@@ -117,13 +124,14 @@ impl E1000 {
         address + 16 * u64::from(index)
     }
 
-    pub(crate) fn cable(&mut self, is_in: bool, bus: &CardBus) {
+    /// Its cable is put in, or pulled.
+    pub fn cable(&mut self, is_in: bool, bus: &CardBus) {
         self.has_cable = is_in;
         self.cause(1 << 2, bus);
     }
 
     /// A frame comes on the wire; false: there is no room for it.
-    pub(crate) fn receive(&mut self, frame: &[u8], bus: &CardBus) -> bool {
+    pub fn receive(&mut self, frame: &[u8], bus: &CardBus) -> bool {
         if self.get(RCTL) & 2 == 0 || !self.has_cable {
             return false;
         }
@@ -155,7 +163,7 @@ impl E1000 {
     }
 
     /// Writes a descriptor back without a frame, whether or not it has it: a card gone mad.
-    pub(crate) fn scribble(&mut self, ring: usize, index: u32, words: [u32; 4], bus: &CardBus) {
+    pub fn scribble(&mut self, ring: usize, index: u32, words: [u32; 4], bus: &CardBus) {
         self.is_mad = true;
         for (at, word) in (self.descriptor(ring, index)..).step_by(4).zip(words) {
             assert!(bus.write(at, &word.to_le_bytes()));
@@ -163,7 +171,7 @@ impl E1000 {
     }
 
     /// It hung, and does no longer.
-    pub(crate) fn goes_on(&mut self, bus: &CardBus) {
+    pub fn goes_on(&mut self, bus: &CardBus) {
         self.hangs = false;
         self.transmit(bus);
     }
@@ -276,7 +284,7 @@ impl E1000 {
 }
 
 /// The Internet's checksum.
-pub(crate) fn checksum(bytes: &[u8]) -> u16 {
+pub fn checksum(bytes: &[u8]) -> u16 {
     let words = bytes
         .chunks(2)
         .map(|pair| u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0)));
@@ -355,14 +363,21 @@ impl Model for E1000 {
 }
 
 /// What the models of all cards can do.
-pub(crate) trait Wired: Model + Sized + 'static {
+pub trait Wired: Model + Sized + 'static {
+    /// A card that does all as it should.
     fn correct() -> Self;
     /// A frame comes on the wire; false: there is no room for it.
     fn comes(&mut self, frame: &[u8], bus: &CardBus) -> bool;
     /// What last went out on the wire.
     fn sent(&mut self) -> Option<Vec<u8>>;
+    /// Whether it takes frames to send, and never sends them.
     fn hangs(&mut self) -> &mut bool;
+    /// Its cable is put in, or pulled.
     fn cable(&mut self, is_in: bool, bus: &CardBus);
+    /// It goes mad: writes a word somewhere in its rings, receiving or sending.
+    fn goes_mad(&mut self, at: u32, word: u32, bus: &CardBus);
+    /// Changes, from now on, what it says of each frame that it received.
+    fn lies(&mut self, lie: [u32; 2]);
 }
 
 impl Wired for E1000 {
@@ -380,5 +395,19 @@ impl Wired for E1000 {
     }
     fn cable(&mut self, is_in: bool, bus: &CardBus) {
         E1000::cable(self, is_in, bus);
+    }
+    fn goes_mad(&mut self, at: u32, word: u32, bus: &CardBus) {
+        let ring = [0x2800, 0x3800][(at & 1) as usize];
+        // Before its driver has told it where they are there is nothing to write to.
+        if self.get(ring + 8) != 0 {
+            self.scribble(ring, at / 2 % RING as u32, [word, word >> 16, word, 3], bus);
+        }
+    }
+    fn lies(&mut self, lie: [u32; 2]) {
+        self.tamper = Some(Box::new(move |back| {
+            back.iter_mut()
+                .zip(lie)
+                .for_each(|(word, lie)| *word ^= lie);
+        }));
     }
 }

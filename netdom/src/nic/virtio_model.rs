@@ -6,15 +6,16 @@ use alloc::vec;
 use alloc::vec::Vec;
 use minios_rs::fake::pci::{BarSpec, CardBus, Configuration, Model};
 
-pub(crate) const MAC: [u8; 6] = [0x52, 0x54, 0, 0xab, 0xcd, 0xef];
+/// Its address.
+pub const MAC: [u8; 6] = [0x52, 0x54, 0, 0xab, 0xcd, 0xef];
 
 /// Checksums both ways, MAC, TSO both ways, merged buffers, status, version 1, platform access.
-pub(crate) const OFFERS: u64 =
-    1 | 2 | 1 << 5 | 3 << 7 | 3 << 11 | 1 << 15 | 1 << 16 | 1 << 32 | 1 << 33;
+pub const OFFERS: u64 = 1 | 2 | 1 << 5 | 3 << 7 | 3 << 11 | 1 << 15 | 1 << 16 | 1 << 32 | 1 << 33;
 
 /// Changes the header of a received frame, or what comes back in the used ring.
-pub(crate) type TamperHeader = Box<dyn FnMut(&mut [u8; 12])>;
-pub(crate) type TamperUsed = Box<dyn FnMut(&mut [u32; 2])>;
+pub type TamperHeader = Box<dyn FnMut(&mut [u8; 12])>;
+/// See [`TamperHeader`].
+pub type TamperUsed = Box<dyn FnMut(&mut [u32; 2])>;
 
 #[derive(Clone, Copy, Default)]
 struct Queue {
@@ -29,32 +30,43 @@ struct Queue {
 /// A descriptor: where, how long, whether the card writes.
 type Piece = (u64, usize, bool);
 
-pub(crate) struct VirtioNet {
-    pub(crate) offers: u64,
-    pub(crate) driver_features: u64,
+/// The card.
+pub struct VirtioNet {
+    /// Features that it offers.
+    pub offers: u64,
+    /// Features that its driver takes.
+    pub driver_features: u64,
     selects: [u32; 3],
     status: u8,
     queues: [Queue; 2],
     vectors: [u16; 3],
     isr: u8,
-    pub(crate) has_table: bool,
-    pub(crate) has_cable: bool,
+    /// It has a table of messages.
+    pub has_table: bool,
+    /// Its cable is in.
+    pub has_cable: bool,
     /// It takes frames to send, and never sends them.
-    pub(crate) hangs: bool,
-    pub(crate) stays_in_reset: bool,
+    pub hangs: bool,
+    /// It does not come back from a reset.
+    pub stays_in_reset: bool,
     /// It has scribbled over its own rings.
-    pub(crate) is_mad: bool,
-    pub(crate) mac: [u8; 6],
+    pub is_mad: bool,
+    /// Its own address.
+    pub mac: [u8; 6],
     /// What went out on the wire: what was said of it, and the frame.
-    pub(crate) sent: Vec<([u8; 12], Vec<u8>)>,
-    pub(crate) resets: u32,
-    pub(crate) tamper_header: Option<TamperHeader>,
-    pub(crate) tamper_used: Option<TamperUsed>,
+    pub sent: Vec<([u8; 12], Vec<u8>)>,
+    /// How often it was reset.
+    pub resets: u32,
+    /// What it does to headers.
+    pub tamper_header: Option<TamperHeader>,
+    /// What it does to its used ring.
+    pub tamper_used: Option<TamperUsed>,
     /// Comes out of a queue's notification place: numbers that were written.
-    pub(crate) notifications: u64,
+    pub notifications: u64,
 }
 
 impl VirtioNet {
+    /// One with a table of messages.
     pub(crate) fn new() -> Self {
         Self {
             offers: OFFERS,
@@ -98,7 +110,8 @@ impl VirtioNet {
         }
     }
 
-    pub(crate) fn cable(&mut self, is_in: bool, bus: &CardBus) {
+    /// Its cable is put in, or pulled.
+    pub fn cable(&mut self, is_in: bool, bus: &CardBus) {
         self.has_cable = is_in;
         self.interrupt(2, bus);
     }
@@ -168,7 +181,7 @@ impl VirtioNet {
 
     /// A frame comes on the wire, with what is said of it (flags, GSO type and size); false: there is no
     /// room for it.
-    pub(crate) fn receive(&mut self, frame: &[u8], said: (u8, u8, u16), bus: &CardBus) -> bool {
+    pub fn receive(&mut self, frame: &[u8], said: (u8, u8, u16), bus: &CardBus) -> bool {
         if self.status & 4 == 0 || !self.has_cable {
             return false;
         }
@@ -230,14 +243,7 @@ impl VirtioNet {
     }
 
     /// Writes anywhere in a ring: page 0 descriptors, 1 available, 2 used.
-    pub(crate) fn scribble(
-        &mut self,
-        queue: usize,
-        page: usize,
-        at: u64,
-        word: u32,
-        bus: &CardBus,
-    ) {
+    pub fn scribble(&mut self, queue: usize, page: usize, at: u64, word: u32, bus: &CardBus) {
         self.is_mad = true;
         let place = self.queues[queue].addresses[page] + at % 1024 * 4;
         assert!(bus.write(place, &word.to_le_bytes()));
@@ -365,5 +371,26 @@ impl Wired for VirtioNet {
     }
     fn cable(&mut self, is_in: bool, bus: &CardBus) {
         VirtioNet::cable(self, is_in, bus);
+    }
+    fn goes_mad(&mut self, at: u32, word: u32, bus: &CardBus) {
+        let (queue, page) = ((at & 1) as usize, (at >> 1) as usize % 3);
+        // Before its driver has told it where they are there is nothing to write to.
+        if self.queues[queue].addresses[page] != 0 {
+            self.scribble(queue, page, u64::from(at >> 3), word, bus);
+        }
+    }
+    fn lies(&mut self, lie: [u32; 2]) {
+        let words = lie.map(u32::to_le_bytes);
+        self.tamper_header = Some(Box::new(move |header| {
+            let bytes = header.iter_mut().zip(words.as_flattened());
+            bytes.for_each(|(byte, lie)| *byte ^= lie);
+        }));
+        self.tamper_used = Some(Box::new(move |entry| {
+            // Mostly what it says of the header is enough.
+            if lie[1] & 1 != 0 {
+                entry[0] ^= lie[0] >> 16;
+                entry[1] ^= lie[1] >> 16;
+            }
+        }));
     }
 }
