@@ -60,6 +60,12 @@ impl Archive {
         }
     }
 
+    /// What is not in `other`.
+    pub(crate) fn without(mut self, other: &Self) -> Self {
+        self.nodes.retain(|path, _| !other.contains(path));
+        self
+    }
+
     /// The archive, gzipped quickly rather than well.
     pub(crate) fn gzip(&self) -> io::Result<Vec<u8>> {
         let mut to = GzEncoder::new(Vec::new(), Compression::fast());

@@ -2,6 +2,7 @@
 
 use crate::channel::Command;
 use crate::cpio::Archive;
+use crate::disk;
 use crate::lab::Lab;
 use crate::machine::Machine;
 use anyhow::{Context, Result, ensure};
@@ -13,7 +14,7 @@ const POWER_OFF: &str = "#!/bin/sh\nexec /usr/bin/busybox poweroff -f\n";
 
 /// How long `xl create` and the guest's own boot may take in the lab.
 const CREATE_LIMIT: Duration = Duration::from_secs(120);
-const READY_LIMIT: Duration = Duration::from_secs(120);
+const READY_LIMIT: Duration = Duration::from_secs(240);
 
 /// How often it is looked meanwhile whether the emulator has lost the guest.
 const LOOK: Duration = Duration::from_secs(20);
@@ -29,6 +30,9 @@ pub enum GuestType {
     Pv,
     /// In a hardware container, without any emulated device.
     Pvh,
+    /// On the computer that Debian's device model emulates in dom0: its BIOS starts GRUB from a disk, and Linux finds
+    /// Xen's own devices by the platform device.
+    Hvm,
 }
 
 impl GuestType {
@@ -37,6 +41,34 @@ impl GuestType {
         match self {
             Self::Pv => "pv",
             Self::Pvh => "pvh",
+            Self::Hvm => "hvm",
+        }
+    }
+}
+
+/// The command line of a guest's Linux.
+pub(crate) const CMDLINE: &str = "console=hvc0 quiet panic=1";
+
+/// What a guest starts from, where dom0 sees it.
+pub(crate) enum Boot {
+    /// Linux and its initrd.
+    Files([String; 2]),
+    /// An HVM guest's disk.
+    Disk(String),
+}
+
+impl Boot {
+    /// As xl's configuration has it.
+    fn lines(&self) -> String {
+        match self {
+            Self::Files([kernel, initrd]) => {
+                format!("kernel = \"{kernel}\"\nramdisk = \"{initrd}\"\ncmdline = \"{CMDLINE}\"\n")
+            }
+            // The BIOS reads this kind of disk in pieces, and IDE's a word at a time. Nobody looks at the screen.
+            Self::Disk(file) => format!(
+                "disk = [ \"format=raw,vdev=hda,access=rw,backendtype=qdisk,target={file}\" ]\n\
+                 hdtype = \"ahci\"\nvga = \"none\"\nvnc = 0\n"
+            ),
         }
     }
 }
@@ -62,16 +94,16 @@ pub(crate) fn config(
     name: &str,
     kind: GuestType,
     memory_mib: u32,
-    [kernel, initrd]: [&str; 2],
+    boot: &Boot,
     vifs: &[String],
 ) -> String {
     let vifs: Vec<String> = vifs.iter().map(|vif| format!("\"{vif}\"")).collect();
     format!(
-        "name = \"{name}\"\ntype = \"{}\"\nvcpus = 1\nmemory = {memory_mib}\nkernel = \"{kernel}\"\n\
-         ramdisk = \"{initrd}\"\ncmdline = \"console=hvc0 quiet panic=1\"\nvif = [ {} ]\n\
+        "name = \"{name}\"\ntype = \"{}\"\nvcpus = 1\nmemory = {memory_mib}\n{}vif = [ {} ]\n\
          on_reboot = \"destroy\"\non_crash = \"destroy\"\n",
         kind.name(),
-        vifs.join(", ")
+        boot.lines(),
+        vifs.join(", "),
     )
 }
 
@@ -82,8 +114,36 @@ pub(crate) fn add_programs(archive: &mut Archive, init: &str) {
 }
 
 impl Machine {
-    /// Puts the kernel of Debian guests where dom0 has it in memory: its path there.
-    pub(crate) fn keep_linux(&self, lab: &Lab) -> Result<String> {
+    /// Puts what a guest of this name and kind starts from where dom0 has it in memory.
+    pub(crate) fn keep_boot(
+        &self,
+        lab: &Lab,
+        name: &str,
+        kind: GuestType,
+        initrd: &Archive,
+    ) -> Result<Boot> {
+        match kind {
+            GuestType::Pv | GuestType::Pvh => {
+                let file = format!("{name}.initrd");
+                // The toolstack would unpack it first.
+                fs::write(self.share().join(&file), initrd.plain()?)?;
+                let files = [self.keep_linux(lab)?, self.keep_in_memory(&file)?];
+                Ok(Boot::Files(files))
+            }
+            GuestType::Hvm => {
+                self.keep_device_model(lab)?;
+                let file = format!("{name}.disk");
+                // The less there is, the less its BIOS has to read.
+                let initrd = initrd.gzip()?;
+                let disk = disk::bootable(lab.loader()?, fs::read(lab.linux()?)?, initrd)?;
+                fs::write(self.share().join(&file), disk)?;
+                Ok(Boot::Disk(self.keep_in_memory(&file)?))
+            }
+        }
+    }
+
+    /// Puts the kernel of Debian guests there: its path.
+    fn keep_linux(&self, lab: &Lab) -> Result<String> {
         const NAME: &str = "linux";
         let kept = kept(NAME);
         if self
@@ -96,6 +156,24 @@ impl Machine {
         let linux = lab.unpacked_linux();
         fs::copy(&linux, self.share().join(NAME)).with_context(|| linux.display().to_string())?;
         self.keep_in_memory(NAME)
+    }
+
+    /// Makes sure that dom0 has the device model.
+    fn keep_device_model(&self, lab: &Lab) -> Result<()> {
+        const NAME: &str = "device-model.cpio";
+        // Guests may be made side by side.
+        let mut has_device_model = self.has_device_model();
+        if !*has_device_model {
+            let archive = lab.device_model();
+            fs::copy(&archive, self.share().join(NAME))
+                .with_context(|| archive.display().to_string())?;
+            // What an emulated card sends comes out of a tap device.
+            self.dom0(&format!(
+                "modprobe tun && cd / && busybox cpio -i < /share/{NAME}"
+            ))?;
+            *has_device_model = true;
+        }
+        Ok(())
     }
 
     /// Has dom0 copy a file of the share into its memory: its path there. What libxl maps out of the share comes

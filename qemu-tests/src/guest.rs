@@ -1,7 +1,7 @@
 //! A Debian guest that does as it is told: somebody to be behind a firewall or a driver domain.
 
 use crate::channel::Command;
-use crate::debian::{self, GuestType};
+use crate::debian::{self, Boot, GuestType};
 use crate::initrd;
 use crate::lab::Lab;
 use crate::machine::{Machine, console_log};
@@ -67,9 +67,9 @@ fn done(name: &str, number: u32) -> String {
 }
 
 impl DebianGuest {
-    fn config(&self, files: [&str; 2]) -> String {
+    fn config(&self, boot: &Boot) -> String {
         let vifs = [self.vif.clone()];
-        debian::config(&self.name, self.kind, self.memory_mib, files, &vifs) + &self.more
+        debian::config(&self.name, self.kind, self.memory_mib, boot, &vifs) + &self.more
     }
 
     /// What gives it its address, as often as the interface appears.
@@ -99,12 +99,9 @@ impl Machine {
         archive.file("guest/name", 0o644, format!("{name}\n"));
         archive.file("guest/network", 0o644, guest.network());
         archive.file("guest/lease", 0o755, LEASE);
-        let initrd = format!("{name}.initrd");
-        // The toolstack would unpack it first.
-        fs::write(self.share().join(&initrd), archive.plain()?)?;
-        let files = [self.keep_linux(lab)?, self.keep_in_memory(&initrd)?];
+        let boot = self.keep_boot(lab, name, guest.kind, &archive)?;
         let config = format!("{name}.cfg");
-        let content = guest.config(files.each_ref().map(String::as_str));
+        let content = guest.config(&boot);
         fs::write(self.share().join(&config), content)?;
         let config = format!("/share/{config}");
         self.create_debian(name, &config, &ready(name))?;

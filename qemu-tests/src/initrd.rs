@@ -2,8 +2,9 @@
 
 use crate::cpio::Archive;
 use crate::recipe::{
-    BACKEND_MODULES, BACKEND_PROGRAMS, DOM0_MODULES, DOM0_PROGRAMS, GUEST_MODULES, GUEST_PROGRAMS,
-    IPTABLES, PROGRAMS, PROTOCOLS, ROUTER_MODULES, ROUTER_PROGRAMS, XEN_PROGRAMS, XTABLES,
+    BACKEND_MODULES, BACKEND_PROGRAMS, CARD_ROMS, DEVICE_MODEL, DEVICE_MODEL_FILES, DOM0_MODULES,
+    DOM0_PROGRAMS, GUEST_MODULES, GUEST_PROGRAMS, IPTABLES, PROGRAMS, PROTOCOLS, ROUTER_MODULES,
+    ROUTER_PROGRAMS, XEN_PROGRAMS, XTABLES,
 };
 use crate::tree::Tree;
 use anyhow::{Context, Result, ensure};
@@ -155,6 +156,17 @@ pub(crate) fn dom0(tree: &Tree, agent: Vec<u8>) -> Result<Archive> {
     archive.file("etc/xen/scripts/block", 0o755, BLOCK_SCRIPT);
     for folder in ["var/lib/xen", "var/lib/xenstored", "var/log/xen", "share"] {
         archive.directory(folder);
+    }
+    Ok(archive)
+}
+
+/// What dom0 has besides once it is to run HVM guests: their device model.
+pub(crate) fn device_model(tree: &Tree) -> Result<Archive> {
+    let mut archive = Archive::default();
+    let rom = CARD_ROMS.iter().find(|path| tree.find(path).is_ok());
+    let rom = rom.context("no package of the lab has the ROM of an emulated card")?;
+    for file in DEVICE_MODEL_FILES.iter().chain([rom, &DEVICE_MODEL]) {
+        tree.add_program(&mut archive, file)?;
     }
     Ok(archive)
 }

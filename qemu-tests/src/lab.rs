@@ -3,11 +3,12 @@
 use crate::apt::Apt;
 use crate::progress::Progress;
 use crate::recipe::{
-    self, DOM0_MODULES, DOM0_PROGRAMS, LEFT_OUT, PROGRAMS, XEN_PROGRAMS, content_key, packages,
+    self, CARD_ROMS, DEVICE_MODEL_FILES, DOM0_MODULES, DOM0_PROGRAMS, LEFT_OUT, PROGRAMS,
+    XEN_PROGRAMS, content_key, packages,
 };
 use crate::suite::Suite;
 use crate::tree::Tree;
-use crate::{host, initrd, linux};
+use crate::{debian, disk, host, initrd, linux};
 use anyhow::{Context, Result, bail};
 use flate2::read::GzDecoder;
 use std::fs::{self, File};
@@ -16,10 +17,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Changes when the code that builds the initrds does.
-const FORMAT: &[u8] = b"7";
+const FORMAT: &[u8] = b"8";
 
 const AGENT: &str = include_str!("bin/dom0-agent.rs");
 const PROTOCOL: &str = include_str!("protocol.rs");
+
+const DEVICE_MODEL_ARCHIVE: &str = "device-model.cpio";
 
 /// A prepared lab: Xen, Linux and dom0's initrd are there.
 #[derive(Clone, Debug)]
@@ -35,7 +38,7 @@ impl Lab {
     ///
     /// The first time this installs QEMU if it is missing (the only thing
     /// that needs root; `progress` is told the command before it runs) and
-    /// downloads and unpacks about 105 MB of Debian packages (160 MB for
+    /// downloads and unpacks about 120 MB of Debian packages (180 MB for
     /// Debian 13) below [`Lab::folder`]. Later calls take milliseconds.
     /// Nothing of Xen is ever installed on the host. Interrupted, it goes on
     /// where it was; two processes wait for each other.
@@ -126,6 +129,17 @@ impl Lab {
         self.boot.join("dom0.initrd")
     }
 
+    /// What an HVM guest's disk begins with.
+    pub(crate) fn loader(&self) -> Result<Vec<u8>> {
+        let loader = self.boot.join("loader");
+        fs::read(&loader).with_context(|| loader.display().to_string())
+    }
+
+    /// What dom0 unpacks before it runs an HVM guest, and no other test's dom0 has to.
+    pub(crate) fn device_model(&self) -> PathBuf {
+        self.boot.join(DEVICE_MODEL_ARCHIVE)
+    }
+
     pub(crate) fn tree(&self) -> &Tree {
         &self.tree
     }
@@ -187,7 +201,14 @@ fn index_modules(tree: &Tree) -> Result<()> {
 
 /// Xen, dom0's initrd and guests' kernel, in a folder named after all that goes into them.
 fn bootable(folder: &Path, tree: &Tree, progress: &dyn Fn(Progress<'_>)) -> Result<PathBuf> {
-    let lists = [PROGRAMS, DOM0_PROGRAMS, XEN_PROGRAMS, DOM0_MODULES];
+    let lists = [
+        PROGRAMS,
+        DOM0_PROGRAMS,
+        XEN_PROGRAMS,
+        DOM0_MODULES,
+        DEVICE_MODEL_FILES,
+        CARD_ROMS,
+    ];
     let lists = lists.map(|list| list.join(" "));
     let texts = [
         AGENT,
@@ -197,6 +218,8 @@ fn bootable(folder: &Path, tree: &Tree, progress: &dyn Fn(Progress<'_>)) -> Resu
         initrd::BLOCK_SCRIPT,
         initrd::XL_CONF,
         recipe::PROTOCOLS,
+        recipe::DEVICE_MODEL,
+        debian::CMDLINE,
     ];
     let root = tree.root().display().to_string();
     let parts = lists
@@ -221,9 +244,13 @@ fn bootable(folder: &Path, tree: &Tree, progress: &dyn Fn(Progress<'_>)) -> Resu
     fs::write(beside.join("xen"), elf)?;
     let unpacked = linux::unpack(&fs::read(tree.kernel()?)?, &beside)?;
     fs::write(beside.join("linux"), unpacked)?;
+    let loader = disk::loader(tree, debian::CMDLINE, &beside)?;
+    fs::write(beside.join("loader"), loader)?;
     let agent = build_agent(&beside)?;
-    let initrd = initrd::dom0(tree, agent)?.plain()?;
-    fs::write(beside.join("dom0.initrd"), initrd)?;
+    let dom0 = initrd::dom0(tree, agent)?;
+    fs::write(beside.join("dom0.initrd"), dom0.plain()?)?;
+    let device_model = initrd::device_model(tree)?.without(&dom0);
+    fs::write(beside.join(DEVICE_MODEL_ARCHIVE), device_model.plain()?)?;
     remove_older(folder, "boot-")?;
     fs::rename(&beside, &boot)?;
     Ok(boot)

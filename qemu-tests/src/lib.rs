@@ -4,6 +4,7 @@ mod apt;
 mod channel;
 mod cpio;
 mod debian;
+mod disk;
 mod guest;
 mod host;
 mod initrd;

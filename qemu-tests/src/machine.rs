@@ -10,7 +10,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -92,6 +92,8 @@ pub struct Machine {
     run: PathBuf,
     started: Instant,
     log: Mutex<File>,
+    /// Whether dom0 has what HVM guests need.
+    has_device_model: Mutex<bool>,
     /// Whether dom0 has come up, and so has logs to save.
     up: bool,
     _socket: Option<TempDir>,
@@ -139,6 +141,7 @@ impl Machine {
             run,
             started,
             log: Mutex::new(log),
+            has_device_model: Mutex::new(false),
             up: false,
             _socket: socket,
         };
@@ -383,6 +386,13 @@ impl Machine {
             );
         }
         Ok(())
+    }
+
+    /// Whether dom0 has what HVM guests need; who finds that it has not, sees to it.
+    pub(crate) fn has_device_model(&self) -> MutexGuard<'_, bool> {
+        self.has_device_model
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Copies dom0's /var/log/xen to `dom0-logs` in the run's folder.

@@ -21,6 +21,7 @@ const PACKAGES: &[&str] = &[
     "conntrack",
     "dash",
     "ethtool",
+    "grub-pc-bin",
     "iperf3",
     "iproute2",
     "ipset",
@@ -31,6 +32,7 @@ const PACKAGES: &[&str] = &[
     "netcat-openbsd",
     "nftables",
     "perl",
+    "qemu-system-xen",
     "shorewall",
     "socat",
     "tcpdump",
@@ -47,9 +49,13 @@ pub(crate) const LEFT_OUT: &[&str] = &[
     "coreutils",
     "debconf",
     "debianutils",
+    "dmsetup",
     "dpkg",
+    "gettext-base",
     "init-system-helpers",
     "initramfs-tools",
+    "iso-codes",
+    "libfreetype6",
     "linux-base",
     "lsb-base",
     "mawk",
@@ -163,6 +169,21 @@ pub(crate) const XEN_PROGRAMS: &[&str] = &[
     "xenstored",
     "xentop",
     "xl",
+];
+
+/// The device model that libxl starts in dom0 for each HVM guest.
+pub(crate) const DEVICE_MODEL: &str = "usr/libexec/xen-qemu-system-i386";
+
+/// What that one and libxl read: the BIOS, and a keyboard that is there whether anybody types or not.
+pub(crate) const DEVICE_MODEL_FILES: &[&str] = &[
+    "usr/share/qemu/keymaps/en-us",
+    "usr/share/seabios/bios-256k.bin",
+];
+
+/// Where releases have what it also reads: the ROM of the card that every vif has unless it is told otherwise.
+pub(crate) const CARD_ROMS: &[&str] = &[
+    "usr/lib/ipxe/qemu/efi-rtl8139.rom",
+    "usr/share/qemu/efi-rtl8139.rom",
 ];
 
 /// Modules of a guest that routes, by name; dependencies follow.

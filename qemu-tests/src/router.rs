@@ -7,7 +7,7 @@
 //! Guests hang off it where it is told so: then it runs Linux' netback and Xen's own `xl devd`, as
 //! any Linux driver domain does.
 
-use crate::debian::{self, GuestType};
+use crate::debian::{self, Boot, GuestType};
 use crate::initrd;
 use crate::lab::Lab;
 use crate::machine::Machine;
@@ -92,8 +92,8 @@ impl DebianRouter {
     #[must_use]
     pub fn config(&self, kernel: &str, initrd: &str) -> String {
         let vifs: Vec<String> = self.vifs.iter().map(RouterVif::config).collect();
-        let files = [kernel, initrd];
-        let config = debian::config(&self.name, GuestType::Pv, self.memory_mib, files, &vifs);
+        let boot = Boot::Files([kernel, initrd].map(str::to_owned));
+        let config = debian::config(&self.name, GuestType::Pv, self.memory_mib, &boot, &vifs);
         match self.guests.as_slice() {
             [] => config,
             // It deletes what libxl wrote about a vif that is gone.

@@ -1,5 +1,5 @@
 #!/bin/sh
-# PID 1 of a Debian PV guest that does as it is told: each line on its console is a command. The guest
+# PID 1 of a Debian guest that does as it is told: each line on its console is a command. The guest
 # says `NAME: done N STATUS` when the Nth is done.
 export PATH=/usr/sbin:/usr/bin HOME=/root TERM=linux
 mount -t devtmpfs dev /dev
