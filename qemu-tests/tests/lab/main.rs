@@ -15,6 +15,7 @@ mod empty;
 mod firewall;
 mod guests;
 mod hostile;
+mod hvm;
 mod images;
 mod loader;
 mod minios;
@@ -44,6 +45,7 @@ fn modules() -> Vec<LabTest> {
     tests.extend(empty::tests());
     tests.extend(firewall::tests());
     tests.extend(guests::tests());
+    tests.extend(hvm::tests());
     tests.extend(backend::tests());
     tests.extend(hostile::tests());
     tests.extend(twin::tests());

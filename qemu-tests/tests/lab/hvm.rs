@@ -1,0 +1,79 @@
+//! An HVM guest behind the firewall: Debian's kernel, started by a BIOS on the computer that Debian's device model
+//! emulates in dom0. (Behind netdom: [`crate::netdom`].)
+
+use crate::bench::{LabTest, Setup, expect};
+use crate::guests::{UP, beside_firewall, file_bytes, guest};
+use anyhow::{Context, Result};
+use qemu_tests::{DebianGuest, GuestType, Machine, RunningGuest, Tier};
+
+pub(crate) fn tests() -> Vec<LabTest> {
+    // A BIOS, a boot loader and a kernel that unpacks itself take minutes on a busy host.
+    match Tier::current() {
+        Tier::Short => Vec::new(),
+        Tier::Full => vec![LabTest::new(
+            "hvm::hangs_off_the_firewall",
+            hangs_off_the_firewall,
+        )],
+    }
+}
+
+/// `examples/xen-routed`: its web server is an HVM guest.
+fn hangs_off_the_firewall(setup: &Setup) -> Result<()> {
+    let Setup { lab, machine } = setup;
+    beside_firewall(machine, "examples/xen-routed", &["web"], || {
+        let pv = guest("web", "192.0.2.10", "192.0.2.1", "");
+        let web = machine.start_debian_guest(
+            lab,
+            &DebianGuest {
+                kind: GuestType::Hvm,
+                vif: format!("type=vif,{}", pv.vif),
+                ..pv
+            },
+        )?;
+        is_hvm(&web)?;
+        fetches_from_outside(machine, &web)?;
+        is_reached_by_rule_only(machine, &web)
+    })
+}
+
+/// It is one, and its interface is Xen's: it has found that by the platform device, and made the emulated card go if
+/// there was one.
+pub(crate) fn is_hvm(guest: &RunningGuest<'_>) -> Result<()> {
+    guest.check(UP)?;
+    let said = guest.check(
+        "cat /sys/hypervisor/guest_type; ls -d /sys/bus/pci/drivers/xen-platform-pci/0000:*; \
+         readlink /sys/class/net/eth0/device/driver; ls /sys/class/net; \
+         cat /sys/bus/pci/devices/*/class",
+    )?;
+    let says = |line: &str| said.lines().any(|said| said.trim() == line);
+    let driver = said.contains("/xen-platform-pci/") && said.contains("/xen/drivers/vif");
+    let is_so = says("HVM") && driver && !says("eth1") && !says("0x020000");
+    expect(is_so, || said.clone())
+}
+
+fn fetches_from_outside(machine: &Machine, web: &RunningGuest<'_>) -> Result<()> {
+    machine.dom0(&format!(
+        "head -c {} /dev/urandom > /tmp/file
+         (ip netns exec out busybox httpd -f -p 8000 -h /tmp & echo $! > /tmp/httpd.pid) >/dev/null 2>&1
+         until ip netns exec out ss -ltnH | grep -q :8000; do sleep 0.1; done",
+        file_bytes()
+    ))?;
+    let hash = machine.dom0("sha256sum < /tmp/file")?;
+    let fetched = web.check("wget -q -O - http://192.0.2.1:8000/file | sha256sum")?;
+    machine.dom0("kill $(cat /tmp/httpd.pid)")?;
+    expect(fetched.contains(hash.trim()), || fetched.clone())
+}
+
+fn is_reached_by_rule_only(machine: &Machine, web: &RunningGuest<'_>) -> Result<()> {
+    let hash = web.check(&format!(
+        "mkdir -p /srv && head -c {} /dev/urandom > /srv/file && busybox httpd -p 80 -h /srv && busybox httpd -p 81 -h /srv && sha256sum < /srv/file",
+        file_bytes()
+    ))?;
+    let hash = hash.split_whitespace().next().context("no hash")?;
+    let fetched = machine
+        .dom0("ip netns exec out busybox wget -q -O - http://192.0.2.10/file | sha256sum")?;
+    expect(fetched.contains(hash), || fetched.clone())?;
+    // Nobody comes in to another port, where it listens as well.
+    machine.dom0("! ip netns exec out nc -w 3 192.0.2.10 81 </dev/null")?;
+    Ok(())
+}
