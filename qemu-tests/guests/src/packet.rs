@@ -59,6 +59,11 @@ pub enum Seen<'a> {
         /// What it carries.
         payload: &'a [u8],
     },
+    /// A ping.
+    EchoRequest {
+        /// Its addresses.
+        path: Path,
+    },
     /// An answer to a ping.
     EchoReply,
     /// Anything else.
@@ -101,6 +106,22 @@ pub fn write_echo(frame: &mut [u8], path: Path, number: u16) {
     put16(icmp, 6, number);
     let sum = !fold(sum(icmp));
     put16(icmp, 2, sum);
+}
+
+/// Makes a ping its own answer.
+///
+/// # Panics
+/// If `frame` is none.
+pub fn answer_echo(frame: &mut [u8], path: Path) {
+    frame[..6].copy_from_slice(&path.from.0.0);
+    frame[6..12].copy_from_slice(&path.to.0.0);
+    frame[26..30].copy_from_slice(&path.to.1.octets());
+    frame[30..34].copy_from_slice(&path.from.1.octets());
+    let icmp = &mut frame[TRANSPORT..];
+    icmp[0] = 0;
+    // As much more as the type is less (RFC 1624).
+    let sum = u16::from_be_bytes([icmp[2], icmp[3]]);
+    put16(icmp, 2, fold(u32::from(sum) + 0x0800));
 }
 
 /// A question for the station of an address, or, with `to`, the answer to one.
@@ -151,19 +172,24 @@ fn read_ip(frame: &[u8]) -> Option<Seen<'_>> {
         return None;
     }
     let transport = ip.get(20..total)?;
+    let path = Path {
+        from: (mac(frame, 6)?, address(frame, 26)?),
+        to: (mac(frame, 0)?, address(frame, 30)?),
+    };
     match *ip.get(9)? {
         UDP => {
             let len = usize::from(get16(transport, 4)?);
             Some(Seen::Udp {
-                path: Path {
-                    from: (mac(frame, 6)?, address(frame, 26)?),
-                    to: (mac(frame, 0)?, address(frame, 30)?),
-                },
+                path,
                 ports: (get16(transport, 0)?, get16(transport, 2)?),
                 payload: transport.get(8..len)?,
             })
         }
-        ICMP if transport.first()? == &0 => Some(Seen::EchoReply),
+        ICMP => match transport.first_chunk::<8>()?[0] {
+            0 => Some(Seen::EchoReply),
+            8 => Some(Seen::EchoRequest { path }),
+            _ => None,
+        },
         _ => None,
     }
 }
@@ -278,9 +304,16 @@ mod tests {
         let mut frame = [3; 60];
         write_echo(&mut frame, PATH, 5);
         assert_eq!(fold(sum(&frame[34..])), 0xffff);
-        assert_eq!(read(&frame), Seen::Other);
-        frame[34] = 0;
-        assert_eq!(read(&frame), Seen::EchoReply);
+        assert_eq!(read(&frame), Seen::EchoRequest { path: PATH });
+        for number in [5, 0xf7ff] {
+            write_echo(&mut frame, PATH, number);
+            answer_echo(&mut frame, PATH);
+            assert_eq!(fold(sum(&frame[34..])), 0xffff);
+            assert_eq!(read(&frame), Seen::EchoReply);
+            assert_eq!((&frame[..6], &frame[6..12]), (&ONE.0.0[..], &TWO.0.0[..]));
+            assert_eq!(address(&frame, 30), Some(ONE.1));
+            assert_eq!(fold(sum(&frame[14..34])), 0xffff);
+        }
     }
 
     #[test]

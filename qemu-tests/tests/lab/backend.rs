@@ -3,7 +3,7 @@
 
 use crate::bench::{LabTest, Setup, expect};
 use crate::guests::{FIREWALL, UP, beside_firewall, guest, install};
-use crate::hostile::Holdings;
+use crate::holdings::Holdings;
 use crate::stat;
 use anyhow::{Context, Result};
 use qemu_tests::{Command, Machine, RunningGuest, Tier};
@@ -193,14 +193,14 @@ fn come_and_go(setup: &Setup) -> Result<()> {
         desk.check(UP)?;
         // What is allocated once is allocated.
         come_again(machine, &desk)?;
-        let before = Holdings::of(machine)?;
+        let before = Holdings::of(machine, FIREWALL)?;
         let rounds = Tier::current().repetitions(1_000);
         let began = Instant::now();
         for _ in 0..rounds {
             come_again(machine, &desk)?;
         }
         println!("{rounds} times, {:.1?} each", began.elapsed() / rounds);
-        let after = Holdings::of(machine)?;
+        let after = Holdings::of(machine, FIREWALL)?;
         println!("before: {before:?}\nafter: {after:?}");
         expect(before.are_same(&after), || {
             format!("before: {before:?}\nafter: {after:?}")

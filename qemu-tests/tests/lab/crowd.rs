@@ -1,9 +1,10 @@
 //! As many guests behind firewalldom at once as a large host has, PV and PVH, Debian's and our own, and what they
 //! cost it. (One event channel each: that it sleeps as well with more than SCHEDOP_poll takes is a check of minios.rs.)
 
+use crate::behind::{Behind, CONNECT_LIMIT, SITE, report, type_to};
 use crate::bench::{LabTest, Setup, expect};
 use crate::guests::{FIREWALL, NODES_MAX, UP, beside_firewall_of, guest};
-use crate::hostile::{CONNECT_LIMIT, Holdings, SITE, create_sink, create_source, report, type_to};
+use crate::holdings::Holdings;
 use anyhow::{Context, Result};
 use qemu_tests::{Command, DebianGuest, GuestType, Machine, Tier};
 use std::time::Duration;
@@ -73,12 +74,13 @@ fn many_guests_pass_their_streams_at_once(setup: &Setup) -> Result<()> {
     let theirs = debian().iter().map(|(name, ..)| *name);
     let names: Vec<&str> = ours.iter().map(String::as_str).chain(theirs).collect();
     beside_firewall_of(machine, SITE, MEMORY_MIB, &names, || {
-        let before = Holdings::of(machine)?;
+        let before = Holdings::of(machine, FIREWALL)?;
         for number in 0..pairs() {
             let ((sink, to), (source, address)) = (sink(number), source(number));
-            create_sink(machine, &sink, &to)?;
-            let words = format!("to={to} rate={RATE} frame=64,1514 wait=true");
-            create_source(machine, &source, &address, &words)?;
+            let behind = Behind::Firewall;
+            behind.create_sink(machine, &sink, &to)?;
+            let words = format!("rate={RATE} frame=64,1514 wait=true");
+            behind.create_source(machine, &source, (&address, &to), &words)?;
         }
         let mut webs = Vec::new();
         let mut desks = Vec::new();
@@ -111,7 +113,7 @@ fn many_guests_pass_their_streams_at_once(setup: &Setup) -> Result<()> {
             }
         }
         cost_xenstore_little(machine)?;
-        let all = Holdings::of(machine)?;
+        let all = Holdings::of(machine, FIREWALL)?;
         eprintln!(
             "{} guests: {} event channels, {} bytes of memory",
             names.len(),
@@ -136,7 +138,7 @@ fn many_guests_pass_their_streams_at_once(setup: &Setup) -> Result<()> {
             { names.iter() }.map(|name| format!("! xl domid {name} || xl destroy {name}\n"));
         let leave = Command::bash(format!("set -e\n{}", leave.collect::<String>()));
         machine.check(&leave.limit(Duration::from_secs(300)))?;
-        let after = Holdings::of(machine)?;
+        let after = Holdings::of(machine, FIREWALL)?;
         expect(before.are_same(&after), || {
             format!("before {before:?}\nafter  {after:?}")
         })

@@ -275,7 +275,7 @@ fn goes_on_when_an_interface_comes_back(running: &Running<'_>) -> Result<()> {
             .filter_map(|vif| vif.parse::<u32>().ok());
         index = others.filter(|vif| *vif != 1).max().context("no vif")?;
         // What the first had is the second's: it is not less from then on.
-        let left = stat::answer(machine)?["memory_bytes"]["free"].as_u64();
+        let left = stat::answer(machine, "firewalldom")?["memory_bytes"]["free"].as_u64();
         let left = left.context("no free memory is told")?;
         let before = *free.get_or_insert(left);
         expect(left >= before, || {

@@ -132,9 +132,21 @@ pub(crate) fn beside_firewall_of(
     };
     machine.add_net(&outside)?;
     start_firewall(machine, site, memory_mib, &outside)?;
-    let names = || guests.iter().chain(&[FIREWALL]);
+    let tried = beside(machine, FIREWALL, guests, tries);
+    machine.remove_net(&outside)?;
+    tried
+}
+
+/// Runs `tries` beside a backend; then it and the guests of these names are gone, whatever came of it.
+pub(crate) fn beside(
+    machine: &Machine,
+    backend: &str,
+    guests: &[&str],
+    tries: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let names = || guests.iter().copied().chain([backend]);
     let tried = tries().with_context(|| {
-        let console = |name: &&str| {
+        let console = |name| {
             let console = machine.guest_console(name).unwrap_or_default();
             format!("console of {name}:\n{console}")
         };
@@ -145,7 +157,6 @@ pub(crate) fn beside_firewall_of(
         // Console logs are appended to: the next test reads its own.
         machine.forget_guest_console(name)?;
     }
-    machine.remove_net(&outside)?;
     tried
 }
 

@@ -1,18 +1,27 @@
-//! Small guests of our own behind firewalldom: some send a counted stream to others, and some lie.
+//! Small guests of our own behind firewalldom, or behind netdom: some send a counted stream to others, and some lie.
 //!
 //! What the tests of minios-rs show on a simulated Xen is shown here on the real one: whatever a frontend does, it
 //! harms nobody but itself. While liars come and go, a stream between two others loses nothing; a liar that broke
 //! the protocol loses its connection, with a reason where the administrator looks; and when all are gone, the
-//! firewall has its memory and ports back, and xenstore its nodes.
+//! backend has its memory and ports back, and xenstore its nodes.
 
+use crate::behind::{
+    Behind, CONNECT_LIMIT, CREATE_LIMIT, SINK, SINK_ADDRESS, mac, others, report, type_to,
+};
 use crate::bench::{FIRST, LabTest, Setup, expect};
-use crate::guests::{FIREWALL, beside_firewall};
-use crate::{images, stat};
-use anyhow::{Context, Result, anyhow};
-use guests::stream::Report;
-use image::build::TargetChoice;
+use crate::holdings::Holdings;
+use crate::stat;
+use anyhow::{Context, Result};
 use qemu_tests::{Command, Machine, Tier};
 use std::time::{Duration, SystemTime};
+
+/// Who sends the stream that is to arrive whole.
+const SOURCE: &str = "source";
+const SOURCE_ADDRESS: &str = "10.0.3.2";
+
+/// Who receives what liars send, so that the stream's loss is no question of room.
+const WASTE: &str = "waste";
+const WASTE_ADDRESS: &str = "10.0.4.3";
 
 pub(crate) fn tests() -> Vec<LabTest> {
     vec![
@@ -20,132 +29,32 @@ pub(crate) fn tests() -> Vec<LabTest> {
             "hostile::a_counted_stream_arrives_whole",
             a_counted_stream_arrives_whole,
         ),
+        LabTest::new("hostile::liars_harm_nobody_but_themselves", |setup| {
+            liars_harm_nobody_but_themselves(setup, Behind::Firewall)
+        })
+        .alone(),
         LabTest::new(
-            "hostile::liars_harm_nobody_but_themselves",
-            liars_harm_nobody_but_themselves,
+            "hostile::liars_behind_netdom_harm_nobody_but_themselves",
+            |setup| liars_harm_nobody_but_themselves(setup, Behind::Netdom),
         )
         .alone(),
     ]
 }
 
-pub(crate) const SITE: &str = "qemu-tests/sites/strangers";
-
-/// Who receives a stream, and its address.
-pub(crate) const SINK: &str = "sink";
-pub(crate) const SINK_ADDRESS: &str = "10.0.4.2";
-
-/// Who sends it.
-const SOURCE: &str = "source";
-
-/// Who receives what liars send, so that the stream's loss is no question of room.
-const WASTE: &str = "waste";
-const WASTE_ADDRESS: &str = "10.0.4.3";
-
-/// How long `xl create` of a small guest may take here.
-const CREATE_LIMIT: Duration = Duration::from_secs(60);
-
-/// How long a guest may take to connect.
-pub(crate) const CONNECT_LIMIT: Duration = Duration::from_secs(30);
-
-/// A `net-guest` with vifs behind the firewall, as xl takes it.
-fn config(machine: &Machine, name: &str, vifs: &[&str], words: &str) -> Result<String> {
-    let kernel = images::put(machine, "guests", "net-guest", TargetChoice::Auto)?;
-    let vifs = vifs.iter().map(|vif| format!("'backend={FIREWALL},{vif}'"));
-    let vifs: Vec<String> = vifs.collect();
-    Ok(format!(
-        "name = '{name}'\ntype = 'pv'\nkernel = '{kernel}'\nmemory = 8\n\
-         extra = '{words}'\nvif = [{}]\n",
-        vifs.join(", ")
-    ))
-}
-
-/// Creates a `net-guest`.
-pub(crate) fn create(machine: &Machine, name: &str, vifs: &[&str], words: &str) -> Result<()> {
-    let config = config(machine, name, vifs, words)?;
-    machine.put(&format!("/tmp/{name}.cfg"), config.as_bytes())?;
-    let script = format!("xl create -q -e /tmp/{name}.cfg");
-    machine.check(&Command::bash(script).limit(CREATE_LIMIT))?;
-    Ok(())
-}
-
-/// Creates a guest that counts, and waits until it does.
-pub(crate) fn create_sink(machine: &Machine, name: &str, address: &str) -> Result<()> {
-    create(
-        machine,
-        name,
-        &[&format!("ip={address},vifname=vif-dmz-{name}")],
-        &format!("role=receive port=7000 closed=666 address={address} gateway=10.0.4.1"),
-    )?;
-    machine.wait_for_console(name, "listening", CONNECT_LIMIT)?;
-    Ok(())
-}
-
-/// Creates a guest that sends as `words` say.
-pub(crate) fn create_source(
-    machine: &Machine,
-    name: &str,
-    address: &str,
-    words: &str,
-) -> Result<()> {
-    create(
-        machine,
-        name,
-        &[&format!("ip={address},vifname=vif-loc-{name}")],
-        &format!("role=send address={address} gateway=10.0.3.1 {words}"),
-    )
-}
-
-/// What a guest that counts says came of the stream from `address`, once it has ended.
-pub(crate) fn report(
-    machine: &Machine,
-    sink: &str,
-    address: &str,
-    limit: Duration,
-) -> Result<Report> {
-    let start = format!("{address}: received ");
-    let console = machine.wait_for_console(sink, &start, limit)?;
-    let line = console.lines().find(|line| line.contains(&start));
-    let line = line.context("the line is there")?;
-    eprintln!("{line}");
-    line.parse().map_err(|_| anyhow!("no report: {line}"))
-}
-
-/// Types a character on a guest's console.
-pub(crate) fn type_to(machine: &Machine, name: &str, key: char) -> Result<()> {
-    machine.dom0(&format!(
-        "echo {key} > $(xenstore-read /local/domain/$(xl domid {name})/console/tty)"
-    ))?;
-    Ok(())
-}
-
-/// What else came to a guest that counts: datagrams for other ports, and for the one that is closed.
-fn others(machine: &Machine, name: &str) -> Result<(u64, u64)> {
-    let console = machine.guest_console(name)?;
-    let known = console.matches("for the closed port").count();
-    type_to(machine, name, 't')?;
-    let script = format!(
-        "until [ $(grep -c 'for the closed port' /var/log/xen/guest-{name}.log) -gt {known} ]; do sleep 0.1; done
-         grep 'for the closed port' /var/log/xen/guest-{name}.log | tail -n 1"
-    );
-    let line = machine.check(&Command::bash(script).limit(CONNECT_LIMIT))?;
-    let mut numbers = line.split_whitespace().filter_map(|word| word.parse().ok());
-    let mut number = || numbers.next().with_context(|| line.clone());
-    Ok((number()?, number()?))
-}
-
 fn a_counted_stream_arrives_whole(setup: &Setup) -> Result<()> {
     const COUNT: u64 = 3000;
     let machine = &setup.machine;
-    beside_firewall(machine, SITE, &[SINK, "small", "large", "shut"], || {
-        create_sink(machine, SINK, SINK_ADDRESS)?;
+    let behind = Behind::Firewall;
+    behind.with(machine, &[SINK, "small", "large", "shut"], || {
+        behind.create_sink(machine, SINK, SINK_ADDRESS)?;
         // Headers only, which the firewall copies; and payload, which Xen copies from guest to guest, or to the
         // firewall where it has to know the checksum.
         for (name, address, words) in [
             ("small", "10.0.3.2", "frame=64"),
             ("large", "10.0.3.3", "frame=64,1514,300 checksum=whole"),
         ] {
-            let words = format!("to={SINK_ADDRESS} rate=1000 count={COUNT} {words}");
-            create_source(machine, name, address, &words)?;
+            let words = format!("rate=1000 count={COUNT} {words}");
+            behind.create_source(machine, name, (address, SINK_ADDRESS), &words)?;
         }
         for address in ["10.0.3.2", "10.0.3.3"] {
             let report = report(machine, SINK, address, Duration::from_secs(60))?;
@@ -154,8 +63,8 @@ fn a_counted_stream_arrives_whole(setup: &Setup) -> Result<()> {
             })?;
         }
         // And what no rule lets through does not arrive.
-        let words = format!("to={SINK_ADDRESS} rate=1000 count=500 port=666");
-        create_source(machine, "shut", "10.0.3.4", &words)?;
+        let words = "rate=1000 count=500 port=666";
+        behind.create_source(machine, "shut", ("10.0.3.4", SINK_ADDRESS), words)?;
         machine.wait_for_console("shut", "sent 500 datagrams", CONNECT_LIMIT)?;
         let others = others(machine, SINK)?;
         expect(others == (0, 0), || {
@@ -275,15 +184,23 @@ const LIES: &[(&str, End)] = &[
 const DAILY: usize = 14;
 const DAYS: usize = 4;
 
+/// The same of all of them, of a backend that is only to be asked whether it is another's equal.
+const DAYS_OF_ALL: usize = 7;
+
 /// The lies that this run hears.
-fn chosen() -> Result<Vec<(&'static str, End)>> {
+fn chosen(behind: Behind) -> Result<Vec<(&'static str, End)>> {
     if Tier::current() == Tier::Full {
         return Ok(LIES.to_vec());
     }
-    let (others, daily) = LIES.split_at(LIES.len() - DAILY);
+    let (days, daily) = match behind {
+        Behind::Firewall => (DAYS, DAILY),
+        // The code that hears them is the same.
+        Behind::Netdom => (DAYS_OF_ALL, 0),
+    };
+    let (others, daily) = LIES.split_at(LIES.len() - daily);
     let today = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
-    let first = (today.as_secs() / 86_400) as usize % DAYS;
-    let others = others.iter().skip(first).step_by(DAYS);
+    let first = (today.as_secs() / 86_400) as usize % days;
+    let others = others.iter().skip(first).step_by(days);
     Ok(others.chain(daily).copied().collect())
 }
 
@@ -296,44 +213,50 @@ const LIE_LIMIT: Duration = Duration::from_secs(120);
 /// The stream's datagrams a second: far fewer than pass, for what is lost is to be the liars' doing.
 const RATE: u32 = 200;
 
-fn liars_harm_nobody_but_themselves(setup: &Setup) -> Result<()> {
+fn liars_harm_nobody_but_themselves(setup: &Setup, behind: Behind) -> Result<()> {
     let machine = &setup.machine;
     stat::install(machine)?;
-    beside_firewall(machine, SITE, &[SINK, WASTE, SOURCE], || {
-        create_sink(machine, SINK, SINK_ADDRESS)?;
-        create_sink(machine, WASTE, WASTE_ADDRESS)?;
-        let words = format!("to={SINK_ADDRESS} rate={RATE} frame=64,1514,300");
-        create_source(machine, SOURCE, "10.0.3.2", &words)?;
+    behind.with(machine, &[SINK, WASTE, SOURCE], || {
+        behind.create_sink(machine, SINK, SINK_ADDRESS)?;
+        behind.create_sink(machine, WASTE, WASTE_ADDRESS)?;
+        let words = format!("rate={RATE} frame=64,1514,300");
+        let way = (SOURCE_ADDRESS, SINK_ADDRESS);
+        behind.create_source(machine, SOURCE, way, &words)?;
         machine.wait_for_console(SOURCE, "sending", CONNECT_LIMIT)?;
-        // Xen shares its processors out, and what it has given to liars the firewall cannot give to others.
-        for name in [FIREWALL, SINK, SOURCE] {
+        // Xen shares its processors out, and what it has given to liars the backend cannot give to others.
+        for name in [behind.backend(), SINK, SOURCE] {
             machine.dom0(&format!("xl sched-credit2 -d {name} -w {FIRST}"))?;
         }
         // What is taken once and kept is taken.
-        let mut wrong = round(machine, 0, &[("tx-ahead", INDEX_TX)])?;
-        let before = Holdings::of(machine)?;
-        let lies = chosen()?;
+        let mut wrong = round(machine, behind, 0, &[("tx-ahead", INDEX_TX)])?;
+        let before = Holdings::of(machine, behind.backend())?;
+        let lies = chosen(behind)?;
         for number in 1..=Tier::current().repetitions(9).div_ceil(3) {
-            wrong += &round(machine, number, &lies)?;
+            wrong += &round(machine, behind, number, &lies)?;
         }
         type_to(machine, SOURCE, 's')?;
-        let report = report(machine, SINK, "10.0.3.2", Duration::from_secs(30));
+        let report = report(machine, SINK, SOURCE_ADDRESS, Duration::from_secs(30));
         let report = report.with_context(|| wrong.clone())?;
-        let (others, leaked) = others(machine, WASTE)?;
         if !report.is_whole() || report.total < 1000 {
             wrong += &format!("of the stream beside them was {report}\n");
         }
-        if others < 1000 || leaked > 0 {
-            wrong += &format!(
-                "of what liars sent {others} came, and {leaked} that no rule lets through\n"
-            );
+        let (others, leaked) = others(machine, WASTE)?;
+        match behind {
+            // A bridge has no rules. What it lets through is what came for others of it.
+            Behind::Netdom => {}
+            Behind::Firewall if others >= 1000 && leaked == 0 => {}
+            Behind::Firewall => {
+                wrong += &format!(
+                    "of what liars sent {others} came, and {leaked} that no rule lets through\n"
+                );
+            }
         }
-        let after = Holdings::of(machine)?;
+        let after = Holdings::of(machine, behind.backend())?;
         if !before.are_same(&after) {
             wrong += &format!("before {before:?}\nafter  {after:?}\n");
         }
         expect(wrong.is_empty(), || {
-            format!("{wrong}the firewall has dropped {}", after.drops)
+            format!("{wrong}the backend has dropped {}", after.drops)
         })
     })
 }
@@ -348,10 +271,15 @@ struct Liar {
 
 /// Has liars come and tell these lies, looks at what becomes of each, and has them go: what was not as it should
 /// be.
-fn round(machine: &Machine, round: u32, lies: &[(&'static str, End)]) -> Result<String> {
+fn round(
+    machine: &Machine,
+    behind: Behind,
+    round: u32,
+    lies: &[(&'static str, End)],
+) -> Result<String> {
     let count = LIARS.min(lies.len());
     let name = |number| format!("liar-{round}-{number}");
-    let told = tell(machine, lies, count, name);
+    let told = tell(machine, behind, lies, count, name);
     for number in 0..count {
         let destroy = format!("xl destroy {} 2>/dev/null; true", name(number));
         machine.check(&Command::bash(destroy).limit(CREATE_LIMIT))?;
@@ -361,6 +289,7 @@ fn round(machine: &Machine, round: u32, lies: &[(&'static str, End)]) -> Result<
 
 fn tell(
     machine: &Machine,
+    behind: Behind,
     lies: &[(&'static str, End)],
     count: usize,
     name: impl Fn(usize) -> String,
@@ -372,33 +301,38 @@ fn tell(
         let lies: Vec<_> = own.copied().collect();
         let kinds: Vec<&str> = lies.iter().map(|(kind, _)| *kind).collect();
         let address = format!("10.0.5.{}", 10 + number);
-        let vif = format!("ip={address},vifname=vif-bad-{number}");
+        let vif = behind.vif("bad", &number.to_string(), &address);
+        let gateway = behind.next_hop(&address, WASTE_ADDRESS);
+        let station = match behind {
+            Behind::Firewall => String::new(),
+            Behind::Netdom => format!("station={}", mac(WASTE_ADDRESS)),
+        };
         let words = format!(
-            "role=hostile kind={} address={address} gateway=10.0.5.1 to={WASTE_ADDRESS}",
+            "role=hostile kind={} address={address} gateway={gateway} to={WASTE_ADDRESS} {station}",
             kinds.join(",")
         );
-        create(machine, &name, &[&vif], &words)?;
+        behind.create(machine, &name, &[&vif], &words)?;
         let id = machine.dom0(&format!("xl domid {name}"))?.trim().to_owned();
         liars.push(Liar { name, id, lies });
     }
-    let firewall = machine.dom0(&format!("xl domid {FIREWALL}"))?;
+    let backend = machine.dom0(&format!("xl domid {}", behind.backend()))?;
     let mut wrong = String::new();
     for step in 0..lies.len().div_ceil(count) {
-        wrong += &judge(machine, firewall.trim(), &liars, step)?;
+        wrong += &judge(machine, backend.trim(), &liars, step)?;
     }
     Ok(wrong)
 }
 
-/// Waits for what each liar says became of this lie of its, and looks whether the firewall says the same: what was
+/// Waits for what each liar says became of this lie of its, and looks whether the backend says the same: what was
 /// not as it should be. Then they go on with their next.
-fn judge(machine: &Machine, firewall: &str, liars: &[Liar], step: usize) -> Result<String> {
+fn judge(machine: &Machine, backend: &str, liars: &[Liar], step: usize) -> Result<String> {
     let mut script = format!(
         "# What a lie of a liar came to, and where the administrator looks.
          told() {{
              until line=$(grep -m 1 -E \"^liar $3: |Test result|CRASH\" /var/log/xen/guest-$1.log) || [ $SECONDS -ge {limit} ]; do
                  sleep 0.3
              done
-             echo \"$3; ${{line%$'\\r'}}; $(xenstore-read /local/domain/{firewall}/error/backend/vif/$2/0/error 2>/dev/null)\"
+             echo \"$3; ${{line%$'\\r'}}; $(xenstore-read /local/domain/{backend}/error/backend/vif/$2/0/error 2>/dev/null)\"
              echo n > $(xenstore-read /local/domain/$2/console/tty)
          }}
          busy() {{
@@ -437,14 +371,14 @@ fn judge(machine: &Machine, firewall: &str, liars: &[Liar], step: usize) -> Resu
         let answer = answer.and_then(|answer| answer.split_once(';'));
         let (told, reason) = answer.unwrap_or_default();
         if answer.is_none() || !end.fits(told, reason) {
-            wrong += &format!("{kind}: it says {told:?}, the firewall {reason:?}\n");
+            wrong += &format!("{kind}: it says {told:?}, the backend {reason:?}\n");
         }
     }
     Ok(wrong)
 }
 
 impl End {
-    /// Whether it is what the liar says became of it, and what the firewall does. What was said of an earlier
+    /// Whether it is what the liar says became of it, and what the backend does. What was said of an earlier
     /// connection stays until the vif is gone.
     fn fits(self, told: &str, reason: &str) -> bool {
         let is =
@@ -459,63 +393,5 @@ impl End {
             Self::Any => is_lost || is("4", "heard") || is("4", "not heard"),
             Self::Destroyed | Self::Gone => true,
         }
-    }
-}
-
-/// What the firewall holds.
-#[derive(Debug)]
-pub(crate) struct Holdings {
-    /// Bytes that are not single pages in use: what is free, and what was given to the heap.
-    pub(crate) memory: u64,
-    /// Bytes in use of the heap.
-    heap: u64,
-    /// Event channels, of any state.
-    pub(crate) ports: String,
-    /// Guests' vifs in xenstore, and what is said of them.
-    nodes: String,
-    /// Domains.
-    domains: String,
-    /// What it has dropped so far, to be looked at when something is missing.
-    drops: String,
-}
-
-/// How much of the heap may be in use that was not: of tables that grew, and of lines yet to be written.
-const HEAP_SLACK: u64 = 32 * 1024;
-
-impl Holdings {
-    pub(crate) fn of(machine: &Machine) -> Result<Self> {
-        // A vif's directory is removed when the toolstack has had time to read it.
-        machine.dom0("sleep 3")?;
-        let answer = stat::answer(machine)?;
-        let memory = |what: &str| stat::number(&answer, &format!("/memory_bytes/{what}"));
-        let id = stat::number(&answer, "/domid");
-        let ports = machine.dom0(&format!(
-            "xl debug-keys e; sleep 1
-             xl dmesg | tac | awk '
-                 /Event channel information for domain/ {{ if ($0 ~ \"domain {id}:\") exit; lines = 0 }}
-                 /\\[[01]\\/[01]\\/[01]\\]/ {{ lines++ }}
-                 END {{ print lines }}'"
-        ))?;
-        expect(!ports.trim().is_empty(), || "no event channels".to_owned())?;
-        let home = format!("/local/domain/{id}");
-        let nodes = machine.dom0(&format!(
-            "xenstore-ls -f {home} | grep -E '^{home}/(backend/vif|error)/.*/(state|error) '; true"
-        ))?;
-        let domains = machine.dom0("xl list | awk 'NR > 1 { print $1 }'")?;
-        Ok(Self {
-            memory: memory("free") + memory("heap"),
-            heap: memory("heap_used"),
-            ports,
-            nodes,
-            domains,
-            drops: answer["firewall"]["dropped"]["by_name"].to_string(),
-        })
-    }
-
-    pub(crate) fn are_same(&self, after: &Self) -> bool {
-        self.memory == after.memory
-            && after.heap <= self.heap + HEAP_SLACK
-            && self.ports == after.ports
-            && (&self.nodes, &self.domains) == (&after.nodes, &after.domains)
     }
 }

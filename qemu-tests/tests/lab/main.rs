@@ -4,6 +4,7 @@
 
 mod appliances;
 mod backend;
+mod behind;
 mod bench;
 mod cards;
 mod channel;
@@ -14,6 +15,7 @@ mod dom0;
 mod empty;
 mod firewall;
 mod guests;
+mod holdings;
 mod hostile;
 mod hvm;
 mod images;

@@ -19,7 +19,7 @@ mod again;
 mod served;
 mod trunk;
 
-const NETDOM: &str = "netdom";
+pub(crate) const NETDOM: &str = "netdom";
 
 const PATIENCE: Duration = Duration::from_secs(60);
 

@@ -1,20 +1,21 @@
 //! `xl save` of a domain that cannot be saved, as Debian's `xendomains` tries it at the host's end: it is refused at
 //! once, and nobody behind the domain notices.
 
+use crate::behind::{Behind, CONNECT_LIMIT, SINK, SINK_ADDRESS, report, type_to};
 use crate::bench::{LabTest, Setup, expect};
-use crate::guests::{FIREWALL, beside_firewall};
-use crate::hostile::{
-    CONNECT_LIMIT, SINK, SINK_ADDRESS, SITE, create_sink, create_source, report, type_to,
-};
 use anyhow::Result;
 use qemu_tests::{Command, Machine};
 use std::time::Duration;
 
 pub(crate) fn tests() -> Vec<LabTest> {
-    vec![LabTest::new(
-        "save::is_refused_and_the_firewall_goes_on",
-        is_refused_and_the_firewall_goes_on,
-    )]
+    vec![
+        LabTest::new("save::is_refused_and_the_firewall_goes_on", |setup| {
+            is_refused_and_it_goes_on(setup, Behind::Firewall)
+        }),
+        LabTest::new("save::is_refused_and_netdom_goes_on", |setup| {
+            is_refused_and_it_goes_on(setup, Behind::Netdom)
+        }),
+    ]
 }
 
 /// Less than the minute for which the toolstack waits for a domain that it has asked to suspend.
@@ -37,21 +38,24 @@ pub(crate) fn is_refused(machine: &Machine, name: &str) -> Result<()> {
     expect(said.contains("Failed to save domain"), || said.clone())
 }
 
-fn is_refused_and_the_firewall_goes_on(setup: &Setup) -> Result<()> {
+fn is_refused_and_it_goes_on(setup: &Setup, behind: Behind) -> Result<()> {
+    const SOURCE: &str = "source";
+    const ADDRESS: &str = "10.0.3.2";
     let machine = &setup.machine;
-    beside_firewall(machine, SITE, &[SINK, "source"], || {
-        create_sink(machine, SINK, SINK_ADDRESS)?;
-        let words = format!("to={SINK_ADDRESS} rate=200 frame=64,1514,300");
-        create_source(machine, "source", "10.0.3.2", &words)?;
-        machine.wait_for_console("source", "sending", CONNECT_LIMIT)?;
-        is_refused(machine, FIREWALL)?;
+    let backend = behind.backend();
+    behind.with(machine, &[SINK, SOURCE], || {
+        behind.create_sink(machine, SINK, SINK_ADDRESS)?;
+        let words = "rate=200 frame=64,1514,300";
+        behind.create_source(machine, SOURCE, (ADDRESS, SINK_ADDRESS), words)?;
+        machine.wait_for_console(SOURCE, "sending", CONNECT_LIMIT)?;
+        is_refused(machine, backend)?;
         // Another toolstack's request, or one by hand, is not acted upon, and the reason is said.
         machine.dom0(&format!(
-            "xenstore-write /local/domain/$(xl domid {FIREWALL})/control/shutdown suspend"
+            "xenstore-write /local/domain/$(xl domid {backend})/control/shutdown suspend"
         ))?;
-        machine.wait_for_console(FIREWALL, "cannot be suspended", CONNECT_LIMIT)?;
-        type_to(machine, "source", 's')?;
-        let report = report(machine, SINK, "10.0.3.2", Duration::from_secs(30))?;
+        machine.wait_for_console(backend, "cannot be suspended", CONNECT_LIMIT)?;
+        type_to(machine, SOURCE, 's')?;
+        let report = report(machine, SINK, ADDRESS, Duration::from_secs(30))?;
         expect(report.is_whole() && report.total > 0, || report.to_string())
     })
 }

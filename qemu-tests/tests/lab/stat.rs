@@ -2,6 +2,7 @@
 
 use crate::bench::{LabTest, Setup, expect};
 use crate::firewall::{Running, with_firewall};
+use crate::guests::FIREWALL;
 use anyhow::{Context, Result, ensure};
 use image::build::TargetChoice;
 use image::workspace::Workspace;
@@ -67,8 +68,8 @@ fn stat(machine: &Machine, arguments: &str) -> Result<(i32, String, String)> {
     Ok((code, output.text(), output.errors()))
 }
 
-pub(crate) fn answer(machine: &Machine) -> Result<Value> {
-    let (code, text, errors) = stat(machine, "firewalldom --json")?;
+pub(crate) fn answer(machine: &Machine, domain: &str) -> Result<Value> {
+    let (code, text, errors) = stat(machine, &format!("{domain} --json"))?;
     ensure!(code == 0, "stat: {errors}");
     serde_json::from_str(&text).with_context(|| text.clone())
 }
@@ -107,7 +108,7 @@ fn netback(running: &Running<'_>, vif: usize) -> Result<[u64; 4]> {
 fn both_ends(running: &Running<'_>) -> Result<(Value, [[u64; 4]; 2])> {
     for _ in 0..20 {
         let before = [netback(running, 0)?, netback(running, 1)?];
-        let answer = answer(running.machine)?;
+        let answer = answer(running.machine, FIREWALL)?;
         if before == [netback(running, 0)?, netback(running, 1)?] {
             return Ok((answer, before));
         }

@@ -3,11 +3,10 @@
 //! other must hold nobody up and take no place.
 
 use crate::backend::detach;
+use crate::behind::{Behind, CONNECT_LIMIT, SINK, SINK_ADDRESS, SITE, report, type_to};
 use crate::bench::{LabTest, Setup, expect};
 use crate::guests::{FIREWALL, beside_firewall};
-use crate::hostile::{
-    CONNECT_LIMIT, Holdings, SINK, SINK_ADDRESS, SITE, create, create_sink, report, type_to,
-};
+use crate::holdings::Holdings;
 use crate::stat;
 use anyhow::Result;
 use qemu_tests::Tier;
@@ -33,7 +32,8 @@ fn a_vif_that_is_not_used_costs_nothing(setup: &Setup) -> Result<()> {
     let machine = &setup.machine;
     stat::install(machine)?;
     beside_firewall(machine, SITE, &[SINK, "first", "second"], || {
-        create_sink(machine, SINK, SINK_ADDRESS)?;
+        let behind = Behind::Firewall;
+        behind.create_sink(machine, SINK, SINK_ADDRESS)?;
         for &(name, used) in guests() {
             let address = format!("10.0.3.{}", 2 + used);
             let mac = format!("00:16:3e:00:03:0{}", 2 + used);
@@ -42,7 +42,7 @@ fn a_vif_that_is_not_used_costs_nothing(setup: &Setup) -> Result<()> {
                 "role=send vif={used} address={address} gateway=10.0.3.1 to={SINK_ADDRESS} rate=500 frame=64,1514,300"
             );
             // The toolstack waits 10 s for both to be offered, and fails else.
-            create(machine, name, &[&twin(0), &twin(1)], &words)?;
+            behind.create(machine, name, &[&twin(0), &twin(1)], &words)?;
             machine.wait_for_console(name, "sending", CONNECT_LIMIT)?;
             let states = machine.dom0(&format!(
                 "for vif in 0 1; do xenstore-read /local/domain/$(xl domid {FIREWALL})/backend/vif/$(xl domid {name})/$vif/state; done"
@@ -50,9 +50,9 @@ fn a_vif_that_is_not_used_costs_nothing(setup: &Setup) -> Result<()> {
             let expected = ["4\n2\n", "2\n4\n"][used];
             expect(states == expected, || format!("{name}: {states}"))?;
             let unused = 1 - used as u32;
-            let with = Holdings::of(machine)?;
+            let with = Holdings::of(machine, FIREWALL)?;
             detach(machine, name, unused)?;
-            let without = Holdings::of(machine)?;
+            let without = Holdings::of(machine, FIREWALL)?;
             // No page, no event channel; and its going was nothing to the stream.
             expect(
                 (with.memory, &with.ports) == (without.memory, &without.ports),

@@ -92,7 +92,7 @@ impl Station {
     }
 
     /// Takes the next datagram that came to this host: who sent it, its ports (from, to), and what it
-    /// carries. ARP is dealt with, and the rest passed over.
+    /// carries. ARP and pings are answered, and the rest passed over.
     pub(crate) fn receive(&mut self) -> Option<(Ipv4Addr, (u16, u16), &[u8])> {
         let itself = self.itself();
         let found = loop {
@@ -108,6 +108,12 @@ impl Station {
                     let reply = packet::arp(itself, Some(from.0), from.1);
                     // Whoever gets none asks again.
                     let _ = self.front.transmit_bytes(&reply, Offload::default());
+                }
+                Seen::EchoRequest { path } if path.to == itself => {
+                    packet::answer_echo(&mut self.frame[..len], path);
+                    let _ = self
+                        .front
+                        .transmit_bytes(&self.frame[..len], Offload::default());
                 }
                 Seen::ArpReply { from } if from.1 == self.gateway => {
                     self.gateway_mac = Some(from.0);

@@ -1,6 +1,6 @@
 //! A netfront by hand: rings in pages of its own, and whatever is to be written into them.
 
-use crate::word;
+use crate::{word, word_or};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -24,7 +24,7 @@ pub(super) const ENTRIES: usize = 256;
 /// Pages that what is sent lies in, used in turn.
 const PAGES: usize = 64;
 
-/// What the firewall calls itself on guests' vifs.
+/// What firewalldom calls itself on guests' vifs; elsewhere `station=` says who is to be sent to.
 const FIREWALL_MAC: MacAddress = MacAddress([0xfe, 0xff, 0xff, 0xff, 0xff, 0xff]);
 
 /// Where liars may send to.
@@ -246,6 +246,8 @@ pub(super) struct Liar {
     address: Ipv4Addr,
     gateway: Ipv4Addr,
     target: Ipv4Addr,
+    /// Whose frames these are.
+    station: MacAddress,
     pub(super) rings: Rings,
 }
 
@@ -278,6 +280,7 @@ impl Liar {
             address: word(domain.command_line, "address")?,
             gateway: word(domain.command_line, "gateway")?,
             target: word(domain.command_line, "to")?,
+            station: word_or(domain.command_line, "station", FIREWALL_MAC)?,
             rings: Rings::new(backend, backend, Access::ReadWrite)?,
         })
     }
@@ -380,15 +383,15 @@ impl Liar {
         }
     }
 
-    /// The path of what it sends to the firewall itself.
+    /// The path of what it sends, by its gateway or to that.
     fn path(&self, to: Ipv4Addr) -> Path {
         Path {
             from: (self.mac, self.address),
-            to: (FIREWALL_MAC, to),
+            to: (self.station, to),
         }
     }
 
-    /// A ping of the firewall's own address, which it answers.
+    /// A ping of the gateway's own address, which it answers.
     pub(super) fn ping(&self, len: usize, number: u16) -> Vec<u8> {
         let mut frame = alloc::vec![0; len];
         packet::write_echo(&mut frame, self.path(self.gateway), number);

@@ -1,0 +1,74 @@
+//! What a backend of guests has taken: to be the same when all that came has gone.
+
+use crate::bench::expect;
+use crate::stat;
+use anyhow::Result;
+use qemu_tests::Machine;
+use serde_json::Value;
+
+/// What a backend of guests holds.
+#[derive(Debug)]
+pub(crate) struct Holdings {
+    /// Bytes that are not single pages in use: what is free, and what was given to the heap.
+    pub(crate) memory: u64,
+    /// Bytes in use of the heap.
+    heap: u64,
+    /// Event channels, of any state.
+    pub(crate) ports: String,
+    /// Watches; nothing where xenstored does not say.
+    watches: String,
+    /// Guests' vifs in xenstore, and what is said of them.
+    nodes: String,
+    /// Domains.
+    domains: String,
+    /// What it has dropped so far, to be looked at when something is missing.
+    pub(crate) drops: String,
+}
+
+/// How much of the heap may be in use that was not: of tables that grew, and of lines yet to be written.
+const HEAP_SLACK: u64 = 32 * 1024;
+
+impl Holdings {
+    pub(crate) fn of(machine: &Machine, backend: &str) -> Result<Self> {
+        // A vif's directory is removed when the toolstack has had time to read it.
+        machine.dom0("sleep 3")?;
+        let answer = stat::answer(machine, backend)?;
+        let memory = |what: &str| stat::number(&answer, &format!("/memory_bytes/{what}"));
+        let id = stat::number(&answer, "/domid");
+        let ports = machine.dom0(&format!(
+            "xl debug-keys e; sleep 1
+             xl dmesg | tac | awk '
+                 /Event channel information for domain/ {{ if ($0 ~ \"domain {id}:\") exit; lines = 0 }}
+                 /\\[[01]\\/[01]\\/[01]\\]/ {{ lines++ }}
+                 END {{ print lines }}'"
+        ))?;
+        expect(!ports.trim().is_empty(), || "no event channels".to_owned())?;
+        let watches = machine.dom0(&format!(
+            "xenstore-control quota {id} 2>/dev/null | grep -w watches; true"
+        ))?;
+        let home = format!("/local/domain/{id}");
+        let nodes = machine.dom0(&format!(
+            "xenstore-ls -f {home} | grep -E '^{home}/(backend/vif|error)/.*/(state|error) '; true"
+        ))?;
+        let domains = machine.dom0("xl list | awk 'NR > 1 { print $1 }'")?;
+        Ok(Self {
+            memory: memory("free") + memory("heap"),
+            heap: memory("heap_used"),
+            ports,
+            watches,
+            nodes,
+            domains,
+            drops: match &answer["firewall"] {
+                Value::Null => answer["interfaces"].to_string(),
+                firewall => firewall["dropped"]["by_name"].to_string(),
+            },
+        })
+    }
+
+    pub(crate) fn are_same(&self, after: &Self) -> bool {
+        self.memory == after.memory
+            && after.heap <= self.heap + HEAP_SLACK
+            && (&self.ports, &self.watches) == (&after.ports, &after.watches)
+            && (&self.nodes, &self.domains) == (&after.nodes, &after.domains)
+    }
+}
