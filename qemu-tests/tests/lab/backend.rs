@@ -1,12 +1,14 @@
 //! firewalldom as the backend of vifs: what it refuses and how those leave, how much may be sent, that nothing is
-//! left of those that come and go, and that one firewall may be behind another.
+//! left of those that come and go (behind netdom as well), and that one firewall may be behind another.
 
+use crate::behind::{Behind, CONNECT_LIMIT, SINK, SINK_ADDRESS, report, type_to};
 use crate::bench::{LabTest, Setup, expect};
 use crate::guests::{FIREWALL, UP, beside_firewall, guest, install};
 use crate::holdings::Holdings;
+use crate::netdom::NETDOM;
 use crate::stat;
 use anyhow::{Context, Result};
-use qemu_tests::{Command, Machine, RunningGuest, Tier};
+use qemu_tests::{Command, DebianGuest, Machine, RunningGuest, Tier};
 use std::time::{Duration, Instant};
 
 pub(crate) fn tests() -> Vec<LabTest> {
@@ -20,6 +22,10 @@ pub(crate) fn tests() -> Vec<LabTest> {
             are_held_to_what_xl_says,
         ),
         LabTest::new("guests::come_and_go_and_leave_nothing_behind", come_and_go),
+        LabTest::new(
+            "guests::come_and_go_behind_netdom_and_leave_nothing_behind",
+            come_and_go_behind_netdom,
+        ),
         LabTest::new(
             "guests::hang_off_a_firewall_behind_a_firewall",
             hang_off_a_firewall_behind_a_firewall,
@@ -184,41 +190,103 @@ fn sends_no_more_than_its_rate(machine: &Machine, desk: &RunningGuest<'_>) -> Re
     Ok(())
 }
 
+/// A Debian guest whose vif comes and goes.
+struct Visitor<'m> {
+    machine: &'m Machine,
+    guest: &'m RunningGuest<'m>,
+    /// The vif, as `xl network-attach` takes it.
+    vif: String,
+    /// Who answers its pings.
+    host: &'static str,
+}
+
+impl Visitor<'_> {
+    fn come_again(&self) -> Result<()> {
+        let (machine, name) = (self.machine, self.guest.name());
+        for verb in [
+            format!("detach {name} 0"),
+            format!("attach {name} {}", self.vif),
+        ] {
+            let command = Command::bash(format!("xl network-{verb}"));
+            machine.check(&command.limit(Duration::from_secs(30)))?;
+        }
+        self.guest.check(UP)?;
+        let ping = format!("ping -c 2 -i 0.2 -W 5 {}", self.host);
+        self.guest.check(&ping).map(drop)
+    }
+
+    /// Comes so often, and leaves its backend what that had before.
+    fn comes_and_goes(&self, backend: &str, rounds: u32) -> Result<()> {
+        self.guest.check(UP)?;
+        // What is allocated once is allocated.
+        self.come_again()?;
+        let before = Holdings::of(self.machine, backend)?;
+        let began = Instant::now();
+        for _ in 0..rounds {
+            self.come_again()?;
+        }
+        println!("{rounds} times, {:.1?} each", began.elapsed() / rounds);
+        let after = Holdings::of(self.machine, backend)?;
+        println!("before: {before:?}\nafter: {after:?}");
+        expect(before.are_same(&after), || {
+            format!("before: {before:?}\nafter: {after:?}")
+        })?;
+        // Nor does the backend keep a page of the guest's: Linux says which it cannot have back.
+        self.guest
+            .check("busybox dmesg >/run/dmesg && ! grep -E 'g\\.e\\. .*pending|leaking g\\.e\\.' /run/dmesg")
+            .map(drop)
+    }
+}
+
 fn come_and_go(setup: &Setup) -> Result<()> {
     let Setup { lab, machine } = setup;
     stat::install(machine)?;
     beside_firewall(machine, GUESTS, &["desk"], || {
         let desk = guest("desk", "10.0.3.2", "10.0.3.1", ",vifname=vif-loc-desk");
         let desk = machine.start_debian_guest(lab, &desk)?;
-        desk.check(UP)?;
-        // What is allocated once is allocated.
-        come_again(machine, &desk)?;
-        let before = Holdings::of(machine, FIREWALL)?;
-        let rounds = Tier::current().repetitions(1_000);
-        let began = Instant::now();
-        for _ in 0..rounds {
-            come_again(machine, &desk)?;
-        }
-        println!("{rounds} times, {:.1?} each", began.elapsed() / rounds);
-        let after = Holdings::of(machine, FIREWALL)?;
-        println!("before: {before:?}\nafter: {after:?}");
-        expect(before.are_same(&after), || {
-            format!("before: {before:?}\nafter: {after:?}")
-        })?;
-        // Nor does the firewall keep a page of the guest's: Linux says which it cannot have back.
-        desk.check("busybox dmesg >/run/dmesg && ! grep -E 'g\\.e\\. .*pending|leaking g\\.e\\.' /run/dmesg")?;
-        Ok(())
+        let visitor = Visitor {
+            machine,
+            guest: &desk,
+            vif: format!("backend={FIREWALL} ip=10.0.3.2 vifname=vif-loc-desk"),
+            host: "192.0.2.1",
+        };
+        visitor.comes_and_goes(FIREWALL, Tier::current().repetitions(1_000))
     })
 }
 
-fn come_again(machine: &Machine, desk: &RunningGuest<'_>) -> Result<()> {
-    machine.check(&Command::bash("xl network-detach desk 0").limit(Duration::from_secs(30)))?;
-    let attach =
-        format!("xl network-attach desk backend={FIREWALL} ip=10.0.3.2 vifname=vif-loc-desk");
-    machine.check(&Command::bash(attach).limit(Duration::from_secs(30)))?;
-    desk.check(UP)?;
-    desk.check("ping -c 2 -i 0.2 -W 5 192.0.2.1")?;
-    Ok(())
+/// The same, beside a stream of which nothing is lost.
+fn come_and_go_behind_netdom(setup: &Setup) -> Result<()> {
+    const DESK: &str = "10.0.4.9";
+    const SOURCE: (&str, &str) = ("source", "10.0.3.2");
+    let Setup { lab, machine } = setup;
+    let rounds = match Tier::current() {
+        Tier::Short => 10,
+        Tier::Full => 200,
+    };
+    stat::install(machine)?;
+    let behind = Behind::Netdom;
+    behind.with(machine, &[SINK, SOURCE.0, "desk"], || {
+        behind.create_sink(machine, SINK, SINK_ADDRESS)?;
+        let words = "rate=200 frame=64,1514,300";
+        behind.create_source(machine, SOURCE.0, (SOURCE.1, SINK_ADDRESS), words)?;
+        machine.wait_for_console(SOURCE.0, "sending", CONNECT_LIMIT)?;
+        let vif = format!("backend={NETDOM},ip={DESK},bridge=xenbr0");
+        let desk = DebianGuest {
+            vif: vif.clone(),
+            ..guest("desk", DESK, SINK_ADDRESS, "")
+        };
+        let desk = machine.start_debian_guest(lab, &desk)?;
+        let visitor = Visitor {
+            machine,
+            guest: &desk,
+            vif: vif.replace(',', " "),
+            host: SINK_ADDRESS,
+        };
+        visitor.comes_and_goes(NETDOM, rounds)?;
+        type_to(machine, SOURCE.0, 's')?;
+        let report = report(machine, SINK, SOURCE.1, Duration::from_secs(30))?;
+        expect(report.is_whole() && report.total > 0, || report.to_string())
+    })
 }
 
 const INNER: &str = "inner";
@@ -233,7 +301,7 @@ fn hang_off_a_firewall_behind_a_firewall(setup: &Setup) -> Result<()> {
         start(machine, INNER, &config)?;
         let desk = guest("desk", "10.0.6.2", "10.0.6.1", "");
         let vif = desk.vif.replace(FIREWALL, INNER);
-        let desk = machine.start_debian_guest(lab, &qemu_tests::DebianGuest { vif, ..desk })?;
+        let desk = machine.start_debian_guest(lab, &DebianGuest { vif, ..desk })?;
         desk.check(UP)?;
         pass_both(machine, &desk)?;
         for _ in 0..Tier::current().repetitions(20) {
