@@ -36,6 +36,22 @@ fn iperf_seconds() -> u32 {
     }
 }
 
+/// Each of the guests fetches a file from the network outside, by hash.
+pub(crate) fn fetch_from_outside(machine: &Machine, guests: &[&RunningGuest<'_>]) -> Result<()> {
+    machine.dom0(&format!(
+        "head -c {} /dev/urandom > /tmp/file
+         (ip netns exec out busybox httpd -f -p 8000 -h /tmp & echo $! > /tmp/httpd.pid) >/dev/null 2>&1
+         until ip netns exec out ss -ltnH | grep -q :8000; do sleep 0.1; done",
+        file_bytes()
+    ))?;
+    let hash = machine.dom0("sha256sum < /tmp/file")?;
+    for guest in guests {
+        let fetched = guest.check("wget -q -O - http://192.0.2.1:8000/file | sha256sum")?;
+        expect(fetched.contains(hash.trim()), || fetched.clone())?;
+    }
+    machine.dom0("kill $(cat /tmp/httpd.pid)").map(drop)
+}
+
 /// A stream from the guest to an iperf3 at `server`, then one the other way.
 fn passes_tcp_both_ways(guest: &RunningGuest<'_>, server: &str, way: &str) -> Result<()> {
     for more in ["", "--reverse"] {
@@ -256,18 +272,10 @@ fn reach_the_outside(machine: &Machine, desk: &RunningGuest<'_>) -> Result<()> {
         "ping -c 2 -i 0.2 -s 1400 -W 5 192.0.2.1 && ping -c 2 -i 0.2 -s 4000 -W 5 192.0.2.1",
     )?;
     // TCP both ways: under the firewall's address, and by hash.
-    machine.dom0(&format!(
-        "head -c {} /dev/urandom > /tmp/file
-         ip netns exec out iperf3 --server --daemon --pidfile /tmp/iperf3.pid
-         (ip netns exec out busybox httpd -f -p 8000 -h /tmp & echo $! > /tmp/httpd.pid) >/dev/null 2>&1
-         until ip netns exec out ss -ltnH | grep -q :8000; do sleep 0.1; done",
-        file_bytes()
-    ))?;
-    let hash = machine.dom0("sha256sum < /tmp/file")?;
-    let fetched = desk.check("wget -q -O - http://192.0.2.1:8000/file | sha256sum")?;
-    expect(fetched.contains(hash.trim()), || fetched.clone())?;
+    fetch_from_outside(machine, &[desk])?;
+    machine.dom0("ip netns exec out iperf3 --server --daemon --pidfile /tmp/iperf3.pid")?;
     passes_tcp_both_ways(desk, "192.0.2.1", "guest to outside")?;
-    machine.dom0("kill $(cat /tmp/httpd.pid /tmp/iperf3.pid | tr -d '\\0')")?;
+    machine.dom0("kill $(tr -d '\\0' < /tmp/iperf3.pid)")?;
     Ok(())
 }
 
@@ -451,18 +459,7 @@ fn pass_through_the_firewall(
     for guest in [desk, loose] {
         guest.check("ping -c 2 -i 0.2 -W 5 10.0.5.1 && ping -c 3 -i 0.2 -W 5 192.0.2.1")?;
     }
-    machine.dom0(&format!(
-        "head -c {} /dev/urandom > /tmp/file
-         (ip netns exec out busybox httpd -f -p 8000 -h /tmp & echo $! > /tmp/httpd.pid) >/dev/null 2>&1
-         until ip netns exec out ss -ltnH | grep -q :8000; do sleep 0.1; done",
-        file_bytes()
-    ))?;
-    let hash = machine.dom0("sha256sum < /tmp/file")?;
-    for guest in [desk, loose] {
-        let fetched = guest.check("wget -q -O - http://192.0.2.1:8000/file | sha256sum")?;
-        expect(fetched.contains(hash.trim()), || fetched.clone())?;
-    }
-    machine.dom0("kill $(cat /tmp/httpd.pid)")?;
+    fetch_from_outside(machine, &[desk, loose])?;
     // By rule to the guest that is routed, and not back.
     web.check("mkdir -p /srv && echo here > /srv/file && busybox httpd -p 80 -h /srv")?;
     let fetched = desk.check("wget -q -O - http://10.0.4.2/file")?;
