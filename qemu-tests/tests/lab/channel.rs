@@ -2,7 +2,7 @@
 
 use crate::bench::{LabTest, Setup, expect};
 use anyhow::Result;
-use qemu_tests::{Command, Status};
+use qemu_tests::{Command, Machine, Status};
 use std::time::Duration;
 
 pub(crate) fn tests() -> Vec<LabTest> {
@@ -75,7 +75,7 @@ fn time_limit_kills_the_whole_group(setup: &Setup) -> Result<()> {
         .run(&Command::bash(script).limit(Duration::from_secs(1)))?;
     expect(output.status == Status::TimedOut, || format!("{output:?}"))?;
     expect(output.stdout == b"started\n", || format!("{output:?}"))?;
-    let left = setup.machine.dom0("pgrep -f 'sleep 424[2]' || true")?;
+    let left = sleepers(&setup.machine, 4242)?;
     expect(left.is_empty(), || format!("still there: {left}"))
 }
 
@@ -106,8 +106,18 @@ fn a_daemon_does_not_hold_its_parent(setup: &Setup) -> Result<()> {
         .run(&Command::bash("sleep 2424 & echo parent"))?;
     expect(output.stdout == b"parent\n", || format!("{output:?}"))?;
     // It was not waited for: it is there still.
-    setup.machine.dom0("pkill -f 'sleep 242[4]'")?;
-    Ok(())
+    let daemon = sleepers(&setup.machine, 2424)?;
+    expect(daemon.lines().count() == 1, || format!("there: {daemon}"))?;
+    setup.machine.dom0(&format!("kill {daemon}")).map(drop)
+}
+
+/// Processes of dom0 that sleep for so many seconds, a line each.
+fn sleepers(machine: &Machine, seconds: u32) -> Result<String> {
+    machine.dom0(&format!(
+        "for process in /proc/[0-9]*; do
+             [ \"$(tr '\\0' ' ' 2>/dev/null < $process/cmdline)\" != 'sleep {seconds} ' ] || echo ${{process#/proc/}}
+         done"
+    ))
 }
 
 fn files_survive_put_and_get(setup: &Setup) -> Result<()> {
