@@ -29,13 +29,13 @@ use minios_rs::hardware::Hardware;
 use minios_rs::net::back::{self, BRIDGE_DEFAULT};
 use minios_rs::net::bridge::{AttachError, Bridge, Learning, PORTS_MAX, PortId};
 use minios_rs::net::front::Wake;
-use minios_rs::net::{Back, Backends, MacAddress, Outlet, RxBuffer};
+use minios_rs::net::{Back, Backends, ETHERNET_HEADER, MacAddress, Outlet, RxBuffer};
 use minios_rs::pci::Address;
 use minios_rs::time::Instant;
 use minios_rs::xen::PAGE_SIZE;
 use pass::{Frame, Header};
 use thiserror::Error;
-use wire::{Side, Wire};
+use wire::{Side, TAG, Wire};
 
 /// What guests' frontends are offered.
 pub const OFFER: back::Config = back::Config {
@@ -218,7 +218,7 @@ pub struct Switch<X: Hardware> {
     /// Pages that wait for their card's turn: those of this turn, and of the one before.
     astray: [Vec<RxBuffer<X::Page>>; 2],
     frame: Option<Box<Frame<X>>>,
-    /// Where a frame is put together that several get.
+    /// Where a frame is put together that several get: none that has no room there is.
     copy: Vec<u8>,
 }
 
@@ -235,6 +235,7 @@ impl<X: Hardware> Default for Switch<X> {
 impl<X: Hardware> Switch<X> {
     /// The bridges of a configuration.
     pub fn new(config: Config) -> Self {
+        let frame_max = usize::from(config.mtu()) + ETHERNET_HEADER + TAG;
         Self {
             vifs: config.vifs,
             cards: Vec::new(),
@@ -243,7 +244,7 @@ impl<X: Hardware> Switch<X> {
             waiting_pages: 0,
             astray: Default::default(),
             frame: None,
-            copy: Vec::with_capacity(PAGE_SIZE),
+            copy: Vec::with_capacity(frame_max.max(PAGE_SIZE)),
         }
     }
 

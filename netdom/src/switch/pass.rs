@@ -436,7 +436,9 @@ impl<X: Hardware> Exchange<'_, '_, X> {
         let is_for_wire = wire.is_some_and(|wire| bridge.floods(decision, from, wire));
         if self.guests.iter().any(&is_meant) {
             let is_whole = frame.received.slots.is_empty();
-            let fits = is_whole || frame.len() <= PAGE_SIZE && self.gather(ingress, frame);
+            let fits = is_whole || self.gather(ingress, frame);
+            // A long one costs as much as several.
+            let each = frame.len().div_ceil(PAGE_SIZE);
             let mut copies = 0;
             let bytes: &[u8] = match is_whole {
                 true => &frame.head,
@@ -454,7 +456,7 @@ impl<X: Hardware> Exchange<'_, '_, X> {
                     segment.losses.not_sendable += 1;
                     continue;
                 }
-                copies += 1;
+                copies += each;
                 let whole = || is_whole.then(|| frame.head.clone());
                 let sent = guest.back.offer_copy(bytes, whole, frame.offload());
                 segment.losses.count(sent);
@@ -474,9 +476,9 @@ impl<X: Hardware> Exchange<'_, '_, X> {
         }
     }
 
-    /// Puts a whole frame together; false: what is left of it cannot be read.
+    /// Puts a whole frame together; false: it is too long for that, or what is left of it cannot be read.
     fn gather(&mut self, ingress: Ingress, frame: &mut Frame<X>) -> bool {
-        if self.fetch(ingress, frame).is_err() {
+        if frame.len() > self.copy.capacity() || self.fetch(ingress, frame).is_err() {
             return false;
         }
         self.copy.clear();

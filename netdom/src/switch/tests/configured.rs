@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::{Bridge as Configured, Card as Which, Vif};
+use proptest::prelude::*;
 
 /// A bridge on the first card.
 fn lan() -> Configured {
@@ -181,6 +182,119 @@ fn long_frames_go_where_they_may<M: Wired>() {
 fn long_frames_go_where_they_may_by_any_card() {
     long_frames_go_where_they_may::<E1000>();
     long_frames_go_where_they_may::<VirtioNet>();
+}
+
+/// A bridge that takes long frames, two guests that take them and one that does not.
+fn jumbo<M: Wired>() -> Lab<M> {
+    let jumbo = Configured { mtu: 9000, ..lan() };
+    let mut lab = Lab::<M>::configured(1, of(&[jumbo]));
+    let long = [("bridge", "lan"), ("mtu", "9000")];
+    for settings in [&long[..], &long, &on("lan")] {
+        lab.join(settings);
+    }
+    lab
+}
+
+fn long_frames_for_all_reach_who_takes_them<M: Wired>() {
+    let mut lab = jumbo::<M>();
+    let before = lab.usage().pages;
+    let mut refused = 0;
+    for len in [60, 257, 1518, 1519, 4096, 4097, 8192, 8193, 9014, 9018] {
+        for (seed, to) in [EVERYBODY, [3, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 77]]
+            .into_iter()
+            .enumerate()
+        {
+            let seed = seed as u8;
+            let is_short = len <= 1518;
+            let short = |frame: &Vec<u8>| match is_short {
+                true => vec![frame.clone()],
+                false => vec![],
+            };
+            let out = frame(to, mac(0), len, seed);
+            lab.send(0, &out);
+            let expected = vec![vec![], vec![out.clone()], short(&out)];
+            assert_eq!(lab.all(), (expected, vec![out]), "{len}");
+            let came = frame(to, FAR, len, 10 + seed);
+            lab.comes(0, &came);
+            let expected = vec![vec![came.clone()], vec![came.clone()], short(&came)];
+            assert_eq!(lab.all(), (expected, vec![]), "{len}");
+            refused += 2 * u64::from(!is_short);
+        }
+    }
+    let losses = Losses {
+        not_sendable: refused,
+        ..Losses::default()
+    };
+    assert_eq!(lab.lost("lan"), losses);
+    // Each guest has so many pages for what is copied for it or from it, and no more.
+    let most = lab.fronts.len() * usize::from(OFFER.fetch_pages_max);
+    assert!(lab.usage().pages <= before + most);
+    lab.turns(10);
+    for guest in 0..lab.fronts.len() {
+        lab.got(guest);
+        assert_eq!(lab.fronts[guest].outstanding(0), 0);
+    }
+}
+
+#[test]
+fn long_frames_for_all_reach_who_takes_them_by_any_card() {
+    long_frames_for_all_reach_who_takes_them::<E1000>();
+    long_frames_for_all_reach_who_takes_them::<VirtioNet>();
+}
+
+#[test]
+fn what_is_too_long_for_a_bridge_reaches_nobody_by_being_for_all() {
+    let mut lab = jumbo::<E1000>();
+    lab.send(0, &frame(EVERYBODY, mac(0), 9019, 0));
+    assert_eq!(lab.all(), (vec![NONE.to_vec(); 3], NONE.to_vec()));
+    // For two guests and the wire.
+    assert_eq!(lab.lost("lan").not_sendable, 3);
+}
+
+#[test]
+fn a_long_frame_for_all_counts_as_the_copies_that_it_costs() {
+    let jumbo = Configured {
+        mtu: 9000,
+        // A fifth of a second's are ten.
+        flood: 50,
+        ..lan()
+    };
+    let mut lab = Lab::<E1000>::configured(0, of(&[jumbo]));
+    let long = [("bridge", "lan"), ("mtu", "9000")];
+    let (from, to) = (lab.join(&long), lab.join(&long));
+    for (len, passed) in [(60, 10), (4096, 10), (4097, 5), (9014, 4)] {
+        for number in 0..20 {
+            let slots = frame(EVERYBODY, mac(from), len, number);
+            let slots: Vec<&[u8]> = slots.chunks(PAGE_SIZE).collect();
+            assert!(lab.fronts[from].send(0, &slots, 0, &[]));
+        }
+        lab.turn();
+        assert_eq!(lab.got(to).len(), passed, "{len}");
+        lab.turns(100);
+        lab.got(from);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn frames_for_all_of_any_length_arrive_whole(
+        lens in proptest::collection::vec(14_usize..=9018, 1..12),
+        seed in any::<u8>(),
+    ) {
+        let mut lab = jumbo::<E1000>();
+        for len in lens {
+            let out = frame(EVERYBODY, mac(1), len, seed);
+            lab.send(1, &out);
+            prop_assert_eq!(lab.got(0), [out]);
+            let came = frame(EVERYBODY, FAR, len, seed);
+            lab.comes(0, &came);
+            prop_assert_eq!((lab.got(0), lab.got(1)), (vec![came.clone()], vec![came]));
+            lab.got(2);
+            lab.gone(0);
+        }
+    }
 }
 
 #[test]
