@@ -3,22 +3,23 @@
 use std::ops::Range;
 
 use netdom::config::{
-    BRIDGES_MAX, Bridge, CARDS_MAX, Card, Config, FLOOD_MAX, Lock, MTU_MAX, MTU_MIN, NAME_MAX,
-    VIFS_MAX, VLANS, Vif, is_name,
+    BRIDGES_MAX, Bridge, CARDS_MAX, Card, Config, FLOOD_MAX, Limit, Lock, MTU_MAX, MTU_MIN,
+    NAME_MAX, VIFS_MAX, VLANS, Vif, is_name,
 };
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::findings::{Finding, Findings, SourceId};
+use crate::vif::rate;
 
 /// What a file may have.
 const TABLES: [&str; 2] = ["bridge", "vif"];
 
 /// What is said of a bridge.
-const BRIDGE: [&str; 6] = ["card", "standby", "vlan", "mtu", "lock", "flood"];
+const BRIDGE: [&str; 7] = ["card", "standby", "vlan", "mtu", "lock", "flood", "rate"];
 
 /// What is said of a vif.
-const VIF: [&str; 1] = ["lock"];
+const VIF: [&str; 2] = ["lock", "rate"];
 
 /// What `lock` may be.
 const LOCKS: [(&str, Lock); 3] = [
@@ -200,7 +201,8 @@ impl Reader<'_> {
                     let flood = self.number(value, what, 1, FLOOD_MAX);
                     bridge.flood = flood.unwrap_or(bridge.flood);
                 }
-                "lock" => bridge.lock = self.lock(value),
+                "lock" => bridge.lock = self.lock(value).unwrap_or_default(),
+                "rate" => bridge.rate = self.rate(value).unwrap_or_default(),
                 _ => self.unknown(key, &BRIDGE),
             }
         }
@@ -211,11 +213,13 @@ impl Reader<'_> {
     fn vif(&mut self, key: &Spanned<std::borrow::Cow<'_, str>>, value: &Value<'_>) -> Vif {
         let mut vif = Vif {
             name: self.name(key),
-            lock: Lock::default(),
+            lock: None,
+            rate: None,
         };
         for (key, value) in self.entries(value, "a vif") {
             match key.get_ref().as_ref() {
                 "lock" => vif.lock = self.lock(value),
+                "rate" => vif.rate = self.rate(value),
                 _ => self.unknown(key, &VIF),
             }
         }
@@ -256,19 +260,38 @@ impl Reader<'_> {
         card
     }
 
-    fn lock(&mut self, value: &Value<'_>) -> Lock {
+    fn lock(&mut self, value: &Value<'_>) -> Option<Lock> {
         let words = LOCKS.map(|(word, _)| word);
         let text = value.get_ref().as_str();
         let found = LOCKS.iter().find(|(word, _)| Some(*word) == text);
         if let Some((_, lock)) = found {
-            return *lock;
+            return Some(*lock);
         }
         let finding = Finding::error("no such lock")
             .at(self.source, value.span(), "not known")
             .suggest(text.unwrap_or_default(), words)
             .note("write \"none\", \"mac\" or \"address\"");
         self.findings.push(finding);
-        Lock::default()
+        None
+    }
+
+    fn rate(&mut self, value: &Value<'_>) -> Option<Limit> {
+        let text = value.get_ref().as_str();
+        let limit = match text {
+            Some("none") => return Some(Limit::None),
+            Some(text) => rate(text).map(Limit::Rate),
+            None => None,
+        };
+        if limit.is_none() {
+            let finding = Finding::error("not a rate")
+                .at(self.source, value.span(), "not as xl's rate=")
+                .note(
+                    "write \"none\", or a rate and an interval, such as \"10Mb/s\" or \"1MB/s@20ms\": B or b for bytes or \
+                     bits, K, M or G before it for thousands, millions or billions; us, ms or s",
+                );
+            self.findings.push(finding);
+        }
+        limit
     }
 
     /// Whether a bridge agrees with itself, and with those before it.
@@ -361,7 +384,7 @@ mod tests {
     fn what_is_written_is_what_is_meant() {
         let config = right(
             "[bridge.lan]\ncard = \"0000:00:01.0\"\nstandby = 2\nvlan = 0x14\nmtu = 9000\nlock = \"mac\"\nflood = 7\n\
-             [bridge]\ninside = {}\n[vif]\n\"vif5.0\".lock = \"address\"\n",
+             rate = \"10Mb/s\"\n[bridge]\ninside = {}\n[vif]\n\"vif5.0\".lock = \"address\"\nweb.rate = \"none\"\n",
         );
         let lan = Bridge {
             card: Some(Card::At(0, 0, 8)),
@@ -370,14 +393,24 @@ mod tests {
             mtu: 9000,
             lock: Lock::Mac,
             flood: 7,
+            rate: Limit::Rate(netdom::config::Rate {
+                bytes: 62_500,
+                interval_us: 50_000,
+            }),
             ..Bridge::new("lan".to_owned())
         };
         assert_eq!(config.bridges, [lan, Bridge::new("inside".to_owned())]);
         let vif = Vif {
             name: "vif5.0".to_owned(),
-            lock: Lock::Address,
+            lock: Some(Lock::Address),
+            rate: None,
         };
-        assert_eq!(config.vifs, [vif]);
+        let web = Vif {
+            name: "web".to_owned(),
+            lock: None,
+            rate: Some(Limit::None),
+        };
+        assert_eq!(config.vifs, [vif, web]);
     }
 
     #[test]
@@ -395,7 +428,7 @@ error: no such key: kard
   │ ^^^^ not known here
   │
   = did you mean `card`?
-  = known are: card, standby, vlan, mtu, lock, flood
+  = known are: card, standby, vlan, mtu, lock, flood, rate
 
 error: not an MTU
   ┌─ netdom.toml:3:7
@@ -450,6 +483,9 @@ error: no such key: bridges
                 "not a limit of copies a second",
                 2,
             ),
+            ("[bridge.lan]\nrate = 10", "not a rate", 2),
+            ("[bridge.lan]\nrate = \"10Mbps\"", "not a rate", 2),
+            ("[bridge.lan]\n[vif.web]\nrate = \"\"", "not a rate", 3),
             ("[bridge.\"a b\"]", "not the name of an interface", 1),
             ("[bridge.lan]\n[vif.web]\nlock = 1", "no such lock", 3),
             ("[bridge.lan]\n[vif.web]\nmac = 1", "no such key: mac", 3),
@@ -487,7 +523,7 @@ error: no such key: bridges
             words in proptest::collection::vec(
                 prop_oneof![
                     Just("[bridge.a]\n"), Just("[bridge.b]\n"), Just("[vif.c]\n"), Just("card = "), Just("standby = "),
-                    Just("vlan = "), Just("mtu = "), Just("lock = "), Just("flood = "), Just("1\n"), Just("2\n"),
+                    Just("vlan = "), Just("mtu = "), Just("lock = "), Just("flood = "), Just("rate = "), Just("\"1MB/s\"\n"), Just("1\n"), Just("2\n"),
                     Just("\"mac\"\n"), Just("1500\n"), Just("\"0000:00:00.0\"\n"), Just("="), Just("["), Just("ä\""),
                 ],
                 0..24,

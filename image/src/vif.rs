@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use crate::findings::{Finding, Findings, SourceId};
+use netdom::config::Rate;
 
 /// A key of a vif's line that can be given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,7 +119,7 @@ impl VifKey {
                 wrong("a blank in a name")
             }
             Self::Script | Self::Backend => None,
-            Self::Rate if !is_rate(value) => wrong("not a rate"),
+            Self::Rate if rate(value).is_none() => wrong("not a rate"),
             Self::Rate => None,
             Self::Mtu => match value.parse::<u32>() {
                 // RFC 791: every module must be able to forward 68 bytes.
@@ -278,21 +279,47 @@ pub(crate) fn mac(text: &str) -> Option<[u8; 6]> {
     pairs.next().is_none().then_some(bytes)
 }
 
-/// `RATE[@INTERVAL]`: `10Mb/s`, `250KB/s@20ms`.
-fn is_rate(text: &str) -> bool {
+/// Microseconds in which a rate is counted where nothing is said of them, as with xl.
+const RATE_INTERVAL_US: u32 = 50_000;
+
+/// `RATE[@INTERVAL]`, such as `10Mb/s` or `250KB/s@20ms`: the bytes that xl makes of it, and in which interval.
+pub(crate) fn rate(text: &str) -> Option<Rate> {
+    let amount = |text: &str, units: &[(&str, u64)]| {
+        // Of units of which one ends as another does, the longer first.
+        let (number, factor) = units.iter().find_map(|(unit, factor)| {
+            let number = text.strip_suffix(unit)?;
+            Some((number, *factor))
+        })?;
+        let is_number = number.bytes().all(|digit| digit.is_ascii_digit());
+        let number = number.parse::<u32>().ok().filter(|_| is_number)?;
+        Some((u64::from(number), factor))
+    };
     let (rate, interval) = match text.split_once('@') {
         Some((rate, interval)) => (rate, Some(interval)),
         None => (text, None),
     };
-    let amount = |text: &str, units: &[&str]| {
-        units.iter().any(|unit| {
-            text.strip_suffix(unit).is_some_and(|number| {
-                !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit())
-            })
-        })
+    let (rate, bits) = match (rate.strip_suffix("B/s"), rate.strip_suffix("b/s")) {
+        (Some(rate), _) => (rate, 1),
+        (_, Some(rate)) => (rate, 8),
+        _ => return None,
     };
-    let rates = ["B/s", "KB/s", "MB/s", "GB/s", "b/s", "Kb/s", "Mb/s", "Gb/s"];
-    amount(rate, &rates) && interval.is_none_or(|text| amount(text, &["us", "ms", "s"]))
+    let multiples = [
+        ("K", 1_000),
+        ("M", 1_000_000),
+        ("G", 1_000_000_000),
+        ("", 1),
+    ];
+    let (number, factor) = amount(rate, &multiples)?;
+    let interval_us = match interval {
+        Some(text) => {
+            let (number, factor) = amount(text, &[("us", 1), ("ms", 1_000), ("s", 1_000_000)])?;
+            u32::try_from(number * factor).ok()?
+        }
+        None => RATE_INTERVAL_US,
+    };
+    let bytes = u128::from(number * factor / bits) * u128::from(interval_us) / 1_000_000;
+    let bytes = u32::try_from(bytes).ok()?;
+    (bytes > 0 && interval_us > 0).then_some(Rate { bytes, interval_us })
 }
 
 #[cfg(test)]
@@ -320,6 +347,49 @@ mod tests {
                 (text[range].to_owned(), diagnostic.message)
             })
             .collect()
+    }
+
+    #[test]
+    fn a_rate_is_what_xl_makes_of_it() {
+        for (text, bytes, interval_us) in [
+            ("10Mb/s", 62_500, 50_000),
+            ("1MB/s@20ms", 20_000, 20_000),
+            ("250KB/s@20ms", 5_000, 20_000),
+            ("8b/s@1s", 1, 1_000_000),
+            ("1GB/s@4s", 4_000_000_000, 4_000_000),
+            ("3Gb/s", 18_750_000, 50_000),
+            ("100B/s@10000us", 1, 10_000),
+            ("4294967295B/s@1s", u32::MAX, 1_000_000),
+        ] {
+            assert_eq!(rate(text), Some(Rate { bytes, interval_us }), "{text}");
+        }
+        for text in [
+            "",
+            "10",
+            "10M",
+            "10Mb",
+            "10Mbit/s",
+            "b/s",
+            "Mb/s",
+            "-1b/s",
+            "+10Mb/s",
+            " 10Mb/s",
+            "1.5Mb/s",
+            "10Tb/s",
+            "10Mb/s@",
+            "10Mb/s@0ms",
+            "10Mb/s@5m",
+            "10Mb/s@ms",
+            "0Mb/s",
+            "7b/s@1s",
+            "1B/s",
+            "10Mb/s@20ms@20ms",
+            "4294967296B/s",
+            "5GB/s@1s",
+            "1GB/s@4295s",
+        ] {
+            assert_eq!(rate(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -16,6 +16,8 @@
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::time::Duration;
+use minios_rs::net::back;
 use minios_rs::pci::Address;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -24,7 +26,7 @@ use thiserror::Error;
 pub const MAGIC: [u8; 8] = *b"XENNDCFG";
 
 /// The version that [`encode`] writes and [`open`] reads.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// Bytes before the body: magic, version, two of zero, the body's length and its checksum, little endian.
 pub const HEADER: usize = 20;
@@ -113,6 +115,45 @@ pub enum Lock {
     Address,
 }
 
+/// So many bytes in each interval: what `rate=` of a vif comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rate {
+    /// Bytes; not 0.
+    pub bytes: u32,
+    /// Microseconds of an interval; not 0.
+    pub interval_us: u32,
+}
+
+/// How much a guest may send, whatever `rate=` of its vif says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Limit {
+    /// As much as that says.
+    #[default]
+    None,
+    /// No more than this, either.
+    Rate(Rate),
+}
+
+impl Limit {
+    /// As a vif takes it.
+    pub(crate) fn rate(self) -> Option<back::Rate> {
+        let Self::Rate(Rate { bytes, interval_us }) = self else {
+            return None;
+        };
+        Some(back::Rate {
+            bytes: bytes.into(),
+            interval: Duration::from_micros(interval_us.into()),
+        })
+    }
+
+    fn is_sound(self) -> bool {
+        match self {
+            Self::None => true,
+            Self::Rate(rate) => rate.bytes > 0 && rate.interval_us > 0,
+        }
+    }
+}
+
 /// A bridge.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bridge {
@@ -130,6 +171,8 @@ pub struct Bridge {
     pub lock: Lock,
     /// Copies a second that one port may cause of what is for all.
     pub flood: u32,
+    /// How much each of its guests may send, unless there is more to say of one.
+    pub rate: Limit,
 }
 
 impl Bridge {
@@ -143,17 +186,20 @@ impl Bridge {
             mtu: MTU,
             lock: Lock::default(),
             flood: FLOOD,
+            rate: Limit::None,
         }
     }
 }
 
-/// What is said of a vif.
+/// What is said of a vif. The rest is as on its bridge.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vif {
     /// Its name: `vifname=`, or `vif5.0`.
     pub name: String,
     /// What it may say that it is.
-    pub lock: Lock,
+    pub lock: Option<Lock>,
+    /// How much it may send.
+    pub rate: Option<Limit>,
 }
 
 /// All of it.
@@ -229,6 +275,9 @@ pub enum Nonsense {
     /// None, or more than can be.
     #[error("a limit of copies is not between 1 and 10000000")]
     Flood,
+    /// No bytes, or in no time.
+    #[error("a rate lets nothing pass")]
+    Rate,
 }
 
 /// Whether something can be called so.
@@ -258,6 +307,7 @@ impl Config {
             ensure(is_vlan, Nonsense::Vlan)?;
             ensure((MTU_MIN..=MTU_MAX).contains(&bridge.mtu), Nonsense::Mtu)?;
             ensure((1..=FLOOD_MAX).contains(&bridge.flood), Nonsense::Flood)?;
+            ensure(bridge.rate.is_sound(), Nonsense::Rate)?;
             let is_card = |card: Card| !matches!(card, Card::Number(number) if !(1..=CARDS_MAX).contains(&number));
             let cards = || bridge.cards().into_iter().flatten();
             let is_own = bridge.standby.is_some()
@@ -276,6 +326,7 @@ impl Config {
         for (at, vif) in vifs.iter().enumerate() {
             let is_new = vifs[..at].iter().all(|other| other.name != vif.name);
             ensure(is_name(&vif.name) && is_new, Nonsense::Name)?;
+            ensure(vif.rate.is_none_or(Limit::is_sound), Nonsense::Rate)?;
         }
         Ok(())
     }
@@ -372,13 +423,18 @@ mod tests {
                     mtu: 9000,
                     lock: Lock::Address,
                     flood: 7,
+                    rate: Limit::Rate(Rate {
+                        bytes: 62_500,
+                        interval_us: 50_000,
+                    }),
                     ..Bridge::new("lan".to_string())
                 },
                 Bridge::new("inside".to_string()),
             ],
             vifs: vec![Vif {
                 name: "web".to_string(),
-                lock: Lock::Mac,
+                lock: Some(Lock::Mac),
+                rate: Some(Limit::None),
             }],
         }
     }
@@ -396,10 +452,11 @@ mod tests {
 
     /// An image of today reads what an earlier one of its version was given.
     #[test]
-    fn version_1_is_read_as_it_was_first_written() {
+    fn version_2_is_read_as_it_was_first_written() {
         let first = [
             b"\x02\x03lan\x01\0\x01\x01\x01\0\0\x08\x01\x14\xa8\x46\x02\x07".as_slice(),
-            b"\x06inside\0\0\0\xdc\x0b\0\xd0\x86\x03\x01\x03web\x01",
+            b"\x01\xa4\xe8\x03\xd0\x86\x03",
+            b"\x06inside\0\0\0\xdc\x0b\0\xd0\x86\x03\0\x01\x03web\x01\x01\x01\0",
         ]
         .concat();
         let blob = encode(&some()).expect("it makes sense");
@@ -416,9 +473,9 @@ mod tests {
             open(&blob)
         };
         assert_eq!(with(0, b'x'), Err(Error::Magic));
-        assert_eq!(with(8, 2), Err(Error::Version(2)));
+        assert_eq!(with(8, 1), Err(Error::Version(1)));
         assert_eq!(with(12, 0xff), Err(Error::Truncated));
-        assert_eq!(with(blob.len() - 1, 2), Err(Error::Checksum));
+        assert_eq!(with(blob.len() - 1, 9), Err(Error::Checksum));
         for end in 1..blob.len() {
             assert!(open(&blob[..end]).is_err());
         }
@@ -468,6 +525,15 @@ mod tests {
             Nonsense::Card
         );
         assert_eq!(refused(|it| it.bridges[1].vlan = Some(2)), Nonsense::Card);
+        for (bytes, interval_us) in [(0, 1), (1, 0)] {
+            let nothing = Limit::Rate(Rate { bytes, interval_us });
+            let mut config = some();
+            config.bridges[1].rate = nothing;
+            assert_eq!(config.check(), Err(Nonsense::Rate));
+            let mut config = some();
+            config.vifs[0].rate = Some(nothing);
+            assert_eq!(config.check(), Err(Nonsense::Rate));
+        }
         let same = |it: &mut Config| {
             it.bridges[1].card = it.bridges[0].standby;
             it.bridges[1].vlan = it.bridges[0].vlan;

@@ -18,7 +18,7 @@ mod tests;
 mod wire;
 
 use crate::cards::Traffic;
-use crate::config::{self, Config, Lock};
+use crate::config::{self, Config, Limit, Lock};
 use crate::nic::{Link, Nic};
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -273,11 +273,12 @@ impl<X: Hardware> Switch<X> {
             }
             log::info!("{} is gone", guest.name);
         }
-        while let Some(back) = backends.arrived() {
+        while let Some(mut back) = backends.arrived() {
             let name = back.name();
             match self.attach(&name, &back) {
                 Ok((segment, port)) => {
                     log::info!("{name} is on {}", self.segments[segment].config.name);
+                    back.limit(self.limit(&name, segment).rate());
                     self.segments[segment].is_used = true;
                     self.segments[segment].guests[port.number()] = self.guests.len() as u8;
                     self.guests.push(Guest {
@@ -297,6 +298,17 @@ impl<X: Hardware> Switch<X> {
         }
     }
 
+    /// What the configuration says of a vif.
+    fn said(&self, name: &str) -> Option<&config::Vif> {
+        self.vifs.iter().find(|vif| vif.name == name)
+    }
+
+    /// How much a vif on a bridge may send.
+    fn limit(&self, name: &str, segment: usize) -> Limit {
+        let own = self.said(name).and_then(|vif| vif.rate);
+        own.unwrap_or(self.segments[segment].config.rate)
+    }
+
     fn attach(&mut self, name: &str, back: &Back<X>) -> Result<(usize, PortId), Refused> {
         let settings = back.settings();
         let bridge = match settings.bridge.as_str() {
@@ -310,8 +322,8 @@ impl<X: Hardware> Switch<X> {
         if settings.mtu > config.mtu {
             return Err(Refused::Mtu);
         }
-        let said = self.vifs.iter().find(|vif| vif.name == name);
-        let lock = said.map_or(config.lock, |vif| vif.lock);
+        let lock = self.said(name).and_then(|vif| vif.lock);
+        let lock = lock.unwrap_or(config.lock);
         if lock == Lock::Address && settings.addresses.is_empty() {
             return Err(Refused::NoAddress);
         }

@@ -131,6 +131,7 @@ impl Keys {
             frontend,
             index,
             settings: settings.clone(),
+            limit: None,
             features: self.features,
             groups: Groups::new(self.config.multicast, self.is_multicast_chosen),
             state: State::Open,

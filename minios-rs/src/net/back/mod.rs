@@ -152,6 +152,8 @@ pub struct Back<X: Xen> {
     frontend: DomId,
     index: u32,
     settings: Settings,
+    /// What the guest may send by another's word than the toolstack's.
+    limit: Option<Rate>,
     features: Features,
     groups: Groups,
     state: State,
@@ -449,7 +451,8 @@ impl<X: Xen> Back<X> {
         }
         let mut pending = Pending::Nothing;
         if let Some(rate) = self.lease.changed_rate() {
-            self.set_rate(rate);
+            self.settings.rate = rate;
+            self.apply_rate();
             // What waited may not have to any more.
             pending = Pending::Work;
         }
@@ -471,8 +474,16 @@ impl<X: Xen> Back<X> {
         pending
     }
 
-    fn set_rate(&mut self, rate: Option<Rate>) {
-        self.settings.rate = rate;
+    /// Has the guest send no more than this, either: of this and of `rate=`, as that is now or later, the stricter
+    /// holds.
+    pub fn limit(&mut self, limit: Option<Rate>) {
+        self.limit = limit;
+        self.apply_rate();
+    }
+
+    fn apply_rate(&mut self) {
+        let said = [self.settings.rate, self.limit].into_iter().flatten();
+        let rate = said.reduce(Rate::stricter);
         let share = rate.map(|rate| rate.share(self.queues.len()));
         for queue in &mut self.queues {
             queue.transmitter.set_rate(share);

@@ -34,6 +34,18 @@ pub struct Rate {
 }
 
 impl Rate {
+    /// The one of two that lets less pass in the long run; of equals, the one that lets less pass at once.
+    pub fn stricter(self, other: Self) -> Self {
+        let key = |one: Self, interval: Duration| {
+            let over_time = u128::from(one.bytes) * interval.as_micros();
+            (over_time, one.bytes)
+        };
+        match key(self, other.interval) <= key(other, self.interval) {
+            true => self,
+            false => other,
+        }
+    }
+
     /// What each of so many queues may send.
     pub(super) fn share(self, queues: usize) -> Self {
         Self {
@@ -172,6 +184,25 @@ mod tests {
             "99999999999999999999,1",
         ] {
             assert_eq!(rate(text), Err(BadSetting::Rate), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_stricter_of_two_rates_lets_less_pass_in_the_long_run() {
+        let of = |bytes, ms| Rate {
+            bytes,
+            interval: Duration::from_millis(ms),
+        };
+        for (strict, lax) in [
+            (of(1, 50), of(2, 50)),
+            (of(100, 100), of(60, 50)),
+            (of(60, 50), of(1300, 1000)),
+            // The same over time.
+            (of(50, 50), of(100, 100)),
+            (of(u64::MAX - 1, 1), of(u64::MAX, 1)),
+        ] {
+            assert_eq!(strict.stricter(lax), strict);
+            assert_eq!(lax.stricter(strict), strict);
         }
     }
 

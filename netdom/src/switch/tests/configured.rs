@@ -407,8 +407,13 @@ fn guests_are_held_to_what_the_configuration_says() {
     let vif = |name: &str, lock| Vif {
         name: name.to_string(),
         lock,
+        rate: Some(Limit::None),
     };
-    config.vifs = vec![vif("strict", Lock::Address), vif("free", Lock::Open)];
+    config.vifs = vec![
+        vif("strict", Some(Lock::Address)),
+        vif("free", Some(Lock::Open)),
+        vif("said", None),
+    ];
     let mut lab = Lab::<E1000>::configured(0, config);
     let open = lab.join(&on("open"));
     let held = lab.join(&on("held"));
@@ -427,6 +432,14 @@ fn guests_are_held_to_what_the_configuration_says() {
     );
     lab.send(free, &frame(mac(held), FAR, 60, 0));
     assert_eq!(lab.got(held).len(), 1);
+    // What is said of other things says nothing of this.
+    let said = lab.join(&[("bridge", "held"), ("vifname", "said")]);
+    lab.got(held);
+    lab.send(said, &frame(mac(held), FAR, 60, 0));
+    assert_eq!(
+        (lab.got(held), lab.lost("held").spoofed),
+        (NONE.to_vec(), 2)
+    );
     // So many copies at once are a fifth of a second's, which is less than one: it passes, the next does not.
     let beside = lab.join(&on("open"));
     lab.send(open, &frame(EVERYBODY, mac(open), 60, 0));
@@ -484,5 +497,79 @@ fn pages_come_back_to_a_card_that_is_no_longer_the_wire() {
         lab.fronts[slow].post(0, 1);
         lab.comes(0, &frame(mac(slow), FAR, 60, 0));
         assert_eq!(lab.fronts[slow].receive(0).len(), 1);
+    }
+}
+
+/// Frames of 1,000 bytes that a guest gets across in a second, in which it always has some to send; what may be saved
+/// up was used before.
+fn sent_in_a_second(lab: &mut Lab<E1000>, from: usize, to: usize) -> usize {
+    let whole = frame(mac(to), mac(from), 1000, 0);
+    let mut passed = 0;
+    for turn in 0..400 {
+        if turn == 200 {
+            passed = 0;
+        }
+        while lab.fronts[from].send(0, &[&whole], 0, &[]) {}
+        lab.turn();
+        // Those before it may still have some to send.
+        let got = lab.got(to).into_iter();
+        passed += got.filter(|got| *got == whole).count();
+        lab.fronts[from].answers(0);
+    }
+    passed
+}
+
+#[test]
+fn the_stricter_of_rate_and_the_configuration_holds_and_a_vifs_own_before_its_bridges() {
+    let limit = |bytes| {
+        Limit::Rate(config::Rate {
+            bytes,
+            interval_us: 50_000,
+        })
+    };
+    let slow = Configured {
+        name: "slow".to_string(),
+        rate: limit(10_000),
+        ..lan()
+    };
+    let mut config = of(&[slow]);
+    let vif = |name: &str, rate| Vif {
+        name: name.to_string(),
+        lock: None,
+        rate,
+    };
+    config.vifs = vec![
+        vif("free", Some(Limit::None)),
+        vif("own", Some(limit(20_000))),
+        vif("as-others", None),
+    ];
+    let mut lab = Lab::<E1000>::configured(1, config);
+    let to = lab.join(&[("bridge", "slow"), ("vifname", "free")]);
+    // Whatever the toolstack says, in bytes for microseconds.
+    for (name, rate, expected) in [
+        ("vif9.9", "", 200),
+        ("as-others", "", 200),
+        ("vif9.8", "30000,50000", 200),
+        ("vif9.7", "5000,50000", 100),
+        ("vif9.6", "10000,100000", 100),
+        ("own", "30000,50000", 400),
+        ("own", "15000,50000", 300),
+        ("free", "30000,50000", 600),
+    ] {
+        let settings = [("bridge", "slow"), ("vifname", name), ("rate", rate)];
+        let settings = match rate {
+            "" => &settings[..2],
+            _ => &settings[..],
+        };
+        let from = lab.join(settings);
+        lab.got(to);
+        let passed = sent_in_a_second(&mut lab, from, to);
+        // An interval more or less.
+        let each = expected / 10;
+        assert!(
+            passed.abs_diff(expected) <= each,
+            "{name} {rate}: {passed} instead of {expected}"
+        );
+        assert_eq!(lab.lost("slow"), Losses::default());
     }
 }
