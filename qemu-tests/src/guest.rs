@@ -180,7 +180,7 @@ impl RunningGuest<'_> {
     fn wait(&self, Told { before, done }: &Told) -> String {
         let log = console_log(&self.name);
         format!(
-            "until console=$(< {log}); [[ $console == *'{done}'[0-9]* ]]; do sleep 0.1; done
+            "dom0-agent await {log} '{done}' >/dev/null; console=$(< {log})
              printf %s \"${{console##*'{before}'}}\""
         )
     }

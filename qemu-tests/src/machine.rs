@@ -271,18 +271,14 @@ impl Machine {
         .map(drop)
     }
 
-    /// Waits until the console of a guest holds `text`, and returns the whole.
+    /// Waits until a whole line on the console of a guest holds `text`, and returns all of it.
     ///
     /// # Errors
     /// When it has not come after `limit`; the error shows what has.
     pub fn wait_for_console(&self, name: &str, text: &str, limit: Duration) -> Result<String> {
         // The waiting is done in dom0: asking over and over would take CPU
         // from the guest.
-        let script = format!(
-            "until grep -qF -- \"$1\" '{}' 2>/dev/null; do sleep 0.1; done",
-            console_log(name)
-        );
-        let command = Command::new(["bash", "-c", &script, "bash", text]).limit(limit);
+        let command = Command::new(["dom0-agent", "await", &console_log(name), text]).limit(limit);
         let output = self.run(&command)?;
         let console = self.guest_console(name)?;
         if !output.status.is_success() {

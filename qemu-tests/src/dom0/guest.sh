@@ -14,16 +14,20 @@ modprobe -a crc32c_generic xen-netfront
 
 # Its interface comes, and comes again: then it is another one. /run/up says which has its address.
 configure() {
-    while :; do
-        index=none
-        [ -e /sys/class/net/eth0/ifindex ] && read -r index </sys/class/net/eth0/ifindex
-        if [ "$index" != none ] && [ "$index" != "$configured" ]; then
-            sh /guest/network >/run/network.log 2>&1 && configured=$index && echo "$index" >/run/up
+    while [ -e /sys/class/net/eth0/ifindex ] && read -r index </sys/class/net/eth0/ifindex &&
+        [ "$index" != "$configured" ]; do
+        if sh /guest/network >/run/network.log 2>&1; then
+            configured=$index
+            echo "$index" >/run/up
+        else
+            sleep 1
         fi
-        sleep 1
     done
 }
-configure &
+ip monitor link | {
+    configure
+    while read -r _; do configure; done
+} &
 
 number=0
 echo "$name: ready"

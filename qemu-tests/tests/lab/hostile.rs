@@ -327,16 +327,15 @@ fn tell(
 /// not as it should be. Then they go on with their next.
 fn judge(machine: &Machine, backend: &str, liars: &[Liar], step: usize) -> Result<String> {
     let mut script = format!(
-        "# What a lie of a liar came to, and where the administrator looks.
+        "left() {{ echo $((SECONDS < {limit} ? {limit} - SECONDS : 1)); }}
+         # What a lie of a liar came to, and where the administrator looks.
          told() {{
-             until line=$(grep -m 1 -E \"^liar $3: |Test result|CRASH\" /var/log/xen/guest-$1.log) || [ $SECONDS -ge {limit} ]; do
-                 sleep 0.3
-             done
-             echo \"$3; ${{line%$'\\r'}}; $(xenstore-read /local/domain/{backend}/error/backend/vif/$2/0/error 2>/dev/null)\"
+             line=$(timeout $(left) dom0-agent await /var/log/xen/guest-$1.log \"liar $3: \" 'Test result' CRASH)
+             echo \"$3; $line; $(xenstore-read /local/domain/{backend}/error/backend/vif/$2/0/error 2>/dev/null)\"
              echo n > $(xenstore-read /local/domain/$2/console/tty)
          }}
          busy() {{
-             until grep -q '^busy' /var/log/xen/guest-$1.log || [ $SECONDS -ge {limit} ]; do sleep 0.3; done
+             timeout $(left) dom0-agent await /var/log/xen/guest-$1.log busy >/dev/null
              # While it is at it.
              sleep 1
              [ $SECONDS -ge {limit} ] || echo \"$3; ; \"

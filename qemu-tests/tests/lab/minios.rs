@@ -72,13 +72,10 @@ pub(crate) fn run(
     let script = format!(
         "xl create -q /tmp/{name}.cfg || exit 1
          state() {{ xl list | awk '$1 == \"{name}\" {{ print $5 }}'; }}
-         for attempt in $(seq 200); do
+         # A domain without last words ends as well.
+         timeout 40 dom0-agent await /var/log/xen/guest-{name}.log 'Test result' CRASH >/dev/null
+         for attempt in $(seq 50); do
              case $(state) in '' | ---sc-) break ;; esac
-             sleep 0.2
-         done
-         # The daemon has taken the last words when the domain ends, but may not have written them.
-         for attempt in $(seq 15); do
-             grep -qE 'Test result|CRASH' /var/log/xen/guest-{name}.log && break
              sleep 0.2
          done
          state; xl destroy {name} 2>/dev/null; true"
