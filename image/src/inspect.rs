@@ -1,7 +1,9 @@
-//! What Xen's loader will see in an image, and what a policy file says: for people and programs.
+//! What Xen's loader will see in an image, and what a policy file or netdom's configuration says: for people and
+//! programs.
 
 use std::fmt::Write as _;
 
+pub use bridges::{BridgeReport, BridgesReport, RateReport, VifReport};
 use firewalldom::policy::{Policy, blob};
 use serde::Serialize;
 
@@ -20,6 +22,8 @@ pub enum Report {
     Image(Box<Image>),
     /// A policy by itself.
     Policy(PolicyReport),
+    /// What netdom is told of its bridges.
+    Netdom(BridgesReport),
 }
 
 /// An image.
@@ -126,6 +130,9 @@ pub struct PolicyReport {
 pub fn inspect(file: &[u8]) -> Report {
     if file.starts_with(&blob::MAGIC) {
         return Report::Policy(policy(file));
+    }
+    if file.starts_with(&netdom::config::MAGIC) {
+        return Report::Netdom(bridges::bridges(file));
     }
     let outcome = loader::load(file, &Machine::default());
     Report::Image(Box::new(Image {
@@ -277,6 +284,7 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
+mod bridges;
 mod text;
 
 #[cfg(test)]

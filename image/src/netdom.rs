@@ -28,6 +28,12 @@ const LOCKS: [(&str, Lock); 3] = [
     ("address", Lock::Address),
 ];
 
+/// What a file calls it.
+pub(crate) fn lock_name(lock: Lock) -> &'static str {
+    let found = LOCKS.iter().find(|(_, known)| *known == lock);
+    found.expect("every lock has a name").0
+}
+
 type Value<'i> = Spanned<DeValue<'i>>;
 
 /// Reads a file's text. All that is wrong is in `findings`, and then there is no configuration.

@@ -55,6 +55,42 @@ fn what_xen_refuses_has_status_1_and_says_why() {
 }
 
 #[test]
+fn netdoms_configuration_is_shown_before_and_after_it_is_compiled() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("netdom.toml");
+    fs::write(&file, "[bridge.lan]\ncard = 1\nrate = \"10Mb/s\"\n").unwrap();
+    let (status, text, err) = run(&["inspect", name(&file)]);
+    assert_eq!((status, err.as_str()), (0, ""));
+    assert!(
+        text.contains("bridge          lan\n  wire          card 1\n"),
+        "{text}"
+    );
+    let (status, json, _) = run(&["inspect", "--json", name(&file)]);
+    let report: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((status, &report["kind"]), (0, &"netdom".into()));
+    assert_eq!(report["bridges"][0]["rate"]["limit"]["bytes"], 62_500);
+    // As it is passed to the domain.
+    let mut findings = image::findings::Findings::default();
+    let source = fs::read_to_string(&file).unwrap();
+    let config = image::netdom::read("netdom.toml", &source, &mut findings).unwrap();
+    let blob = folder.path().join("netdom.policy");
+    fs::write(&blob, netdom::config::encode(&config).unwrap()).unwrap();
+    assert_eq!(run(&["inspect", name(&blob)]).1, text);
+    // What is wrong has its place.
+    fs::write(&file, "[bridge.lan]\nrate = 10\n").unwrap();
+    let (status, out, err) = run(&["inspect", name(&file)]);
+    assert_eq!(status, 1);
+    let said = format!("{out}{err}");
+    assert!(
+        said.contains("not a rate") && said.contains("netdom.toml:2:8"),
+        "{said}"
+    );
+    let (status, json, _) = run(&["inspect", "--json", name(&file)]);
+    let found: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((status, &found[0]["message"]), (1, &"not a rate".into()));
+}
+
+#[test]
 fn a_program_of_this_machine_is_no_image() {
     let (status, out, _) = run(&["verify", TOOL]);
     assert_eq!(status, 1);

@@ -7,7 +7,7 @@ use super::{Image, PolicyReport, Report};
 /// Width of the column of names.
 const NAMES: usize = 16;
 
-fn row(f: &mut Formatter<'_>, name: &str, value: impl Display) -> fmt::Result {
+pub(super) fn row(f: &mut Formatter<'_>, name: &str, value: impl Display) -> fmt::Result {
     writeln!(f, "{name:NAMES$}{value}")
 }
 
@@ -20,6 +20,7 @@ impl Display for Report {
         match self {
             Self::Image(image) => image.fmt(f),
             Self::Policy(policy) => policy.fmt(f),
+            Self::Netdom(bridges) => bridges.fmt(f),
         }
     }
 }

@@ -13,6 +13,16 @@ use crate::args::Explain;
 use crate::terminal::print;
 
 pub(crate) fn perform(asked: &Explain) -> Result<ExitCode> {
+    if asked
+        .config
+        .extension()
+        .is_some_and(|suffix| suffix == "toml")
+    {
+        bail!(
+            "{} is netdom's, which has no rules about packets: `inspect` shows what holds on its bridges",
+            asked.config.display()
+        );
+    }
     let question = question(asked)?;
     let paths = SitePaths {
         config: asked.config.clone(),
