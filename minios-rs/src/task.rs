@@ -112,13 +112,18 @@ impl Executor {
     /// # Errors
     /// [`TooManyTasks`]; the future is dropped.
     pub fn spawn(&self, future: impl Future<Output = ()> + 'static) -> Result<(), TooManyTasks> {
+        self.spawn_boxed(Box::pin(future))
+    }
+
+    /// The same, there once for all.
+    fn spawn_boxed(&self, future: Pin<Box<dyn Future<Output = ()>>>) -> Result<(), TooManyTasks> {
         let mut tasks = self.inner.tasks.borrow_mut();
         let slot = tasks
             .iter_mut()
             .find(|slot| slot.is_none())
             .ok_or(TooManyTasks)?;
         *slot = Some(Task {
-            future: Some(Box::pin(future)),
+            future: Some(future),
             ready: Arc::new(Ready {
                 task: AtomicBool::new(true),
                 any: self.inner.any_ready.clone(),

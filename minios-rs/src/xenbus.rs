@@ -166,16 +166,16 @@ impl<X: Xen> Device<X> {
     ///
     /// # Errors
     /// xenstore's.
-    pub async fn other_state(&self) -> Result<XenbusState, Error> {
-        state_at(&self.xenstore, &self.other).await
+    pub fn other_state(&self) -> Boxed<'_, Result<XenbusState, Error>> {
+        state_at(&self.xenstore, &self.other)
     }
 
     /// This end's state.
     ///
     /// # Errors
     /// xenstore's.
-    pub async fn own_state(&self) -> Result<XenbusState, Error> {
-        state_at(&self.xenstore, &self.node).await
+    pub fn own_state(&self) -> Boxed<'_, Result<XenbusState, Error>> {
+        state_at(&self.xenstore, &self.node)
     }
 
     /// Waits until the other end is in one of these states, and says which.
@@ -190,7 +190,7 @@ impl<X: Xen> Device<X> {
             XenbusState::UNKNOWN,
         ];
         let state = self
-            .wait_until(|state| wanted.contains(&state) || ended.contains(&state))
+            .wait_until(&|state| wanted.contains(&state) || ended.contains(&state))
             .await?;
         match state {
             state if wanted.contains(&state) => Ok(state),
@@ -209,7 +209,7 @@ impl<X: Xen> Device<X> {
             XenbusState::CLOSED,
             XenbusState::UNKNOWN,
         ];
-        self.wait_until(|state| ended.contains(&state))
+        self.wait_until(&|state| ended.contains(&state))
             .await
             .map(drop)
     }
@@ -225,23 +225,25 @@ impl<X: Xen> Device<X> {
             Ok(()) | Err(Error::Gone) => {}
             Err(error) => return Err(error),
         }
-        self.wait_until(|state| state != XenbusState::CLOSING && state != XenbusState::CONNECTED)
+        self.wait_until(&|state| state != XenbusState::CLOSING && state != XenbusState::CONNECTED)
             .await
             .map(drop)
     }
 
     /// Waits until the other end's state is as it should be.
-    pub(crate) async fn wait_until(
-        &mut self,
-        done: impl Fn(XenbusState) -> bool,
-    ) -> Result<XenbusState, Error> {
-        loop {
-            let state = self.other_state().await?;
-            if done(state) {
-                return Ok(state);
+    pub(crate) fn wait_until<'a>(
+        &'a mut self,
+        done: &'a dyn Fn(XenbusState) -> bool,
+    ) -> Boxed<'a, Result<XenbusState, Error>> {
+        Box::pin(async move {
+            loop {
+                let state = self.other_state().await?;
+                if done(state) {
+                    return Ok(state);
+                }
+                self.watch.next().await?;
             }
-            self.watch.next().await?;
-        }
+        })
     }
 
     /// Writes this end's state, if its directory is still there: a detached device's must not be
@@ -249,16 +251,20 @@ impl<X: Xen> Device<X> {
     ///
     /// # Errors
     /// [`Error::Gone`], or xenstore's.
-    pub async fn switch_to(&self, state: XenbusState) -> Result<(), Error> {
-        self.publish(&[], state).await
+    pub fn switch_to(&self, state: XenbusState) -> Boxed<'_, Result<(), Error>> {
+        self.publish(&[], state)
     }
 
     /// Writes keys below this end's directory and its state, all at once.
     ///
     /// # Errors
     /// [`Error::Gone`], or xenstore's.
-    pub async fn publish(&self, keys: &[(&str, &str)], state: XenbusState) -> Result<(), Error> {
-        publish(&self.xenstore, &self.node, keys, state).await
+    pub fn publish<'a>(
+        &'a self,
+        keys: &'a [(&'a str, &'a str)],
+        state: XenbusState,
+    ) -> Boxed<'a, Result<(), Error>> {
+        publish(&self.xenstore, &self.node, keys, state)
     }
 
     /// Gives the device up: the reason goes where the administrator looks (`error/…/error`), the
@@ -292,7 +298,7 @@ pub(crate) fn state_at<'a, X: Xen>(
 }
 
 /// A future in a box: what many tasks wait for is there once, not once in each of them.
-pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 pub(crate) fn publish<'a, X: Xen>(
     xenstore: &'a Client<X>,

@@ -9,6 +9,8 @@ use crate::abi::io::pciif::{
 };
 use crate::task::Executor;
 use crate::xen::{Access, BoundPort, DomId, Granted, SharedPage, Xen};
+use crate::xenbus::Boxed;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 use core::future::poll_fn;
@@ -115,10 +117,10 @@ impl<X: Xen> Channel<X> {
         let _ = self.port.notify();
     }
 
-    /// Waits until `done`.
-    async fn until(&self, done: impl Fn() -> bool) {
-        poll_fn(|context| {
-            if done() {
+    /// Waits until `done`, as long as an operation may take.
+    fn until(&self, done: fn(&Self) -> bool) -> Boxed<'_, Result<(), Error>> {
+        let done = poll_fn(move |context| {
+            if done(self) {
                 return Poll::Ready(());
             }
             let mut waiting = self.waiting.borrow_mut();
@@ -126,21 +128,19 @@ impl<X: Xen> Channel<X> {
                 waiting.push(context.waker().clone());
             }
             Poll::Pending
-        })
-        .await;
+        });
+        Box::pin(async { Ok(self.executor.timeout(OPERATION_TIME, done).await?) })
     }
 
-    async fn idle(&self) -> Result<(), Error> {
-        let idle = self.until(|| self.flags() & XEN_PCIF_ACTIVE == 0);
-        Ok(self.executor.timeout(OPERATION_TIME, idle).await?)
+    fn idle(&self) -> Boxed<'_, Result<(), Error>> {
+        self.until(|channel| channel.flags() & XEN_PCIF_ACTIVE == 0)
     }
 
     /// Has the backend do something: the value it answers, and its entries, of which it is shown as
     /// many as there are.
     pub(super) async fn operate(&self, op: Op, entries: &mut [MsixEntry]) -> Result<u32, Error> {
         assert!(entries.len() <= SH_INFO_MAX_VEC, "more entries than fit");
-        let turn = self.until(|| !self.busy.get());
-        self.executor.timeout(OPERATION_TIME, turn).await?;
+        self.until(|channel| !channel.busy.get()).await?;
         self.busy.set(true);
         let _turn = Turn(self);
         // The last one may have given up; what the backend writes late must not be taken for an answer.

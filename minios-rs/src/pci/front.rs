@@ -9,8 +9,9 @@ use crate::abi::io::pciif::XEN_PCI_MAGIC;
 use crate::hardware::Hardware;
 use crate::task::Executor;
 use crate::xen::Xen;
-use crate::xenbus::{Device, XenbusState};
+use crate::xenbus::{Boxed, Device, XenbusState};
 use crate::xenstore::Client;
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::{String, ToString};
@@ -143,7 +144,11 @@ impl<X: Xen> Link<X> {
             .await
     }
 
-    async fn list(&self, wanted: impl Fn(XenbusState) -> bool) -> Result<Vec<Address>, Error> {
+    fn list(&self, wanted: fn(XenbusState) -> bool) -> Boxed<'_, Result<Vec<Address>, Error>> {
+        Box::pin(self.read_list(wanted))
+    }
+
+    async fn read_list(&self, wanted: fn(XenbusState) -> bool) -> Result<Vec<Address>, Error> {
         let xenstore = self.device.xenstore();
         let other = self.device.other();
         let count: u32 = xenstore
@@ -190,7 +195,7 @@ impl<X: Xen> Link<X> {
         ];
         let state = self
             .device
-            .wait_until(|state| states.contains(&state))
+            .wait_until(&|state| states.contains(&state))
             .await?;
         match state {
             XenbusState::RECONFIGURING => {
@@ -201,7 +206,7 @@ impl<X: Xen> Link<X> {
                 self.device.switch_to(XenbusState::CONNECTED).await?;
                 // The backend follows; until it has, this state is still the last one.
                 self.device
-                    .wait_until(|state| state != XenbusState::RECONFIGURED)
+                    .wait_until(&|state| state != XenbusState::RECONFIGURED)
                     .await?;
                 Ok(Change::Attached)
             }
@@ -216,7 +221,7 @@ impl<X: Xen> Link<X> {
     pub async fn settled(&mut self) -> Result<(), Error> {
         self.device.switch_to(XenbusState::RECONFIGURING).await?;
         self.device
-            .wait_until(|state| state != XenbusState::RECONFIGURING)
+            .wait_until(&|state| state != XenbusState::RECONFIGURING)
             .await?;
         Ok(())
     }

@@ -5,6 +5,8 @@
 use super::{Address, Bus, Error};
 use crate::abi::io::pciif::{MsixEntry, Op, XEN_PCI_OP_CONF_READ, XEN_PCI_OP_CONF_WRITE};
 use crate::hardware::Hardware;
+use crate::xenbus::Boxed;
+use alloc::boxed::Box;
 use heapless::Vec;
 
 /// Capabilities of one function, at most: there is no room for more behind the header.
@@ -150,17 +152,17 @@ impl<X: Hardware> Function<X> {
         self.bus.channel.operate(op, entries).await
     }
 
-    async fn read(&self, offset: u16, size: u16) -> Result<u32, Error> {
+    fn read(&self, offset: u16, size: u16) -> Boxed<'_, Result<u32, Error>> {
         let op = Op {
             cmd: XEN_PCI_OP_CONF_READ,
             offset: i32::from(offset),
             size: i32::from(size),
             ..Op::default()
         };
-        self.operate(op, &mut []).await
+        Box::pin(self.operate(op, &mut []))
     }
 
-    async fn write(&self, offset: u16, size: u16, value: u32) -> Result<(), Error> {
+    fn write(&self, offset: u16, size: u16, value: u32) -> Boxed<'_, Result<(), Error>> {
         let op = Op {
             cmd: XEN_PCI_OP_CONF_WRITE,
             offset: i32::from(offset),
@@ -168,31 +170,33 @@ impl<X: Hardware> Function<X> {
             value,
             ..Op::default()
         };
-        self.operate(op, &mut []).await.map(drop)
+        Box::pin(async move { self.operate(op, &mut []).await.map(drop) })
     }
 
     /// A byte of configuration space.
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn read8(&self, offset: u16) -> Result<u8, Error> {
-        Ok(self.read(offset, 1).await? as u8)
+    pub fn read8(&self, offset: u16) -> Boxed<'_, Result<u8, Error>> {
+        let read = self.read(offset, 1);
+        Box::pin(async { Ok(read.await? as u8) })
     }
 
     /// Two bytes, at a multiple of 2.
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn read16(&self, offset: u16) -> Result<u16, Error> {
-        Ok(self.read(offset, 2).await? as u16)
+    pub fn read16(&self, offset: u16) -> Boxed<'_, Result<u16, Error>> {
+        let read = self.read(offset, 2);
+        Box::pin(async { Ok(read.await? as u16) })
     }
 
     /// Four bytes, at a multiple of 4.
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn read32(&self, offset: u16) -> Result<u32, Error> {
-        self.read(offset, 4).await
+    pub fn read32(&self, offset: u16) -> Boxed<'_, Result<u32, Error>> {
+        self.read(offset, 4)
     }
 
     /// What it is.

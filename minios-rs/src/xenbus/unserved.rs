@@ -56,14 +56,16 @@ pub(crate) fn complain<'a, X: Xen>(
 
 /// Takes back what was said of a device that is gone. Guests come under ever new numbers, so the directory of
 /// its frontend goes with the last one.
-pub(crate) async fn retract<X: Xen>(store: &Client<X>, node: &str) {
-    let mut place = format!("error/{node}");
-    let _ = store.rm(&place).await;
-    place.truncate(place.rfind('/').unwrap_or(0));
-    let others = children(store, &place).await;
-    if others.is_ok_and(|others| others.is_empty()) {
+pub(crate) fn retract<'a, X: Xen>(store: &'a Client<X>, node: &'a str) -> Boxed<'a, ()> {
+    Box::pin(async move {
+        let mut place = format!("error/{node}");
         let _ = store.rm(&place).await;
-    }
+        place.truncate(place.rfind('/').unwrap_or(0));
+        let others = children(store, &place).await;
+        if others.is_ok_and(|others| others.is_empty()) {
+            let _ = store.rm(&place).await;
+        }
+    })
 }
 
 /// Answers for every device but those of the classes `known` whose backend the toolstack makes this domain: refuses

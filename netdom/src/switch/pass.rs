@@ -6,7 +6,7 @@ use super::{Floods, Guest, Losses, Segment, Switch};
 use crate::nic::offload::holds;
 use alloc::vec::Vec;
 use minios_rs::hardware::Hardware;
-use minios_rs::net::back::{HEAD_MAX, State};
+use minios_rs::net::back::HEAD_MAX;
 use minios_rs::net::bridge::{Decision, PortId, Refusal};
 use minios_rs::net::{ETHERNET_HEADER, Offload, Received, RxBuffer, TransmitError};
 use minios_rs::pci::Address;
@@ -497,7 +497,7 @@ impl<X: Hardware> Exchange<'_, '_, X> {
             }
             let guest = &mut self.guests[number];
             guest.back.settle();
-            if guest.back.state() != State::Open {
+            if !guest.back.is_open() {
                 // What was to be copied will not be: the pages are others'.
                 guest.back.close();
             }

@@ -17,8 +17,9 @@ use super::{Back, Breach};
 use crate::task::{Executor, First, race};
 use crate::time::Instant;
 use crate::xen::{DomId, Errno, ResourceError, Xen};
-use crate::xenbus::{self, XenbusState, unserved};
+use crate::xenbus::{self, Boxed, XenbusState, unserved};
 use crate::xenstore::{self, Client, Watch};
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::rc::Rc;
@@ -191,7 +192,7 @@ impl<X: Xen> Vif<X> {
             };
             self.disconnect().await;
             let left = match lived {
-                Ok(()) => self.state().await,
+                Ok(()) => self.state().await.map_err(Error::from),
                 Err(error) => Err(error),
             };
             match left {
@@ -209,8 +210,14 @@ impl<X: Xen> Vif<X> {
         }
     }
 
-    async fn state(&self) -> Result<XenbusState, Error> {
-        Ok(xenbus::state_at(&self.context.store, &self.node).await?)
+    fn state(&self) -> Boxed<'_, Result<XenbusState, xenbus::Error>> {
+        xenbus::state_at(&self.context.store, &self.node)
+    }
+
+    /// A node in our directory. Put together in one place: its users are inlined into one task.
+    #[inline(never)]
+    fn child(&self, key: &str) -> String {
+        format!("{}/{key}", self.node)
     }
 
     async fn live(&mut self) -> Result<(), Error> {
@@ -230,7 +237,7 @@ impl<X: Xen> Vif<X> {
     async fn begin(&mut self) -> Result<(String, Settings, Watch<X>), Error> {
         let context = self.context.clone();
         let store = &context.store;
-        let theirs = match store.read_text(&format!("{}/frontend", self.node)).await {
+        let theirs = match store.read_text(&self.child("frontend")).await {
             Err(error) if error.is_not_found() => {
                 let is_gone = self.state().await? == XenbusState::UNKNOWN;
                 return Err(if is_gone {
@@ -255,7 +262,7 @@ impl<X: Xen> Vif<X> {
     /// What the toolstack said of the vif: read once, and kept for when it has to be begun with again.
     async fn take_settings(&mut self) -> Result<Settings, Error> {
         let store = &self.context.store;
-        let handle = format!("{}/{HANDLE}", self.node);
+        let handle = self.child(HANDLE);
         let is_new = match store.read(&handle).await {
             Ok(_) => true,
             Err(error) if error.is_not_found() => false,
@@ -272,7 +279,7 @@ impl<X: Xen> Vif<X> {
         self.taken = Some(taken.clone());
         // From here on some of it may be gone.
         for key in [HANDLE].into_iter().chain(NOT_FOR_US) {
-            store.rm(&format!("{}/{key}", self.node)).await?;
+            store.rm(&self.child(key)).await?;
         }
         Ok(taken?)
     }
@@ -294,7 +301,7 @@ impl<X: Xen> Vif<X> {
         let excess = (NODES_KEPT + ours + others.len()).saturating_sub(NODES_MAX);
         let excess = others.drain(..excess.min(others.len()));
         for key in spared.into_iter().chain(excess) {
-            store.rm(&format!("{}/{key}", self.node)).await?;
+            store.rm(&self.child(key)).await?;
             if key == "rate" {
                 self.rate = RateNode::Spared;
             }
@@ -411,7 +418,7 @@ impl<X: Xen> Vif<X> {
     /// Has the guest send what `rate` says now, as Linux' backend does; but what cannot be followed changes
     /// nothing.
     async fn follow_rate(&mut self, settings: &mut Settings) -> Result<(), Error> {
-        let path = format!("{}/rate", self.node);
+        let path = self.child("rate");
         let said = match self.context.store.read_text(&path).await {
             Ok(text) => RateNode::Said(text),
             Err(error) if error.is_not_found() && self.rate == RateNode::Spared => return Ok(()),
@@ -484,9 +491,13 @@ impl<X: Xen> Vif<X> {
         self.signal.raise();
     }
 
-    async fn publish(&self, keys: &[(&str, &str)], phase: Phase) -> Result<(), Error> {
+    fn publish<'a>(
+        &'a self,
+        keys: &'a [(&'a str, &'a str)],
+        phase: Phase,
+    ) -> Boxed<'a, Result<(), Error>> {
         let store = &self.context.store;
-        Ok(xenbus::publish(store, &self.node, keys, phase.state()).await?)
+        Box::pin(async move { Ok(xenbus::publish(store, &self.node, keys, phase.state()).await?) })
     }
 
     /// Says where the administrator looks why the vif is not served, and goes to Closing.

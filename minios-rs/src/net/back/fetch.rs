@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::{Back, FETCHED, State};
+use super::{Back, FETCHED};
 use crate::net::frame::{FRAME_SLOTS_MAX, FrontId, Memory, RxBuffer, Slice};
 use crate::net::front::TransmitError;
 use crate::xen::{CopyEnd, DomId, GrantCopy, GrantStatus, SharedPage, Xen};
@@ -100,7 +100,7 @@ impl<X: Xen> Back<X> {
         &mut self,
         slots: &mut heapless::VecView<Slice<X::Page>>,
     ) -> Result<(), TransmitError> {
-        if self.state != State::Open {
+        if !self.is_open() {
             return Err(TransmitError::NotOpen);
         }
         let mut copies: heapless::Vec<GrantCopy<X::Page>, FRAME_SLOTS_MAX> = heapless::Vec::new();

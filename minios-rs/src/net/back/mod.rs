@@ -214,6 +214,11 @@ impl<X: Xen> Back<X> {
         self.state
     }
 
+    /// Whether frames can go through it.
+    pub fn is_open(&self) -> bool {
+        matches!(self.state, State::Open)
+    }
+
     /// Whether it is to be dropped: the frontend or the toolstack ends it, or it is broken.
     pub fn is_ending(&self) -> bool {
         self.lease.is_ending()
@@ -251,7 +256,7 @@ impl<X: Xen> Back<X> {
     /// As [`Back::receive`], into a place the caller has. Slices that `frame` still holds are dropped, and
     /// their requests never answered: it should be empty. False: there is no frame.
     pub fn receive_into(&mut self, frame: &mut Received<X::Page>) -> bool {
-        if self.state != State::Open {
+        if !self.is_open() {
             return false;
         }
         for _ in 0..self.queues.len() {
@@ -326,7 +331,7 @@ impl<X: Xen> Back<X> {
         tail: &mut heapless::VecView<Slice<X::Page>>,
         offload: Offload,
     ) -> Result<(), TransmitError> {
-        if self.state != State::Open {
+        if !self.is_open() {
             return Err(TransmitError::NotOpen);
         }
         let lengths = tail.iter().map(|slice| usize::from(slice.len));
@@ -418,7 +423,7 @@ impl<X: Xen> Back<X> {
     /// Has Xen copy what was transmitted, shows the guest that and what was answered, and notifies it where
     /// it asked to be.
     pub fn flush(&mut self) {
-        if self.state != State::Open {
+        if !self.is_open() {
             return;
         }
         for number in 0..self.queues.len() {
@@ -446,7 +451,7 @@ impl<X: Xen> Back<X> {
         if !self.orphans.is_empty() {
             return Pending::Work;
         }
-        if self.state != State::Open {
+        if !self.is_open() {
             return Pending::Nothing;
         }
         let mut pending = Pending::Nothing;
