@@ -168,9 +168,8 @@ impl Machine {
             fs::copy(&archive, self.share().join(NAME))
                 .with_context(|| archive.display().to_string())?;
             // What an emulated card sends comes out of a tap device.
-            self.dom0(&format!(
-                "modprobe tun && cd / && busybox cpio -i < /share/{NAME}"
-            ))?;
+            let unpack = format!("modprobe tun && cd / && busybox cpio -i < /share/{NAME}");
+            self.check(&Command::bash(unpack).limit(CREATE_LIMIT))?;
             *has_device_model = true;
         }
         Ok(())
