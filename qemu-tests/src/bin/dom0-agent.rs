@@ -1,8 +1,8 @@
 //! Runs commands in dom0 for the host, over a virtio-serial port.
 //!
 //! `dom0-agent await FILE TEXT...` is for those commands: it waits until a whole line of the file holds one of the
-//! texts, and prints that line. A loop around `grep` and `sleep` would take half of a processor for as long, as every
-//! process takes a tenth of a second of one to start.
+//! texts, or begins with what follows a `^`, and prints that line. A loop around `grep` and `sleep` would take half
+//! of a processor for as long, as every process takes a tenth of a second of one to start.
 //!
 //! The lab compiles this file by itself (rustc, static, std only) and puts it
 //! into dom0's initrd; see `protocol.rs` for the frames.
@@ -90,8 +90,9 @@ fn wait_for(path: &Path, texts: &[&[u8]]) -> io::Result<Vec<u8>> {
             .unwrap_or_default()
             .split(|byte| *byte == b'\n')
         {
-            let holds = |text: &&[u8]| {
-                text.is_empty() || line.windows(text.len()).any(|part| part == *text)
+            let holds = |text: &&[u8]| match text.strip_prefix(b"^") {
+                Some(start) => line.starts_with(start),
+                None => text.is_empty() || line.windows(text.len()).any(|part| part == *text),
             };
             if texts.iter().any(holds) {
                 return Ok(line.strip_suffix(b"\r").unwrap_or(line).to_vec());

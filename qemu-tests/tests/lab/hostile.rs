@@ -330,12 +330,12 @@ fn judge(machine: &Machine, backend: &str, liars: &[Liar], step: usize) -> Resul
         "left() {{ echo $((SECONDS < {limit} ? {limit} - SECONDS : 1)); }}
          # What a lie of a liar came to, and where the administrator looks.
          told() {{
-             line=$(timeout $(left) dom0-agent await /var/log/xen/guest-$1.log \"liar $3: \" 'Test result' CRASH)
+             line=$(timeout $(left) dom0-agent await /var/log/xen/guest-$1.log \"^liar $3: \" 'Test result' CRASH)
              echo \"$3; $line; $(xenstore-read /local/domain/{backend}/error/backend/vif/$2/0/error 2>/dev/null)\"
              echo n > $(xenstore-read /local/domain/$2/console/tty)
          }}
          busy() {{
-             timeout $(left) dom0-agent await /var/log/xen/guest-$1.log busy >/dev/null
+             timeout $(left) dom0-agent await /var/log/xen/guest-$1.log ^busy >/dev/null
              # While it is at it.
              sleep 1
              [ $SECONDS -ge {limit} ] || echo \"$3; ; \"
