@@ -253,19 +253,27 @@ fn embedded_policy(elf: &[u8]) -> Option<PolicyReport> {
         .find(|report| report.error.is_none())
 }
 
+/// The length of a policy or of netdom's configuration with its header of so many bytes, and its version: both say them
+/// in the same places. What does not decode is all that is there.
+fn header(bytes: &[u8], header: usize, is_good: bool) -> (u64, Option<u16>) {
+    let body = bytes.get(12..).and_then(<[u8]>::first_chunk);
+    let announced = body
+        .filter(|_| is_good)
+        .map(|body| u64::from(u32::from_le_bytes(*body)) + header as u64);
+    let version = bytes.get(8..).and_then(<[u8]>::first_chunk);
+    (
+        announced.unwrap_or(bytes.len() as u64),
+        version.map(|version| u16::from_le_bytes(*version)),
+    )
+}
+
 fn policy(bytes: &[u8]) -> PolicyReport {
     let decoded = blob::decode(bytes);
-    let field = |at: usize, size: usize| bytes.get(at..at + size).filter(|_| decoded.is_ok());
-    let announced = field(12, 4).map(|length| {
-        let length = [length[0], length[1], length[2], length[3]];
-        u64::from(u32::from_le_bytes(length)) + blob::HEADER as u64
-    });
+    let (length, version) = header(bytes, blob::HEADER, decoded.is_ok());
     let names = |names: fn(&Policy) -> Vec<String>| decoded.as_ref().map(names).unwrap_or_default();
     PolicyReport {
-        bytes: announced.unwrap_or(bytes.len() as u64),
-        version: bytes
-            .get(8..10)
-            .map(|version| u16::from_le_bytes([version[0], version[1]])),
+        bytes: length,
+        version,
         summary: decoded.as_ref().ok().map(site::summary),
         interfaces: names(|policy| {
             let names = policy.interfaces.iter();

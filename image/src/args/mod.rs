@@ -65,7 +65,7 @@ pub(crate) enum Verb {
     Build(Build),
     /// Follows one packet through a site's configuration.
     Explain(Explain),
-    /// Shows what Xen's loader will see in an image, or what is in a policy.
+    /// Shows what Xen's loader will see in an image, or what is in a policy or in netdom's configuration.
     Inspect(Inspect),
     /// Says whether Xen starts a file, and whether it is a sound appliance.
     Verify(Verify),

@@ -5,6 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use netdom::config::{self, Bridge, Config, Limit, Vif};
 use serde::Serialize;
 
+use super::header;
 use super::text::row;
 use crate::netdom::{lock_name, summary};
 
@@ -112,9 +113,7 @@ impl From<&Vif> for VifReport {
 /// Takes a blob apart.
 pub(super) fn bridges(blob: &[u8]) -> BridgesReport {
     let opened = config::open(blob);
-    let word = |at: usize| blob.get(at..).and_then(<[u8]>::first_chunk);
-    let announced = word(12).map(|length| u64::from(u32::from_le_bytes(*length)));
-    let bytes = announced.filter(|_| opened.is_ok());
+    let (bytes, version) = header(blob, config::HEADER, opened.is_ok());
     let (bridges, vifs) = match &opened {
         Ok(Config { bridges, vifs }) => (
             bridges.iter().map(BridgeReport::from).collect(),
@@ -123,10 +122,8 @@ pub(super) fn bridges(blob: &[u8]) -> BridgesReport {
         Err(_) => Default::default(),
     };
     BridgesReport {
-        bytes: bytes.map_or(blob.len() as u64, |body| body + config::HEADER as u64),
-        version: blob
-            .get(8..10)
-            .map(|version| u16::from_le_bytes([version[0], version[1]])),
+        bytes,
+        version,
         summary: opened.as_ref().ok().map(summary),
         bridges,
         vifs,

@@ -10,16 +10,12 @@ use image::site::{self, SitePaths};
 use shorewall::Severity;
 
 use super::fix;
-use super::site::{Found, bridges_of, counted, not_yet, programs, wrong};
+use super::site::{Found, bridges_of, counted, is_netdoms, not_yet, programs, wrong};
 use crate::args::Check;
 use crate::terminal::print;
 
 pub(crate) fn perform(check: &Check) -> Result<ExitCode> {
-    if check
-        .config
-        .extension()
-        .is_some_and(|suffix| suffix == "toml")
-    {
+    if is_netdoms(&check.config) {
         return bridges(check);
     }
     let paths = SitePaths {

@@ -8,16 +8,12 @@ use image::findings::Findings;
 use image::run::hits::Source;
 use image::site::SitePaths;
 
-use super::site::{Found, programs, wrong};
+use super::site::{Found, is_netdoms, programs, wrong};
 use crate::args::Explain;
 use crate::terminal::print;
 
 pub(crate) fn perform(asked: &Explain) -> Result<ExitCode> {
-    if asked
-        .config
-        .extension()
-        .is_some_and(|suffix| suffix == "toml")
-    {
+    if is_netdoms(&asked.config) {
         bail!(
             "{} is netdom's, which has no rules about packets: `inspect` shows what holds on its bridges",
             asked.config.display()

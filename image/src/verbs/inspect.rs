@@ -1,19 +1,17 @@
 //! `inspect`.
 
-use std::ffi::OsStr;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use image::findings::Findings;
 
 use super::file::read;
-use super::site::{Found, bridges_of, wrong};
+use super::site::{Found, bridges_of, is_netdoms, wrong};
 use crate::args::Inspect;
 use crate::terminal::print;
 
 pub(crate) fn perform(inspect: &Inspect) -> Result<ExitCode> {
-    let is_text = |suffix: &OsStr| suffix == "toml";
-    let bytes = match inspect.file.extension().is_some_and(is_text) {
+    let bytes = match is_netdoms(&inspect.file) {
         true => match compiled(inspect)? {
             Some(blob) => blob,
             None => return Ok(ExitCode::FAILURE),

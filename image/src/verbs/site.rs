@@ -87,6 +87,11 @@ pub(super) fn not_yet(policy: &Policy) -> String {
     text
 }
 
+/// Whether a file is netdom's configuration, and not a site's folder or what was compiled: by its name.
+pub(super) fn is_netdoms(file: &Path) -> bool {
+    file.extension().is_some_and(|suffix| suffix == "toml")
+}
+
 /// What a file says of netdom's bridges; none if it is wrong.
 ///
 /// # Errors
