@@ -215,6 +215,37 @@ fn copying_from_guest_to_guest_allocates_nothing() {
     assert_eq!(receiver.counters().transmitted_frames, 1000);
     assert_eq!(counting::calls(), 0, "allocations and frees");
 
+    // Nor do as many frames as there are buffers, all before Xen copies the first of them.
+    for frames in [60, 256] {
+        let slots: &[&[u8]] = match frames {
+            60 => &[&payload, &payload, &payload],
+            _ => &[&payload],
+        };
+        for _ in 0..frames {
+            assert!(fronts[0].send(0, slots, 0, &[]));
+        }
+        with_counting(true, || {
+            let mut frame = Received::default();
+            while sender.receive_into(&mut frame) {
+                let mut head = [0; HEAD_MAX];
+                frame.read(0, &mut head);
+                sender.recycle(frame.slots.remove(0).buffer);
+                receiver
+                    .transmit(&head, frame.slots.as_mut_view(), Offload::default())
+                    .expect("there is room");
+            }
+            receiver.flush();
+            while let Some(buffer) = receiver.completed() {
+                sender.recycle(buffer);
+            }
+            sender.flush();
+        });
+        assert_eq!(fronts[1].receive(0).len(), frames);
+        fronts[1].post(0, 256);
+        fronts[0].answers(0);
+        assert_eq!(counting::calls(), 0, "allocations and frees");
+    }
+
     // Nor do headers in as many pieces as there may be (XSA-432), as many as the ring holds.
     let frame = [3; 1000];
     let mut slots: Vec<&[u8]> = frame[..17].chunks(1).collect();

@@ -132,3 +132,86 @@ impl<X: Xen, H: Clone + AsRef<[u8]>> Queue<X, H> {
         Some((sent, payload))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{Domain, World};
+    use crate::net::{FrontId, RxBuffer};
+    use crate::xen::DomId;
+    use alloc::vec::Vec;
+
+    const ROOM: Room = Room {
+        frames: 4,
+        payloads: 2,
+        pages: 5,
+    };
+
+    fn payload(host: &Domain, pages: usize) -> Payload<Domain> {
+        let owner = FrontId::next();
+        let slice = |index| Slice {
+            buffer: RxBuffer::of_card(owner, index as u16, host.allocate_page().expect("a page")),
+            offset: 0,
+            len: 100,
+        };
+        (0..pages).map(slice).collect()
+    }
+
+    #[test]
+    fn there_is_room_for_so_many_frames_payloads_and_pages_again_and_again() {
+        let world = World::new();
+        let host = world.domain(DomId(1));
+        let mut queue: Queue<Domain, [u8; 1]> = Queue::new(ROOM);
+        let push = |queue: &mut Queue<_, _>, pages| {
+            let mut payload = payload(&host, pages);
+            let is_taken = queue.push(&[pages as u8], &mut payload, Offload::default());
+            assert_eq!(payload.len(), if is_taken { 0 } else { pages });
+            is_taken
+        };
+        for _ in 0..3 {
+            assert!(push(&mut queue, 2));
+            assert!(!push(&mut queue, 4), "pages");
+            assert!(push(&mut queue, 3));
+            assert!(!push(&mut queue, 1), "payloads");
+            assert_eq!((queue.len(), queue.pages()), (2, 5));
+            assert!(push(&mut queue, 0) && push(&mut queue, 0));
+            assert!(!push(&mut queue, 0), "frames");
+            let mut sent = Vec::new();
+            while let Some((_, left)) = queue.try_first(|head, payload, _| {
+                assert_eq!(payload.len(), usize::from(head[0]));
+                sent.push(head[0]);
+                payload.clear();
+                Ok(())
+            }) {
+                assert!(left.is_empty());
+            }
+            assert_eq!(sent, [2, 3, 0, 0]);
+            assert!(queue.is_empty() && queue.pages() == 0);
+        }
+    }
+
+    #[test]
+    fn what_was_sent_of_a_frame_is_not_sent_again() {
+        let world = World::new();
+        let host = world.domain(DomId(1));
+        let mut queue: Queue<Domain, [u8; 1]> = Queue::new(ROOM);
+        assert!(queue.push(&[1], &mut payload(&host, 3), Offload::default()));
+        assert!(queue.push(&[2], &mut payload(&host, 2), Offload::default()));
+        for left in [3, 2] {
+            let tried = queue.try_first(|head, payload, _| {
+                assert_eq!((head, payload.len()), (&[1][..], left));
+                payload.remove(0);
+                Err(TransmitError::Full)
+            });
+            assert!(tried.is_some_and(|(sent, left)| sent.is_err() && left.is_empty()));
+            assert_eq!(queue.pages(), left - 1 + 2);
+        }
+        let tried = queue.try_first(|_, payload, _| {
+            assert_eq!(payload[0].buffer.index(), 2, "the last of them");
+            Err(TransmitError::Size)
+        });
+        assert!(tried.is_some_and(|(sent, left)| sent.is_err() && left.len() == 1));
+        assert_eq!(queue.drop_first().map(|left| left.len()), Some(2));
+        assert!(queue.is_empty() && queue.drop_first().is_none());
+    }
+}

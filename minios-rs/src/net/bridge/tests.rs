@@ -173,6 +173,24 @@ fn a_flood_of_addresses_takes_its_own_ports_room_and_nobody_elses() {
 }
 
 #[test]
+fn a_port_without_room_looks_for_who_is_quiet_once_a_second() {
+    let (mut bridge, [a, ..]) = bridge();
+    for number in 0..LEARNED_MAX as u16 {
+        bridge.ingress(NOW, a, &frame(BROADCAST, other(number)));
+    }
+    let mut hear = |now, number| {
+        bridge.ingress(now, a, &frame(BROADCAST, other(number)));
+        bridge.egress(now, other(number)) == Decision::Port(a)
+    };
+    let early = NOW.after(AGEING - Duration::from_millis(1));
+    assert!(!hear(early, 1000), "nobody was quiet for so long");
+    assert!(!hear(NOW.after(AGEING), 1001), "it has just looked");
+    let later = early.after(SWEEP);
+    assert!(!hear(Instant(later.0 - 1), 1002));
+    assert!(hear(later, 1003));
+}
+
+#[test]
 fn a_wire_has_no_address_and_room_for_many_stations() {
     let (mut bridge, [a, b, c]) = bridge();
     let wire = bridge.attach_wire().expect("a port");

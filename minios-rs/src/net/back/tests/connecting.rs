@@ -1,6 +1,8 @@
 //! What comes and goes: the handshake, its refusals and failures, and what a vif costs xenstore.
 
 use super::*;
+use crate::abi::errno::EINVAL;
+use alloc::string::ToString;
 
 #[test]
 fn a_vif_connects_and_leaves_nothing_behind() {
@@ -86,6 +88,7 @@ fn what_the_toolstack_says_is_taken_or_refused_by_name() {
         let place = format!("/local/domain/1/error/backend/vif/6/{index}/error");
         let reason = lab.world.node(&place).expect("it says why");
         assert!(reason.contains(&format!("{key}=")), "{reason}");
+        assert!(reason.starts_with(&format!("{} ", EINVAL.0)), "{reason}");
     }
     lab.end();
 }
@@ -176,6 +179,17 @@ fn without_split_channels_or_scatter_gather_it_works_with_what_there_is() {
         back.transmit_bytes(&[1; 13], PLAIN),
         Err(TransmitError::Size)
     );
+    // Whoever cuts a frame up fills in its checksums.
+    for (checksum, size) in [
+        (Checksum::Validated, 1448),
+        (Checksum::Unknown, 1448),
+        (Checksum::Blank, 0),
+    ] {
+        let kind = GsoKind::TcpV4;
+        let gso = Some(Gso { kind, size });
+        let sent = back.transmit_bytes(&[1; 100], Offload { checksum, gso });
+        assert_eq!(sent, Err(TransmitError::Invalid), "{checksum:?} {size}");
+    }
     back.flush();
     assert_eq!(lab.fronts[number].receive(0)[0].bytes, [1; 4096]);
     lab.end();
@@ -309,6 +323,20 @@ fn a_frontend_that_vanishes_has_its_rings_unmapped() {
     assert_eq!((lab.backs.len(), lab.host.usage().mapped), (0, 0));
     assert_eq!(lab.fronts[number].backend_state(), XenbusState::CLOSED);
     drop(frame);
+    lab.end();
+}
+
+#[test]
+fn a_guest_whose_directory_goes_as_a_whole_loses_all_its_vifs() {
+    let mut lab = Lab::new();
+    let vifs = [GUEST, GUEST, OTHER].map(|guest| lab.connect(guest));
+    lab.world.remove_node("/local/domain/1/backend/vif/5");
+    lab.settle();
+    assert_eq!((lab.backs.len(), lab.host.usage().mapped), (1, 2));
+    assert_eq!(lab.backs[0].frontend(), OTHER);
+    let states = vifs.map(|number| lab.fronts[number].backend_state());
+    let (gone, there) = (XenbusState::UNKNOWN, XenbusState::CONNECTED);
+    assert_eq!(states, [gone, gone, there]);
     lab.end();
 }
 
@@ -501,6 +529,29 @@ fn a_vif_costs_no_more_nodes_than_it_may_whatever_is_said_and_offered() {
     lab.end();
     // Whatever the domain needs besides.
     const { assert!(NODES_MAX * VIFS_MAX <= 850) };
+}
+
+#[test]
+fn what_goes_without_saying_makes_room_first() {
+    for (mtu, bridge) in [("1500", "xenbr0"), ("9000", "br-lan")] {
+        let mut lab = Lab::new();
+        let settings = [("mtu", mtu), ("bridge", bridge)];
+        let number = lab.announce(GUEST, &settings);
+        let is_usual = mtu == "1500";
+        for (key, value) in settings {
+            let left = lab.node(number, key);
+            assert_eq!(left.as_deref(), (!is_usual).then_some(value), "{key}");
+        }
+        // In whose place this one could stay.
+        assert_eq!(lab.node(number, "frontend-id").is_some(), is_usual);
+        assert!(lab.node(number, "mac").is_some());
+        lab.fronts[number].connect(Shape::default());
+        lab.settle();
+        let settings = lab.backs[0].settings();
+        assert_eq!(settings.mtu.to_string(), mtu);
+        assert_eq!(settings.bridge, bridge);
+        lab.end();
+    }
 }
 
 #[test]

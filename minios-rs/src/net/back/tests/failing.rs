@@ -1,6 +1,10 @@
 //! What fails around a vif: xenstored that cannot answer, pages and ports that are not to be had.
 
 use super::*;
+use crate::abi::errno::{EIO, ENOMEM};
+
+/// Where the administrator looks.
+const ERROR: &str = "/local/domain/1/error/backend/vif/5/0/error";
 
 #[test]
 fn what_xenstored_cannot_answer_once_costs_no_other_vif_its_place() {
@@ -50,6 +54,8 @@ fn what_xenstored_cannot_answer_while_connecting_leaves_no_rings_behind() {
         assert_eq!(lab.host.usage().mapped, 2 * lab.backs.len(), "{skip}");
         if lab.fronts[number].backend_state() == XenbusState::CLOSING {
             assert!(lab.backs.is_empty(), "{skip}");
+            let error = lab.world.node(ERROR).expect("it says why");
+            assert!(error.starts_with(&format!("{} ", EIO.0)), "{error}");
         }
         lab.end();
         if !failed {
@@ -110,6 +116,8 @@ fn whatever_fails_while_connecting_nothing_is_left() {
             }
             assert!(lab.backs.is_empty(), "{fault:?} {skip}");
             assert_eq!(lab.fronts[number].backend_state(), XenbusState::CLOSING);
+            let error = lab.world.node(ERROR).expect("it says why");
+            assert!(error.starts_with(&format!("{} ", ENOMEM.0)), "{error}");
             lab.end();
         }
     }

@@ -128,6 +128,32 @@ fn only_ones_own_frames_can_be_fetched() {
 }
 
 #[test]
+fn a_page_that_cannot_be_fetched_is_held_against_its_own_frame_alone() {
+    let mut lab = Lab::new();
+    let number = lab.connect(GUEST);
+    let mut slots: heapless::Vec<_, 2> = heapless::Vec::new();
+    for _ in 0..2 {
+        assert!(lab.fronts[number].send(0, &[&[1; 1000]], 0, &[]));
+        let mut received = lab.backs[0].receive().expect("a frame came");
+        let head = received.slots.remove(0);
+        lab.backs[0].recycle(head.buffer);
+        slots.extend(received.slots);
+    }
+    lab.world.fail(Fault::Copy, 1);
+    let fetched = lab.backs[0].fetch(slots.as_mut_view());
+    assert_eq!(fetched, Err(TransmitError::Invalid));
+    for slice in slots {
+        lab.backs[0].recycle(slice.buffer);
+    }
+    lab.backs[0].flush();
+    let answers = lab.fronts[number].answers(0);
+    let statuses: Vec<i16> = answers.iter().map(|answer| answer.status).collect();
+    assert_eq!(statuses, [NETIF_RSP_OKAY, NETIF_RSP_ERROR]);
+    assert_eq!(lab.backs[0].counters().dropped_grant, 1);
+    lab.end();
+}
+
+#[test]
 fn nothing_of_a_closed_vif_is_lost_that_belongs_to_another() {
     let mut lab = Lab::new();
     let (from, to) = (lab.connect(GUEST), lab.connect(OTHER));

@@ -207,6 +207,49 @@ fn a_ring_that_is_short_gets_the_first_segments_and_one_that_is_full_none_of_the
 }
 
 #[test]
+fn a_frame_for_which_there_are_too_few_pages_is_refused_whole_until_there_are() {
+    let mut lab = Lab::with(Config {
+        fetch_pages_max: 20,
+        ..Config::default()
+    });
+    let from = lab.connect(GUEST);
+    let takes = [BARE[0], ("feature-sg", "1")];
+    let to = connect_with(&mut lab, OTHER, &takes, 256);
+    let frame = packet(to, true, TCP, &bytes(40_000, 3));
+    let slots: Vec<&[u8]> = frame.chunks(4096).collect();
+    let mut sent = Vec::new();
+    for _ in 0..2 {
+        assert!(lab.fronts[from].send(0, &slots, NETTXF_CSUM_BLANK, &[gso(true, 5000)]));
+        let received = lab.backs[from].receive().expect("a frame");
+        let mut head = [0; HEAD_MAX];
+        received.read(0, &mut head);
+        let mut slots = received.slots;
+        let first = slots.remove(0);
+        lab.backs[from].recycle(first.buffer);
+        let gso = Some(Gso {
+            kind: GsoKind::TcpV4,
+            size: 5000,
+        });
+        let checksum = Checksum::Blank;
+        let offload = Offload { checksum, gso };
+        sent.push(lab.backs[to].transmit(&head, slots.as_mut_view(), offload));
+        for slice in slots {
+            lab.backs[from].recycle(slice.buffer);
+        }
+    }
+    // The second while the first one's pages are not copied yet.
+    assert_eq!(sent, [Ok(()), Err(TransmitError::Full)]);
+    give_back(&mut lab.backs);
+    assert_eq!(lab.fronts[to].receive(0).len(), 8);
+    assert_eq!(lab.fronts[from].answers(0).len(), 2 * (slots.len() + 1));
+    assert!(lab.fronts[from].send(0, &slots, NETTXF_CSUM_BLANK, &[gso(true, 5000)]));
+    relay(&mut lab.backs);
+    assert_eq!(lab.fronts[to].receive(0).len(), 8);
+    lab.fronts[from].answers(0);
+    lab.end();
+}
+
+#[test]
 fn who_asks_for_very_short_segments_gets_none() {
     let mut lab = Lab::new();
     let from = lab.connect(GUEST);

@@ -30,6 +30,27 @@ fn a_short_frame_is_private_at_once_and_its_sender_is_answered() {
 }
 
 #[test]
+fn what_a_guest_says_of_a_checksum_is_passed_on_and_its_bytes_are_counted() {
+    let mut lab = Lab::new();
+    let number = lab.connect(GUEST);
+    let mut total = 0;
+    for (flags, checksum) in [
+        (0, Checksum::Unknown),
+        (NETTXF_DATA_VALIDATED, Checksum::Validated),
+        (NETTXF_CSUM_BLANK, Checksum::Blank),
+        (NETTXF_CSUM_BLANK | NETTXF_DATA_VALIDATED, Checksum::Blank),
+    ] {
+        assert!(lab.fronts[number].send(0, &[&bytes(1000, 1)], flags, &[]));
+        let received = lab.backs[0].receive().expect("a frame came");
+        assert_eq!((received.len, received.checksum), (1000, checksum));
+        lab.backs[0].recycle_frame(received);
+        total += 1000;
+        assert_eq!(lab.backs[0].counters().received_bytes, total);
+    }
+    lab.end();
+}
+
+#[test]
 fn frames_go_from_guest_to_guest_and_the_payload_is_copied_once() {
     let mut lab = Lab::new();
     let (from, to) = (lab.connect(GUEST), lab.connect(OTHER));
@@ -201,6 +222,40 @@ fn a_batch_costs_one_event_and_one_hypercall_for_32_copies() {
 }
 
 #[test]
+fn so_many_buffers_of_others_are_held_and_no_more_until_they_are_taken_back() {
+    let mut lab = Lab::new();
+    let to = lab.connect(OTHER);
+    let senders = [GUEST, THIRD, DomId(8)].map(|guest| lab.connect(guest));
+    let mut held = 0;
+    for sender in senders {
+        // A header in three slots, and one slice in each of the others.
+        for _ in 0..256 / FRAME_SLOTS_MAX {
+            assert!(lab.fronts[sender].send(0, &[&[1; 100][..]; FRAME_SLOTS_MAX], 0, &[]));
+            let mut frame = lab.backs[sender].receive().expect("a frame came");
+            let head = frame.slots.remove(0);
+            lab.backs[sender].recycle(head.buffer);
+            let count = frame.slots.len();
+            let sent = lab.backs[to].transmit(&[1; HEAD_MAX], frame.slots.as_mut_view(), PLAIN);
+            if held + count <= 512 {
+                assert_eq!((sent, frame.slots.len()), (Ok(()), 0));
+                held += count;
+            } else {
+                assert_eq!((sent, frame.slots.len()), (Err(TransmitError::Full), count));
+            }
+            lab.backs[sender].recycle_frame(frame);
+        }
+    }
+    assert_eq!(held, 512);
+    give_back(&mut lab.backs);
+    assert_eq!(lab.backs[to].transmit_bytes(&[1; 60], PLAIN), Ok(()));
+    for sender in senders {
+        let requests = 256 / FRAME_SLOTS_MAX * FRAME_SLOTS_MAX;
+        assert_eq!(lab.fronts[sender].answers(0).len(), requests);
+    }
+    lab.end();
+}
+
+#[test]
 fn nobody_is_notified_who_did_not_ask() {
     let mut lab = Lab::new();
     let number = lab.connect(GUEST);
@@ -287,6 +342,111 @@ fn a_rate_holds_and_what_waits_for_it_is_not_lost() {
         lab.backs[0].recycle_frame(frame);
     }
     assert_eq!(through, 250);
+    lab.end();
+}
+
+#[test]
+fn each_queue_has_its_share_of_the_rate() {
+    let mut lab = Lab::with(Config {
+        queues_max: 4,
+        ..Config::default()
+    });
+    let number = lab.announce(GUEST, &[("rate", "800000,50000")]);
+    lab.fronts[number].connect(Shape {
+        queues: 4,
+        channels: 1,
+    });
+    lab.settle();
+    let sent = |lab: &mut Lab| {
+        for queue in 0..4 {
+            while lab.fronts[number].send(queue, &[&[1; 1000]], 0, &[]) {}
+        }
+        let mut frames = 0;
+        while let Some(frame) = lab.backs[0].receive() {
+            frames += 1;
+            lab.backs[0].recycle_frame(frame);
+        }
+        lab.backs[0].flush();
+        (0..4).for_each(|queue| drop(lab.fronts[number].answers(queue)));
+        frames
+    };
+    assert_eq!(sent(&mut lab), 800);
+    let node = format!("{}/rate", lab.fronts[number].backend_node());
+    lab.world.write_node(&node, "600000,50000");
+    lab.settle();
+    assert_eq!(lab.backs[0].park(), Pending::Work);
+    lab.advance(Duration::from_millis(50));
+    assert_eq!(sent(&mut lab), 600);
+    lab.end();
+}
+
+#[test]
+fn flows_are_spread_over_the_queues_and_each_keeps_to_its_own() {
+    let mut lab = Lab::with(Config {
+        queues_max: 4,
+        event_channels: EventChannels::Split,
+        ..Config::default()
+    });
+    let number = lab.announce(GUEST, &[]);
+    lab.fronts[number].connect(Shape {
+        queues: 4,
+        channels: 2,
+    });
+    lab.settle();
+    let mut queues = Vec::new();
+    for port in 0..32 {
+        // Addresses and ports of IPv4, and frames of one flow that differ in all else.
+        for other in [7, 9] {
+            let mut frame = vec![other; 60];
+            frame[26..38].fill(0);
+            frame[35] = port;
+            let sent = lab.backs[0].transmit_bytes(&frame, PLAIN);
+            assert_eq!(sent, Ok(()));
+        }
+        lab.backs[0].flush();
+        let got = [0, 1, 2, 3].map(|queue| lab.fronts[number].receive(queue).len());
+        let at = got.iter().position(|count| *count == 2);
+        queues.push(at.expect("both came by the same queue"));
+    }
+    for queue in 0..4 {
+        let flows = queues.iter().filter(|other| **other == queue).count();
+        assert!(flows >= 4, "{queues:?}");
+    }
+    lab.end();
+}
+
+#[test]
+fn every_event_that_is_sent_is_counted() {
+    let mut lab = Lab::with(Config {
+        event_channels: EventChannels::Split,
+        ..Config::default()
+    });
+    let number = lab.announce(GUEST, &[]);
+    lab.fronts[number].connect(Shape {
+        queues: 1,
+        channels: 2,
+    });
+    lab.settle();
+    let mut expected = 0;
+    for (answers, sends) in [(true, false), (false, true), (true, true), (false, false)] {
+        // It asks for both.
+        lab.fronts[number].answers(0);
+        lab.fronts[number].receive(0);
+        if answers {
+            assert!(lab.fronts[number].send(0, &[&[1; 60]], 0, &[]));
+            let frame = lab.backs[0].receive().expect("a frame came");
+            lab.backs[0].recycle_frame(frame);
+        }
+        if sends {
+            assert_eq!(lab.backs[0].transmit_bytes(&[1; 60], PLAIN), Ok(()));
+        }
+        let before = lab.fronts[number].events_received(0);
+        lab.backs[0].flush();
+        let events = u64::from(answers) + u64::from(sends);
+        assert_eq!(lab.fronts[number].events_received(0), before + events);
+        expected += events;
+        assert_eq!(lab.backs[0].counters().notifications, expected);
+    }
     lab.end();
 }
 

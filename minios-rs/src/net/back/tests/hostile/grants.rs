@@ -196,6 +196,64 @@ fn who_never_stops_posting_bad_buffers_loses_its_connection_and_its_sender_nothi
 }
 
 #[test]
+fn bad_buffers_are_held_against_who_posts_them_even_if_they_get_headers_only() {
+    let mut lab = Lab::new();
+    let number = lab.announce(OTHER, &[]);
+    lab.fronts[number].publish(Shape::default(), &TAKES);
+    lab.fronts[number].switch_to(XenbusState::CONNECTED);
+    lab.settle();
+    for round in 0..=GRANT_FAULTS_MAX {
+        assert_eq!(lab.backs[0].state(), State::Open, "{round}");
+        let (pad, gref) = (0, 7_000_000);
+        let id = round as u16 % 256;
+        lab.fronts[number].post_raw(0, RxRequest { id, pad, gref });
+        assert_eq!(lab.backs[0].transmit_bytes(&[1; 60], PLAIN), Ok(()));
+        lab.backs[0].flush();
+        let got = lab.fronts[number].receive(0);
+        assert!(got.iter().all(|frame| frame.is_error));
+    }
+    assert_eq!(lab.backs[0].state(), State::Broken(Breach::Grants));
+    let lost = lab.backs[0].counters().lost_grant;
+    assert_eq!(lost, u64::from(GRANT_FAULTS_MAX) + 1);
+    lab.end();
+}
+
+#[test]
+fn a_guest_stands_still_as_long_as_it_posts_nothing_and_no_longer() {
+    let mut lab = Lab::new();
+    let number = lab.announce(OTHER, &[]);
+    lab.fronts[number].publish(Shape::default(), &TAKES);
+    lab.fronts[number].post(0, 1);
+    lab.fronts[number].switch_to(XenbusState::CONNECTED);
+    lab.settle();
+    let second = Duration::from_secs(1);
+    let offload = Offload {
+        checksum: Checksum::Blank,
+        gso: Some(Gso {
+            kind: GsoKind::TcpV4,
+            size: 1448,
+        }),
+    };
+    let send = |lab: &mut Lab| lab.backs[0].transmit_bytes(&[1; 9000], offload);
+    // However often it is tried.
+    for seconds in 0..4 {
+        assert_eq!(send(&mut lab), Err(TransmitError::Full));
+        assert_eq!(lab.backs[0].stalled_for(lab.now), second * seconds);
+        lab.advance(second);
+    }
+    // One more, which is still too few: it does not stand still.
+    lab.fronts[number].post(0, 1);
+    assert_eq!(send(&mut lab), Err(TransmitError::Full));
+    assert_eq!(lab.backs[0].stalled_for(lab.now), Duration::ZERO);
+    lab.advance(second);
+    assert_eq!(lab.backs[0].stalled_for(lab.now), second);
+    lab.fronts[number].post(0, 2);
+    assert_eq!(send(&mut lab), Ok(()));
+    assert_eq!(lab.backs[0].stalled_for(lab.now), Duration::ZERO);
+    lab.end();
+}
+
+#[test]
 fn a_grant_that_is_back_when_it_is_asked_after_is_nobodys_fault() {
     // A sender that takes its grants away and gives them again, as fast as it can, does not have its
     // receiver lose the connection.
