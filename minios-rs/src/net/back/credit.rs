@@ -114,6 +114,8 @@ mod tests {
             interval: Duration::from_millis(50),
         };
         let mut credit = Credit::new(rate, Instant(0));
-        assert!(credit.take(65_535, Instant(0)));
+        for passes in [true, true, false] {
+            assert_eq!(credit.take(65_535, Instant(0)), passes);
+        }
     }
 }

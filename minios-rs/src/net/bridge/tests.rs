@@ -173,6 +173,37 @@ fn a_flood_of_addresses_takes_its_own_ports_room_and_nobody_elses() {
 }
 
 #[test]
+fn a_port_without_room_goes_on_hearing_those_it_has() {
+    let (mut bridge, [a, ..]) = bridge();
+    for number in 0..LEARNED_MAX as u16 {
+        bridge.ingress(NOW, a, &frame(BROADCAST, other(number)));
+    }
+    let later = NOW.after(AGEING / 2);
+    bridge.ingress(later, a, &frame(BROADCAST, other(7)));
+    let aged = NOW.after(AGEING);
+    assert_eq!(bridge.egress(aged, other(7)), Decision::Port(a));
+    assert_eq!(bridge.egress(aged, other(8)), Decision::Learners);
+}
+
+#[test]
+fn no_frame_has_a_bridge_ask_for_memory_however_few_ports_it_has() {
+    for ports in 1..5 {
+        let mut bridge = Bridge::new(LOCAL);
+        let ports: Vec<_> = (0..ports)
+            .map(|number| bridge.attach(own(number), Learning::On).expect("a port"))
+            .collect();
+        let capacity = bridge.stations.capacity();
+        for (port, first) in ports.iter().zip((0..).step_by(100)) {
+            for number in first..first + LEARNED_MAX as u16 {
+                bridge.ingress(NOW, *port, &frame(BROADCAST, other(number)));
+            }
+        }
+        assert_eq!(bridge.stations(), ports.len() * (1 + LEARNED_MAX));
+        assert_eq!(bridge.stations.capacity(), capacity);
+    }
+}
+
+#[test]
 fn a_port_without_room_looks_for_who_is_quiet_once_a_second() {
     let (mut bridge, [a, ..]) = bridge();
     for number in 0..LEARNED_MAX as u16 {
@@ -228,6 +259,7 @@ fn there_are_so_many_ports_and_no_more() {
     let ports: Vec<_> = (0..PORTS_MAX as u8)
         .map(|number| attach(&mut bridge, number).expect("a port"))
         .collect();
+    assert!(ports.iter().map(|port| port.number()).eq(0..PORTS_MAX));
     assert_eq!(attach(&mut bridge, 200), Err(AttachError::Full));
     bridge.detach(ports[5]);
     assert_eq!(attach(&mut bridge, 200), Ok(ports[5]));

@@ -327,6 +327,35 @@ fn a_frontend_that_vanishes_has_its_rings_unmapped() {
 }
 
 #[test]
+fn a_vif_whose_frontend_nobody_names_is_refused_by_name() {
+    let mut lab = Lab::new();
+    let node = "/local/domain/1/backend/vif/9/0";
+    lab.world.write_node(&format!("{node}/online"), "1");
+    lab.world.write_node(&format!("{node}/state"), "1");
+    lab.settle();
+    let closing = XenbusState::CLOSING.0.to_string();
+    assert_eq!(lab.world.node(&format!("{node}/state")), Some(closing));
+    let place = "/local/domain/1/error/backend/vif/9/0/error";
+    let reason = lab.world.node(place).expect("it says why");
+    assert!(reason.contains("named no frontend"), "{reason}");
+    lab.world.remove_node(node);
+    lab.end();
+}
+
+#[test]
+fn a_vif_of_which_nobody_says_that_it_is_online_is() {
+    let mut lab = Lab::new();
+    let number = lab.announce(GUEST, &[]);
+    let online = format!("{}/online", lab.fronts[number].backend_node());
+    lab.world.remove_node(&online);
+    lab.fronts[number].connect(Shape::default());
+    lab.settle();
+    assert_eq!(lab.backs.len(), 1);
+    lab.world.write_node(&online, "1");
+    lab.end();
+}
+
+#[test]
 fn a_guest_whose_directory_goes_as_a_whole_loses_all_its_vifs() {
     let mut lab = Lab::new();
     let vifs = [GUEST, GUEST, OTHER].map(|guest| lab.connect(guest));

@@ -207,6 +207,27 @@ fn a_ring_that_is_short_gets_the_first_segments_and_one_that_is_full_none_of_the
 }
 
 #[test]
+fn a_frame_is_sent_once_its_first_segments_are() {
+    let mut lab = Lab::new();
+    let blank = Offload {
+        checksum: Checksum::Blank,
+        gso: Some(Gso {
+            kind: GsoKind::TcpV4,
+            size: 1448,
+        }),
+    };
+    for (buffers, sent) in [(15, Err(TransmitError::Full)), (16, Ok(())), (41, Ok(()))] {
+        let to = connect_with(&mut lab, OTHER, &BARE, buffers);
+        let frame = packet(to, true, TCP, &bytes(59_000, 3));
+        assert_eq!(lab.backs[to].transmit_bytes(&frame, blank), sent);
+        lab.backs[to].flush();
+        let segments = if sent.is_ok() { buffers } else { 0 };
+        assert_eq!(lab.fronts[to].receive(0).len(), segments);
+    }
+    lab.end();
+}
+
+#[test]
 fn a_frame_for_which_there_are_too_few_pages_is_refused_whole_until_there_are() {
     let mut lab = Lab::with(Config {
         fetch_pages_max: 20,

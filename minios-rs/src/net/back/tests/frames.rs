@@ -222,6 +222,24 @@ fn a_batch_costs_one_event_and_one_hypercall_for_32_copies() {
 }
 
 #[test]
+fn headers_of_any_length_wait_side_by_side_to_be_copied() {
+    let mut lab = Lab::new();
+    let number = lab.connect(GUEST);
+    for len in [4096, 2048, 4095, 2049, 1365, 1366, 256, 100] {
+        let frames: Vec<_> = (0..40).map(|round| bytes(len, round)).collect();
+        for frame in &frames {
+            assert_eq!(lab.backs[0].transmit_bytes(frame, PLAIN), Ok(()), "{len}");
+        }
+        lab.backs[0].flush();
+        let got = lab.fronts[number].receive(0).into_iter();
+        let got: Vec<_> = got.map(|frame| frame.bytes).collect();
+        assert!(got == frames, "{len}");
+        lab.fronts[number].post(0, 256);
+    }
+    lab.end();
+}
+
+#[test]
 fn so_many_buffers_of_others_are_held_and_no_more_until_they_are_taken_back() {
     let mut lab = Lab::new();
     let to = lab.connect(OTHER);
@@ -253,6 +271,25 @@ fn so_many_buffers_of_others_are_held_and_no_more_until_they_are_taken_back() {
         assert_eq!(lab.fronts[sender].answers(0).len(), requests);
     }
     lab.end();
+}
+
+#[test]
+fn whoever_can_wait_is_woken_by_the_frame_that_it_named_or_by_half_a_ring() {
+    for (slots, woken_by) in [(0, 1), (1, 1), (2, 2), (8, 8), (129, 129), (1000, 129)] {
+        let mut lab = Lab::new();
+        let number = lab.connect(GUEST);
+        let port = lab.backs[0].ports().next().expect("it has one");
+        let wake = Wake::Slots(slots);
+        assert_eq!(lab.backs[0].park_until(wake), Pending::Nothing);
+        let before = lab.host.events_received(port);
+        for sent in 1..=woken_by {
+            assert_eq!(lab.host.events_received(port), before, "{slots} {sent}");
+            assert!(lab.fronts[number].send(0, &[&[1; 60]], 0, &[]));
+        }
+        assert_eq!(lab.host.events_received(port), before + 1, "{slots}");
+        assert_eq!(lab.backs[0].park_until(wake), Pending::Work);
+        lab.end();
+    }
 }
 
 #[test]
