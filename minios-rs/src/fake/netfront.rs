@@ -8,6 +8,7 @@ use super::{Domain, Page, World};
 use crate::abi::io::netif::{
     ExtraInfo, NETRXF_EXTRA_INFO, NETRXF_MORE_DATA, NETTXF_EXTRA_INFO, NETTXF_MORE_DATA, RxRequest,
     RxResponse, TxExtraInfo, TxRequest, TxResponse, XEN_NETIF_EXTRA_FLAG_MORE,
+    XEN_NETIF_EXTRA_TYPE_GSO,
 };
 use crate::ring::{FrontRing, Notify};
 use crate::xen::{Access, BoundPort, DomId, Granted, PAGE_SIZE, SharedPage};
@@ -429,6 +430,7 @@ impl Netfront {
                 let buffer = queue.posted.remove(&slot);
                 if extra {
                     let info = ExtraInfo::read_from_bytes(response.as_bytes()).expect("8 bytes");
+                    assert_eq!(info.kind, XEN_NETIF_EXTRA_TYPE_GSO, "there is no other");
                     frame.gso = Some((info.gso_type, info.gso_size));
                     extra = info.flags & XEN_NETIF_EXTRA_FLAG_MORE != 0;
                     continue;

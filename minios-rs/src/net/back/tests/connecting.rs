@@ -13,6 +13,7 @@ fn a_vif_connects_and_leaves_nothing_behind() {
         (back.frontend(), back.index(), back.queues()),
         (GUEST, 0, 1)
     );
+    assert_eq!(back.name(), "vif5.0");
     assert_eq!(back.settings().mac, MacAddress([0, 0x16, 0x3e, 0, 5, 0]));
     assert_eq!((back.settings().mtu, back.settings().rate), (1500, None));
     assert!(back.features().scatter_gather && back.features().gso_tcpv4);
@@ -67,6 +68,7 @@ fn what_the_toolstack_says_is_taken_or_refused_by_name() {
     let taken = lab.backs[0].settings();
     assert_eq!((taken.addresses.len(), taken.mtu), (2, 9000));
     assert_eq!(taken.name.as_deref(), Some("web0"));
+    assert_eq!(lab.backs[0].name(), "web0");
     assert_eq!(taken.rate.map(|rate| rate.bytes), Some(131_072));
     for (index, (key, value)) in [
         ("mac", "no address"),
@@ -261,6 +263,25 @@ fn a_frontend_that_connects_without_end_does_so_once_a_second() {
 }
 
 #[test]
+fn a_frontend_that_failed_and_starts_anew_at_once_waits_for_a_second() {
+    let mut lab = Lab::new();
+    let number = lab.announce(GUEST, &[]);
+    lab.fronts[number].switch_to(XenbusState::CONNECTED);
+    lab.settle();
+    assert_eq!(lab.fronts[number].backend_state(), XenbusState::CLOSING);
+    lab.fronts[number].switch_to(XenbusState::INITIALISING);
+    lab.settle();
+    lab.advance(Duration::from_millis(999));
+    assert_eq!(lab.fronts[number].backend_state(), XenbusState::CLOSING);
+    lab.advance(Duration::from_millis(1));
+    assert_eq!(lab.fronts[number].backend_state(), XenbusState::INIT_WAIT);
+    lab.fronts[number].connect(Shape::default());
+    lab.settle();
+    assert_eq!(lab.backs.len(), 1);
+    lab.end();
+}
+
+#[test]
 fn a_vif_that_cannot_be_started_is_tried_again_but_not_without_end() {
     let mut lab = Lab::new();
     let full = Quirks {
@@ -398,6 +419,24 @@ fn a_detached_vif_is_removed_only_after_the_toolstack_could_read_closed() {
     assert_eq!(lab.fronts[number].backend_state(), XenbusState::CLOSED);
     lab.advance(Duration::from_millis(100));
     assert_eq!(lab.world.node(lab.fronts[number].backend_node()), None);
+    lab.end();
+}
+
+#[test]
+fn closed_is_said_again_to_whoever_writes_over_it_and_otherwise_once() {
+    let mut lab = Lab::new();
+    let number = lab.connect(GUEST);
+    lab.fronts[number].switch_to(XenbusState::CLOSED);
+    lab.settle();
+    let state = format!("{}/state", lab.fronts[number].backend_node());
+    for _ in 0..3 {
+        assert_eq!(lab.fronts[number].backend_state(), XenbusState::CLOSED);
+        let calls = lab.host.usage_hypercalls();
+        lab.settle();
+        assert_eq!(lab.host.usage_hypercalls(), calls, "we rest");
+        lab.world.write_node(&state, "5");
+        lab.settle();
+    }
     lab.end();
 }
 

@@ -99,6 +99,18 @@ fn what_xenstored_cannot_answer_costs_no_connection_that_there_is() {
 }
 
 #[test]
+fn where_xenstored_is_lost_nobody_is_served_any_more_and_nobody_waits() {
+    let mut lab = Lab::new();
+    lab.connect(GUEST);
+    lab.announce(OTHER, &[]);
+    lab.world.inject_xenstore(HOST, &[0xff; 64]);
+    lab.settle();
+    assert_eq!((lab.backs.len(), lab.host.usage().mapped), (0, 0));
+    assert_eq!(lab.executor.tasks(), 0);
+    assert_eq!(lab.executor.next_deadline(), None);
+}
+
+#[test]
 fn whatever_fails_while_connecting_nothing_is_left() {
     for fault in [Fault::Page, Fault::Map, Fault::Bind] {
         for skip in 0..64 {

@@ -113,6 +113,32 @@ fn no_more_pages_are_fetched_into_than_a_vif_may_have() {
 }
 
 #[test]
+fn no_more_slices_are_fetched_at_a_time_than_a_frame_has() {
+    let mut lab = Lab::new();
+    let number = lab.connect(GUEST);
+    for (count, fetched) in [
+        (FRAME_SLOTS_MAX, Ok(())),
+        (FRAME_SLOTS_MAX + 1, Err(TransmitError::Size)),
+    ] {
+        let mut slots: heapless::Vec<_, 32> = heapless::Vec::new();
+        for _ in 0..count {
+            assert!(lab.fronts[number].send(0, &[&[1; 1000]], 0, &[]));
+            let mut received = lab.backs[0].receive().expect("a frame came");
+            let head = received.slots.remove(0);
+            lab.backs[0].recycle(head.buffer);
+            slots.extend(received.slots);
+        }
+        assert_eq!(lab.backs[0].fetch(slots.as_mut_view()), fetched);
+        for slice in slots {
+            lab.backs[0].recycle(slice.buffer);
+        }
+        lab.backs[0].flush();
+        assert_eq!(lab.fronts[number].answers(0).len(), count);
+    }
+    lab.end();
+}
+
+#[test]
 fn only_ones_own_frames_can_be_fetched() {
     let mut lab = Lab::new();
     let (from, other) = (lab.connect(GUEST), lab.connect(OTHER));

@@ -122,6 +122,31 @@ fn grants_revoked_in_flight_are_the_senders_fault_and_cost_the_receiver_nothing_
 }
 
 #[test]
+fn however_many_copies_fail_no_more_than_eight_are_asked_after_at_a_time() {
+    let mut lab = Lab::new();
+    let (liar, to) = (lab.connect(GUEST), lab.connect(OTHER));
+    for _ in 0..30 {
+        assert!(lab.fronts[liar].send(0, &[&frame_for(to, 1000, 1)], 0, &[]));
+        let mut frame = lab.backs[liar].receive().expect("a frame came");
+        let first = frame.slots.remove(0);
+        lab.backs[liar].recycle(first.buffer);
+        let sent = lab.backs[to].transmit(&[1; HEAD_MAX], frame.slots.as_mut_view(), PLAIN);
+        assert_eq!(sent, Ok(()));
+    }
+    lab.fronts[liar].revoke_sent(0);
+    let calls = lab.host.usage_hypercalls();
+    give_back(&mut lab.backs);
+    // 60 copies, and one event to each.
+    assert_eq!(lab.host.usage_hypercalls() - calls, 2 + 8 + 2);
+    let counters = lab.backs[to].counters();
+    assert_eq!((counters.lost_sender, counters.lost_grant), (8, 22));
+    assert_eq!(lab.backs[liar].counters().dropped_grant, 8);
+    assert_eq!(lab.backs[to].state(), State::Open);
+    assert_eq!(lab.fronts[liar].answers(0).len(), 30);
+    lab.end();
+}
+
+#[test]
 fn buffers_that_cannot_be_written_are_the_receivers_fault() {
     let mut lab = Lab::new();
     let (from, to) = (lab.connect(GUEST), lab.connect(OTHER));
