@@ -198,6 +198,30 @@ fn without_split_channels_or_scatter_gather_it_works_with_what_there_is() {
 }
 
 #[test]
+fn what_is_to_be_cut_goes_only_to_who_takes_it_in_several_slots() {
+    for says in 0..8_u8 {
+        let [sg, four, six] = [1, 2, 4].map(|bit| says & bit != 0);
+        let mut lab = Lab::new();
+        let number = lab.announce(GUEST, &[]);
+        let flag = |flag| if flag { "1" } else { "0" };
+        let takes = [
+            ("request-rx-copy", "1"),
+            ("feature-sg", flag(sg)),
+            ("feature-gso-tcpv4", flag(four)),
+            ("feature-gso-tcpv6", flag(six)),
+        ];
+        lab.fronts[number].publish(Shape::default(), &takes);
+        lab.fronts[number].switch_to(XenbusState::CONNECTED);
+        lab.settle();
+        let features = lab.backs[0].features();
+        assert_eq!(features.scatter_gather, sg);
+        assert_eq!(features.gso_tcpv4, sg && four);
+        assert_eq!(features.gso_tcpv6, sg && six);
+        lab.end();
+    }
+}
+
+#[test]
 fn a_frontend_that_closes_before_it_connects_is_waited_for_again() {
     let mut lab = Lab::new();
     let number = lab.announce(GUEST, &[]);

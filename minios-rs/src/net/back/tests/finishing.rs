@@ -209,20 +209,26 @@ fn a_ring_that_is_short_gets_the_first_segments_and_one_that_is_full_none_of_the
 #[test]
 fn a_frame_is_sent_once_its_first_segments_are() {
     let mut lab = Lab::new();
-    let blank = Offload {
-        checksum: Checksum::Blank,
-        gso: Some(Gso {
-            kind: GsoKind::TcpV4,
-            size: 1448,
-        }),
-    };
-    for (buffers, sent) in [(15, Err(TransmitError::Full)), (16, Ok(())), (41, Ok(()))] {
-        let to = connect_with(&mut lab, OTHER, &BARE, buffers);
-        let frame = packet(to, true, TCP, &bytes(59_000, 3));
+    let full = Err(TransmitError::Full);
+    let several = [BARE[0], ("feature-sg", "1")];
+    // Segments of one buffer, of which sixteen have to go, and eight of two buffers.
+    for (takes, size, buffers, sent, segments) in [
+        (&BARE[..], 1448, 15, full, 0),
+        (&BARE, 1448, 16, Ok(()), 16),
+        (&BARE, 1448, 27, Ok(()), 27),
+        (&several, 5000, 15, full, 0),
+        (&several, 5000, 16, Ok(()), 8),
+    ] {
+        let to = connect_with(&mut lab, OTHER, takes, buffers);
+        let frame = packet(to, true, TCP, &bytes(40_000, 3));
+        let kind = GsoKind::TcpV4;
+        let blank = Offload {
+            checksum: Checksum::Blank,
+            gso: Some(Gso { kind, size }),
+        };
         assert_eq!(lab.backs[to].transmit_bytes(&frame, blank), sent);
         lab.backs[to].flush();
-        let segments = if sent.is_ok() { buffers } else { 0 };
-        assert_eq!(lab.fronts[to].receive(0).len(), segments);
+        assert_eq!(lab.fronts[to].receive(0).len(), segments, "{buffers}");
     }
     lab.end();
 }
