@@ -8,7 +8,8 @@ use anyhow::{Context, Result, bail};
 use crate::workspace::Workspace;
 
 /// What the caller wants.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "program", derive(clap::ValueEnum))]
 pub enum TargetChoice {
     /// x86_64-unknown-none; the host's triple when that cannot be had.
     #[default]
