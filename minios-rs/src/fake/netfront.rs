@@ -10,6 +10,7 @@ use crate::abi::io::netif::{
     RxResponse, TxExtraInfo, TxRequest, TxResponse, XEN_NETIF_EXTRA_FLAG_MORE,
     XEN_NETIF_EXTRA_TYPE_GSO,
 };
+use crate::abi::io::ring::REQ_PROD;
 use crate::ring::{FrontRing, Notify};
 use crate::xen::{Access, BoundPort, DomId, Granted, PAGE_SIZE, SharedPage};
 use crate::xenbus::XenbusState;
@@ -464,6 +465,11 @@ impl Netfront {
     /// Ends the grants of the buffers it has posted.
     pub fn revoke_posted(&mut self, queue: usize) {
         self.queues[queue].posted.clear();
+    }
+
+    /// Goes on sending what lies in its ring, a request each time the backend looks for some.
+    pub fn send_without_end(&self, queue: usize) {
+        self.queues[queue].tx.memory().raise_when_read(REQ_PROD);
     }
 
     /// Overwrites every page it has sent and not yet had an answer for.

@@ -9,17 +9,21 @@ use crate::xen::{Access, DomId, GrantRef, PAGE_SIZE, SharedPage};
 use alloc::collections::BTreeMap;
 use alloc::rc::{Rc, Weak};
 use alloc::vec::Vec;
+use core::cell::Cell;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 /// 4,096 bytes.
 pub(super) struct Memory {
     words: Vec<AtomicU32>,
+    /// A word that is one more each time a peer looks at it.
+    rising: Cell<Option<usize>>,
 }
 
 impl Memory {
     fn new() -> Self {
         Self {
             words: (0..PAGE_SIZE / 4).map(|_| AtomicU32::new(0)).collect(),
+            rising: Cell::new(None),
         }
     }
 
@@ -124,6 +128,14 @@ impl Drop for Owned {
 #[derive(Clone)]
 pub struct Page(pub(super) Rc<Owned>);
 
+impl Page {
+    /// From now on whoever maps the page finds this word one more each time it looks at it: its owner runs
+    /// at the same time, and is as fast.
+    pub fn raise_when_read(&self, offset: usize) {
+        self.0.memory.rising.set(Some(offset));
+    }
+}
+
 impl SharedPage for Page {
     fn word(&self, offset: usize) -> &AtomicU32 {
         self.0.memory.word(offset)
@@ -207,7 +219,11 @@ impl Foreign {
 impl SharedPage for Foreign {
     fn word(&self, offset: usize) -> &AtomicU32 {
         self.assert_writable();
-        self.0.memory.word(offset)
+        let word = self.0.memory.word(offset);
+        if self.0.memory.rising.get() == Some(offset) {
+            word.fetch_add(1, Ordering::Relaxed);
+        }
+        word
     }
 
     fn read(&self, offset: usize, into: &mut [u8]) {

@@ -169,11 +169,11 @@ mod tests {
             is_taken
         };
         for _ in 0..3 {
-            assert!(push(&mut queue, 2));
-            assert!(!push(&mut queue, 5), "pages");
+            assert!(push(&mut queue, 3));
+            assert!(!push(&mut queue, 4), "pages");
             assert!(push(&mut queue, 3));
             assert!(!push(&mut queue, 1), "payloads");
-            assert_eq!((queue.len(), queue.pages()), (2, 5));
+            assert_eq!((queue.len(), queue.pages()), (2, 6));
             assert!(push(&mut queue, 0) && push(&mut queue, 0));
             assert!(!push(&mut queue, 0), "frames");
             let mut sent = Vec::new();
@@ -185,7 +185,7 @@ mod tests {
             }) {
                 assert!(left.is_empty());
             }
-            assert_eq!(sent, [2, 3, 0, 0]);
+            assert_eq!(sent, [3, 3, 0, 0]);
             assert!(queue.is_empty() && queue.pages() == 0);
         }
     }

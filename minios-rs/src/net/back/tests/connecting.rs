@@ -465,6 +465,26 @@ fn closed_is_said_again_to_whoever_writes_over_it_and_otherwise_once() {
 }
 
 #[test]
+fn what_is_closed_stays_so_until_its_frontend_starts_anew() {
+    let mut lab = Lab::new();
+    let number = lab.connect(GUEST);
+    for state in [
+        XenbusState::CLOSED,
+        XenbusState::CLOSING,
+        XenbusState::INITIALISED,
+        XenbusState::CONNECTED,
+    ] {
+        lab.fronts[number].switch_to(state);
+        lab.advance(Duration::from_secs(2));
+        assert_eq!(lab.fronts[number].backend_state(), XenbusState::CLOSED);
+    }
+    lab.fronts[number].switch_to(XenbusState::INITIALISING);
+    lab.settle();
+    assert_eq!(lab.fronts[number].backend_state(), XenbusState::INIT_WAIT);
+    lab.end();
+}
+
+#[test]
 fn a_vif_that_never_connected_is_detached_at_once() {
     let mut lab = Lab::new();
     let number = lab.announce(GUEST, &[]);

@@ -74,6 +74,15 @@ fn gso(is_ipv4: bool, size: u16) -> ExtraInfo {
     }
 }
 
+/// The same of frames over IPv4 as they are passed on.
+fn to_be_cut(size: u16) -> Offload {
+    let kind = GsoKind::TcpV4;
+    Offload {
+        checksum: Checksum::Blank,
+        gso: Some(Gso { kind, size }),
+    }
+}
+
 /// A frontend that takes this and no more.
 fn connect_with(lab: &mut Lab, front: DomId, takes: &[(&str, &str)], buffers: usize) -> usize {
     let number = lab.announce(front, &[]);
@@ -221,12 +230,8 @@ fn a_frame_is_sent_once_its_first_segments_are() {
     ] {
         let to = connect_with(&mut lab, OTHER, takes, buffers);
         let frame = packet(to, true, TCP, &bytes(40_000, 3));
-        let kind = GsoKind::TcpV4;
-        let blank = Offload {
-            checksum: Checksum::Blank,
-            gso: Some(Gso { kind, size }),
-        };
-        assert_eq!(lab.backs[to].transmit_bytes(&frame, blank), sent);
+        let taken = lab.backs[to].transmit_bytes(&frame, to_be_cut(size));
+        assert_eq!(taken, sent);
         lab.backs[to].flush();
         assert_eq!(lab.fronts[to].receive(0).len(), segments, "{buffers}");
     }
@@ -247,18 +252,8 @@ fn a_frame_for_which_there_are_too_few_pages_is_refused_whole_until_there_are() 
     let mut sent = Vec::new();
     for _ in 0..2 {
         assert!(lab.fronts[from].send(0, &slots, NETTXF_CSUM_BLANK, &[gso(true, 5000)]));
-        let received = lab.backs[from].receive().expect("a frame");
-        let mut head = [0; HEAD_MAX];
-        received.read(0, &mut head);
-        let mut slots = received.slots;
-        let first = slots.remove(0);
-        lab.backs[from].recycle(first.buffer);
-        let gso = Some(Gso {
-            kind: GsoKind::TcpV4,
-            size: 5000,
-        });
-        let checksum = Checksum::Blank;
-        let offload = Offload { checksum, gso };
+        let (head, mut slots) = take(&mut lab.backs[from]);
+        let offload = to_be_cut(5000);
         sent.push(lab.backs[to].transmit(&head, slots.as_mut_view(), offload));
         for slice in slots {
             lab.backs[from].recycle(slice.buffer);
@@ -274,6 +269,41 @@ fn a_frame_for_which_there_are_too_few_pages_is_refused_whole_until_there_are() 
     assert_eq!(lab.fronts[to].receive(0).len(), 8);
     lab.fronts[from].answers(0);
     lab.end();
+}
+
+#[test]
+fn what_is_finished_needs_room_for_its_slices_and_for_as_many_as_a_frame_has() {
+    // Behind its first page it has nine.
+    let wanted = 9 + FRAME_SLOTS_MAX;
+    for (room, sent) in [(wanted - 1, Err(TransmitError::Full)), (wanted, Ok(()))] {
+        let mut lab = Lab::new();
+        let senders = [GUEST, THIRD, DomId(8)].map(|guest| lab.connect(guest));
+        let to = connect_with(&mut lab, OTHER, &BARE, 256);
+        let mut left = 512 - room;
+        for from in senders.into_iter().cycle() {
+            let slots = [&[1; 100][..]; FRAME_SLOTS_MAX];
+            assert!(lab.fronts[from].send(0, &slots, 0, &[]));
+            let (head, mut slots) = take(&mut lab.backs[from]);
+            for _ in left..slots.len() {
+                let spare = slots.pop().expect("there are more");
+                lab.backs[from].recycle(spare.buffer);
+            }
+            left -= slots.len();
+            let held = lab.backs[to].transmit(&head, slots.as_mut_view(), PLAIN);
+            assert_eq!(held, Ok(()));
+            if left == 0 {
+                break;
+            }
+        }
+        let frame = packet(to, true, TCP, &bytes(40_000, 3));
+        let finished = lab.backs[to].transmit_bytes(&frame, to_be_cut(1448));
+        assert_eq!(finished, sent);
+        give_back(&mut lab.backs);
+        for from in senders {
+            lab.fronts[from].answers(0);
+        }
+        lab.end();
+    }
 }
 
 #[test]
@@ -301,13 +331,8 @@ fn what_cannot_be_read_to_be_finished_is_its_senders_fault() {
     let to = connect_with(&mut lab, OTHER, &BARE, 256);
     let frame = packet(to, true, TCP, &bytes(1400, 3));
     assert!(lab.fronts[from].send(0, &[&frame], NETTXF_CSUM_BLANK, &[]));
-    let received = lab.backs[from].receive().expect("a frame");
+    let (head, mut slots) = take(&mut lab.backs[from]);
     lab.fronts[from].revoke_sent(0);
-    let mut head = [0; HEAD_MAX];
-    received.read(0, &mut head);
-    let mut slots = received.slots;
-    let first = slots.remove(0);
-    lab.backs[from].recycle(first.buffer);
     let blank = Offload {
         checksum: Checksum::Blank,
         gso: None,
@@ -318,7 +343,8 @@ fn what_cannot_be_read_to_be_finished_is_its_senders_fault() {
         lab.backs[from].recycle(slice.buffer);
     }
     give_back(&mut lab.backs);
-    assert_eq!(lab.backs[to].counters().lost_sender, 1);
+    let counters = lab.backs[to].counters();
+    assert_eq!((counters.copies, counters.lost_sender), (1, 1));
     assert_eq!(lab.backs[from].counters().dropped_grant, 1);
     assert!(lab.fronts[to].receive(0).is_empty());
     // A frame that is none of what it says is not made one.

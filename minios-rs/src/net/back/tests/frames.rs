@@ -130,6 +130,30 @@ fn a_gso_frame_of_64_kib_goes_through_in_chains_of_both_kinds() {
 }
 
 #[test]
+fn a_slice_that_is_empty_or_reaches_beyond_its_page_is_refused() {
+    let mut lab = Lab::new();
+    let (from, to) = (lab.connect(GUEST), lab.connect(OTHER));
+    assert!(lab.fronts[from].send(0, &[&frame_for(to, 1000, 1)], 0, &[]));
+    let (head, mut slots) = take(&mut lab.backs[from]);
+    let refused = Err(TransmitError::Invalid);
+    for (offset, len, sent) in [
+        (0, 0, refused),
+        (4096, 1, refused),
+        (4000, 97, refused),
+        (0, 4097, refused),
+        (4000, 96, Ok(())),
+    ] {
+        (slots[0].offset, slots[0].len) = (offset, len);
+        let tail = slots.as_mut_view();
+        assert_eq!(lab.backs[to].transmit(&head, tail, PLAIN), sent);
+    }
+    give_back(&mut lab.backs);
+    assert_eq!(lab.fronts[to].receive(0)[0].bytes.len(), HEAD_MAX + 96);
+    assert_eq!(lab.fronts[from].answers(0).len(), 1);
+    lab.end();
+}
+
+#[test]
 fn a_guest_that_controls_multicast_gets_the_groups_it_joined_and_no_other() {
     let mut lab = Lab::with(Config {
         multicast: MulticastControl::Offered,
@@ -229,6 +253,27 @@ fn a_batch_costs_one_event_and_one_hypercall_for_32_copies() {
 }
 
 #[test]
+fn long_frames_share_their_hypercalls_as_well() {
+    let mut lab = Lab::new();
+    let (from, to) = (lab.connect(GUEST), lab.connect(OTHER));
+    let frame = frame_for(to, 49_000, 1);
+    let slots: Vec<&[u8]> = frame.chunks(4096).collect();
+    for _ in 0..5 {
+        assert!(lab.fronts[from].send(0, &slots, NETTXF_CSUM_BLANK, &[gso_info(1448)]));
+    }
+    let calls = lab.host.usage_hypercalls();
+    relay(&mut lab.backs);
+    assert_eq!(lab.fronts[to].receive(0).len(), 5);
+    let copies = lab.backs[to].counters().copies;
+    assert!(!copies.is_multiple_of(5 * 32), "some share one");
+    // One in, and one event each way.
+    let calls = lab.host.usage_hypercalls() - calls;
+    assert_eq!(calls, 3 + copies.div_ceil(32));
+    lab.fronts[from].answers(0);
+    lab.end();
+}
+
+#[test]
 fn headers_of_any_length_wait_side_by_side_to_be_copied() {
     let mut lab = Lab::new();
     let number = lab.connect(GUEST);
@@ -256,18 +301,18 @@ fn so_many_buffers_of_others_are_held_and_no_more_until_they_are_taken_back() {
         // A header in three slots, and one slice in each of the others.
         for _ in 0..256 / FRAME_SLOTS_MAX {
             assert!(lab.fronts[sender].send(0, &[&[1; 100][..]; FRAME_SLOTS_MAX], 0, &[]));
-            let mut frame = lab.backs[sender].receive().expect("a frame came");
-            let head = frame.slots.remove(0);
-            lab.backs[sender].recycle(head.buffer);
-            let count = frame.slots.len();
-            let sent = lab.backs[to].transmit(&[1; HEAD_MAX], frame.slots.as_mut_view(), PLAIN);
+            let (head, mut slots) = take(&mut lab.backs[sender]);
+            let count = slots.len();
+            let sent = lab.backs[to].transmit(&head, slots.as_mut_view(), PLAIN);
             if held + count <= 512 {
-                assert_eq!((sent, frame.slots.len()), (Ok(()), 0));
+                assert_eq!((sent, slots.len()), (Ok(()), 0));
                 held += count;
             } else {
-                assert_eq!((sent, frame.slots.len()), (Err(TransmitError::Full), count));
+                assert_eq!((sent, slots.len()), (Err(TransmitError::Full), count));
             }
-            lab.backs[sender].recycle_frame(frame);
+            for slice in slots {
+                lab.backs[sender].recycle(slice.buffer);
+            }
         }
     }
     assert_eq!(held, 512);
@@ -389,6 +434,22 @@ fn a_rate_holds_and_what_waits_for_it_is_not_lost() {
     lab.end();
 }
 
+/// Frames of 1,000 bytes that get through of as many as its rings hold.
+fn passed(lab: &mut Lab, number: usize) -> usize {
+    let queues = lab.backs[0].queues();
+    for queue in 0..queues {
+        while lab.fronts[number].send(queue, &[&[1; 1000]], 0, &[]) {}
+    }
+    let mut frames = 0;
+    while let Some(frame) = lab.backs[0].receive() {
+        frames += 1;
+        lab.backs[0].recycle_frame(frame);
+    }
+    lab.backs[0].flush();
+    (0..queues).for_each(|queue| drop(lab.fronts[number].answers(queue)));
+    frames
+}
+
 #[test]
 fn each_queue_has_its_share_of_the_rate() {
     let mut lab = Lab::with(Config {
@@ -401,26 +462,13 @@ fn each_queue_has_its_share_of_the_rate() {
         channels: 1,
     });
     lab.settle();
-    let sent = |lab: &mut Lab| {
-        for queue in 0..4 {
-            while lab.fronts[number].send(queue, &[&[1; 1000]], 0, &[]) {}
-        }
-        let mut frames = 0;
-        while let Some(frame) = lab.backs[0].receive() {
-            frames += 1;
-            lab.backs[0].recycle_frame(frame);
-        }
-        lab.backs[0].flush();
-        (0..4).for_each(|queue| drop(lab.fronts[number].answers(queue)));
-        frames
-    };
-    assert_eq!(sent(&mut lab), 800);
+    assert_eq!(passed(&mut lab, number), 800);
     let node = format!("{}/rate", lab.fronts[number].backend_node());
     lab.world.write_node(&node, "600000,50000");
     lab.settle();
     assert_eq!(lab.backs[0].park(), Pending::Work);
     lab.advance(Duration::from_millis(50));
-    assert_eq!(sent(&mut lab), 600);
+    assert_eq!(passed(&mut lab, number), 600);
     lab.end();
 }
 
@@ -501,17 +549,7 @@ fn a_rate_is_followed_when_an_administrator_writes_it_anew() {
     lab.fronts[number].connect(Shape::default());
     lab.settle();
     let node = format!("{}/rate", lab.fronts[number].backend_node());
-    let sent = |lab: &mut Lab| {
-        while lab.fronts[number].send(0, &[&[1; 1000]], 0, &[]) {}
-        let mut frames = 0;
-        while let Some(frame) = lab.backs[0].receive() {
-            frames += 1;
-            lab.backs[0].recycle_frame(frame);
-        }
-        lab.backs[0].flush();
-        lab.fronts[number].answers(0);
-        frames
-    };
+    let sent = |lab: &mut Lab| passed(lab, number);
     assert_eq!(sent(&mut lab), 200, "and 56 wait");
     assert_eq!(lab.backs[0].park(), Pending::Nothing);
     // What is no rate changes none.
@@ -549,6 +587,32 @@ fn a_rate_is_followed_when_an_administrator_writes_it_anew() {
     lab.settle();
     assert_eq!(lab.backs.len(), 1);
     assert_eq!(sent(&mut lab), 150);
+    lab.end();
+}
+
+#[test]
+fn of_the_toolstacks_rate_and_anothers_the_stricter_holds_whichever_came_last() {
+    let mut lab = Lab::new();
+    let number = lab.announce(GUEST, &[("rate", "200000,50000")]);
+    lab.fronts[number].connect(Shape::default());
+    lab.settle();
+    let node = format!("{}/rate", lab.fronts[number].backend_node());
+    let interval = Duration::from_millis(50);
+    for (said, limit, frames) in [
+        ("200000,50000", None, 200),
+        ("200000,50000", Some(150_000), 150),
+        ("140000,50000", Some(150_000), 140),
+        ("180000,50000", Some(150_000), 150),
+        ("180000,50000", Some(190_000), 180),
+        ("190000,50000", None, 190),
+    ] {
+        lab.backs[0].limit(limit.map(|bytes| Rate { bytes, interval }));
+        lab.world.write_node(&node, said);
+        lab.settle();
+        let _ = lab.backs[0].park();
+        lab.advance(interval);
+        assert_eq!(passed(&mut lab, number), frames, "{said} {limit:?}");
+    }
     lab.end();
 }
 

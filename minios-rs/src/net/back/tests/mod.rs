@@ -4,6 +4,7 @@ use crate::abi::io::ring::{REQ_PROD, RING};
 use crate::fake::netback::Which;
 use crate::fake::netfront::{Netfront, Shape, TAKES};
 use crate::fake::{Domain, Fault, Page, Quirks, Usage, World};
+use crate::net::queue::Payload;
 use crate::net::{FRAME_SLOTS_MAX, GsoKind, MacAddress};
 use crate::task::Executor;
 use crate::time::Instant;
@@ -170,6 +171,17 @@ fn gso_info(size: u16) -> ExtraInfo {
         gso_size: size,
         ..ExtraInfo::default()
     }
+}
+
+/// The next frame of a vif's: its header, whose buffer is given back, and what lies behind it.
+fn take(back: &mut Back<Domain>) -> ([u8; HEAD_MAX], Payload<Domain>) {
+    let received = back.receive().expect("a frame came");
+    let mut head = [0; HEAD_MAX];
+    received.read(0, &mut head);
+    let mut slots = received.slots;
+    let first = slots.remove(0);
+    back.recycle(first.buffer);
+    (head, slots)
 }
 
 /// What a relay does: takes every frame, and sends it to the back its first byte names.

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::net::front::Wake;
-use crate::net::queue::Payload;
 
 /// When whoever serves it looks at what nobody tells.
 const LOOK: Duration = Duration::from_millis(1);
@@ -232,6 +231,10 @@ fn it_is_looked_at_when_patience_ends_or_earlier_where_nobody_tells() {
         crowd.turn(LOOK / 2);
         assert!(crowd.outlet.hold(crowd.now), "that was long enough");
         assert_eq!(park(&mut crowd), Some(crowd.now));
+        let frame = crowd.outlet.receive().expect("a frame came");
+        crowd.outlet.recycle_frame(frame);
+        assert_eq!(park(&mut crowd), None, "it has no more");
+        assert!(crowd.lab.fronts[0].send(0, &[&[1; 60]], 0, &[]));
         crowd.outlet.release();
         assert!(!crowd.outlet.hold(crowd.now), "it is held anew");
         crowd.outlet.release();

@@ -179,6 +179,26 @@ fn frames_taken_back_while_they_wait_for_credit_are_not_waited_for() {
 }
 
 #[test]
+fn who_sends_wrong_frames_as_fast_as_they_are_refused_is_not_served_without_end() {
+    let mut lab = Lab::new();
+    let number = lab.connect(GUEST);
+    let front = &mut lab.fronts[number];
+    for _ in 0..255 {
+        let request = request(front, 13);
+        front.push(0, &request);
+    }
+    // The ring is gone through in the middle of this one, whose end is not looked for at its beginning.
+    let last = front.requests(0, &[&[1; 100], &[2; 100]], 0, 0)[0];
+    front.push(0, &last);
+    front.send_without_end(0);
+    assert!(lab.backs[0].receive().is_none());
+    assert_eq!(lab.backs[0].counters().dropped_runt, 255);
+    assert_eq!(lab.backs[0].state(), State::Open);
+    assert_eq!(lab.backs[0].park(), Pending::Work, "there is more");
+    lab.end();
+}
+
+#[test]
 fn a_frame_that_finds_too_few_buffers_takes_none_of_them() {
     let mut lab = Lab::new();
     let number = lab.announce(GUEST, &[]);
@@ -289,7 +309,8 @@ fn lies_about_one_frame_cost_that_frame() {
         ..ExtraInfo::default()
     };
     assert!(front.send(0, &[&[1; 100]], 0, &[join]));
-    let good = frame_for(to, 100, 1);
+    // The shortest there is.
+    let good = frame_for(to, ETHERNET_HEADER, 1);
     assert!(front.send(0, &[&good], 0, &[]));
     relay(&mut lab.backs);
     assert_eq!(lab.fronts[to].receive(0)[0].bytes, good);
