@@ -517,16 +517,14 @@ impl<X: Xen> Vif<X> {
     /// Waits until something may have changed.
     async fn wait(&self, watch: &mut Watch<X>, deadline: Option<Instant>) -> Result<(), Error> {
         let told = race(watch.next(), self.signal.wait());
-        let Some(deadline) = deadline else {
-            return match told.await {
-                First::Left(event) => Ok(event.map(drop)?),
-                First::Right(()) => Ok(()),
-            };
+        let told = match deadline {
+            None => First::Left(told.await),
+            Some(deadline) => race(told, self.context.executor.sleep_until(deadline)).await,
         };
-        match race(told, self.context.executor.sleep_until(deadline)).await {
-            First::Left(First::Left(event)) => Ok(event.map(drop)?),
-            _ => Ok(()),
+        if let First::Left(First::Left(event)) = told {
+            event?;
         }
+        Ok(())
     }
 
     /// A vif that was refused: closes it when the toolstack takes it away.

@@ -130,7 +130,8 @@ impl<X: Xen> Back<X> {
         let number = flow(head) % self.queues.len();
         // A ring may never have room for all of many: then the last are lost, and TCP sends them again.
         let least = plan.segments.min(SEGMENTS_LEAST) * slots;
-        let pages = (plan.segments * (slots - 1)).max(FRAME_SLOTS_MAX);
+        // Pages to read it into, and later for what segments have beyond a page: together less than the frame.
+        let pages = FRAME_SLOTS_MAX;
         let receiver = &mut self.queues[number].receiver;
         let has_room = receiver.has_room(least, tail.len() + pages, &mut self.counters);
         match has_room {
@@ -150,7 +151,8 @@ impl<X: Xen> Back<X> {
             for at in 0..plan.segments {
                 plan.write::<X::Page>(&whole, at, &mut segment);
                 match self.put_finished(number, &segment) {
-                    Err(TransmitError::Full) if at > 0 => break,
+                    // There was room for the first of them.
+                    Err(TransmitError::Full) => break,
                     put => put?,
                 }
             }
@@ -196,7 +198,9 @@ impl<X: Xen> Back<X> {
                 len: slice.len,
                 status: GrantStatus::OKAY,
             };
-            is_full |= copies.push(copy).is_err() || buffers.push(buffer).is_err();
+            // As many as a frame has, which fit.
+            let _ = copies.push(copy);
+            let _ = buffers.push(buffer);
         }
         let mut read = match is_full {
             true => Err(TransmitError::Full),

@@ -336,7 +336,10 @@ impl<X: Xen> Back<X> {
         }
         let lengths = tail.iter().map(|slice| usize::from(slice.len));
         let size = head.len() + lengths.sum::<usize>();
-        if size > XEN_NETIF_MAX_TX_SIZE || !(ETHERNET_HEADER..=PAGE_SIZE).contains(&head.len()) {
+        if size > XEN_NETIF_MAX_TX_SIZE
+            || tail.len() > FRAME_SLOTS_MAX
+            || !(ETHERNET_HEADER..=PAGE_SIZE).contains(&head.len())
+        {
             return Err(TransmitError::Size);
         }
         let outside = |slice: &Slice<_>| {

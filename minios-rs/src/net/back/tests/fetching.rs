@@ -113,26 +113,25 @@ fn no_more_pages_are_fetched_into_than_a_vif_may_have() {
 }
 
 #[test]
-fn no_more_slices_are_fetched_at_a_time_than_a_frame_has() {
+fn no_more_slices_are_fetched_or_sent_at_a_time_than_a_frame_has() {
     let mut lab = Lab::new();
     let number = lab.connect(GUEST);
-    for (count, fetched) in [
+    for (count, taken) in [
         (FRAME_SLOTS_MAX, Ok(())),
         (FRAME_SLOTS_MAX + 1, Err(TransmitError::Size)),
     ] {
         let mut slots: heapless::Vec<_, 32> = heapless::Vec::new();
         for _ in 0..count {
             assert!(lab.fronts[number].send(0, &[&[1; 1000]], 0, &[]));
-            let mut received = lab.backs[0].receive().expect("a frame came");
-            let head = received.slots.remove(0);
-            lab.backs[0].recycle(head.buffer);
-            slots.extend(received.slots);
+            slots.extend(take(&mut lab.backs[0]).1);
         }
-        assert_eq!(lab.backs[0].fetch(slots.as_mut_view()), fetched);
+        assert_eq!(lab.backs[0].fetch(slots.as_mut_view()), taken);
+        let sent = lab.backs[0].transmit(&[1; 60], slots.as_mut_view(), PLAIN);
+        assert_eq!(sent, taken);
         for slice in slots {
             lab.backs[0].recycle(slice.buffer);
         }
-        lab.backs[0].flush();
+        give_back(&mut lab.backs);
         assert_eq!(lab.fronts[number].answers(0).len(), count);
     }
     lab.end();
@@ -160,10 +159,7 @@ fn a_page_that_cannot_be_fetched_is_held_against_its_own_frame_alone() {
     let mut slots: heapless::Vec<_, 2> = heapless::Vec::new();
     for _ in 0..2 {
         assert!(lab.fronts[number].send(0, &[&[1; 1000]], 0, &[]));
-        let mut received = lab.backs[0].receive().expect("a frame came");
-        let head = received.slots.remove(0);
-        lab.backs[0].recycle(head.buffer);
-        slots.extend(received.slots);
+        slots.extend(take(&mut lab.backs[0]).1);
     }
     lab.world.fail(Fault::Copy, 1);
     let fetched = lab.backs[0].fetch(slots.as_mut_view());
