@@ -144,7 +144,7 @@ mod tests {
     const ROOM: Room = Room {
         frames: 4,
         payloads: 2,
-        pages: 6,
+        pages: 7,
     };
 
     fn payload(host: &Domain, pages: usize) -> Payload<Domain> {
@@ -170,7 +170,7 @@ mod tests {
         };
         for _ in 0..3 {
             assert!(push(&mut queue, 3));
-            assert!(!push(&mut queue, 4), "pages");
+            assert!(!push(&mut queue, 5), "pages");
             assert!(push(&mut queue, 3));
             assert!(!push(&mut queue, 1), "payloads");
             assert_eq!((queue.len(), queue.pages()), (2, 6));

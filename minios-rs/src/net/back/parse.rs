@@ -20,8 +20,6 @@ pub(super) type Ring<M> = BackRing<M, TxRequest, TxResponse>;
 
 /// Data slots of a frame that is only dropped. More than that no frontend sends that means well.
 const SLOTS_SUFFERED: usize = 21;
-/// Extra infos of one frame: one of each kind.
-const EXTRAS_MAX: u8 = XEN_NETIF_EXTRA_TYPE_MAX - 1;
 
 /// What a frame's answer consists of.
 #[derive(Default)]
@@ -195,9 +193,10 @@ impl Extras {
             return Err(Breach::ExtraInfo);
         };
         let info = extra.info;
-        if info.kind == 0 || info.kind >= XEN_NETIF_EXTRA_TYPE_MAX || self.count == EXTRAS_MAX {
+        if info.kind == 0 || info.kind >= XEN_NETIF_EXTRA_TYPE_MAX {
             return Err(Breach::ExtraInfo);
         }
+        // Of each kind one, so that they have an end.
         let bit = 1 << info.kind;
         if self.kinds & bit != 0 {
             return Err(Breach::ExtraInfo);

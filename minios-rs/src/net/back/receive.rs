@@ -156,12 +156,10 @@ impl<X: Xen> Receiver<X> {
         counters: &mut Counters,
     ) -> Result<Result<(), TransmitError>, Breach> {
         let slots = size.div_ceil(PAGE_SIZE);
-        // A header that would cross a page's end goes to the next page.
-        let left_in_page = PAGE_SIZE - self.staged % PAGE_SIZE;
-        let is_skipped = head.len() > left_in_page;
-        let staged = self.staged + head.len() + if is_skipped { left_in_page } else { 0 };
+        // A header that does not fit into a page's rest goes to the next page, which holds any: only the
+        // last one's rest can be too short.
         if self.copies.len() + 1 + tail.len() + slots > COPIES_MAX
-            || staged > STAGING_PAGES * PAGE_SIZE
+            || self.staged + head.len() > STAGING_PAGES * PAGE_SIZE
         {
             self.run(counters)?;
         }
@@ -213,7 +211,7 @@ impl<X: Xen> Receiver<X> {
         self.completed.push_back(buffer);
     }
 
-    /// Copies a header to where Xen copies it from.
+    /// Copies a header to where Xen copies it from. One that would cross a page's end goes to the next page.
     fn stage(&mut self, head: &[u8]) -> (X::Page, u16) {
         let left_in_page = PAGE_SIZE - self.staged % PAGE_SIZE;
         if head.len() > left_in_page {

@@ -137,12 +137,15 @@ fn what_was_there_before_is_refused_as_well_and_classes_that_are_served_are_left
     let world = World::new();
     attach(&world, "vbd/5/51712");
     attach(&world, "vif/5/0");
+    // This is none of that class.
+    attach(&world, "vbd/vif/0");
     // It came and went without an answer.
     attach(&world, "vbd/6/51712");
     detach(&world, "vbd/6/51712");
     let mut lab = Lab::of(world);
     assert_eq!(lab.state("vbd/5/51712").as_deref(), Some("6"));
     assert_eq!(lab.state("vif/5/0").as_deref(), Some("1"));
+    assert_eq!(lab.state("vbd/vif/0").as_deref(), Some("6"));
     attach(&lab.world, "vif/5/1");
     lab.advance(1000);
     assert_eq!(lab.state("vif/5/1").as_deref(), Some("1"));

@@ -99,6 +99,29 @@ fn what_xenstored_cannot_answer_costs_no_connection_that_there_is() {
 }
 
 #[test]
+fn what_xenstored_cannot_answer_does_not_keep_a_vif_that_is_taken_away() {
+    let refused = [("mac", "no address")];
+    for (settings, skip) in (0..80).flat_map(|skip| [(&[][..], skip), (&refused, skip)]) {
+        let mut lab = Lab::new();
+        let number = lab.announce(GUEST, settings);
+        lab.fronts[number].connect(Shape::default());
+        lab.settle();
+        lab.world.fail(Fault::Xenstore, skip);
+        lab.fronts[number].detach();
+        lab.settle();
+        lab.fronts[number].switch_to(XenbusState::CLOSED);
+        (0..4).for_each(|_| lab.advance(Duration::from_secs(1)));
+        assert_eq!(lab.node(number, "state"), None, "{settings:?} {skip}");
+        assert_eq!((lab.backs.len(), lab.host.usage().mapped), (0, 0));
+        if lab.world.clear_fault(Fault::Xenstore) && settings.is_empty() {
+            assert!(skip > 10, "{skip}");
+            return;
+        }
+    }
+    panic!("it asks xenstored without end");
+}
+
+#[test]
 fn where_xenstored_is_lost_nobody_is_served_any_more_and_nobody_waits() {
     let mut lab = Lab::new();
     lab.connect(GUEST);

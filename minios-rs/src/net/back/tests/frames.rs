@@ -292,6 +292,25 @@ fn headers_of_any_length_wait_side_by_side_to_be_copied() {
 }
 
 #[test]
+fn headers_of_all_that_a_ring_holds_lie_apart() {
+    let mut lab = Lab::new();
+    let number = lab.connect(GUEST);
+    let frames: Vec<_> = (0..=255).map(|seed| bytes(HEAD_MAX, seed)).collect();
+    for frame in &frames {
+        assert!(lab.fronts[number].send(0, &[frame], 0, &[]));
+    }
+    let received: Vec<_> = core::iter::from_fn(|| lab.backs[0].receive()).collect();
+    assert_eq!(received.len(), frames.len());
+    for (received, frame) in received.into_iter().zip(&frames) {
+        let mut head = [0; HEAD_MAX];
+        received.read(0, &mut head);
+        assert_eq!(&head, &frame[..]);
+        lab.backs[0].recycle_frame(received);
+    }
+    lab.end();
+}
+
+#[test]
 fn so_many_buffers_of_others_are_held_and_no_more_until_they_are_taken_back() {
     let mut lab = Lab::new();
     let to = lab.connect(OTHER);
