@@ -114,7 +114,7 @@ fn has_counted(rules: &str) -> bool {
 /// The kernel takes rules apart some time after they are gone.
 fn wait_until_gone() -> Result<()> {
     const TABLES: &str = "/proc/net/ipt_hashlimit";
-    const PATIENCE: Duration = Duration::from_secs(2);
+    const PATIENCE: Duration = Duration::from_secs(60);
     let started = Instant::now();
     while fs::read_dir(TABLES).is_ok_and(|mut tables| tables.next().is_some()) {
         ensure!(started.elapsed() < PATIENCE, "{TABLES} is not empty");
