@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long dom0 may take to confirm that it killed a command.
-const KILL_LIMIT: Duration = Duration::from_secs(10);
+const KILL_LIMIT: Duration = Duration::from_secs(60);
 
 /// How long QEMU may refuse to take what is written to the port.
 const WRITE_LIMIT: Duration = Duration::from_secs(60);
@@ -40,8 +40,9 @@ pub struct Command {
 }
 
 impl Command {
-    /// The limit of a command that sets none.
-    pub const DEFAULT_LIMIT: Duration = Duration::from_secs(60);
+    /// The limit of a command that sets none: many times what any takes on a busy host, as whoever is in time is not
+    /// held up by it.
+    pub const DEFAULT_LIMIT: Duration = Duration::from_secs(180);
 
     /// A program with its arguments, found on dom0's PATH, without a shell.
     pub fn new<S: Into<String>>(argv: impl IntoIterator<Item = S>) -> Self {

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 const POWER_OFF: &str = "#!/bin/sh\nexec /usr/bin/busybox poweroff -f\n";
 
 /// How long `xl create` and the guest's own boot may take in the lab.
-const CREATE_LIMIT: Duration = Duration::from_secs(120);
-const READY_LIMIT: Duration = Duration::from_secs(240);
+const CREATE_LIMIT: Duration = Duration::from_secs(300);
+const READY_LIMIT: Duration = Duration::from_secs(600);
 
 /// How often it is looked meanwhile whether the emulator has lost the guest.
 const LOOK: Duration = Duration::from_secs(20);

@@ -202,9 +202,9 @@ impl RunningGuest<'_> {
     /// Has it run a line of shell that must succeed: what it said.
     ///
     /// # Errors
-    /// When the line fails, or is not done within half a minute.
+    /// When the line fails, or is not done within [`Command::DEFAULT_LIMIT`].
     pub fn check(&self, line: &str) -> Result<String> {
-        let (said, succeeded) = self.run(line, Duration::from_secs(30))?;
+        let (said, succeeded) = self.run(line, Command::DEFAULT_LIMIT)?;
         ensure!(succeeded, "{}: {line}: {said}", self.name);
         Ok(said)
     }

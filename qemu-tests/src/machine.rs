@@ -79,7 +79,7 @@ impl Default for Options {
             iommu: Iommu::Absent,
             qemu_arguments: Vec::new(),
             xenstored: Xenstored::default(),
-            boot_limit: Duration::from_secs(180),
+            boot_limit: Duration::from_secs(300),
         }
     }
 }
@@ -228,7 +228,9 @@ impl Machine {
     /// # Errors
     /// When it cannot be written.
     pub fn put(&self, path: &str, content: &[u8]) -> Result<()> {
-        let command = Command::new(["bash", "-c", "cat > \"$0\"", path]);
+        // One process, and a static one.
+        let place = format!("of={path}");
+        let command = Command::new(["busybox", "dd", "bs=64k", "status=none", &place]);
         self.check(&command.stdin(content)).map(drop)
     }
 
@@ -255,7 +257,8 @@ impl Machine {
     /// # Errors
     /// When dom0 does not answer. A guest without output is no error.
     pub fn guest_console(&self, name: &str) -> Result<String> {
-        self.dom0(&format!("cat '{}' 2>/dev/null || true", console_log(name)))
+        let command = Command::new(["busybox", "cat", &console_log(name)]);
+        self.run(&command).map(|output| output.text())
     }
 
     /// Throws away what guests of this name have written so far: the next one may write the same.
@@ -263,10 +266,19 @@ impl Machine {
     /// # Errors
     /// When dom0 does not answer.
     pub fn forget_guest_console(&self, name: &str) -> Result<()> {
+        self.forget_guest_consoles(&[name])
+    }
+
+    /// The same, of guests of several names.
+    ///
+    /// # Errors
+    /// When dom0 does not answer.
+    pub fn forget_guest_consoles(&self, names: &[&str]) -> Result<()> {
+        let logs: Vec<String> = names.iter().map(|name| console_log(name)).collect();
         // The daemon keeps the files open; the signal makes it open them again.
         self.dom0(&format!(
             "rm -f {}; killall -HUP xenconsoled",
-            console_log(name)
+            logs.join(" ")
         ))
         .map(drop)
     }
@@ -374,7 +386,7 @@ impl Machine {
     pub fn stop(self) -> Result<()> {
         self.save_logs();
         self.channel.power_off()?;
-        if self.process.ended(Duration::from_secs(30)).is_none() {
+        if self.process.ended(Command::DEFAULT_LIMIT).is_none() {
             self.process.kill();
             bail!(
                 "dom0 did not power off and was killed\n{}",
@@ -395,7 +407,7 @@ impl Machine {
     fn save_logs(&self) {
         let script = "cp -r /var/log/xen /share/.logs; xl dmesg > /share/.logs/xl-dmesg.log; sync";
         let saved = self
-            .spawn(&Command::bash(script).limit(Duration::from_secs(15)))
+            .spawn(&Command::bash(script).limit(Duration::from_secs(60)))
             .and_then(Running::wait);
         if saved.is_ok() {
             let _ = fs::rename(self.share().join(".logs"), self.run.join("dom0-logs"));

@@ -16,7 +16,7 @@ use crate::config::DomainConfig;
 pub const MEMORY_MIB: u32 = 192;
 
 /// How long it may still work on its rules after the first packet.
-pub const READY_LIMIT: Duration = Duration::from_secs(60);
+pub const READY_LIMIT: Duration = Duration::from_secs(300);
 
 /// The guest with the addresses and routes of the policy, on the vifs of the configuration; its
 /// rules are those that Debian's own Shorewall makes of the site's folder. Where guests are behind

@@ -22,6 +22,9 @@ const AT_ONCE: Duration = Duration::from_millis(1_500);
 /// Seconds after which silence counts as silence. Linux repeats a SYN after one second.
 const PATIENCE_S: u32 = 3;
 
+/// The same where an answer is expected, for which a busy host may take longer.
+const ANSWER_S: u32 = 20;
+
 /// Where what is transferred lies in dom0.
 pub const PAYLOAD: &str = "/tmp/payload";
 
@@ -203,6 +206,18 @@ impl Observed {
     }
 }
 
+impl Observed {
+    /// A reset, or the ICMP error that UDP gets. Other errors may be the sender's own ARP.
+    fn is_refused(&self) -> bool {
+        self.stderr.contains("Connection refused")
+    }
+
+    /// Whether it was refused, but not at once.
+    pub fn is_refused_late(&self) -> bool {
+        self.is_refused() && self.elapsed >= AT_ONCE
+    }
+}
+
 impl Attempt {
     fn address(&self, sides: &[Side]) -> Result<Ipv4Addr> {
         match self.receiver {
@@ -217,18 +232,22 @@ impl Attempt {
     /// When the site has no such zone.
     pub fn command(&self, sides: &[Side]) -> Result<Command> {
         let address = self.address(sides)?;
+        let patience_s = match self.expected {
+            Outcome::Dropped => PATIENCE_S,
+            _ => ANSWER_S,
+        };
         let client = match self.traffic {
-            Traffic::Ping => format!("ping -n -c 3 -i 0.2 -W {PATIENCE_S} {address}"),
+            Traffic::Ping => format!("ping -n -c 3 -i 0.2 -W {patience_s} {address}"),
             Traffic::Tcp { port, .. } => {
                 format!(
-                    "socat -b 65536 -u TCP4:{address}:{port},connect-timeout={PATIENCE_S} - | sha256sum"
+                    "socat -b 65536 -u TCP4:{address}:{port},connect-timeout={patience_s} - | sha256sum"
                 )
             }
             // `head` ends with the answer; socat would wait whether there is more.
             Traffic::Udp { port } => format!(
                 "exec 3<>/dev/udp/{address}/{port}\n\
                  head -c {DATAGRAM_LENGTH} {PAYLOAD} >&3\n\
-                 timeout {PATIENCE_S} head -c {DATAGRAM_LENGTH} <&3 | sha256sum"
+                 timeout {patience_s} head -c {DATAGRAM_LENGTH} <&3 | sha256sum"
             ),
         };
         let namespace = &side(sides, self.from)?.namespace;
@@ -349,7 +368,8 @@ fn judge_ping(seen: &Observed) -> (Outcome, String) {
         return (Outcome::Broken, "unreachable".to_owned());
     }
     if seen.stdout.contains(" 0 received,") {
-        return (Outcome::Dropped, format!("silence for {PATIENCE_S} s"));
+        let elapsed = seen.elapsed.as_secs();
+        return (Outcome::Dropped, format!("silence for {elapsed} s"));
     }
     (Outcome::Broken, last_line(&seen.stdout, &seen.stderr))
 }
@@ -365,13 +385,12 @@ fn judge_transfer(seen: &Observed, hash: &str, length: u64) -> (Outcome, String)
         };
         return (Outcome::Passed, text);
     }
-    // A reset, or the ICMP error that UDP gets. Other errors may be the sender's own ARP.
-    if seen.stderr.contains("Connection refused") {
+    if seen.is_refused() {
         let text = format!("refused after {} ms", elapsed.as_millis());
-        let outcome = if elapsed < AT_ONCE {
-            Outcome::Rejected
-        } else {
+        let outcome = if seen.is_refused_late() {
             Outcome::Broken
+        } else {
+            Outcome::Rejected
         };
         return (outcome, text);
     }

@@ -1,8 +1,8 @@
 //! Runs commands in dom0 for the host, over a virtio-serial port.
 //!
-//! `dom0-agent await FILE TEXT...` is for those commands: it waits until a whole line of the file holds one of the
-//! texts, or begins with what follows a `^`, and prints that line. A loop around `grep` and `sleep` would take half
-//! of a processor for as long, as every process takes a tenth of a second of one to start.
+//! `dom0-agent await [+BYTES] FILE TEXT...` is for those commands: it waits until a whole line of the file, behind so
+//! many bytes, holds one of the texts, or begins with what follows a `^`, and prints that line. A loop around `grep`
+//! and `sleep` would take half of a processor for as long, as every process takes a tenth of a second of one to start.
 //!
 //! The lab compiles this file by itself (rustc, static, std only) and puts it
 //! into dom0's initrd; see `protocol.rs` for the frames.
@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
@@ -26,9 +26,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// A command that has ended may have left a daemon holding its pipes: after
-/// this long without output its result is sent all the same.
-const PIPES_IDLE: Duration = Duration::from_millis(300);
+/// A command that has ended may have left a daemon holding its pipes: after so many looks without output its result
+/// is sent all the same. Many short ones: of a pause in which the whole machine stood still they count one.
+const PIPES_IDLE: u32 = 30;
+const PIPES_LOOK: Duration = Duration::from_millis(10);
 
 /// How long the port may take to appear after its driver was loaded.
 const PORT_LIMIT: Duration = Duration::from_secs(20);
@@ -51,6 +52,11 @@ impl Host {
         let mut port = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         write_frame(&mut *port, id, kind, payload)
     }
+
+    /// Whether nothing is on its way.
+    fn is_free(&self) -> bool {
+        self.0.try_lock().is_ok()
+    }
 }
 
 /// How often a file is looked at that is waited for.
@@ -60,30 +66,32 @@ fn main() -> io::Result<()> {
     let words: Vec<OsString> = env::args_os().skip(1).collect();
     match words.as_slice() {
         [] => serve(),
-        [verb, file, texts @ ..] if verb == "await" && !texts.is_empty() => {
+        [verb, words @ ..] if verb == "await" => {
+            let usage = || io::Error::other("dom0-agent [await [+BYTES] FILE TEXT...]");
+            let (first, more) = words.split_first().ok_or_else(usage)?;
+            let known = first.to_str().and_then(|word| word.strip_prefix('+'));
+            let (known, words) = match known {
+                Some(known) => (known.parse().map_err(io::Error::other)?, more),
+                None => (0, words),
+            };
+            let [file, texts @ ..] = words else {
+                return Err(usage());
+            };
             let texts: Vec<&[u8]> = texts.iter().map(|text| text.as_bytes()).collect();
-            let mut line = wait_for(file.as_ref(), &texts)?;
+            let mut line = wait_for(file.as_ref(), known, &texts)?;
             line.push(b'\n');
             io::stdout().write_all(&line)
         }
-        _ => Err(io::Error::other("dom0-agent [await FILE TEXT...]")),
+        _ => Err(io::Error::other("dom0-agent [await [+BYTES] FILE TEXT...]")),
     }
 }
 
-/// The first whole line of a file that holds one of these texts, without its end; the file may still have to come.
-fn wait_for(path: &Path, texts: &[&[u8]]) -> io::Result<Vec<u8>> {
-    let mut seen = 0;
+/// The first whole line of a file, behind so many bytes, that holds one of these texts, without its end; the file may
+/// still have to come.
+fn wait_for(path: &Path, known: u64, texts: &[&[u8]]) -> io::Result<Vec<u8>> {
+    let mut seen = known;
     loop {
-        let bytes = match fs::read(path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(error),
-        };
-        // It has begun anew.
-        if bytes.len() < seen {
-            seen = 0;
-        }
-        let fresh = bytes.get(seen..).unwrap_or_default();
+        let fresh = read_behind(path, &mut seen)?;
         let whole = fresh.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
         for line in fresh
             .get(..whole)
@@ -98,9 +106,28 @@ fn wait_for(path: &Path, texts: &[&[u8]]) -> io::Result<Vec<u8>> {
                 return Ok(line.strip_suffix(b"\r").unwrap_or(line).to_vec());
             }
         }
-        seen += whole;
+        seen += whole as u64;
         thread::sleep(LOOK);
     }
+}
+
+/// What a file has behind `seen` bytes, and all of it if it has begun anew; nothing of one that is not there.
+fn read_behind(path: &Path, seen: &mut u64) -> io::Result<Vec<u8>> {
+    let mut fresh = Vec::new();
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            *seen = 0;
+            return Ok(fresh);
+        }
+        Err(error) => return Err(error),
+    };
+    if file.metadata()?.len() < *seen {
+        *seen = 0;
+    }
+    file.seek(SeekFrom::Start(*seen))?;
+    file.read_to_end(&mut fresh)?;
+    Ok(fresh)
 }
 
 fn serve() -> io::Result<()> {
@@ -211,15 +238,16 @@ fn run(id: u32, argv: &str, host: &Host, orders: Receiver<Order>) -> io::Result<
     let status = child.wait()?;
 
     let mut seen = moved.load(Ordering::Relaxed);
-    loop {
-        match pump_ended.recv_timeout(PIPES_IDLE) {
+    let mut idle = 0;
+    while idle < PIPES_IDLE {
+        match pump_ended.recv_timeout(PIPES_LOOK) {
             Ok(()) => {}
             Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {
                 let now = moved.load(Ordering::Relaxed);
-                if now == seen {
-                    break;
-                }
+                // What is on its way to the host may be theirs, and be followed by more.
+                let is_idle = now == seen && host.is_free();
+                idle = if is_idle { idle + 1 } else { 0 };
                 seen = now;
             }
         }
