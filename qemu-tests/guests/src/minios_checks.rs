@@ -228,7 +228,7 @@ fn clock_keeps_time() -> Result<(), String> {
         }
     }
     let late = clock::system_time_ns() - deadline;
-    if waits == 0 || late > 5_000_000_000 {
+    if waits == 0 || late > LATE_NS {
         return Err(format!("a sleep ended after {waits} waits, {late} ns late"));
     }
     let year_2024 = Duration::from_secs(1_704_067_200);
@@ -251,6 +251,9 @@ fn randomness_differs() -> Result<(), String> {
     }
 }
 
+/// Later than whatever is to come: the host may have been busy for seconds, but not for minutes.
+const LATE_NS: u64 = 120_000_000_000;
+
 /// Far more lines than ring and queue hold. The test stops the daemon that reads them meanwhile, and
 /// lets it go on later: what was dropped is said.
 fn console_never_blocks() -> Result<(), String> {
@@ -262,9 +265,9 @@ fn console_never_blocks() -> Result<(), String> {
     }
     let took = Duration::from_nanos(clock::system_time_ns() - before);
     log::info!("the flood took {} ms", took.as_millis());
-    // The daemon goes on after 3 s. Each event only says that it has read a little.
-    let deadline = clock::system_time_ns() + 6_000_000_000;
-    while clock::system_time_ns() < deadline {
+    // When the daemon goes on it is said. Each event only says that it has read a little.
+    let deadline = clock::system_time_ns() + LATE_NS;
+    while console::read().is_none() && clock::system_time_ns() < deadline {
         event::take_pending();
         console::pump();
         event::wait(Some(deadline));
@@ -313,7 +316,7 @@ fn in_a_task(boot: Boot, check: impl AsyncFnOnce(&Domain) -> Result<(), String> 
     let spawned = domain.executor.spawn(async move {
         let outcome = match tester
             .executor
-            .timeout(Duration::from_secs(20), check(&tester))
+            .timeout(Duration::from_nanos(LATE_NS), check(&tester))
             .await
         {
             Ok(Ok(())) => Ok(()),
@@ -356,7 +359,7 @@ async fn many_ports_wake(domain: &Domain) -> Result<(), String> {
     let began = domain.executor.now();
     domain.executor.sleep(Duration::from_millis(300)).await;
     let slept = domain.executor.now().since(began);
-    if slept < Duration::from_millis(300) || slept > Duration::from_secs(5) {
+    if slept < Duration::from_millis(300) || slept.as_nanos() > u128::from(LATE_NS) {
         return Err(format!("300 ms of sleep were {slept:?}"));
     }
     speak(domain).await?;

@@ -1,6 +1,6 @@
 //! The appliances as images: each boots at the memory it promises, and answers the toolstack.
 
-use crate::bench::{LabTest, Setup, expect};
+use crate::bench::{LabTest, PATIENCE, Setup, expect};
 use crate::images;
 use anyhow::{Result, anyhow};
 use image::appliance::{FirewallSettings, PolicyPlace, build_site};
@@ -9,7 +9,6 @@ use image::options::Options;
 use image::run::{EXAMPLE, Firewall, RunOptions};
 use image::workspace::Workspace;
 use shorewall::Site;
-use std::time::Duration;
 
 pub(crate) fn tests() -> Vec<LabTest> {
     vec![
@@ -52,14 +51,10 @@ fn start(setup: &Setup, name: &str, more: &str, words: &str) -> Result<String> {
     );
     setup.machine.put("/tmp/appliance.cfg", config.as_bytes())?;
     setup.machine.dom0("xl create -q /tmp/appliance.cfg")?;
-    let console = setup
-        .machine
-        .wait_for_console(&domain, words, Duration::from_secs(30))?;
+    let console = setup.machine.wait_for_console(&domain, words, PATIENCE)?;
     setup.machine.dom0(&format!(
         "id=$(xl domid {domain})
-         for attempt in $(seq 100); do
-             xenstore-exists /local/domain/$id/control/feature-poweroff && break; sleep 0.1
-         done
+         until xenstore-exists /local/domain/$id/control/feature-poweroff; do sleep 0.1; done
          test \"$(xenstore-read /local/domain/$id/data/ready 2>/dev/null)\" != 1
          xl shutdown -w {domain}"
     ))?;
@@ -123,9 +118,7 @@ fn embedded_policy(setup: &Setup) -> Result<()> {
                 .as_bytes(),
         )?;
         setup.machine.dom0("xl create -q /tmp/embedded.cfg")?;
-        let console = setup
-            .machine
-            .wait_for_console("embedded", words, Duration::from_secs(30));
+        let console = setup.machine.wait_for_console("embedded", words, PATIENCE);
         setup
             .machine
             .dom0("xl destroy embedded; rm -f /var/log/xen/guest-embedded.log")?;

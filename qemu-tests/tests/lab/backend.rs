@@ -1,14 +1,14 @@
 //! firewalldom as the backend of vifs: what it refuses and how those leave, how much may be sent, that nothing is
 //! left of those that come and go (behind netdom as well), and that one firewall may be behind another.
 
-use crate::behind::{Behind, CONNECT_LIMIT, SINK, SINK_ADDRESS, report, type_to};
-use crate::bench::{LabTest, Setup, expect};
+use crate::behind::{Behind, SINK, SINK_ADDRESS, report, type_to};
+use crate::bench::{LabTest, PATIENCE, Setup, expect};
 use crate::guests::{FIREWALL, UP, beside_firewall, guest, install};
 use crate::holdings::Holdings;
 use crate::netdom::NETDOM;
 use crate::stat;
 use anyhow::{Context, Result};
-use qemu_tests::{Command, DebianGuest, Machine, RunningGuest, Tier};
+use qemu_tests::{DebianGuest, Machine, RunningGuest, Tier};
 use std::time::{Duration, Instant};
 
 pub(crate) fn tests() -> Vec<LabTest> {
@@ -45,8 +45,7 @@ const FORCED: &str = "initiating forced remove";
 
 /// Detaches a vif, and looks that the toolstack did not have to force it.
 pub(crate) fn detach(machine: &Machine, client: &str, vif: u32) -> Result<()> {
-    let command = Command::bash(format!("xl -vvv network-detach {client} {vif} 2>&1"));
-    let said = machine.check(&command.limit(Duration::from_secs(40)))?;
+    let said = machine.dom0(&format!("xl -vvv network-detach {client} {vif} 2>&1"))?;
     expect(said.contains("domid"), || {
         format!("it says nothing: {said}")
     })?;
@@ -67,7 +66,7 @@ pub(crate) fn detach(machine: &Machine, client: &str, vif: u32) -> Result<()> {
 fn reason(machine: &Machine, client: &str, vif: u32) -> Result<String> {
     machine.dom0(&format!(
         "error=/local/domain/$(xl domid {FIREWALL})/error/backend/vif/$(xl domid {client})/{vif}/error
-         for try in $(seq 100); do xenstore-exists $error && break; sleep 0.1; done
+         until xenstore-exists $error; do sleep 0.1; done
          xenstore-read $error"
     ))
 }
@@ -81,10 +80,9 @@ fn have_no_place(setup: &Setup) -> Result<()> {
     machine.dom0("ip link add br-loc type bridge; ip link set br-loc up")?;
     let tried = beside_firewall(machine, "examples/two-interfaces", &[], || {
         for _ in 0..2 {
-            let attach = Command::bash(format!(
+            let said = machine.dom0(&format!(
                 "xl network-attach {DOM0} backend={FIREWALL} 2>&1; echo status $?"
-            ));
-            let said = machine.check(&attach.limit(Duration::from_secs(40)))?;
+            ))?;
             println!("xl network-attach: {}", said.trim());
             expect(!said.contains("status 0"), || said.clone())?;
             let reason = reason(machine, DOM0, 0)?;
@@ -93,7 +91,7 @@ fn have_no_place(setup: &Setup) -> Result<()> {
             })?;
             detach(machine, DOM0, 0)?;
         }
-        machine.dom0("ip netns exec out ping -c 2 -i 0.2 -W 5 192.0.2.2")?;
+        machine.dom0("ip netns exec out ping -c 2 -i 0.2 -W 20 192.0.2.2")?;
         Ok(())
     });
     machine.dom0("ip link del br-loc")?;
@@ -132,9 +130,7 @@ fn are_held_to_what_xl_says(setup: &Setup) -> Result<()> {
             is_refused(machine, number, vif, why)?;
         }
         for (number, (vif, _)) in (1..).zip(refused) {
-            let said = machine.dom0(&format!(
-                "until grep status /tmp/attach-{number}; do sleep 0.2; done"
-            ))?;
+            let said = machine.dom0(&format!("dom0-agent await /tmp/attach-{number} status"))?;
             expect(!said.contains("status 0"), || format!("{vif}: {said}"))?;
             detach(machine, "desk", number)?;
         }
@@ -146,14 +142,15 @@ fn are_held_to_what_xl_says(setup: &Setup) -> Result<()> {
                 "ip= is another guest's already",
             ),
         ] {
-            let attach = format!("xl network-attach desk backend={FIREWALL} {vif} 2>&1; true");
-            let said = machine.check(&Command::bash(attach).limit(Duration::from_secs(40)))?;
+            let said = machine.dom0(&format!(
+                "xl network-attach desk backend={FIREWALL} {vif} 2>&1; true"
+            ))?;
             println!("{vif}: {}", said.trim());
             is_refused(machine, 1, vif, why)?;
             detach(machine, "desk", 1)?;
         }
         // The one that is served did not notice.
-        desk.check("ping -c 2 -i 0.2 -W 5 192.0.2.1")?;
+        desk.check("ping -c 2 -i 0.2 -W 20 192.0.2.1")?;
         Ok(())
     })
 }
@@ -207,11 +204,10 @@ impl Visitor<'_> {
             format!("detach {name} 0"),
             format!("attach {name} {}", self.vif),
         ] {
-            let command = Command::bash(format!("xl network-{verb}"));
-            machine.check(&command.limit(Duration::from_secs(30)))?;
+            machine.dom0(&format!("xl network-{verb}"))?;
         }
         self.guest.check(UP)?;
-        let ping = format!("ping -c 2 -i 0.2 -W 5 {}", self.host);
+        let ping = format!("ping -c 2 -i 0.2 -W 20 {}", self.host);
         self.guest.check(&ping).map(drop)
     }
 
@@ -270,7 +266,7 @@ fn come_and_go_behind_netdom(setup: &Setup) -> Result<()> {
         // Few: what is counted is what is lost, and who sends much is in the way of all other tests.
         let words = "rate=20 frame=64,1514,300";
         behind.create_source(machine, SOURCE.0, (SOURCE.1, SINK_ADDRESS), words)?;
-        machine.wait_for_console(SOURCE.0, "sending", CONNECT_LIMIT)?;
+        machine.wait_for_console(SOURCE.0, "sending", PATIENCE)?;
         let vif = format!("backend={NETDOM},ip={DESK},bridge=xenbr0");
         let desk = DebianGuest {
             vif: vif.clone(),
@@ -285,7 +281,7 @@ fn come_and_go_behind_netdom(setup: &Setup) -> Result<()> {
         };
         visitor.comes_and_goes(NETDOM, rounds)?;
         type_to(machine, SOURCE.0, 's')?;
-        let report = report(machine, SINK, SOURCE.1, Duration::from_secs(30))?;
+        let report = report(machine, SINK, SOURCE.1)?;
         expect(report.is_whole() && report.total > 0, || report.to_string())
     })
 }
@@ -308,12 +304,11 @@ fn hang_off_a_firewall_behind_a_firewall(setup: &Setup) -> Result<()> {
         for _ in 0..Tier::current().repetitions(20) {
             let before = machine.dom0(&format!("xl domid {FIREWALL}"))?;
             machine.dom0(&format!("xl destroy {FIREWALL}"))?;
-            machine.wait_for_console(INNER, "eth0: the backend closed", Duration::from_secs(20))?;
-            let (said, passed) =
-                desk.run("ping -c 2 -i 0.2 -W 2 192.0.2.1", Duration::from_secs(30))?;
+            machine.wait_for_console(INNER, "eth0: the backend closed", PATIENCE)?;
+            let (said, passed) = desk.run("ping -c 2 -i 0.2 -W 2 192.0.2.1", PATIENCE)?;
             expect(!passed, || said.clone())?;
             // Its own addresses are there as before.
-            desk.check("ping -c 2 -i 0.2 -W 5 10.0.6.1")?;
+            desk.check("ping -c 2 -i 0.2 -W 20 10.0.6.1")?;
             start(machine, FIREWALL, "/tmp/firewalldom.cfg")?;
             let after = machine.dom0(&format!("xl domid {FIREWALL}"))?;
             expect(before != after, || after.clone())?;
@@ -324,9 +319,9 @@ fn hang_off_a_firewall_behind_a_firewall(setup: &Setup) -> Result<()> {
                  mac=$(xenstore-read $fronts/$vif/mac)
                  xl network-detach {INNER} $vif && xl network-attach {INNER} backend={FIREWALL} ip=10.0.3.2 vifname=vif-loc-inner mac=$mac"
             );
-            machine.check(&Command::bash(again).limit(Duration::from_secs(60)))?;
+            machine.dom0(&again)?;
             let there = format!("eth0: its backend in domain {} is there", after.trim());
-            machine.wait_for_console(INNER, &there, Duration::from_secs(30))?;
+            machine.wait_for_console(INNER, &there, PATIENCE)?;
             pass_both(machine, &desk)?;
         }
         Ok(())
@@ -335,17 +330,16 @@ fn hang_off_a_firewall_behind_a_firewall(setup: &Setup) -> Result<()> {
 
 fn start(machine: &Machine, name: &str, config: &str) -> Result<()> {
     machine.forget_guest_console(name)?;
-    machine
-        .check(&Command::bash(format!("xl create -q {config}")).limit(Duration::from_secs(60)))?;
-    machine.wait_for_console(name, "forwarding between", Duration::from_secs(30))?;
+    machine.dom0(&format!("xl create -q {config}"))?;
+    machine.wait_for_console(name, "forwarding between", PATIENCE)?;
     Ok(())
 }
 
 /// Small packets, long ones, fragments, and a file by its hash.
 fn pass_both(machine: &Machine, desk: &RunningGuest<'_>) -> Result<()> {
-    desk.check("for try in $(seq 20); do ping -c 1 -W 1 192.0.2.1 >/dev/null && break; done")?;
+    desk.check("until ping -c 1 -W 1 192.0.2.1 >/dev/null; do :; done")?;
     desk.check(
-        "ping -c 3 -i 0.2 -W 5 192.0.2.1 && ping -c 2 -i 0.2 -s 1400 -W 5 192.0.2.1 && ping -c 2 -i 0.2 -s 4000 -W 5 192.0.2.1",
+        "ping -c 3 -i 0.2 -W 20 192.0.2.1 && ping -c 2 -i 0.2 -s 1400 -W 20 192.0.2.1 && ping -c 2 -i 0.2 -s 4000 -W 20 192.0.2.1",
     )?;
     machine.dom0(
         "head -c 4194304 /dev/urandom > /tmp/file

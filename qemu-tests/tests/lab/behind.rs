@@ -1,13 +1,13 @@
 //! Small guests of our own behind one of our backends: some send a counted stream to others, which say what came.
 
+use crate::bench::PATIENCE;
 use crate::guests::{FIREWALL, beside, beside_firewall};
 use crate::images;
 use crate::netdom::NETDOM;
 use anyhow::{Context, Result, anyhow};
 use guests::stream::Report;
 use image::build::TargetChoice;
-use qemu_tests::{Command, Machine};
-use std::time::Duration;
+use qemu_tests::Machine;
 
 /// The firewall's configuration.
 pub(crate) const SITE: &str = "qemu-tests/sites/strangers";
@@ -15,12 +15,6 @@ pub(crate) const SITE: &str = "qemu-tests/sites/strangers";
 /// Who receives a stream, and its address.
 pub(crate) const SINK: &str = "sink";
 pub(crate) const SINK_ADDRESS: &str = "10.0.4.2";
-
-/// How long `xl create` of a small guest may take here.
-pub(crate) const CREATE_LIMIT: Duration = Duration::from_secs(60);
-
-/// How long a guest may take to connect.
-pub(crate) const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 
 /// The backend that guests are behind.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -97,8 +91,7 @@ impl Behind {
     ) -> Result<()> {
         let config = self.config(machine, name, vifs, words)?;
         machine.put(&format!("/tmp/{name}.cfg"), config.as_bytes())?;
-        let script = format!("xl create -q -e /tmp/{name}.cfg");
-        machine.check(&Command::bash(script).limit(CREATE_LIMIT))?;
+        machine.dom0(&format!("xl create -q -e /tmp/{name}.cfg"))?;
         Ok(())
     }
 
@@ -109,7 +102,7 @@ impl Behind {
         let words =
             format!("role=receive port=7000 closed=666 address={address} gateway={gateway}");
         self.create(machine, name, &[&self.vif("dmz", name, address)], &words)?;
-        machine.wait_for_console(name, "listening", CONNECT_LIMIT)?;
+        machine.wait_for_console(name, "listening", PATIENCE)?;
         Ok(())
     }
 
@@ -145,21 +138,15 @@ fn start_netdom(machine: &Machine) -> Result<()> {
     );
     machine.put("/tmp/netdom.cfg", config.as_bytes())?;
     machine.forget_guest_console(NETDOM)?;
-    let create = Command::bash("xl create -q /tmp/netdom.cfg").limit(CREATE_LIMIT);
-    machine.check(&create)?;
-    machine.wait_for_console(NETDOM, "and serves vifs", CONNECT_LIMIT)?;
+    machine.dom0("xl create -q /tmp/netdom.cfg")?;
+    machine.wait_for_console(NETDOM, "and serves vifs", PATIENCE)?;
     Ok(())
 }
 
 /// What a guest that counts says came of the stream from `address`, once it has ended.
-pub(crate) fn report(
-    machine: &Machine,
-    sink: &str,
-    address: &str,
-    limit: Duration,
-) -> Result<Report> {
+pub(crate) fn report(machine: &Machine, sink: &str, address: &str) -> Result<Report> {
     let start = format!("{address}: received ");
-    let console = machine.wait_for_console(sink, &start, limit)?;
+    let console = machine.wait_for_console(sink, &start, PATIENCE)?;
     let line = console.lines().find(|line| line.contains(&start));
     let line = line.context("the line is there")?;
     eprintln!("{line}");
@@ -176,14 +163,11 @@ pub(crate) fn type_to(machine: &Machine, name: &str, key: char) -> Result<()> {
 
 /// What else came to a guest that counts: datagrams for other ports, and for the one that is closed.
 pub(crate) fn others(machine: &Machine, name: &str) -> Result<(u64, u64)> {
-    let console = machine.guest_console(name)?;
-    let known = console.matches("for the closed port").count();
+    let known = machine.guest_console(name)?.len();
     type_to(machine, name, 't')?;
-    let script = format!(
-        "until [ $(grep -c 'for the closed port' /var/log/xen/guest-{name}.log) -gt {known} ]; do sleep 0.1; done
-         grep 'for the closed port' /var/log/xen/guest-{name}.log | tail -n 1"
-    );
-    let line = machine.check(&Command::bash(script).limit(CONNECT_LIMIT))?;
+    let line = machine.dom0(&format!(
+        "dom0-agent await +{known} /var/log/xen/guest-{name}.log 'for the closed port'"
+    ))?;
     let mut numbers = line.split_whitespace().filter_map(|word| word.parse().ok());
     let mut number = || numbers.next().with_context(|| line.clone());
     Ok((number()?, number()?))

@@ -2,7 +2,9 @@
 
 use anyhow::{Result, anyhow};
 use libtest_mimic::{Completion, Failed, Trial};
-use qemu_tests::{Impossible, Lab, Machine, Options, Suite, Xenstored, lab_is_required, to_stderr};
+use qemu_tests::{
+    Command, Impossible, Lab, Machine, Options, Suite, Xenstored, lab_is_required, to_stderr,
+};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -56,6 +58,10 @@ impl LabTest {
         self.is_alone
     }
 }
+
+/// How long is waited for what comes, if the host is not too busy for anything: waiting longer than it takes costs
+/// nothing, and no test is about how long that is.
+pub(crate) const PATIENCE: Duration = Command::DEFAULT_LIMIT;
 
 /// How long a test takes that is named at the end.
 const WORTH_TELLING: Duration = Duration::from_secs(10);

@@ -1,14 +1,11 @@
 //! Network cards, passed through to domains of ours by Debian's own xen-pciback and `xl`: on a machine with
 //! an IOMMU, which is another than the one the other tests share.
 
-use crate::bench::{LabTest, expect};
+use crate::bench::{LabTest, PATIENCE, expect};
 use crate::images;
 use anyhow::Result;
 use image::build::TargetChoice;
 use qemu_tests::{Iommu, Lab, Machine, Options};
-use std::time::Duration;
-
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A card: what QEMU calls it, what the driver says of it, how its interrupt comes.
 pub(crate) struct Card {

@@ -3,7 +3,7 @@
 //! tier Debian's guest with the rules of real Shorewall stands in the same place after it, and must
 //! do the same.
 
-use crate::bench::{LabTest, Setup, expect};
+use crate::bench::{LabTest, PATIENCE, Setup, expect};
 use anyhow::{Context, Result};
 use image::build::TargetChoice;
 use image::run::debian::{READY_LIMIT, router};
@@ -12,7 +12,6 @@ use image::run::{Firewall, INSIDE, OUTSIDE, RunOptions, network};
 use image::workspace::Workspace;
 use qemu_tests::{Command, Machine, Tier};
 use std::path::Path;
-use std::time::Duration;
 
 pub(crate) fn tests() -> Vec<LabTest> {
     vec![LabTest::new(
@@ -22,9 +21,6 @@ pub(crate) fn tests() -> Vec<LabTest> {
 }
 
 const SITE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/sites/columns");
-
-/// How long one case may take.
-const CASE_LIMIT: Duration = Duration::from_secs(60);
 
 /// What is tried: a script of bash in dom0, and what it prints.
 struct Case {
@@ -56,14 +52,20 @@ until [ $(ip netns exec net ss -ltnH | wc -l) -ge 8 ] && [ $(ip netns exec loc s
 "#;
 
 /// `fetch NAMESPACE ADDRESS`: what a server sends. `fetches COUNT NAMESPACE ADDRESS`: how often it
-/// does. `echoes NAMESPACE ADDRESS`: what a datagram brings back. `pings NAMESPACE ARGUMENTS...`: how
-/// many of two come back.
+/// does. `echoes SECONDS NAMESPACE ADDRESS/PORT`: what a datagram brings back until then. `pings SECONDS
+/// NAMESPACE ARGUMENTS...`: how many of two come back until then. It is long where they are to come.
+/// `listens NAMESPACE ARGUMENTS...`: tcpdump, beside what follows.
 const FUNCTIONS: &str = r#"
 export LC_ALL=C
-fetch() { ip netns exec $1 timeout 4 socat -u $2 - </dev/null 2>/dev/null | head -n 1; }
+fetch() { ip netns exec $1 timeout 30 socat -u $2 - </dev/null 2>/dev/null | head -n 1; }
 fetches() { n=0; for _ in $(seq $1); do [ "$(fetch $2 $3)" = served ] && n=$((n + 1)); done; echo $n; }
-echoes() { echo echo | ip netns exec $1 timeout 4 socat -t 2 - $2 2>&1; }
-pings() { ns=$1; shift; ip netns exec $ns ping -q -c 2 -i 0.2 -W 2 "$@" | sed -n 's/.* \([0-9]\) received.*/\1/p'; }
+echoes() { ip netns exec $2 timeout $1 bash -c "exec 3<>/dev/udp/$3; echo echo >&3; busybox dd bs=2048 count=1 status=none <&3" 2>&1; }
+listens() {
+    ns=$1; shift; rm -f /tmp/listens
+    ip netns exec $ns timeout 60 tcpdump -Z root -i eth0 -nn "$@" 2>/tmp/listens &
+    dom0-agent await /tmp/listens 'listening on' >/dev/null
+}
+pings() { w=$1 ns=$2; shift 2; ip netns exec $ns ping -q -c 2 -i 0.2 -W $w "$@" | sed -n 's/.* \([0-9]\) received.*/\1/p'; }
 "#;
 
 const CASES: &[Case] = &[
@@ -88,8 +90,10 @@ const CASES: &[Case] = &[
         script: "for _ in 1 2 3 4; do
                      ip netns exec loc socat -u TCP4:192.0.2.1:1002 - >/dev/null 2>&1 &
                  done
-                 sleep 3
-                 ip netns exec loc ss -tnH state established '( dport = :1002 )' | wc -l
+                 open() { ip netns exec loc ss -tnH state established '( dport = :1002 )' | wc -l; }
+                 # Two are refused.
+                 for _ in {1..100}; do [ $(jobs -rp | wc -l) -le 2 ] && [ $(open) -ge 2 ] && break; sleep 0.1; done
+                 open
                  fetch loc TCP4:192.0.2.1:1002
                  killall sleep; wait
                  fetch loc TCP4:192.0.2.1:1002",
@@ -107,32 +111,30 @@ const CASES: &[Case] = &[
     },
     Case {
         what: "fragments",
-        script: "pings loc -s 4000 192.0.2.1; pings loc -s 4000 10.0.3.1",
+        script: "pings 20 loc -s 4000 192.0.2.1; pings 20 loc -s 4000 10.0.3.1",
         prints: "2\n2",
     },
     Case {
         what: "MSS of a SYN",
-        script: "ip netns exec net timeout 10 tcpdump -Z root -i eth0 -nn -c 1 'dst port 1006 and tcp[13] & 18 = 2' \
-                     >/tmp/syn 2>/dev/null & sleep 1
+        script: "listens net -c 1 'dst port 1006 and tcp[13] & 18 = 2' >/tmp/syn
                  fetch loc TCP4:192.0.2.1:1006; wait; grep -o 'mss [0-9]*' /tmp/syn",
         prints: "served\nmss 1000",
     },
     Case {
         what: "a source that lives elsewhere",
-        script: "ip netns exec net timeout 15 tcpdump -Z root -i eth0 -nn -c 2 'icmp[0] = 8' \
-                     >/tmp/pings 2>/dev/null & sleep 1
-                 pings loc -I 203.0.113.7 192.0.2.1; pings loc -I 10.0.3.77 192.0.2.1; wait
+        script: "listens net -c 2 'icmp[0] = 8' >/tmp/pings
+                 pings 2 loc -I 203.0.113.7 192.0.2.1; pings 20 loc -I 10.0.3.77 192.0.2.1; wait
                  cut -d ' ' -f 3 /tmp/pings",
         prints: "0\n2\n192.0.2.2\n192.0.2.2",
     },
     Case {
         what: "NOTRACK with a rule for the answers",
-        script: "echoes loc UDP4:192.0.2.1:1005",
+        script: "echoes 20 loc 192.0.2.1/1005",
         prints: "echo",
     },
     Case {
         what: "NOTRACK without",
-        script: "echoes loc UDP4:192.0.2.1:1015",
+        script: "echoes 2 loc 192.0.2.1/1015",
         prints: "",
     },
     Case {
@@ -142,12 +144,12 @@ const CASES: &[Case] = &[
     },
     Case {
         what: "blrules",
-        script: "pings net -I 192.0.2.66 192.0.2.2; pings net -I 192.0.2.1 192.0.2.2",
+        script: "pings 2 net -I 192.0.2.66 192.0.2.2; pings 20 net -I 192.0.2.1 192.0.2.2",
         prints: "0\n2",
     },
     Case {
         what: "1:1 NAT, and DNAT to the same host",
-        script: "pings net 192.0.2.50
+        script: "pings 20 net 192.0.2.50
                  fetch net TCP4:192.0.2.50:1010
                  fetch net TCP4:192.0.2.2:1020
                  fetch net TCP4:192.0.2.50:1011",
@@ -155,7 +157,7 @@ const CASES: &[Case] = &[
     },
     Case {
         what: "a closed port's ICMP error",
-        script: "echoes loc UDP4:192.0.2.1:1013 | grep -o 'Connection refused'",
+        script: "echoes 20 loc 192.0.2.1/1013 | grep -o 'Connection refused'",
         prints: "Connection refused",
     },
     Case {
@@ -170,7 +172,7 @@ fn try_all(machine: &Machine) -> Result<Vec<String>> {
     let attempt = |case: &Case| {
         let script = format!("{FUNCTIONS}{}", case.script);
         let output = machine
-            .run(&Command::bash(script).limit(CASE_LIMIT))
+            .run(&Command::bash(script).limit(PATIENCE))
             .context(case.what)?;
         Ok(output.text().trim().to_owned())
     };

@@ -12,7 +12,7 @@ use std::{env, fs};
 /// Set in a process that only boots a machine, to be killed while it does.
 pub(crate) const VICTIM: &str = "XEN_LAB_VICTIM";
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(180);
 
 pub(crate) fn tests() -> Vec<LabTest> {
     vec![

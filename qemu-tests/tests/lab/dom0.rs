@@ -45,7 +45,7 @@ fn namespaces_reach_each_other(setup: &Setup) -> Result<()> {
              ip -n t$n addr add 192.0.2.$n/24 dev eth0
              ip -n t$n link set eth0 up
          done
-         ip netns exec t1 ping -c 2 -i 0.2 -W 5 192.0.2.2
+         ip netns exec t1 ping -c 2 -i 0.2 -W 20 192.0.2.2
          ip netns del t1; ip netns del t2",
     )?;
     Ok(())

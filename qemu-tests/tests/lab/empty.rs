@@ -1,11 +1,11 @@
 //! The smallest appliance, and how large images are.
 
-use crate::bench::{LabTest, Setup, expect};
+use crate::bench::{LabTest, PATIENCE, Setup, expect};
 use crate::images;
+use crate::minios::ENDED;
 use anyhow::Result;
 use image::build::{Target, TargetChoice, appliance};
 use image::workspace::Workspace;
-use std::time::Duration;
 
 /// Bytes of the stripped images, at most. What an image grows by is paid on every host's disk, and
 /// read by whoever audits it: a deliberate change moves the limit.
@@ -14,8 +14,6 @@ const SIZES: [(&str, usize); 3] = [
     ("firewalldom", 400 * 1024),
     ("netdom", 320_000),
 ];
-
-const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) fn tests() -> Vec<LabTest> {
     vec![
@@ -57,14 +55,9 @@ fn shutdown(setup: &Setup) -> Result<()> {
     expect(!console.contains("CRASH"), || console.clone())?;
     setup.machine.dom0(&format!(
         "id=$(xl domid {domain})
-         for attempt in $(seq 100); do
-             xenstore-exists /local/domain/$id/control/feature-poweroff && break; sleep 0.1
-         done
+         until xenstore-exists /local/domain/$id/control/feature-poweroff; do sleep 0.1; done
          xl shutdown -w {domain} || exit 1
-         for attempt in $(seq 100); do
-             xl domid {domain} >/dev/null 2>&1 || exit 0; sleep 0.1
-         done
-         echo 'it is still there' >&2; exit 1"
+         while xl domid {domain} >/dev/null 2>&1; do sleep 0.1; done"
     ))?;
     Ok(())
 }
@@ -72,12 +65,8 @@ fn shutdown(setup: &Setup) -> Result<()> {
 fn panics(setup: &Setup) -> Result<()> {
     let (domain, console) = start(setup, "panic", "backtrace:")?;
     let state = setup.machine.dom0(&format!(
-        "for attempt in $(seq 100); do
-             state=$(xl list {domain} | awk 'NR == 2 {{ print $5 }}')
-             case $state in ---sc-) break ;; esac
-             sleep 0.1
-         done
-         echo $state; xl destroy {domain}"
+        "dom0-agent await /var/log/xen/xl-{domain}.log '{ENDED}' >/dev/null
+         xl list {domain} | awk 'NR == 2 {{ print $5 }}'; xl destroy {domain}"
     ))?;
     let console = [console, setup.machine.guest_console(&domain)?].concat();
     let addresses = console

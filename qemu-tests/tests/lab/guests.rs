@@ -1,13 +1,12 @@
 //! Debian guests whose vifs end in firewalldom, as `examples/xen-guests` has them.
 
-use crate::bench::{LabTest, Setup, expect};
+use crate::bench::{LabTest, PATIENCE, Setup, expect};
 use anyhow::{Context, Result};
 use image::appliance::build_firewall;
 use image::build::TargetChoice;
 use image::workspace::Workspace;
-use qemu_tests::{Command, DebianGuest, GuestType, Machine, Net, RunningGuest, Tier};
+use qemu_tests::{DebianGuest, GuestType, Machine, Net, RunningGuest, Tier};
 use shorewall::Site;
-use std::time::Duration;
 
 pub(crate) fn tests() -> Vec<LabTest> {
     vec![
@@ -60,7 +59,7 @@ fn passes_tcp_both_ways(guest: &RunningGuest<'_>, server: &str, way: &str) -> Re
                 "iperf3 --client {server} --time {} --format m {more} | grep receiver",
                 iperf_seconds()
             ),
-            Duration::from_secs(40),
+            PATIENCE,
         )?;
         println!("{way} {more}: {}", said.trim());
         expect(fine && said.contains("Mbits/sec"), || said.clone())?;
@@ -104,8 +103,8 @@ fn start_firewall(machine: &Machine, site: &str, memory_mib: u32, outside: &Net)
     let config = install(machine, site, FIREWALL, &bridge)?;
     machine.forget_guest_console(FIREWALL)?;
     let create = format!("xl create -q {config} memory={memory_mib}");
-    machine.check(&Command::bash(create).limit(Duration::from_secs(60)))?;
-    machine.wait_for_console(FIREWALL, "forwarding between", Duration::from_secs(30))?;
+    machine.dom0(&create)?;
+    machine.wait_for_console(FIREWALL, "forwarding between", PATIENCE)?;
     Ok(())
 }
 
@@ -168,11 +167,10 @@ pub(crate) fn beside(
         };
         names().map(console).collect::<Vec<_>>().join("\n")
     });
-    for name in names() {
-        machine.dom0(&format!("xl destroy {name} 2>/dev/null; true"))?;
-        // Console logs are appended to: the next test reads its own.
-        machine.forget_guest_console(name)?;
-    }
+    let destroy = |name| format!("xl destroy {name} 2>/dev/null\n");
+    machine.dom0(&format!("{}true", names().map(destroy).collect::<String>()))?;
+    // Console logs are appended to: the next test reads its own.
+    machine.forget_guest_consoles(&names().collect::<Vec<_>>())?;
     tried
 }
 
@@ -201,7 +199,7 @@ fn share_the_network_outside(setup: &Setup) -> Result<()> {
         desk.check(UP)?;
         web.check("mkdir -p /srv && echo here > /srv/file && busybox httpd -p 80 -h /srv")?;
         // The router, which has no route to them, and each other.
-        desk.check("ping -c 3 -i 0.2 -W 5 192.0.2.1 && ping -c 3 -i 0.2 -W 5 192.0.2.10")?;
+        desk.check("ping -c 3 -i 0.2 -W 20 192.0.2.1 && ping -c 3 -i 0.2 -W 20 192.0.2.10")?;
         let router = machine
             .dom0("ip -n out -o link | grep -o 'link/ether [0-9a-f:]*' | cut -d ' ' -f 2")?;
         expect(!router.trim().is_empty(), || "no link outside".to_owned())?;
@@ -215,8 +213,7 @@ fn share_the_network_outside(setup: &Setup) -> Result<()> {
         let fetched = desk.check(&format!("wget -q -O - {fetch}"))?;
         expect(fetched.trim() == "here", || fetched.clone())?;
         // What no rule is about is refused, outside and between them.
-        let (said, reached) =
-            desk.run("nc -w 3 192.0.2.10 81 </dev/null", Duration::from_secs(30))?;
+        let (said, reached) = desk.run("nc -w 3 192.0.2.10 81 </dev/null", PATIENCE)?;
         expect(!reached, || said.clone())?;
         // Outside only addresses with a line in proxyarp, and a guest, are answered for.
         let seen = machine.dom0(
@@ -224,7 +221,7 @@ fn share_the_network_outside(setup: &Setup) -> Result<()> {
         )?;
         expect(!seen.contains("lladdr"), || seen.clone())?;
         // A guest that is gone is answered for no more.
-        machine.check(&Command::bash("xl destroy web").limit(Duration::from_secs(30)))?;
+        machine.dom0("xl destroy web")?;
         machine.dom0(
             "ip -n out neigh flush all; ! ip netns exec out ping -c 2 -i 0.2 -W 2 192.0.2.10",
         )?;
@@ -249,7 +246,7 @@ fn cost_xenstore_little(machine: &Machine) -> Result<()> {
     for name in ["web", "desk"] {
         let nodes = machine.dom0(&format!(
             "vif=/local/domain/$(xl domid {FIREWALL})/backend/vif/$(xl domid {name})
-             for try in $(seq 100); do xenstore-read $vif/0/hotplug-status | grep -q connected && break; sleep 0.2; done
+             until xenstore-read $vif/0/hotplug-status | grep -q connected; do sleep 0.2; done
              xenstore-ls -f $vif"
         ))?;
         // And the directory itself.
@@ -265,11 +262,11 @@ fn cost_xenstore_little(machine: &Machine) -> Result<()> {
 fn reach_the_outside(machine: &Machine, desk: &RunningGuest<'_>) -> Result<()> {
     desk.check(UP)?;
     // Its gateway is whichever of the firewall's addresses it likes.
-    desk.check("ping -c 2 -i 0.2 -W 5 10.0.3.1 && ping -c 2 -i 0.2 -W 5 192.0.2.2")?;
-    desk.check("ping -c 3 -i 0.2 -W 5 192.0.2.1")?;
+    desk.check("ping -c 2 -i 0.2 -W 20 10.0.3.1 && ping -c 2 -i 0.2 -W 20 192.0.2.2")?;
+    desk.check("ping -c 3 -i 0.2 -W 20 192.0.2.1")?;
     // Longer than the headers the firewall copies, and in fragments.
     desk.check(
-        "ping -c 2 -i 0.2 -s 1400 -W 5 192.0.2.1 && ping -c 2 -i 0.2 -s 4000 -W 5 192.0.2.1",
+        "ping -c 2 -i 0.2 -s 1400 -W 20 192.0.2.1 && ping -c 2 -i 0.2 -s 4000 -W 20 192.0.2.1",
     )?;
     // TCP both ways: under the firewall's address, and by hash.
     fetch_from_outside(machine, &[desk])?;
@@ -305,22 +302,19 @@ fn reach_each_other_by_rule_only(
         "nc -w 3 10.0.4.2 81 </dev/null",
         "ping -c 2 -i 0.2 -W 2 10.0.4.2",
     ] {
-        let (said, reached) = desk.run(line, Duration::from_secs(30))?;
+        let (said, reached) = desk.run(line, PATIENCE)?;
         expect(!reached, || format!("{line}: {said}"))?;
     }
-    let (said, reached) = web.run("ping -c 2 -i 0.2 -W 2 10.0.3.2", Duration::from_secs(30))?;
+    let (said, reached) = web.run("ping -c 2 -i 0.2 -W 2 10.0.3.2", PATIENCE)?;
     expect(!reached, || said.clone())
 }
 
 /// A guest with an address that xl did not give it is heard by nobody.
 fn are_nobody_else(desk: &RunningGuest<'_>) -> Result<()> {
     desk.check("ip addr add 10.0.3.77/24 dev eth0")?;
-    let (said, reached) = desk.run(
-        "ping -c 2 -i 0.2 -W 2 -I 10.0.3.77 192.0.2.1",
-        Duration::from_secs(30),
-    )?;
+    let (said, reached) = desk.run("ping -c 2 -i 0.2 -W 2 -I 10.0.3.77 192.0.2.1", PATIENCE)?;
     expect(!reached, || said.clone())?;
-    desk.check("ip addr del 10.0.3.77/24 dev eth0 && ping -c 1 -W 5 192.0.2.1")?;
+    desk.check("ip addr del 10.0.3.77/24 dev eth0 && ping -c 1 -W 20 192.0.2.1")?;
     Ok(())
 }
 
@@ -358,12 +352,9 @@ fn take_what_is_finished(
         "rm -f /tmp/heard; (ip netns exec out nc -d -l 8001 > /tmp/heard 2>/dev/null & echo $! > /tmp/nc.pid) >/dev/null 2>&1
          until ip netns exec out ss -ltnH | grep -q :8001; do sleep 0.1; done",
     )?;
-    let said = desk.run(
-        "nc -w 5 192.0.2.1 8001 < /run/file",
-        Duration::from_secs(60),
-    )?;
+    let said = desk.run("nc 192.0.2.1 8001 < /run/file", PATIENCE)?;
     let heard = machine.dom0(
-        "for try in $(seq 100); do kill -0 $(cat /tmp/nc.pid) 2>/dev/null || break; sleep 0.1; done
+        "while kill -0 $(cat /tmp/nc.pid) 2>/dev/null; do sleep 0.1; done
          sha256sum < /tmp/heard",
     )?;
     expect(heard.contains(hash), || format!("{said:?}: {heard}"))
@@ -371,26 +362,22 @@ fn take_what_is_finished(
 
 fn leave_and_come_again(machine: &Machine, desk: &RunningGuest<'_>) -> Result<()> {
     for _ in 0..Tier::current().repetitions(50) {
-        machine.check(&Command::bash("xl network-detach desk 0").limit(Duration::from_secs(30)))?;
+        machine.dom0("xl network-detach desk 0")?;
         machine.dom0("! xenstore-exists /local/domain/$(xl domid firewalldom)/backend/vif/$(xl domid desk)/0")?;
-        machine.check(
-            &Command::bash(
-                "xl network-attach desk backend=firewalldom ip=10.0.3.2 vifname=vif-loc-desk",
-            )
-            .limit(Duration::from_secs(30)),
-        )?;
+        machine
+            .dom0("xl network-attach desk backend=firewalldom ip=10.0.3.2 vifname=vif-loc-desk")?;
         desk.check(UP)?;
-        desk.check("ping -c 2 -i 0.2 -W 5 192.0.2.1")?;
+        desk.check("ping -c 2 -i 0.2 -W 20 192.0.2.1")?;
     }
     Ok(())
 }
 
 fn leave_for_good(machine: &Machine) -> Result<()> {
-    machine.check(&Command::bash("xl destroy desk").limit(Duration::from_secs(30)))?;
-    machine.check(&Command::bash("xl shutdown -w web").limit(Duration::from_secs(60)))?;
-    machine.dom0("for try in $(seq 50); do xenstore-list /local/domain/$(xl domid firewalldom)/backend/vif 2>/dev/null | grep -q . || exit 0; sleep 0.2; done; exit 1")?;
+    machine.dom0("xl destroy desk")?;
+    machine.dom0("xl shutdown -w web")?;
+    machine.dom0("vifs=/local/domain/$(xl domid firewalldom)/backend/vif; while xenstore-list $vifs 2>/dev/null | grep -q .; do sleep 0.2; done")?;
     // Nothing of them is left, and the firewall lives.
-    machine.dom0("ip netns exec out ping -c 2 -i 0.2 -W 5 192.0.2.2")?;
+    machine.dom0("ip netns exec out ping -c 2 -i 0.2 -W 20 192.0.2.2")?;
     Ok(())
 }
 
@@ -419,12 +406,11 @@ fn share_a_bridge(setup: &Setup) -> Result<()> {
         pass_through_the_firewall(machine, &desk, &loose, &web)?;
         are_unheard_in_anothers_name(&desk, &loose)?;
         for _ in 0..Tier::current().repetitions(20) {
-            machine
-                .check(&Command::bash("xl network-detach desk 0").limit(Duration::from_secs(30)))?;
+            machine.dom0("xl network-detach desk 0")?;
             let attach = "xl network-attach desk backend=firewalldom bridge=br-lan ip=10.0.5.2";
-            machine.check(&Command::bash(attach).limit(Duration::from_secs(30)))?;
+            machine.dom0(attach)?;
             desk.check(UP)?;
-            desk.check("ping -c 2 -i 0.2 -W 5 192.0.2.1 && ping -c 2 -i 0.2 -W 5 10.0.5.3")?;
+            desk.check("ping -c 2 -i 0.2 -W 20 192.0.2.1 && ping -c 2 -i 0.2 -W 20 10.0.5.3")?;
         }
         Ok(())
     })
@@ -432,8 +418,8 @@ fn share_a_bridge(setup: &Setup) -> Result<()> {
 
 /// No rule lets anything pass between them: the policy rejects it, and is not asked.
 fn meet_on_the_bridge(desk: &RunningGuest<'_>, loose: &RunningGuest<'_>) -> Result<()> {
-    desk.check("ping -c 3 -i 0.2 -W 5 10.0.5.3 && ping -c 2 -i 0.2 -s 4000 -W 5 10.0.5.3")?;
-    loose.check("ping -c 3 -i 0.2 -W 5 10.0.5.2")?;
+    desk.check("ping -c 3 -i 0.2 -W 20 10.0.5.3 && ping -c 2 -i 0.2 -s 4000 -W 20 10.0.5.3")?;
+    loose.check("ping -c 3 -i 0.2 -W 20 10.0.5.2")?;
     let hash = loose.check(&format!(
         "mkdir -p /srv && head -c {} /dev/urandom > /srv/file && busybox httpd -p 80 -h /srv && sha256sum < /srv/file",
         file_bytes()
@@ -457,21 +443,21 @@ fn pass_through_the_firewall(
     web: &RunningGuest<'_>,
 ) -> Result<()> {
     for guest in [desk, loose] {
-        guest.check("ping -c 2 -i 0.2 -W 5 10.0.5.1 && ping -c 3 -i 0.2 -W 5 192.0.2.1")?;
+        guest.check("ping -c 2 -i 0.2 -W 20 10.0.5.1 && ping -c 3 -i 0.2 -W 20 192.0.2.1")?;
     }
     fetch_from_outside(machine, &[desk, loose])?;
     // By rule to the guest that is routed, and not back.
     web.check("mkdir -p /srv && echo here > /srv/file && busybox httpd -p 80 -h /srv")?;
     let fetched = desk.check("wget -q -O - http://10.0.4.2/file")?;
     expect(fetched.trim() == "here", || fetched.clone())?;
-    let (said, reached) = web.run("ping -c 2 -i 0.2 -W 2 10.0.5.3", Duration::from_secs(30))?;
+    let (said, reached) = web.run("ping -c 2 -i 0.2 -W 2 10.0.5.3", PATIENCE)?;
     expect(!reached, || said.clone())
 }
 
 /// Who has `ip=` has no other address; nobody takes that of one who has, nor its station, nor the firewall's.
 fn are_unheard_in_anothers_name(desk: &RunningGuest<'_>, loose: &RunningGuest<'_>) -> Result<()> {
     let unheard = |guest: &RunningGuest<'_>, line: &str| {
-        let (said, reached) = guest.run(line, Duration::from_secs(30))?;
+        let (said, reached) = guest.run(line, PATIENCE)?;
         expect(!reached, || format!("{line}: {said}"))
     };
     desk.check("ip addr add 10.0.5.77/24 dev eth0")?;
@@ -479,7 +465,7 @@ fn are_unheard_in_anothers_name(desk: &RunningGuest<'_>, loose: &RunningGuest<'_
     desk.check("ip addr del 10.0.5.77/24 dev eth0")?;
     // Any other address is the other's to take.
     loose.check(
-        "ip addr add 10.0.5.78/24 dev eth0 && ping -c 2 -i 0.2 -W 5 -I 10.0.5.78 10.0.5.2",
+        "ip addr add 10.0.5.78/24 dev eth0 && ping -c 2 -i 0.2 -W 20 -I 10.0.5.78 10.0.5.2",
     )?;
     loose.check("ip addr del 10.0.5.78/24 dev eth0 && ip addr add 10.0.5.2/32 dev eth0")?;
     unheard(loose, "ping -c 2 -i 0.2 -W 2 -I 10.0.5.2 10.0.5.1")?;
@@ -500,9 +486,9 @@ fn are_unheard_in_anothers_name(desk: &RunningGuest<'_>, loose: &RunningGuest<'_
     // A third one nobody has, and the bridge learns it.
     for free in ["02:00:00:00:00:07", own.trim()] {
         turn_into(free)?;
-        loose.check("ping -c 2 -i 0.2 -W 5 10.0.5.1 && ping -c 2 -i 0.2 -W 5 10.0.5.2")?;
+        loose.check("ping -c 2 -i 0.2 -W 20 10.0.5.1 && ping -c 2 -i 0.2 -W 20 10.0.5.2")?;
     }
     // It is all as it was.
-    desk.check("ping -c 2 -i 0.2 -W 5 10.0.5.3 && ping -c 2 -i 0.2 -W 5 192.0.2.1")?;
+    desk.check("ping -c 2 -i 0.2 -W 20 10.0.5.3 && ping -c 2 -i 0.2 -W 20 192.0.2.1")?;
     Ok(())
 }

@@ -30,13 +30,17 @@ const HEAP_SLACK: u64 = 32 * 1024;
 
 impl Holdings {
     pub(crate) fn of(machine: &Machine, backend: &str) -> Result<Self> {
-        // A vif's directory is removed when the toolstack has had time to read it.
-        machine.dom0("sleep 3")?;
+        // A vif that leaves (Closing, Closed) leaves its directory for as long as the toolstack takes to read it.
+        machine.dom0(&format!(
+            "sleep 3
+             vifs=/local/domain/$(xl domid {backend})/backend/vif
+             while xenstore-ls -f $vifs 2>/dev/null | grep -q '/state = \"[56]\"'; do sleep 1; done"
+        ))?;
         let answer = stat::answer(machine, backend)?;
         let memory = |what: &str| stat::number(&answer, &format!("/memory_bytes/{what}"));
         let id = stat::number(&answer, "/domid");
         let ports = machine.dom0(&format!(
-            "xl debug-keys e; sleep 1
+            "xl debug-keys e
              xl dmesg | tac | awk '
                  /Event channel information for domain/ {{ if ($0 ~ \"domain {id}:\") exit; lines = 0 }}
                  /\\[[01]\\/[01]\\/[01]\\]/ {{ lines++ }}

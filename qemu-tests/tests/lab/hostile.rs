@@ -5,10 +5,8 @@
 //! the protocol loses its connection, with a reason where the administrator looks; and when all are gone, the
 //! backend has its memory and ports back, and xenstore its nodes.
 
-use crate::behind::{
-    Behind, CONNECT_LIMIT, CREATE_LIMIT, SINK, SINK_ADDRESS, mac, others, report, type_to,
-};
-use crate::bench::{FIRST, LabTest, Setup, expect};
+use crate::behind::{Behind, SINK, SINK_ADDRESS, mac, others, report, type_to};
+use crate::bench::{FIRST, LabTest, PATIENCE, Setup, expect};
 use crate::holdings::Holdings;
 use crate::stat;
 use anyhow::{Context, Result};
@@ -53,11 +51,12 @@ fn a_counted_stream_arrives_whole(setup: &Setup) -> Result<()> {
             ("small", "10.0.3.2", "frame=64"),
             ("large", "10.0.3.3", "frame=64,1514,300 checksum=whole"),
         ] {
-            let words = format!("rate=1000 count={COUNT} {words}");
+            // The ring of who receives holds 0.4 s of both: a busy host may let it run as late as that.
+            let words = format!("rate=300 count={COUNT} {words}");
             behind.create_source(machine, name, (address, SINK_ADDRESS), &words)?;
         }
         for address in ["10.0.3.2", "10.0.3.3"] {
-            let report = report(machine, SINK, address, Duration::from_secs(60))?;
+            let report = report(machine, SINK, address)?;
             expect(report.is_whole() && report.total == COUNT, || {
                 format!("{address}: {report}")
             })?;
@@ -65,7 +64,7 @@ fn a_counted_stream_arrives_whole(setup: &Setup) -> Result<()> {
         // And what no rule lets through does not arrive.
         let words = "rate=1000 count=500 port=666";
         behind.create_source(machine, "shut", ("10.0.3.4", SINK_ADDRESS), words)?;
-        machine.wait_for_console("shut", "sent 500 datagrams", CONNECT_LIMIT)?;
+        machine.wait_for_console("shut", "sent 500 datagrams", PATIENCE)?;
         let others = others(machine, SINK)?;
         expect(others == (0, 0), || {
             format!("other ports, closed port: {others:?}")
@@ -208,7 +207,7 @@ fn chosen(behind: Behind) -> Result<Vec<(&'static str, End)>> {
 const LIARS: usize = 6;
 
 /// How long a liar may take until it says what became of it.
-const LIE_LIMIT: Duration = Duration::from_secs(120);
+const LIE_LIMIT: Duration = Duration::from_secs(300);
 
 /// The stream's datagrams a second: far fewer than pass, for what is lost is to be the liars' doing.
 const RATE: u32 = 200;
@@ -222,7 +221,7 @@ fn liars_harm_nobody_but_themselves(setup: &Setup, behind: Behind) -> Result<()>
         let words = format!("rate={RATE} frame=64,1514,300");
         let way = (SOURCE_ADDRESS, SINK_ADDRESS);
         behind.create_source(machine, SOURCE, way, &words)?;
-        machine.wait_for_console(SOURCE, "sending", CONNECT_LIMIT)?;
+        machine.wait_for_console(SOURCE, "sending", PATIENCE)?;
         // Xen shares its processors out, and what it has given to liars the backend cannot give to others.
         for name in [behind.backend(), SINK, SOURCE] {
             machine.dom0(&format!("xl sched-credit2 -d {name} -w {FIRST}"))?;
@@ -235,16 +234,16 @@ fn liars_harm_nobody_but_themselves(setup: &Setup, behind: Behind) -> Result<()>
             wrong += &round(machine, behind, number, &lies)?;
         }
         type_to(machine, SOURCE, 's')?;
-        let report = report(machine, SINK, SOURCE_ADDRESS, Duration::from_secs(30));
+        let report = report(machine, SINK, SOURCE_ADDRESS);
         let report = report.with_context(|| wrong.clone())?;
-        if !report.is_whole() || report.total < 1000 {
+        if !report.is_whole() || report.total == 0 {
             wrong += &format!("of the stream beside them was {report}\n");
         }
         let (others, leaked) = others(machine, WASTE)?;
         match behind {
             // A bridge has no rules. What it lets through is what came for others of it.
             Behind::Netdom => {}
-            Behind::Firewall if others >= 1000 && leaked == 0 => {}
+            Behind::Firewall if others >= 100 && leaked == 0 => {}
             Behind::Firewall => {
                 wrong += &format!(
                     "of what liars sent {others} came, and {leaked} that no rule lets through\n"
@@ -282,7 +281,7 @@ fn round(
     let told = tell(machine, behind, lies, count, name);
     for number in 0..count {
         let destroy = format!("xl destroy {} 2>/dev/null; true", name(number));
-        machine.check(&Command::bash(destroy).limit(CREATE_LIMIT))?;
+        machine.dom0(&destroy)?;
     }
     told
 }

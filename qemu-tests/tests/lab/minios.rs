@@ -1,11 +1,9 @@
 //! minios-rs on real Xen: what works, and how it ends when something does not.
 
-use crate::bench::{LabTest, Setup, expect};
+use crate::bench::{LabTest, PATIENCE, Setup, expect};
 use crate::images;
 use anyhow::Result;
 use image::build::TargetChoice;
-use qemu_tests::Command;
-use std::time::Duration;
 
 pub(crate) fn tests() -> Vec<LabTest> {
     vec![
@@ -52,6 +50,9 @@ pub(crate) fn tests() -> Vec<LabTest> {
     ]
 }
 
+/// What the toolstack says in a domain's log when it has ended, and is gone or kept as its configuration says.
+pub(crate) const ENDED: &str = "Done. Exiting now";
+
 /// Starts `check` and waits for its domain's end; what it printed, and how Xen says that it ended
 /// (`xl list`'s state, empty when it is gone).
 pub(crate) fn run(
@@ -71,18 +72,11 @@ pub(crate) fn run(
         .put(&format!("/tmp/{name}.cfg"), config.as_bytes())?;
     let script = format!(
         "xl create -q /tmp/{name}.cfg || exit 1
-         state() {{ xl list | awk '$1 == \"{name}\" {{ print $5 }}'; }}
-         # A domain without last words ends as well.
-         timeout 40 dom0-agent await /var/log/xen/guest-{name}.log 'Test result' CRASH >/dev/null
-         for attempt in $(seq 50); do
-             case $(state) in '' | ---sc-) break ;; esac
-             sleep 0.2
-         done
-         state; xl destroy {name} 2>/dev/null; true"
+         dom0-agent await /var/log/xen/xl-{name}.log '{ENDED}' >/dev/null
+         xl list | awk '$1 == \"{name}\" {{ print $5 }}'
+         xl destroy {name} 2>/dev/null; true"
     );
-    let ended = setup
-        .machine
-        .check(&Command::bash(script).limit(Duration::from_secs(90)))?;
+    let ended = setup.machine.dom0(&script)?;
     Ok((setup.machine.guest_console(&name)?, ended.trim().to_owned()))
 }
 
@@ -126,14 +120,23 @@ fn console_never_blocks(setup: &Setup) -> Result<()> {
     let config =
         format!("name = 'flood'\nkernel = '{kernel}'\nmemory = 8\nextra = 'check=console-flood'\n");
     setup.machine.put("/tmp/flood.cfg", config.as_bytes())?;
+    // The flood is over when the guest sleeps. It waits for a key then.
     setup.machine.dom0(
-        "xl create -q -p /tmp/flood.cfg && sleep 1 && killall -STOP xenconsoled
-         xl unpause flood; sleep 3; killall -CONT xenconsoled",
+        "xl create -q -p /tmp/flood.cfg || exit 1
+         console=/local/domain/$(xl domid flood)/console
+         until tty=$(xenstore-read $console/tty 2>/dev/null) && [ -n \"$tty\" ]; do sleep 0.1; done
+         killall -STOP xenconsoled
+         xl unpause flood
+         sleep 3; until xl list flood | grep -q ' -b---- '; do sleep 0.5; done
+         killall -CONT xenconsoled
+         until now=$(stat -c %s /var/log/xen/guest-flood.log); [ \"$now\" = \"$size\" ]; do
+             size=$now; sleep 2
+         done
+         echo > $tty",
     )?;
-    let console =
-        setup
-            .machine
-            .wait_for_console("flood", "Test result:", Duration::from_secs(60))?;
+    let console = setup
+        .machine
+        .wait_for_console("flood", "Test result:", PATIENCE)?;
     let lines: Vec<&str> = console.lines().collect();
     let flood = lines
         .iter()
@@ -243,19 +246,17 @@ fn answers_the_toolstack(setup: &Setup) -> Result<()> {
     setup.machine.dom0("xl create -q /tmp/idle.cfg")?;
     setup
         .machine
-        .wait_for_console("idle", "waiting to be shut down", Duration::from_secs(20))?;
+        .wait_for_console("idle", "waiting to be shut down", PATIENCE)?;
     let before = setup.machine.dom0("xl domid idle")?;
     // A reboot is a new domain of the same name.
     setup.machine.dom0("xl reboot idle")?;
     let after = setup.machine.dom0(
-        "for attempt in $(seq 100); do
-             now=$(xl domid idle 2>/dev/null) && [ \"$now\" != \"$BEFORE\" ] && break; sleep 0.2
-         done; xl domid idle"
+        "until now=$(xl domid idle 2>/dev/null) && [ \"$now\" != \"$BEFORE\" ]; do sleep 0.2; done; echo $now"
             .replace("$BEFORE", before.trim())
             .as_str(),
     )?;
     expect(before != after, || format!("still domain {before}"))?;
-    setup.machine.dom0("for attempt in $(seq 100); do xenstore-exists /local/domain/$(xl domid idle)/control/feature-poweroff && break; sleep 0.1; done; xl shutdown -w idle")?;
+    setup.machine.dom0("until xenstore-exists /local/domain/$(xl domid idle)/control/feature-poweroff; do sleep 0.1; done; xl shutdown -w idle")?;
     let list = setup.machine.dom0("xl list")?;
     expect(
         !list
@@ -280,17 +281,13 @@ fn refuses_devices_nobody_drives(setup: &Setup) -> Result<()> {
     let state = setup.machine.dom0(
         "xl create -q /tmp/refuser.cfg
          id=$(xl domid refuser)
-         for attempt in $(seq 100); do
-             xenstore-exists /local/domain/$id/control/feature-poweroff && break; sleep 0.1
-         done
-          front=/local/domain/$id/device/teapot/0; back=/local/domain/0/backend/teapot/$id/0
+         until xenstore-exists /local/domain/$id/control/feature-poweroff; do sleep 0.1; done
+         front=/local/domain/$id/device/teapot/0; back=/local/domain/0/backend/teapot/$id/0
          xenstore-write $back/state 2 $back/frontend $front
          xenstore-write $front/backend $back $front/backend-id 0 $front/state 1
          xenstore-chmod -r $front n$id r0; xenstore-chmod -r $back n0 r$id
          sleep 0.5; xenstore-write $back/state 5
-         for attempt in $(seq 50); do
-             state=$(xenstore-read $front/state); [ \"$state\" = 6 ] && break; sleep 0.2
-         done
+         until state=$(xenstore-read $front/state); [ \"$state\" = 6 ]; do sleep 0.2; done
          xl destroy refuser; xenstore-rm /local/domain/0/backend/teapot; echo $state",
     )?;
     expect(state.trim() == "6", || {

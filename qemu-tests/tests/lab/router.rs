@@ -1,9 +1,8 @@
 //! The Debian guest that our own domains are compared with forwards, as its Shorewall says.
 
-use crate::bench::{LabTest, Setup, expect};
+use crate::bench::{LabTest, PATIENCE, Setup, expect};
 use anyhow::{Context, Result};
 use qemu_tests::{Command, DebianRouter, Machine, Net, RouterVif};
-use std::time::Duration;
 
 pub(crate) fn tests() -> Vec<LabTest> {
     vec![LabTest::new(
@@ -48,7 +47,7 @@ fn debian_forwards_and_masquerades(setup: &Setup) -> Result<()> {
     };
     machine.start_debian_router(lab, &router)?;
 
-    machine.dom0("ip netns exec in ping -c 3 -i 0.2 -W 5 192.0.2.1")?;
+    machine.dom0("ip netns exec in ping -c 3 -i 0.2 -W 20 192.0.2.1")?;
     // Even with a route back, nothing unasked gets in.
     machine.dom0("ip -n out route add 10.0.3.0/24 via 192.0.2.2")?;
     let unasked = machine.run(&Command::bash(
@@ -59,7 +58,7 @@ fn debian_forwards_and_masquerades(setup: &Setup) -> Result<()> {
     println!("Debian router: TCP {megabits:.0} Mbit/s");
     expect(megabits > 1.0, || format!("{megabits} Mbit/s"))?;
 
-    machine.check(&Command::bash("xl shutdown -w debian").limit(Duration::from_secs(90)))?;
+    machine.check(&Command::bash("xl shutdown -w debian").limit(PATIENCE))?;
     machine.remove_net(&inside)?;
     machine.remove_net(&outside)
 }

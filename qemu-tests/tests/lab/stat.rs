@@ -1,6 +1,6 @@
 //! `xen-image-dom0 stat` on real Xen: what a domain tells is what dom0's own counters say.
 
-use crate::bench::{LabTest, Setup, expect};
+use crate::bench::{LabTest, PATIENCE, Setup, expect};
 use crate::firewall::{Running, with_firewall};
 use crate::guests::FIREWALL;
 use anyhow::{Context, Result, ensure};
@@ -8,7 +8,6 @@ use image::build::TargetChoice;
 use image::workspace::Workspace;
 use qemu_tests::{Command, Machine, Status};
 use serde_json::Value;
-use std::time::Duration;
 
 pub(crate) fn tests() -> Vec<LabTest> {
     vec![
@@ -29,8 +28,8 @@ pub(crate) fn tests() -> Vec<LabTest> {
 /// The program's place in dom0.
 const PROGRAM: &str = "/usr/sbin/xen-image-dom0";
 
-/// How long `stat` may take here, where dom0 has half a core.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long `stat` waits for an answer here, where all wait for each other: less than it is waited for itself.
+const TIMEOUT: &str = "--timeout 150";
 
 pub(crate) fn install(machine: &Machine) -> Result<()> {
     machine.put(PROGRAM, &image::build::dom0(&Workspace::find()?)?)?;
@@ -69,7 +68,7 @@ fn stat(machine: &Machine, arguments: &str) -> Result<(i32, String, String)> {
 }
 
 pub(crate) fn answer(machine: &Machine, domain: &str) -> Result<Value> {
-    let (code, text, errors) = stat(machine, &format!("{domain} --json"))?;
+    let (code, text, errors) = stat(machine, &format!("{domain} --json {TIMEOUT}"))?;
     ensure!(code == 0, "stat: {errors}");
     serde_json::from_str(&text).with_context(|| text.clone())
 }
@@ -122,10 +121,10 @@ fn tells_exactly_what_passed(running: &Running<'_>) -> Result<()> {
     let machine = running.machine;
     install(machine)?;
     // Addresses are resolved before anything is counted.
-    machine.dom0("ip netns exec loc ping -c 2 -i 0.2 -W 5 192.0.2.1")?;
+    machine.dom0("ip netns exec loc ping -c 2 -i 0.2 -W 20 192.0.2.1")?;
     let (before, ring_before) = both_ends(running)?;
     machine.dom0(&format!(
-        "ip netns exec loc ping -c {PINGS} -i 0.2 -W 5 192.0.2.1
+        "ip netns exec loc ping -c {PINGS} -i 0.2 -W 20 192.0.2.1
          for port in $(seq 4001 {}); do
              ip netns exec net bash -c \"echo x > /dev/udp/192.0.2.2/$port\"
          done
@@ -185,7 +184,7 @@ fn tells_exactly_what_passed(running: &Running<'_>) -> Result<()> {
         && heap("heap") + heap("free") <= heap("total");
     expect(is_ordered, || after["memory_bytes"].to_string())?;
     let up = number(&after, "/uptime_ns");
-    expect((1_000_000_000..600_000_000_000).contains(&up), || {
+    expect((1_000_000_000..86_400_000_000_000).contains(&up), || {
         format!("up {up} ns")
     })?;
     for (pointer, expected) in [
@@ -203,7 +202,7 @@ fn tells_exactly_what_passed(running: &Running<'_>) -> Result<()> {
         )?;
     }
 
-    let (code, table, _) = stat(machine, &running.domain.id.to_string())?;
+    let (code, table, _) = stat(machine, &format!("{} {TIMEOUT}", running.domain.id))?;
     for part in ["firewalldom (domain ", "shorewall/policy:6", "room for"] {
         expect(code == 0 && table.contains(part), || {
             format!("{part:?} is not in {table}")
@@ -215,16 +214,18 @@ fn tells_exactly_what_passed(running: &Running<'_>) -> Result<()> {
 fn serves_many_and_bears_junk(running: &Running<'_>) -> Result<()> {
     let machine = running.machine;
     install(machine)?;
-    machine.dom0("ip netns exec loc ping -c 2 -i 0.2 -W 5 192.0.2.1")?;
-    let many = "mkdir -p /tmp/many
+    machine.dom0("ip netns exec loc ping -c 2 -i 0.2 -W 20 192.0.2.1")?;
+    let many = format!(
+        "mkdir -p /tmp/many
         for n in $(seq 20); do
-            xen-image-dom0 stat firewalldom --json --timeout 60 >/tmp/many/$n 2>&1 & asked+=($!)
+            xen-image-dom0 stat firewalldom --json {TIMEOUT} >/tmp/many/$n 2>&1 & asked+=($!)
         done
-        for pid in ${asked[@]}; do wait $pid || echo \"one ends with $?\"; done
+        for pid in ${{asked[@]}}; do wait $pid || echo \"one ends with $?\"; done
         for n in $(seq 20); do
             grep -q '\"site\": \"two-interfaces\"' /tmp/many/$n || cat /tmp/many/$n
         done
-        rm -r /tmp/many";
+        rm -r /tmp/many"
+    );
     let trouble = machine.check(&Command::bash(many).limit(2 * PATIENCE))?;
     expect(trouble.is_empty(), || {
         format!("not all of 20 were served:\n{trouble}")
@@ -234,7 +235,7 @@ fn serves_many_and_bears_junk(running: &Running<'_>) -> Result<()> {
     let home = format!("/local/domain/{}", running.domain.id);
     machine.check(
         &Command::bash(format!(
-            "ip netns exec loc ping -q -c 20 -i 0.1 -W 5 192.0.2.1 >/tmp/pings & pings=$!
+            "ip netns exec loc ping -q -c 20 -i 0.1 -W 20 192.0.2.1 >/tmp/pings & pings=$!
              xenstore-write {home}/data/stat/request/junk x {home}/data/stat/request/a/b/c y
              for n in $(seq 100); do
                  xenstore-write {home}/data/stat/request/$(printf %016x $n) ''
@@ -243,7 +244,7 @@ fn serves_many_and_bears_junk(running: &Running<'_>) -> Result<()> {
         ))
         .limit(PATIENCE),
     )?;
-    let (code, _, errors) = stat(machine, "firewalldom --timeout 30")?;
+    let (code, _, errors) = stat(machine, &format!("firewalldom {TIMEOUT}"))?;
     expect(code == 0, || errors.clone())?;
     // All were answered or thrown away, and what nobody fetched is removed.
     machine.check(
@@ -293,13 +294,13 @@ fn says_why_there_is_no_answer(running: &Running<'_>) -> Result<()> {
     let left = machine.dom0(&format!("xenstore-list {home}/data/stat/request"))?;
     expect(left.trim().is_empty(), || format!("left behind: {left}"))?;
     machine.dom0("xl unpause firewalldom")?;
-    let (code, _, errors) = stat(machine, "firewalldom")?;
+    let (code, _, errors) = stat(machine, &format!("firewalldom {TIMEOUT}"))?;
     expect(code == 0, || errors.clone())?;
 
     // Destroyed in the middle of a request.
     let script = format!(
         "xl pause firewalldom
-         {PROGRAM} stat firewalldom --timeout 50 2>/tmp/said & asked=$!
+         {PROGRAM} stat firewalldom {TIMEOUT} 2>/tmp/said & asked=$!
          until test -n \"$(xenstore-list {home}/data/stat/request)\"; do sleep 0.05; done
          xl destroy firewalldom
          wait $asked; echo $?; cat /tmp/said"

@@ -3,14 +3,13 @@
 //! other must hold nobody up and take no place.
 
 use crate::backend::detach;
-use crate::behind::{Behind, CONNECT_LIMIT, SINK, SINK_ADDRESS, SITE, report, type_to};
-use crate::bench::{LabTest, Setup, expect};
+use crate::behind::{Behind, SINK, SINK_ADDRESS, SITE, report, type_to};
+use crate::bench::{LabTest, PATIENCE, Setup, expect};
 use crate::guests::{FIREWALL, beside_firewall};
 use crate::holdings::Holdings;
 use crate::stat;
 use anyhow::Result;
 use qemu_tests::Tier;
-use std::time::Duration;
 
 pub(crate) fn tests() -> Vec<LabTest> {
     vec![LabTest::new(
@@ -39,11 +38,11 @@ fn a_vif_that_is_not_used_costs_nothing(setup: &Setup) -> Result<()> {
             let mac = format!("00:16:3e:00:03:0{}", 2 + used);
             let twin = |vif| format!("mac={mac},ip={address},vifname=vif-loc-{name}{vif}");
             let words = format!(
-                "role=send vif={used} address={address} gateway=10.0.3.1 to={SINK_ADDRESS} rate=500 frame=64,1514,300"
+                "role=send vif={used} address={address} gateway=10.0.3.1 to={SINK_ADDRESS} rate=200 frame=64,1514,300"
             );
             // The toolstack waits 10 s for both to be offered, and fails else.
             behind.create(machine, name, &[&twin(0), &twin(1)], &words)?;
-            machine.wait_for_console(name, "sending", CONNECT_LIMIT)?;
+            machine.wait_for_console(name, "sending", PATIENCE)?;
             let states = machine.dom0(&format!(
                 "for vif in 0 1; do xenstore-read /local/domain/$(xl domid {FIREWALL})/backend/vif/$(xl domid {name})/$vif/state; done"
             ))?;
@@ -59,8 +58,8 @@ fn a_vif_that_is_not_used_costs_nothing(setup: &Setup) -> Result<()> {
                 || format!("with it {with:?}\nwithout {without:?}"),
             )?;
             type_to(machine, name, 's')?;
-            let report = report(machine, SINK, &address, Duration::from_secs(30))?;
-            expect(report.is_whole() && report.total > 1000, || {
+            let report = report(machine, SINK, &address)?;
+            expect(report.is_whole() && report.total > 0, || {
                 format!("{name}: {report}")
             })?;
         }

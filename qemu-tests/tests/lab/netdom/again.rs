@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// What a host's administrator has.
 const REATTACH: &str = "examples/netdom-host/reattach-vifs";
 
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(400);
 
 /// Notes when the gateway does not answer any more, and when it does again.
 const WATCH: &str = "while ping -c 1 -W 1 GATEWAY; do :; done >/dev/null 2>&1; echo lost $(cat /proc/uptime); \

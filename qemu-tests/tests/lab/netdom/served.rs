@@ -1,6 +1,6 @@
 //! Cards, and what is at the other end of their cables.
 
-use crate::bench::expect;
+use crate::bench::{PATIENCE, expect};
 use crate::cards::{CARDS, mac};
 use anyhow::{Context, Result};
 use qemu_tests::Tier;
@@ -8,7 +8,6 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 /// Where QEMU's user networks have the file.
 pub(super) const SERVER: &str = "10.0.2.100";
@@ -83,7 +82,7 @@ impl Served {
         writeln!(monitor, "set_link {card} {state}")?;
         // It has read that when it asks for the next.
         let mut said = Vec::new();
-        monitor.set_read_timeout(Some(Duration::from_secs(5)))?;
+        monitor.set_read_timeout(Some(PATIENCE))?;
         while String::from_utf8_lossy(&said).matches("(qemu) ").count() < 2 {
             let mut part = [0; 512];
             let read = monitor.read(&mut part)?;

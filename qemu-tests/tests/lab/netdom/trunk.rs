@@ -1,8 +1,8 @@
 //! netdom with a configuration: a trunk, long frames, a cable that is pulled; and firewalldom at one of its bridges.
 
+use super::NETDOM;
 use super::served::Served;
-use super::{NETDOM, PATIENCE};
-use crate::bench::expect;
+use crate::bench::{PATIENCE, expect};
 use anyhow::{Context, Result};
 use image::build::TargetChoice;
 use image::run::hits::Source;
@@ -11,7 +11,6 @@ use image::run::{Firewall, INSIDE, OUTSIDE, RunOptions, network, traffic};
 use image::workspace::Workspace;
 use qemu_tests::{Command, Machine, Running};
 use std::net::Ipv4Addr;
-use std::time::Duration;
 
 /// Two bridges at one cable: VLAN 20 with a card that stands by, and whatever comes. And one with a card and a network
 /// of its own.
@@ -42,7 +41,7 @@ pub(super) fn at_both_ends(machine: &Machine, served: &Served) -> Result<()> {
     machine.dom0(&format!(
         "modprobe xen-netfront; modprobe 8021q
          for bridge in office peer; do xl network-attach 0 backend={NETDOM} bridge=$bridge mtu=9000; done
-         for attempt in $(seq 100); do [ -e /sys/class/net/eth1 ] && break; sleep 0.1; done
+         until [ -e /sys/class/net/eth1 ]; do sleep 0.1; done
          ip netns add far
          ip link set eth0 mtu 9000 up
          ip addr add 10.20.0.1/24 dev eth0
@@ -59,7 +58,7 @@ pub(super) fn at_both_ends(machine: &Machine, served: &Served) -> Result<()> {
     ))?;
     let ping = |address: &str, bytes: usize| {
         machine.dom0(&format!(
-            "for attempt in $(seq 5); do busybox ping -c 1 -W 2 -s {bytes} {address} && exit; done; false"
+            "until busybox ping -c 1 -W 2 -s {bytes} {address}; do :; done"
         ))
     };
     ping("10.20.0.2", 56)?;
@@ -83,7 +82,7 @@ pub(super) fn at_both_ends(machine: &Machine, served: &Served) -> Result<()> {
 
 /// The provider's end of the cable: by VLAN 20 of dom0's own vif on the other bridge.
 pub(super) const PROVIDER: &str = "
-    for attempt in $(seq 100); do [ -e /sys/class/net/eth1 ] && break; sleep 0.1; done
+    until [ -e /sys/class/net/eth1 ]; do sleep 0.1; done
     ip link set eth1 up
     ip link add link eth1 name eth1.20 type vlan id 20
     ip link set eth1.20 master br-net up";
@@ -106,17 +105,16 @@ impl Forwarding<'_, '_> {
     pub(super) fn asks_all_the_while(&self) -> Result<Command> {
         let (inside, provider) = self.ends()?;
         let ping = format!("exec ip netns exec {inside} ping -n -D -i 0.5 {provider} >{ASKED}");
-        Ok(Command::bash(ping).limit(Duration::from_secs(300)))
+        Ok(Command::bash(ping).limit(4 * PATIENCE))
     }
 
     /// From the inside to the provider, as it stands in the table.
     pub(super) fn waits_for_a_reply(&self) -> Result<()> {
         let (inside, provider) = self.ends()?;
-        let script = format!(
-            "for attempt in $(seq 60); do ip netns exec {inside} ping -c 1 -W 1 {provider} && exit; done; false"
-        );
-        let command = Command::bash(script).limit(PATIENCE);
-        self.machine.check(&command).map(drop)
+        let ping = format!("ip netns exec {inside} ping -c 1 -W 1 {provider}");
+        self.machine
+            .dom0(&format!("until {ping}; do :; done"))
+            .map(drop)
     }
 
     /// Seconds between two replies to who has asked all the while.
