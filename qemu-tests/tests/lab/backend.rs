@@ -161,7 +161,10 @@ fn is_refused(machine: &Machine, vif: u32, said: &str, why: &str) -> Result<()> 
     expect(reason.contains(why), || format!("{said}: {reason}"))
 }
 
+/// What of it arrives never exceeds the rate. How much less it may be is up to how busy the machine is: the stream is
+/// repeated until it shows that neither the credit nor a rate of before holds it back.
 fn sends_no_more_than_its_rate(machine: &Machine, desk: &RunningGuest<'_>) -> Result<()> {
+    const TRIES: u32 = 8;
     machine.dom0("ip netns exec out iperf3 --server --daemon --pidfile /tmp/iperf3.pid")?;
     // The last under another rate, written while it is served: 16 Mb/s.
     for (way, rate, least, most) in [
@@ -172,16 +175,26 @@ fn sends_no_more_than_its_rate(machine: &Machine, desk: &RunningGuest<'_>) -> Re
         if let Some(rate) = rate {
             machine.dom0(&format!("xenstore-write {}/rate {rate}", node("desk", 0)))?;
         }
-        let (said, fine) = desk.run(
-            &format!("iperf3 --client 192.0.2.1 --time 5 --format m {way} | grep receiver"),
-            Duration::from_secs(60),
-        )?;
-        println!("{} {way}: {}", rate.unwrap_or("rate=4Mb/s"), said.trim());
-        let words: Vec<&str> = said.split_whitespace().collect();
-        let unit = words.iter().position(|word| *word == "Mbits/sec");
-        let rate = unit.and_then(|at| words.get(at.checked_sub(1)?)?.parse::<f64>().ok());
-        let rate = rate.filter(|_| fine).with_context(|| said.clone())?;
-        expect(rate >= least && rate <= most, || said.clone())?;
+        let mut fastest = 0.0;
+        for _ in 0..TRIES {
+            let (said, fine) = desk.run(
+                &format!("iperf3 --client 192.0.2.1 --time 5 --format m {way} | grep receiver"),
+                Duration::from_secs(120),
+            )?;
+            println!("{} {way}: {}", rate.unwrap_or("rate=4Mb/s"), said.trim());
+            let words: Vec<&str> = said.split_whitespace().collect();
+            let unit = words.iter().position(|word| *word == "Mbits/sec");
+            let received = unit.and_then(|at| words.get(at.checked_sub(1)?)?.parse::<f64>().ok());
+            let received = received.filter(|_| fine).with_context(|| said.clone())?;
+            expect(received <= most, || said.clone())?;
+            fastest = f64::max(fastest, received);
+            if fastest >= least {
+                break;
+            }
+        }
+        expect(fastest >= least, || {
+            format!("{way}: {fastest} of {least} Mbit/s in {TRIES} tries")
+        })?;
     }
     machine.dom0("kill $(tr -d '\\0' < /tmp/iperf3.pid)")?;
     Ok(())
