@@ -6,12 +6,13 @@
 
 #![forbid(unsafe_code)]
 
+use super::receive::buffers_max;
 use super::{Back, flow};
 use crate::net::frame::{FRAME_SLOTS_MAX, Memory, Slice};
 use crate::net::front::TransmitError;
 use crate::net::offload::{self, Place, Transport};
 use crate::net::{Checksum, Gso, GsoKind, Offload};
-use crate::xen::{CopyEnd, GrantCopy, GrantStatus, PAGE_SIZE, SharedPage, Xen};
+use crate::xen::{CopyEnd, GrantCopy, GrantStatus, SharedPage, Xen};
 use alloc::vec::Vec;
 
 /// Segments of one frame, at most: those of a whole frame of 64 KiB where no smaller packet than IPv4's 576 bytes
@@ -123,7 +124,7 @@ impl<X: Xen> Back<X> {
         gso: Option<Gso>,
     ) -> Result<(), TransmitError> {
         let plan = Plan::of(head, size, gso)?;
-        let slots = plan.longest().div_ceil(PAGE_SIZE);
+        let slots = buffers_max(plan.longest());
         if slots > 1 && !self.features.scatter_gather {
             return Err(TransmitError::NotOffered);
         }

@@ -18,6 +18,7 @@ use crate::xen::{
 };
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::iter;
 
 type Ring<X> = BackRing<<X as Xen>::Foreign, RxRequest, RxResponse>;
 
@@ -25,7 +26,7 @@ type Ring<X> = BackRing<<X as Xen>::Foreign, RxRequest, RxResponse>;
 const RING_ENTRIES: usize = 256;
 /// Pages in which headers wait to be copied: 64 of 256 bytes.
 const STAGING_PAGES: usize = 4;
-/// Copies of one batch. One frame has at most a header, its slices, and a cut for each page's end.
+/// Copies of one batch. One frame has at most a header, its slices, and a cut for each buffer's end.
 const COPIES_MAX: usize = 128;
 /// Others' buffers that wait to be copied, or to be given back: two for each entry of the ring.
 const HELD_MAX: usize = 2 * RING_ENTRIES;
@@ -35,6 +36,8 @@ const PROBES_MAX: usize = 8;
 /// One slot that the frontend gets, once its copies are done.
 struct Slot {
     id: u16,
+    /// The buffer.
+    reference: GrantRef,
     flags: u16,
     len: u16,
     /// The first of its copies, and how many they are.
@@ -155,19 +158,19 @@ impl<X: Xen> Receiver<X> {
         offload: Offload,
         counters: &mut Counters,
     ) -> Result<Result<(), TransmitError>, Breach> {
-        let slots = size.div_ceil(PAGE_SIZE);
+        let lens = layout(head.len(), tail, size);
         // A header that does not fit into a page's rest goes to the next page, which holds any: only the
         // last one's rest can be too short.
-        if self.copies.len() + 1 + tail.len() + slots > COPIES_MAX
+        if self.copies.len() + 1 + tail.len() + lens.len() > COPIES_MAX
             || self.staged + head.len() > STAGING_PAGES * PAGE_SIZE
         {
             self.run(counters)?;
         }
-        let entries = slots + usize::from(offload.gso.is_some());
+        let entries = lens.len() + usize::from(offload.gso.is_some());
         if !self.has_room(entries, tail.len(), counters)? {
             return Ok(Err(TransmitError::Full));
         }
-        let mut frame = self.open(size, offload);
+        let mut frame = self.open(&lens, size, offload);
         let (page, offset) = self.stage(head);
         let source = CopyEnd::Page(page);
         self.add(&mut frame, source, offset, head.len() as u16, Origin::Ours);
@@ -223,8 +226,8 @@ impl<X: Xen> Receiver<X> {
         (self.staging[page].clone(), offset as u16)
     }
 
-    /// Takes the requests of a frame, which are there.
-    fn open(&mut self, size: usize, offload: Offload) -> Filling {
+    /// Takes the requests of a frame, which are there: so many bytes go to each.
+    fn open(&mut self, lens: &[u16], size: usize, offload: Offload) -> Filling {
         let checksum = match offload.checksum {
             Checksum::Blank => NETRXF_CSUM_BLANK | NETRXF_DATA_VALIDATED,
             Checksum::Validated => NETRXF_DATA_VALIDATED,
@@ -239,19 +242,18 @@ impl<X: Xen> Receiver<X> {
             },
             ..ExtraInfo::default()
         });
-        let mut filling = Filling {
-            references: heapless::Vec::new(),
-            first: self.slots.len(),
+        let filling = Filling {
+            slot: self.slots.len(),
             filled: 0,
         };
-        let mut left = size;
-        while left > 0 {
-            let is_first = left == size;
-            let len = left.min(PAGE_SIZE);
-            left -= len;
+        for (number, len) in lens.iter().enumerate() {
+            let is_first = number == 0;
             let request = self.ring.peek(0);
             self.ring.consume(1);
-            let mut flags = if left > 0 { NETRXF_MORE_DATA } else { 0 };
+            let mut flags = match number + 1 < lens.len() {
+                true => NETRXF_MORE_DATA,
+                false => 0,
+            };
             if is_first {
                 flags |= checksum;
                 if extra.is_some() {
@@ -260,11 +262,11 @@ impl<X: Xen> Receiver<X> {
                     self.ring.consume(1);
                 }
             }
-            let _ = filling.references.push(GrantRef(request.gref));
             self.slots.push(Slot {
                 id: request.id,
+                reference: GrantRef(request.gref),
                 flags,
-                len: len as u16,
+                len: *len,
                 copies: (self.copies.len(), 0),
                 first: is_first.then_some((size, extra)),
             });
@@ -283,9 +285,12 @@ impl<X: Xen> Receiver<X> {
     ) {
         let mut done = 0;
         while done < len {
-            let (number, at) = (frame.filled / PAGE_SIZE, frame.filled % PAGE_SIZE);
-            let count = usize::from(len - done).min(PAGE_SIZE - at) as u16;
-            let slot = &mut self.slots[frame.first + number];
+            if frame.filled == self.slots[frame.slot].len {
+                frame.slot += 1;
+                frame.filled = 0;
+            }
+            let slot = &mut self.slots[frame.slot];
+            let count = (len - done).min(slot.len - frame.filled);
             if slot.copies.1 == 0 {
                 slot.copies.0 = self.copies.len();
             }
@@ -295,14 +300,14 @@ impl<X: Xen> Receiver<X> {
                 source_offset: offset + done,
                 destination: CopyEnd::Grant {
                     domain: self.frontend,
-                    reference: frame.references[number],
+                    reference: slot.reference,
                 },
-                destination_offset: at as u16,
+                destination_offset: frame.filled,
                 len: count,
                 status: GrantStatus::OKAY,
             });
             self.origins.push(origin);
-            frame.filled += usize::from(count);
+            frame.filled += count;
             done += count;
         }
     }
@@ -404,14 +409,38 @@ impl<X: Xen> Receiver<X> {
     }
 }
 
-/// A frame whose copies are being asked for.
+/// Where the next bytes of a frame go whose copies are being asked for.
 struct Filling {
-    /// Its buffers.
-    references: heapless::Vec<GrantRef, FRAME_SLOTS_MAX>,
-    /// Its first slot.
-    first: usize,
-    /// Bytes so far.
-    filled: usize,
+    slot: usize,
+    /// Bytes of the slot that are spoken for.
+    filled: u16,
+}
+
+/// How many buffers a frame of `size` bytes takes at the most.
+pub(super) fn buffers_max(size: usize) -> usize {
+    // Two cuts lie behind two pages.
+    size.div_ceil(PAGE_SIZE) + usize::from(size > 2 * PAGE_SIZE)
+}
+
+/// How many bytes of a frame go to each of its buffers. Parts are pages as a rule, and one that is cut where a buffer
+/// ends takes two copies: where each has a buffer of its own for one buffer more, and that saves two copies, it has.
+fn layout<P>(head: usize, tail: &[Slice<P>], size: usize) -> heapless::Vec<u16, FRAME_SLOTS_MAX> {
+    let parts = iter::once(head as u16).chain(tail.iter().map(|slice| slice.len));
+    let count = 1 + tail.len();
+    if count <= buffers_max(size).min(FRAME_SLOTS_MAX) {
+        let mut at = 0;
+        let cuts = parts.clone().filter(|&len| {
+            let begun = at % PAGE_SIZE;
+            at += usize::from(len);
+            begun + usize::from(len) > PAGE_SIZE
+        });
+        if cuts.count() >= 2 && parts.clone().all(|len| len > 0) {
+            return parts.collect();
+        }
+    }
+    let full = iter::repeat_n(PAGE_SIZE as u16, size / PAGE_SIZE);
+    let rest = (size % PAGE_SIZE) as u16;
+    full.chain((rest > 0).then_some(rest)).collect()
 }
 
 /// What became of a frame.

@@ -18,7 +18,7 @@ use alloc::vec::Vec;
 /// Entries of the ring.
 pub(super) const RING_ENTRIES: usize = 256;
 /// Frames whose headers are copied at a time.
-const BATCH_MAX: usize = 32;
+const BATCH_MAX: usize = 96;
 /// Copies of one batch: one for each frame, unless headers are strewn over slots.
 const COPIES_MAX: usize = BATCH_MAX + FRAME_SLOTS_MAX;
 /// Headers in one page.
