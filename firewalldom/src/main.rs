@@ -82,12 +82,12 @@ fn main(boot: Boot) -> ! {
     assert!(spawned.is_ok(), "the first tasks fit");
 
     let mut editor = Editor::default();
-    domain.run(|now| {
+    domain.run(|began| {
         let mut work = work.borrow_mut();
         let work = work.as_mut()?;
         guests::serve(work);
         let Work { relay, fates, .. } = work;
-        let now = firewalldom::time::Instant(now.0);
+        let now = firewalldom::time::Instant(began.0);
         while let Some(byte) = console::read() {
             let Some(line) = editor.key(byte) else {
                 continue;
@@ -113,6 +113,7 @@ fn main(boot: Boot) -> ! {
             }
         }
         report(relay.firewall_mut());
+        relay.took(domain.xen.now().since(began));
         deadline.map(|deadline| minios_rs::time::Instant(deadline.0))
     })
 }

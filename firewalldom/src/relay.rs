@@ -7,7 +7,7 @@ mod guests;
 mod queue;
 mod send;
 
-use crate::moderation::{self, Moderation};
+use crate::moderation::{self, Found, Moderation};
 use crate::offload::{from_ring, gso_from_ring};
 use crate::policy::InterfaceId;
 use crate::time::Instant;
@@ -25,7 +25,7 @@ use minios_rs::xen::Xen;
 use send::Unsent;
 
 /// Frames taken from one interface before the others get their turn.
-const BURST: usize = 64;
+const BURST: usize = 96;
 
 /// How long until a closed backend is asked again for the pages that it still uses.
 const RELEASE_RETRY: Duration = Duration::from_millis(100);
@@ -225,24 +225,24 @@ impl<X: Xen> Relay<X> {
         }
         let mut again = false;
         let mut unreleased = false;
-        let mut frames = 0;
+        let mut found = Found::default();
         let mut burst = self.burst.take().unwrap_or_default();
         for number in 0..self.ends.ports.len() {
             if self.ends.ports[number].front.state() == net::State::Closed {
                 unreleased |= !self.release(number);
             } else {
                 let taken = self.take(Ingress::Front(number), now, &mut burst);
-                again |= taken >= BURST;
-                frames += taken;
+                again |= taken.frames >= BURST;
+                found += taken;
             }
         }
         for number in 0..self.ends.guests.len() {
             let taken = self.take(Ingress::Guest(number), now, &mut burst);
-            again |= taken >= BURST;
-            frames += taken;
+            again |= taken.frames >= BURST;
+            found += taken;
         }
         self.burst = Some(burst);
-        self.moderation.count(now, frames);
+        self.moderation.count(now, found);
         let deadline = self.firewall.poll(now);
         self.send_own(now);
         self.ends.settle();
@@ -266,9 +266,15 @@ impl<X: Xen> Relay<X> {
         let look = match self.unsent.is_empty() {
             true => self.moderation.deadline(now),
             // Nobody is asked to say when there is room for these.
-            false => Some(now + moderation::DELAY),
+            false => Some(now + moderation::DELAY_MIN),
         };
         [deadline, retry, look, guests].into_iter().flatten().min()
+    }
+
+    /// What the last turn took, from being woken to going to sleep: how long frames may wait for each other
+    /// depends on it.
+    pub fn took(&mut self, time: Duration) {
+        self.moderation.took(time);
     }
 
     /// Takes a closed interface's pages back; whether all came.
@@ -299,16 +305,16 @@ impl<X: Xen> Relay<X> {
         }
     }
 
-    /// Takes, judges and passes on up to [`BURST`] frames; how many came.
-    fn take(&mut self, ingress: Ingress, now: Instant, burst: &mut Burst<X>) -> usize {
+    /// Takes, judges and passes on up to [`BURST`] frames; what came.
+    fn take(&mut self, ingress: Ingress, now: Instant, burst: &mut Burst<X>) -> Found {
         let Burst { received, heads } = burst;
         // What a guest may send depends on what became of the frame before.
         let together = match ingress {
             Ingress::Front(_) => AHEAD,
             Ingress::Guest(_) => 1,
         };
-        let mut taken = 0;
-        while taken < BURST {
+        let mut taken = Found::default();
+        while taken.frames < BURST {
             let mut came = 0;
             for (received, head) in received[..together].iter_mut().zip(&mut *heads) {
                 if !self.may_send(ingress, now) || !self.ends.receive_into(ingress, received) {
@@ -322,16 +328,17 @@ impl<X: Xen> Relay<X> {
                 self.firewall.look_ahead(interface, &mut heads[..came]);
             }
             for (received, head) in received[..came].iter_mut().zip(&mut *heads) {
-                taken += self.pass_on(ingress, now, received, head);
+                taken.slots += received.slots.len().max(1);
+                taken.frames += self.pass_on(ingress, now, received, head);
             }
             // A ring that was empty may have been filled meanwhile: to take it now is cheaper than to
             // be woken for it.
             if came == 0 {
                 break;
             }
-            taken += came;
+            taken.frames += came;
         }
-        if taken > 0 {
+        if taken.frames > 0 {
             // What the engine has to say to one is not to fill the room for what it has to say to the next.
             self.firewall.send_asks();
             self.send_own(now);

@@ -115,7 +115,8 @@ impl<X: Xen> Relay<X> {
     /// The final check before sleeping, for guests: when one of them is to be looked at, `now` for at once.
     pub(super) fn park_guests(&mut self, now: Instant, wake: net::Wake) -> Option<Instant> {
         let guests = self.ends.guests.iter_mut();
-        let next = guests.filter_map(|guest| guest.back.park(clock(now), wake, moderation::DELAY));
+        let next =
+            guests.filter_map(|guest| guest.back.park(clock(now), wake, moderation::DELAY_MIN));
         next.min().map(|next| Instant(next.0))
     }
 }
