@@ -30,9 +30,9 @@ pub const DELAY_MAX: Duration = Duration::from_millis(4);
 /// Slots that end the wait early if frames take one each: three eighths of a ring.
 pub const SLOTS_SMALL: u16 = 96;
 
-/// Slots that end the wait early if they take several: two of the largest frames. More of them a sender's TCP does
-/// not hand out before it hears of the first.
-pub const SLOTS_LARGE: u16 = 18;
+/// Slots that end the wait early if they take several: one more than the largest frame, so that it takes a second
+/// one. A sender's TCP does not always hand out more of them before it hears of the first.
+pub const SLOTS_LARGE: u16 = 20;
 
 /// How long slots are counted before the rate is known.
 const WINDOW: Duration = Duration::from_millis(5);
