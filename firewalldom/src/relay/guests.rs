@@ -12,12 +12,12 @@ use minios_rs::net;
 use minios_rs::net::bridge::PortId;
 use minios_rs::xen::Xen;
 
-/// What guests' frontends are offered. The pages are for frames of 64 KiB on their way to a backend, three of
+/// What guests' frontends are offered. The pages are for frames of 64 KiB on their way to a backend, seven of
 /// each guest's. Neither IPv6 nor multicast goes through the firewall.
 pub const OFFER: net::back::Config = net::back::Config {
     queues_max: 1,
     event_channels: net::back::EventChannels::Shared,
-    fetch_pages_max: 64,
+    fetch_pages_max: 128,
     multicast: net::back::MulticastControl::Withheld,
     ipv6_offloads: net::back::Ipv6Offloads::Withheld,
 };

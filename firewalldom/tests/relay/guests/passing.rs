@@ -286,7 +286,7 @@ fn a_guest_that_fills_the_way_out_is_held_and_loses_nothing() {
 fn a_guest_that_waits_for_its_pages_and_for_its_rate_lets_the_firewall_sleep() {
     let mut lab = Lab::without_guests();
     let (domain, address, mac) = GUESTS[A];
-    lab.announce_with(domain, address, mac, &[("rate", "250000,50000")]);
+    lab.announce_with(domain, address, mac, &[("rate", "500000,50000")]);
     lab.settle();
     lab.fronts[A].connect(Shape::default());
     assert_eq!(lab.settle(), []);
@@ -295,9 +295,9 @@ fn a_guest_that_waits_for_its_pages_and_for_its_rate_lets_the_firewall_sleep() {
     lab.turn();
     assert_eq!(lab.outside().len(), 1);
     lab.now = lab.now + Duration::from_millis(50);
-    // Four have all its pages, and the fifth is more than its rate.
+    // Eight have all its pages, and the ninth is more than its rate.
     let large = lab.segment(Some(A), None, &pattern(60_000));
-    for _ in 0..5 {
+    for _ in 0..9 {
         assert!(lab.send(A, &large, &[GSO]));
     }
     lab.turn();

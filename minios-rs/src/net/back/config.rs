@@ -21,7 +21,7 @@ pub struct Config {
     /// Event channels of one queue.
     pub event_channels: EventChannels,
     /// Pages of one vif for what goes to backends ([`Back::fetch`](super::Back::fetch)), at most; taken when
-    /// first needed.
+    /// needed, and 64 of them kept.
     pub fetch_pages_max: u16,
     /// Whether a frontend may say which multicast groups it wants; a node of each vif's.
     pub multicast: MulticastControl,

@@ -8,7 +8,10 @@ use crate::net::front::TransmitError;
 use crate::xen::{CopyEnd, DomId, GrantCopy, GrantStatus, SharedPage, Xen};
 use alloc::vec::Vec;
 
-/// Pages that fetched payload lies in, taken when first needed and kept.
+/// Pages that are kept while none is needed.
+const KEPT_MAX: usize = 64;
+
+/// Pages that fetched payload lies in, taken when needed; some are kept.
 pub(super) struct Pool<X: Xen> {
     xen: X,
     owner: FrontId,
@@ -24,7 +27,7 @@ impl<X: Xen> Pool<X> {
             xen: xen.clone(),
             owner,
             frontend,
-            free: Vec::with_capacity(usize::from(pages_max)),
+            free: Vec::with_capacity(KEPT_MAX.min(pages_max.into())),
             taken: 0,
             pages_max,
         }
@@ -74,8 +77,14 @@ impl<X: Xen> Pool<X> {
     }
 
     pub(super) fn give_back(&mut self, buffer: RxBuffer<X::Page>) {
-        if let Memory::Page(page) = buffer.memory {
+        let Memory::Page(page) = buffer.memory else {
+            return;
+        };
+        if self.free.len() < KEPT_MAX {
             self.free.push(page);
+        } else {
+            // Others may need it more.
+            self.taken -= 1;
         }
     }
 }

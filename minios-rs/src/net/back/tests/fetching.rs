@@ -113,6 +113,35 @@ fn no_more_pages_are_fetched_into_than_a_vif_may_have() {
 }
 
 #[test]
+fn pages_that_only_many_frames_at_once_took_are_given_back() {
+    let mut lab = Lab::with(Config {
+        fetch_pages_max: 100,
+        ..Config::default()
+    });
+    let number = lab.connect(GUEST);
+    let frame = bytes(9 * 4096, 4);
+    let slots: Vec<&[u8]> = frame.chunks(4096).collect();
+    let before = lab.host.usage().pages;
+    for _ in 0..3 {
+        let mut held = Vec::new();
+        for _ in 0..10 {
+            assert!(lab.fronts[number].send(0, &slots, 0, &[]));
+            let mut received = lab.backs[0].receive().expect("a frame came");
+            assert_eq!(lab.backs[0].fetch(received.slots.as_mut_view()), Ok(()));
+            held.push(received);
+        }
+        assert_eq!(lab.host.usage().pages, before + 100);
+        for received in held {
+            lab.backs[0].recycle_frame(received);
+        }
+        assert_eq!(lab.host.usage().pages, before + 64);
+        lab.backs[0].flush();
+        assert_eq!(lab.fronts[number].answers(0).len(), 90);
+    }
+    lab.end();
+}
+
+#[test]
 fn no_more_slices_are_fetched_or_sent_at_a_time_than_a_frame_has() {
     let mut lab = Lab::new();
     let number = lab.connect(GUEST);
