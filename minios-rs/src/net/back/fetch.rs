@@ -16,6 +16,7 @@ pub(super) struct Pool<X: Xen> {
     xen: X,
     owner: FrontId,
     frontend: DomId,
+    /// No more than there was room for at first.
     free: Vec<X::Page>,
     taken: u16,
     pages_max: u16,
@@ -80,7 +81,7 @@ impl<X: Xen> Pool<X> {
         let Memory::Page(page) = buffer.memory else {
             return;
         };
-        if self.free.len() < KEPT_MAX {
+        if self.free.len() < self.free.capacity() {
             self.free.push(page);
         } else {
             // Others may need it more.

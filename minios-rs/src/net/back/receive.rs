@@ -6,7 +6,7 @@ use super::{Breach, Counters, GRANT_FAULTS_MAX};
 use crate::abi::io::netif::{
     ExtraInfo, NETIF_RSP_ERROR, NETRXF_CSUM_BLANK, NETRXF_DATA_VALIDATED, NETRXF_EXTRA_INFO,
     NETRXF_MORE_DATA, RxRequest, RxResponse, XEN_NETIF_EXTRA_TYPE_GSO, XEN_NETIF_GSO_TYPE_TCPV4,
-    XEN_NETIF_GSO_TYPE_TCPV6,
+    XEN_NETIF_GSO_TYPE_TCPV6, XEN_NETIF_MAX_TX_SIZE,
 };
 use crate::net::frame::{FRAME_SLOTS_MAX, Memory, RxBuffer, Slice};
 use crate::net::front::TransmitError;
@@ -18,7 +18,6 @@ use crate::xen::{
 };
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use core::iter;
 
 type Ring<X> = BackRing<<X as Xen>::Foreign, RxRequest, RxResponse>;
 
@@ -158,19 +157,33 @@ impl<X: Xen> Receiver<X> {
         offload: Offload,
         counters: &mut Counters,
     ) -> Result<Result<(), TransmitError>, Breach> {
-        let lens = layout(head.len(), tail, size);
+        // Parts are pages as a rule, and one that is cut takes two copies: each has a buffer of its own where one
+        // buffer more saves two copies.
+        let packed = size.div_ceil(PAGE_SIZE);
+        let is_by_parts = tail.len() <= packed && cuts(head.len(), tail) >= 2;
+        let buffers = match is_by_parts {
+            true => 1 + tail.len(),
+            false => packed,
+        };
         // A header that does not fit into a page's rest goes to the next page, which holds any: only the
         // last one's rest can be too short.
-        if self.copies.len() + 1 + tail.len() + lens.len() > COPIES_MAX
+        if self.copies.len() + 1 + tail.len() + buffers > COPIES_MAX
             || self.staged + head.len() > STAGING_PAGES * PAGE_SIZE
         {
             self.run(counters)?;
         }
-        let entries = lens.len() + usize::from(offload.gso.is_some());
+        let entries = buffers + usize::from(offload.gso.is_some());
         if !self.has_room(entries, tail.len(), counters)? {
             return Ok(Err(TransmitError::Full));
         }
-        let mut frame = self.open(&lens, size, offload);
+        let len_of = |number: usize| {
+            if !is_by_parts {
+                return (size - number * PAGE_SIZE).min(PAGE_SIZE) as u16;
+            }
+            let slice = tail.get(number.wrapping_sub(1));
+            slice.map_or(head.len() as u16, |slice| slice.len)
+        };
+        let mut frame = self.open(buffers, len_of, size, offload);
         let (page, offset) = self.stage(head);
         let source = CopyEnd::Page(page);
         self.add(&mut frame, source, offset, head.len() as u16, Origin::Ours);
@@ -227,7 +240,13 @@ impl<X: Xen> Receiver<X> {
     }
 
     /// Takes the requests of a frame, which are there: so many bytes go to each.
-    fn open(&mut self, lens: &[u16], size: usize, offload: Offload) -> Filling {
+    fn open(
+        &mut self,
+        buffers: usize,
+        len_of: impl Fn(usize) -> u16,
+        size: usize,
+        offload: Offload,
+    ) -> Filling {
         let checksum = match offload.checksum {
             Checksum::Blank => NETRXF_CSUM_BLANK | NETRXF_DATA_VALIDATED,
             Checksum::Validated => NETRXF_DATA_VALIDATED,
@@ -246,14 +265,14 @@ impl<X: Xen> Receiver<X> {
             slot: self.slots.len(),
             filled: 0,
         };
-        for (number, len) in lens.iter().enumerate() {
+        for number in 0..buffers {
             let is_first = number == 0;
             let request = self.ring.peek(0);
             self.ring.consume(1);
-            let mut flags = match number + 1 < lens.len() {
-                true => NETRXF_MORE_DATA,
-                false => 0,
-            };
+            let mut flags = 0;
+            if number + 1 < buffers {
+                flags |= NETRXF_MORE_DATA;
+            }
             if is_first {
                 flags |= checksum;
                 if extra.is_some() {
@@ -266,7 +285,7 @@ impl<X: Xen> Receiver<X> {
                 id: request.id,
                 reference: GrantRef(request.gref),
                 flags,
-                len: *len,
+                len: len_of(number),
                 copies: (self.copies.len(), 0),
                 first: is_first.then_some((size, extra)),
             });
@@ -418,29 +437,20 @@ struct Filling {
 
 /// How many buffers a frame of `size` bytes takes at the most.
 pub(super) fn buffers_max(size: usize) -> usize {
-    // Two cuts lie behind two pages.
+    // Two cuts lie behind two pages. No frame is so long that there are more than a frame may have.
+    const { assert!(XEN_NETIF_MAX_TX_SIZE.div_ceil(PAGE_SIZE) < FRAME_SLOTS_MAX) };
     size.div_ceil(PAGE_SIZE) + usize::from(size > 2 * PAGE_SIZE)
 }
 
-/// How many bytes of a frame go to each of its buffers. Parts are pages as a rule, and one that is cut where a buffer
-/// ends takes two copies: where each has a buffer of its own for one buffer more, and that saves two copies, it has.
-fn layout<P>(head: usize, tail: &[Slice<P>], size: usize) -> heapless::Vec<u16, FRAME_SLOTS_MAX> {
-    let parts = iter::once(head as u16).chain(tail.iter().map(|slice| slice.len));
-    let count = 1 + tail.len();
-    if count <= buffers_max(size).min(FRAME_SLOTS_MAX) {
-        let mut at = 0;
-        let cuts = parts.clone().filter(|&len| {
-            let begun = at % PAGE_SIZE;
-            at += usize::from(len);
-            begun + usize::from(len) > PAGE_SIZE
-        });
-        if cuts.count() >= 2 && parts.clone().all(|len| len > 0) {
-            return parts.collect();
-        }
+/// Parts of a frame that are cut because a buffer ends, if all are filled.
+fn cuts<P>(head: usize, tail: &[Slice<P>]) -> usize {
+    let (mut at, mut cuts) = (head, 0);
+    for slice in tail {
+        let len = usize::from(slice.len);
+        cuts += usize::from(at % PAGE_SIZE + len > PAGE_SIZE);
+        at += len;
     }
-    let full = iter::repeat_n(PAGE_SIZE as u16, size / PAGE_SIZE);
-    let rest = (size % PAGE_SIZE) as u16;
-    full.chain((rest > 0).then_some(rest)).collect()
+    cuts
 }
 
 /// What became of a frame.
