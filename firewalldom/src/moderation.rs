@@ -37,8 +37,8 @@ pub const SLOTS_LARGE: u16 = 20;
 /// How long slots are counted before the rate is known.
 const WINDOW: Duration = Duration::from_millis(5);
 
-/// Who answers frame by frame is slowed down by the delay, and the rate falls below what called for it: how long it
-/// is left alone then.
+/// Who answers frame by frame is slowed down by the delay: each look finds something, but little, and the rate is below
+/// what called for it. How long it is left alone then.
 const HOLD_OFF: Duration = Duration::from_millis(100);
 
 /// What a look costs by itself, in slots passed on: as much as so many of them.
@@ -66,6 +66,7 @@ impl AddAssign for Found {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moderation {
     since: Instant,
+    looks: u32,
     frames: u32,
     slots: u32,
     /// Those of the last look.
@@ -83,6 +84,7 @@ impl Default for Moderation {
     fn default() -> Self {
         Self {
             since: Instant(0),
+            looks: 0,
             frames: 0,
             slots: 0,
             last: 0,
@@ -97,6 +99,7 @@ impl Moderation {
     /// Counts what a look at `now` found.
     pub(crate) fn count(&mut self, now: Instant, found: Found) {
         self.last = found.slots as u32;
+        self.looks = self.looks.saturating_add(1);
         self.frames = self.frames.saturating_add(found.frames as u32);
         self.slots = self.slots.saturating_add(found.slots as u32);
         let elapsed = now.since(self.since);
@@ -111,7 +114,7 @@ impl Moderation {
             false => now >= self.held_off && reaches(RATE_ON),
             true => reaches(RATE_OFF),
         };
-        if was_moderated && !is_fast {
+        if was_moderated && !is_fast && self.frames >= self.looks {
             self.held_off = now + HOLD_OFF;
         }
         self.wake = match (is_fast, self.slots >= 2 * self.frames) {
@@ -120,6 +123,7 @@ impl Moderation {
             (true, false) => Wake::Slots(SLOTS_SMALL),
         };
         self.since = now;
+        self.looks = 0;
         self.frames = 0;
         self.slots = 0;
     }
