@@ -137,8 +137,11 @@ impl Moderation {
         self.slot_ns = (15 * self.slot_ns + slot_ns) / 16;
     }
 
-    /// How long a frame may lie in its ring now.
+    /// How long a frame may lie in its ring now. Who sends large ones waits for what becomes of them.
     fn delay(&self) -> Duration {
+        if self.wake == Wake::Slots(SLOTS_LARGE) {
+            return DELAY_MIN;
+        }
         let look_ns = self.slot_ns.saturating_mul(FIXED_SLOTS);
         Duration::from_nanos(look_ns.saturating_mul(SHARE)).clamp(DELAY_MIN, DELAY_MAX)
     }
@@ -188,6 +191,8 @@ mod tests {
         // A data segment of a page and a half for each acknowledgement.
         look(&mut moderation, 0, 5, 4, 9);
         assert_eq!(moderation.wake(), Wake::Slots(SLOTS_LARGE));
+        (0..200).for_each(|_| moderation.took(Duration::from_millis(1)));
+        assert_eq!(moderation.deadline(Instant(0)), Some(Instant(MS)));
         look(&mut moderation, 5, 5, 4, 7);
         assert_eq!(moderation.wake(), Wake::Slots(SLOTS_SMALL));
     }
