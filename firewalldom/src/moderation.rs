@@ -7,12 +7,12 @@
 //! of at once.
 //!
 //! How long the delay is depends on what a look costs here, which is measured: [`DELAY_MIN`] where it costs
-//! microseconds, up to [`DELAY_MAX`] where it costs hundreds of them.
+//! microseconds, up to [`DELAY_MAX`] where it costs hundreds of them. Large frames never wait longer than the former.
 
 use crate::time::Instant;
 use core::ops::AddAssign;
 use core::time::Duration;
-use minios_rs::net::Wake;
+use minios_rs::net::{FRAME_SLOTS_MAX, Wake};
 
 /// Slots a second, of all interfaces, from which on events are moderated. A small frame takes one, the largest
 /// eighteen.
@@ -30,9 +30,9 @@ pub const DELAY_MAX: Duration = Duration::from_millis(4);
 /// Slots that end the wait early if frames take one each: three eighths of a ring.
 pub const SLOTS_SMALL: u16 = 96;
 
-/// Slots that end the wait early if they take several: one more than the largest frame, so that it takes a second
-/// one. A sender's TCP does not always hand out more of them before it hears of the first.
-pub const SLOTS_LARGE: u16 = 20;
+/// Slots that end the wait early if they take several: one more than the largest frame with its extra info, so that it
+/// takes a second one. A sender's TCP does not always hand out more of them before it hears of the first.
+pub const SLOTS_LARGE: u16 = FRAME_SLOTS_MAX as u16 + 2;
 
 /// How long slots are counted before the rate is known.
 const WINDOW: Duration = Duration::from_millis(5);
@@ -63,7 +63,7 @@ impl AddAssign for Found {
 }
 
 /// The rate of slots, and what follows from it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Moderation {
     since: Instant,
     looks: u32,
@@ -78,21 +78,6 @@ pub(crate) struct Moderation {
     /// What a slot takes in a look of which each slot, and so many more for the look itself, has its part: a moving
     /// average, in nanoseconds.
     slot_ns: u64,
-}
-
-impl Default for Moderation {
-    fn default() -> Self {
-        Self {
-            since: Instant(0),
-            looks: 0,
-            frames: 0,
-            slots: 0,
-            last: 0,
-            wake: Wake::FirstSlot,
-            held_off: Instant(0),
-            slot_ns: 0,
-        }
-    }
 }
 
 impl Moderation {

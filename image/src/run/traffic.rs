@@ -204,9 +204,7 @@ impl Observed {
         };
         parsed().ok_or_else(|| anyhow!("the client in dom0 could not be run: {stdout}{stderr}"))
     }
-}
 
-impl Observed {
     /// A reset, or the ICMP error that UDP gets. Other errors may be the sender's own ARP.
     fn is_refused(&self) -> bool {
         self.stderr.contains("Connection refused")

@@ -69,9 +69,10 @@ pub enum Breach {
 }
 
 /// What a sleeping front is to be woken by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Wake {
     /// The first slot that is received.
+    #[default]
     FirstSlot,
     /// So many slots, or half of the buffers the backend has, if that is less. Whoever sleeps sets
     /// itself a time after which it looks without having been woken.
