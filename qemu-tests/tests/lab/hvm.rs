@@ -2,7 +2,7 @@
 //! emulates in dom0. (Behind netdom: [`crate::netdom`].)
 
 use crate::bench::{LabTest, Setup, expect};
-use crate::guests::{UP, beside_firewall, fetch_from_outside, file_bytes, guest};
+use crate::guests::{FIREWALL, UP, beside_firewall, fetch_from_outside, file_bytes, guest};
 use anyhow::{Context, Result};
 use qemu_tests::{DebianGuest, GuestType, Machine, RunningGuest, Tier};
 
@@ -32,8 +32,40 @@ fn hangs_off_the_firewall(setup: &Setup) -> Result<()> {
         )?;
         is_hvm(&web)?;
         fetch_from_outside(machine, &[&web])?;
-        is_reached_by_rule_only(machine, &web)
+        is_reached_by_rule_only(machine, &web)?;
+        changes_over_to_its_other_vif(machine, &web)
     })
+}
+
+/// Two vifs with one MAC and IP address, as a guest has whose emulated card is somebody else's: it uses one, and the
+/// other is offered all the time. Then it changes over.
+fn changes_over_to_its_other_vif(machine: &Machine, web: &RunningGuest<'_>) -> Result<()> {
+    const DRIVER: &str = "/sys/bus/xen/drivers/vif";
+    web.check("echo 0 > /sys/bus/xen/drivers_autoprobe")?;
+    machine.dom0(&format!(
+        "mac=$(xenstore-read /local/domain/$(xl domid web)/device/vif/0/mac)
+         xl network-attach web type=vif backend={FIREWALL} ip=192.0.2.10 mac=$mac"
+    ))?;
+    let states = || {
+        machine.dom0(&format!(
+            "for vif in 0 1; do xenstore-read /local/domain/$(xl domid {FIREWALL})/backend/vif/$(xl domid web)/$vif/state; done"
+        ))
+    };
+    let offered = states()?;
+    expect(offered == "4\n2\n", || offered.clone())?;
+    fetch_from_outside(machine, &[web])?;
+    web.check(&format!(
+        "echo vif-0 > {DRIVER}/unbind && echo vif-1 > {DRIVER}/bind"
+    ))?;
+    web.check(UP)?;
+    fetch_from_outside(machine, &[web])?;
+    let changed = states()?;
+    expect(changed.ends_with("\n4\n") && changed != "4\n4\n", || {
+        changed.clone()
+    })?;
+    machine
+        .dom0("ip netns exec out ping -c 3 -i 0.2 -W 20 192.0.2.10")
+        .map(drop)
 }
 
 /// It is one, and its interface is Xen's: it has found that by the platform device, and made the emulated card go if
