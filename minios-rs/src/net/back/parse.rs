@@ -70,7 +70,7 @@ pub(super) enum Fault {
     Runt,
 }
 
-/// The requests of one frame, each copied once.
+/// The requests of one frame, each copied once. Large: to be read into again and again, not to be moved.
 #[derive(Default)]
 pub(super) struct Parsed {
     pub(super) answer: Answer,
@@ -86,14 +86,19 @@ pub(super) struct Parsed {
 }
 
 impl Parsed {
-    /// Reads the next frame of `ring`, which has `available` entries, at least one.
+    /// Reads the next frame of `ring`, which has `available` entries, at least one, in place of the one before.
     ///
     /// Of what asks for a multicast group only the chain is checked: it is not read.
-    pub(super) fn read<M: RingMemory>(ring: &Ring<M>, available: u32) -> Result<Self, Breach> {
-        let mut parsed = Self {
-            entries: 1,
-            ..Self::default()
-        };
+    pub(super) fn read<M: RingMemory>(
+        &mut self,
+        ring: &Ring<M>,
+        available: u32,
+    ) -> Result<(), Breach> {
+        let parsed = self;
+        parsed.entries = 1;
+        parsed.answer.ids.clear();
+        parsed.parts.clear();
+        parsed.fault = None;
         let first: TxRequest = ring.peek(0);
         parsed.len = u32::from(first.size);
         parsed.checksum = if first.flags & NETTXF_CSUM_BLANK != 0 {
@@ -153,7 +158,7 @@ impl Parsed {
         if parsed.gso.is_some() && parsed.checksum != Checksum::Blank {
             parsed.fault.get_or_insert(Fault::Malformed);
         }
-        Ok(parsed)
+        Ok(())
     }
 
     fn add(&mut self, request: &TxRequest, len: u16) -> Result<(), Breach> {
@@ -241,10 +246,11 @@ impl Extras {
 pub(super) fn parse_restless(memory: impl RingMemory) {
     let mut ring = Ring::new(memory);
     let mut left = 256;
+    let mut parsed = Parsed::default();
     while left > 0 {
-        let Ok(parsed) = Parsed::read(&ring, left) else {
+        if parsed.read(&ring, left).is_err() {
             return;
-        };
+        }
         assert!(parsed.entries >= 1 && parsed.entries <= left);
         assert_eq!(
             parsed.answer.ids.len() + usize::from(parsed.answer.extras),

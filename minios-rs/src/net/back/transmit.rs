@@ -13,7 +13,9 @@ use crate::net::{Checksum, Gso};
 use crate::ring::{BackRing, Corrupt, Notify, Pending};
 use crate::time::Instant;
 use crate::xen::{CopyEnd, DomId, GrantCopy, GrantStatus, PAGE_SIZE, ResourceError, Xen};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 /// Entries of the ring.
 pub(super) const RING_ENTRIES: usize = 256;
@@ -37,14 +39,14 @@ struct Frame {
 /// A frame whose header is being copied or has been.
 struct Ready {
     frame: u16,
-    len: u32,
     head_len: u16,
-    /// What lies behind the header.
-    parts: heapless::Vec<Part, FRAME_SLOTS_MAX>,
+    len: u32,
     checksum: Checksum,
     gso: Option<Gso>,
-    /// The first of its header's copies, and how many they are.
-    copies: (usize, usize),
+    /// Which of the batch's parts lie behind the header.
+    parts: Range<usize>,
+    /// Which of its copies are the header's.
+    copies: Range<usize>,
 }
 
 pub(super) struct Transmitter<X: Xen> {
@@ -57,7 +59,12 @@ pub(super) struct Transmitter<X: Xen> {
     heads: Vec<X::Page>,
     frames: Vec<Frame>,
     free: Vec<u16>,
-    ready: heapless::Deque<Ready, BATCH_MAX>,
+    /// The frame that is being looked at.
+    parsed: Box<Parsed>,
+    /// The frames of a batch, and how many of them were handed out.
+    ready: Vec<Ready>,
+    handed_out: usize,
+    parts: Vec<Part>,
     copies: Vec<GrantCopy<X::Page>>,
     credit: Option<Credit>,
     faults: u32,
@@ -87,7 +94,10 @@ impl<X: Xen> Transmitter<X> {
             heads,
             frames: (0..RING_ENTRIES).map(|_| Frame::default()).collect(),
             free: (0..RING_ENTRIES as u16).rev().collect(),
-            ready: heapless::Deque::new(),
+            parsed: Box::default(),
+            ready: Vec::with_capacity(BATCH_MAX),
+            handed_out: 0,
+            parts: Vec::with_capacity(RING_ENTRIES),
             copies: Vec::with_capacity(COPIES_MAX),
             credit,
             faults: 0,
@@ -116,7 +126,7 @@ impl<X: Xen> Transmitter<X> {
     }
 
     pub(super) fn arm(&self, wake: Wake) -> Result<Pending, Breach> {
-        if !self.ready.is_empty() {
+        if self.handed_out < self.ready.len() {
             return Ok(Pending::Work);
         }
         // What waits for credit waits for the clock.
@@ -139,12 +149,13 @@ impl<X: Xen> Transmitter<X> {
         counters: &mut Counters,
         frame: &mut Received<X::Page>,
     ) -> Result<bool, Breach> {
-        if self.ready.is_empty() {
+        if self.handed_out == self.ready.len() {
             self.gather(groups, counters)?;
         }
-        let Some(ready) = self.ready.pop_front() else {
+        let Some(ready) = self.ready.get(self.handed_out) else {
             return Ok(false);
         };
+        self.handed_out += 1;
         let (page, offset) = self.head(ready.frame);
         let index = self.queue << FRAME_BITS | ready.frame;
         let buffer = |memory| RxBuffer {
@@ -164,7 +175,7 @@ impl<X: Xen> Transmitter<X> {
             offset,
             len: ready.head_len,
         });
-        for part in &ready.parts {
+        for part in &self.parts[ready.parts.clone()] {
             let _ = frame.slots.push(Slice {
                 buffer: buffer(Memory::Foreign(part.reference)),
                 offset: part.offset,
@@ -220,11 +231,14 @@ impl<X: Xen> Transmitter<X> {
             return Err(Breach::Grants);
         }
         let now = self.credit.is_some().then(|| self.xen.now());
+        self.ready.clear();
+        self.handed_out = 0;
+        self.parts.clear();
         self.copies.clear();
         // Wrong frames are answered at once, and a frontend may put others in their place meanwhile: the
         // ring is gone through once.
         let mut left = RING_ENTRIES as u32;
-        while !self.ready.is_full() && self.copies.len() + FRAME_SLOTS_MAX <= COPIES_MAX {
+        while self.ready.len() < BATCH_MAX && self.copies.len() + FRAME_SLOTS_MAX <= COPIES_MAX {
             let available = self.ring.available();
             let available = available
                 .map_err(|Corrupt| Breach::TransmitIndex)?
@@ -233,11 +247,12 @@ impl<X: Xen> Transmitter<X> {
                 self.credit.as_mut().map(Credit::forget);
                 break;
             }
-            let parsed = match Parsed::read(&self.ring, available) {
+            match self.parsed.read(&self.ring, available) {
                 // The end lies behind what this turn looks at, not behind what was published.
                 Err(Breach::Truncated) if left < RING_ENTRIES as u32 => break,
                 other => other?,
-            };
+            }
+            let parsed = &*self.parsed;
             if let (Some(credit), Some(now)) = (&mut self.credit, now)
                 && !credit.take(u64::from(parsed.len), now)
             {
@@ -246,36 +261,42 @@ impl<X: Xen> Transmitter<X> {
             self.ring.consume(parsed.entries);
             left -= parsed.entries;
             match parsed.fault {
-                _ if !parsed.changes.is_empty() => self.regroup(&parsed, groups, counters),
-                Some(fault) => self.refuse(&parsed.answer, fault, counters),
-                None => self.begin(parsed, counters)?,
+                _ if !parsed.changes.is_empty() => self.regroup(groups, counters),
+                Some(fault) => self.refuse(fault, counters),
+                None => self.begin(counters)?,
             }
         }
         self.xen.copy_grants_patiently(&mut self.copies);
         counters.copies += self.copies.len() as u64;
-        for _ in 0..self.ready.len() {
-            let Some(ready) = self.ready.pop_front() else {
-                break;
-            };
-            let (first, count) = ready.copies;
-            let copies = &self.copies[first..first + count];
-            if copies.iter().all(|copy| copy.status.is_okay()) {
-                let _ = self.ready.push_back(ready);
-            } else {
-                self.faults += 1;
-                counters.dropped_grant += 1;
-                self.finish(ready.frame, NETIF_RSP_ERROR);
-            }
+        if !self.copies.iter().all(|copy| copy.status.is_okay()) {
+            self.drop_uncopied(counters);
         }
         Ok(())
     }
 
+    /// Answers the frames whose headers Xen could not copy: nobody sees them.
+    fn drop_uncopied(&mut self, counters: &mut Counters) {
+        let mut ready = core::mem::take(&mut self.ready);
+        ready.retain(|frame| {
+            let mut copies = self.copies[frame.copies.clone()].iter();
+            let is_copied = copies.all(|copy| copy.status.is_okay());
+            if !is_copied {
+                self.faults += 1;
+                counters.dropped_grant += 1;
+                self.finish(frame.frame, NETIF_RSP_ERROR);
+            }
+            is_copied
+        });
+        self.ready = ready;
+    }
+
     /// Joins or leaves a group, if that was offered. Such a request carries no frame, so nothing else in it
     /// can be wrong.
-    fn regroup(&mut self, asked: &Parsed, groups: &mut Groups, counters: &mut Counters) {
+    fn regroup(&mut self, groups: &mut Groups, counters: &mut Counters) {
         if !groups.is_offered() {
-            return self.refuse(&asked.answer, Fault::Extra, counters);
+            return self.refuse(Fault::Extra, counters);
         }
+        let asked = &self.parsed;
         let status = match asked
             .changes
             .iter()
@@ -287,7 +308,7 @@ impl<X: Xen> Transmitter<X> {
         answer(&mut self.ring, &asked.answer, status);
     }
 
-    fn refuse(&mut self, refused: &Answer, fault: Fault, counters: &mut Counters) {
+    fn refuse(&mut self, fault: Fault, counters: &mut Counters) {
         let counter = match fault {
             Fault::Malformed => &mut counters.dropped_malformed,
             Fault::TooManySlots => &mut counters.dropped_slots,
@@ -295,64 +316,69 @@ impl<X: Xen> Transmitter<X> {
             Fault::Runt => &mut counters.dropped_runt,
         };
         *counter += 1;
-        answer(&mut self.ring, refused, NETIF_RSP_ERROR);
+        answer(&mut self.ring, &self.parsed.answer, NETIF_RSP_ERROR);
     }
 
     /// Asks for the copies of a frame's header, from as many slots as it lies in.
     ///
     /// From here on a part is a slice, which others rely on to keep within its page: that is looked at here as
     /// well as where it was read, so that a mistake there costs the frontend its connection and nobody more.
-    fn begin(&mut self, mut parsed: Parsed, counters: &mut Counters) -> Result<(), Breach> {
-        if !parsed.parts.iter().all(Part::is_in_page) {
+    fn begin(&mut self, counters: &mut Counters) -> Result<(), Breach> {
+        if !self.parsed.parts.iter().all(Part::is_in_page) {
             return Err(Breach::CrossesPage);
         }
         let Some(number) = self.free.pop() else {
             // As many frames as the ring has entries can be out, and each has an entry at least.
-            self.refuse(&parsed.answer, Fault::Malformed, counters);
+            self.refuse(Fault::Malformed, counters);
             return Ok(());
         };
-        let first = self.copies.len();
-        let wanted = HEAD_MAX.min(parsed.len as usize) as u16;
+        let (first_part, first_copy) = (self.parts.len(), self.copies.len());
+        let wanted = HEAD_MAX.min(self.parsed.len as usize) as u16;
         let mut head_len = 0;
-        for part in &mut parsed.parts {
+        let (page, offset) = self.head(number);
+        let page = page.clone();
+        for &part in &self.parsed.parts {
             let count = part.len.min(wanted - head_len);
-            if count == 0 {
-                break;
+            if count > 0 {
+                self.copies.push(GrantCopy {
+                    source: CopyEnd::Grant {
+                        domain: self.frontend,
+                        reference: part.reference,
+                    },
+                    source_offset: part.offset,
+                    destination: CopyEnd::Page(page.clone()),
+                    destination_offset: offset + head_len,
+                    len: count,
+                    status: GrantStatus::OKAY,
+                });
+                head_len += count;
             }
-            let (page, offset) = self.head(number);
-            let copy = GrantCopy {
-                source: CopyEnd::Grant {
-                    domain: self.frontend,
-                    reference: part.reference,
-                },
-                source_offset: part.offset,
-                destination: CopyEnd::Page(page.clone()),
-                destination_offset: offset + head_len,
-                len: count,
-                status: GrantStatus::OKAY,
-            };
-            self.copies.push(copy);
-            part.offset += count;
-            part.len -= count;
-            head_len += count;
+            if part.len > count {
+                self.parts.push(Part {
+                    offset: part.offset + count,
+                    len: part.len - count,
+                    ..part
+                });
+            }
         }
-        parsed.parts.retain(|part| part.len > 0);
-        if parsed.parts.len() >= FRAME_SLOTS_MAX {
+        if self.parts.len() - first_part >= FRAME_SLOTS_MAX {
             // With the header's it has one slice more than fits.
-            self.copies.truncate(first);
+            self.parts.truncate(first_part);
+            self.copies.truncate(first_copy);
             self.free.push(number);
-            self.refuse(&parsed.answer, Fault::TooManySlots, counters);
+            self.refuse(Fault::TooManySlots, counters);
             return Ok(());
         }
-        self.frames[usize::from(number)].answer = parsed.answer;
-        let _ = self.ready.push_back(Ready {
+        let parsed = &mut *self.parsed;
+        self.frames[usize::from(number)].answer = core::mem::take(&mut parsed.answer);
+        self.ready.push(Ready {
             frame: number,
-            len: parsed.len,
             head_len,
-            parts: parsed.parts,
+            len: parsed.len,
             checksum: parsed.checksum,
             gso: parsed.gso,
-            copies: (first, self.copies.len() - first),
+            parts: first_part..self.parts.len(),
+            copies: first_copy..self.copies.len(),
         });
         Ok(())
     }
@@ -394,15 +420,13 @@ mod tests {
                 offset,
                 len,
             };
-            let mut parsed = Parsed {
-                len: 300 + u32::from(len),
-                ..Parsed::default()
-            };
+            let parsed = &mut *transmitter.parsed;
+            parsed.len = 300 + u32::from(len);
             let good = part(0, 300, payload.reference());
             let odd = part(offset, len, GrantRef(payload.reference().0));
             let _ = parsed.parts.push(good);
             let _ = parsed.parts.push(odd);
-            let begun = transmitter.begin(parsed, &mut Counters::default());
+            let begun = transmitter.begin(&mut Counters::default());
             let expected = match fits {
                 true => Ok(()),
                 false => Err(Breach::CrossesPage),
