@@ -7,7 +7,8 @@
 //! of at once.
 //!
 //! How long the delay is depends on what a look costs here, which is measured: [`DELAY_MIN`] where it costs
-//! microseconds, up to [`DELAY_MAX`] where it costs hundreds of them. Large frames never wait longer than the former.
+//! microseconds, up to [`DELAY_MAX`] where it costs hundreds of them, or [`DELAY_LARGE_MAX`] for large frames. After a
+//! look that found nothing, the first frame is told of at once: nobody looks again and again while nothing comes.
 
 use crate::time::Instant;
 use core::ops::AddAssign;
@@ -27,6 +28,9 @@ pub const DELAY_MIN: Duration = Duration::from_millis(1);
 /// How long it may at the most, whatever a look costs.
 pub const DELAY_MAX: Duration = Duration::from_millis(4);
 
+/// The same of frames that take several slots: their sender waits for what becomes of them.
+pub const DELAY_LARGE_MAX: Duration = Duration::from_millis(2);
+
 /// Slots that end the wait early if frames take one each: three eighths of a ring.
 pub const SLOTS_SMALL: u16 = 96;
 
@@ -38,8 +42,15 @@ pub const SLOTS_LARGE: u16 = FRAME_SLOTS_MAX as u16 + 2;
 const WINDOW: Duration = Duration::from_millis(5);
 
 /// Who answers frame by frame is slowed down by the delay: each look finds something, but little, and the rate is below
-/// what called for it. How long it is left alone then.
-const HOLD_OFF: Duration = Duration::from_millis(100);
+/// what called for it. How long it is left alone then. A stream that was held up by something else looks the same for a
+/// moment, and so the first time is short; each is twice as long as the one before, up to [`HOLD_OFF_MAX`].
+const HOLD_OFF_MIN: Duration = Duration::from_millis(10);
+
+/// How long at the most.
+const HOLD_OFF_MAX: Duration = Duration::from_millis(100);
+
+/// Who was moderated for so long is a stream.
+const STREAM: Duration = Duration::from_millis(40);
 
 /// What a look costs by itself, in slots passed on: as much as so many of them.
 const FIXED_SLOTS: u64 = 32;
@@ -75,6 +86,10 @@ pub(crate) struct Moderation {
     wake: Wake,
     /// Not moderated before.
     held_off: Instant,
+    /// For how long it was held off the last time.
+    hold_off: Duration,
+    /// Moderated since then, if it is.
+    moderated_since: Instant,
     /// What a slot takes in a look of which each slot, and so many more for the look itself, has its part: a moving
     /// average, in nanoseconds.
     slot_ns: u64,
@@ -99,8 +114,15 @@ impl Moderation {
             false => now >= self.held_off && reaches(RATE_ON),
             true => reaches(RATE_OFF),
         };
+        if is_fast && !was_moderated {
+            self.moderated_since = now;
+        }
         if was_moderated && !is_fast && self.frames >= self.looks {
-            self.held_off = now + HOLD_OFF;
+            self.hold_off = match now.since(self.moderated_since) < STREAM {
+                true => (2 * self.hold_off).clamp(HOLD_OFF_MIN, HOLD_OFF_MAX),
+                false => HOLD_OFF_MIN,
+            };
+            self.held_off = now + self.hold_off;
         }
         self.wake = match (is_fast, self.slots >= 2 * self.frames) {
             (false, _) => Wake::FirstSlot,
@@ -122,23 +144,27 @@ impl Moderation {
         self.slot_ns = (15 * self.slot_ns + slot_ns) / 16;
     }
 
-    /// How long a frame may lie in its ring now. Who sends large ones waits for what becomes of them.
+    /// How long a frame may lie in its ring now.
     fn delay(&self) -> Duration {
-        if self.wake == Wake::Slots(SLOTS_LARGE) {
-            return DELAY_MIN;
-        }
+        let max = match self.wake == Wake::Slots(SLOTS_LARGE) {
+            true => DELAY_LARGE_MAX,
+            false => DELAY_MAX,
+        };
         let look_ns = self.slot_ns.saturating_mul(FIXED_SLOTS);
-        Duration::from_nanos(look_ns.saturating_mul(SHARE)).clamp(DELAY_MIN, DELAY_MAX)
+        Duration::from_nanos(look_ns.saturating_mul(SHARE)).clamp(DELAY_MIN, max)
     }
 
     /// What is to wake the domain.
     pub(crate) fn wake(&self) -> Wake {
-        self.wake
+        match self.last {
+            0 => Wake::FirstSlot,
+            _ => self.wake,
+        }
     }
 
     /// When to look without having been woken.
     pub(crate) fn deadline(&self, now: Instant) -> Option<Instant> {
-        (self.wake != Wake::FirstSlot).then(|| now + self.delay())
+        (self.wake() != Wake::FirstSlot).then(|| now + self.delay())
     }
 }
 
@@ -176,22 +202,62 @@ mod tests {
         // A data segment of a page and a half for each acknowledgement.
         look(&mut moderation, 0, 5, 4, 9);
         assert_eq!(moderation.wake(), Wake::Slots(SLOTS_LARGE));
-        (0..200).for_each(|_| moderation.took(Duration::from_millis(1)));
         assert_eq!(moderation.deadline(Instant(0)), Some(Instant(MS)));
+        (0..200).for_each(|_| moderation.took(Duration::from_millis(1)));
+        assert_eq!(moderation.deadline(Instant(0)), Some(Instant(2 * MS)));
         look(&mut moderation, 5, 5, 4, 7);
         assert_eq!(moderation.wake(), Wake::Slots(SLOTS_SMALL));
     }
 
     #[test]
-    fn who_was_slowed_down_is_left_alone_for_a_while() {
+    fn nobody_looks_again_and_again_while_nothing_comes() {
         let mut moderation = Moderation::default();
-        look(&mut moderation, 0, 5, 9, 9);
-        assert_ne!(moderation.wake(), Wake::FirstSlot);
-        look(&mut moderation, 5, 5, 1, 1);
-        look(&mut moderation, 10, 99, 9, 9);
+        look(&mut moderation, 0, 5, 20, 20);
+        let wake = moderation.wake();
+        assert_ne!(wake, Wake::FirstSlot);
+        look(&mut moderation, 5, 1, 0, 0);
         assert_eq!(moderation.wake(), Wake::FirstSlot);
-        look(&mut moderation, 109, 6, 9, 9);
-        assert_ne!(moderation.wake(), Wake::FirstSlot);
+        assert_eq!(moderation.deadline(Instant(0)), None);
+        look(&mut moderation, 6, 1, 1, 1);
+        assert_eq!(moderation.wake(), wake, "it was a gap");
+    }
+
+    /// How many milliseconds, from `start` on, until what comes fast is moderated again.
+    fn held_off(moderation: &mut Moderation, start: u64) -> u64 {
+        let ms = (1..).find(|ms| {
+            look(moderation, start + ms - 1, 1, 9, 9);
+            moderation.wake() != Wake::FirstSlot
+        });
+        ms.expect("it is fast")
+    }
+
+    #[test]
+    fn who_is_slowed_down_is_left_alone_for_longer_and_longer() {
+        let mut moderation = Moderation::default();
+        let mut now = held_off(&mut moderation, 0);
+        for expected in [10, 20, 40, 80, 100, 100] {
+            // It waits for each answer.
+            look(&mut moderation, now, 5, 1, 1);
+            let held_off = held_off(&mut moderation, now + 5);
+            assert!(
+                (expected..expected + 10).contains(&held_off),
+                "{held_off} for {expected}"
+            );
+            now += 5 + held_off;
+        }
+    }
+
+    #[test]
+    fn a_stream_that_stops_for_a_moment_is_left_alone_for_a_moment() {
+        let mut moderation = Moderation::default();
+        let mut now = held_off(&mut moderation, 0);
+        for _ in 0..5 {
+            look(&mut moderation, now, 50, 9, 9);
+            look(&mut moderation, now + 50, 5, 1, 1);
+            let held_off = held_off(&mut moderation, now + 55);
+            assert!(held_off < 20, "{held_off}");
+            now += 55 + held_off;
+        }
     }
 
     #[test]
