@@ -98,8 +98,14 @@ pub(crate) fn config(
     vifs: &[String],
 ) -> String {
     let vifs: Vec<String> = vifs.iter().map(|vif| format!("\"{vif}\"")).collect();
+    let features = match kind {
+        GuestType::Pv => "",
+        // TCG sometimes forgets across VMRUN that a guest has AVX on, and its next program dies of an instruction that
+        // it was told it may use.
+        GuestType::Pvh | GuestType::Hvm => "cpuid = \"host,xsave=0\"\n",
+    };
     format!(
-        "name = \"{name}\"\ntype = \"{}\"\nvcpus = 1\nmemory = {memory_mib}\n{}vif = [ {} ]\n\
+        "name = \"{name}\"\ntype = \"{}\"\nvcpus = 1\nmemory = {memory_mib}\n{}{features}vif = [ {} ]\n\
          on_reboot = \"destroy\"\non_crash = \"destroy\"\n",
         kind.name(),
         boot.lines(),
