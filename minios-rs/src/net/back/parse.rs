@@ -94,14 +94,13 @@ impl Parsed {
         ring: &Ring<M>,
         available: u32,
     ) -> Result<(), Breach> {
-        let parsed = self;
-        parsed.entries = 1;
-        parsed.answer.ids.clear();
-        parsed.parts.clear();
-        parsed.fault = None;
+        self.entries = 1;
+        self.answer.ids.clear();
+        self.parts.clear();
+        self.fault = None;
         let first: TxRequest = ring.peek(0);
-        parsed.len = u32::from(first.size);
-        parsed.checksum = if first.flags & NETTXF_CSUM_BLANK != 0 {
+        self.len = u32::from(first.size);
+        self.checksum = if first.flags & NETTXF_CSUM_BLANK != 0 {
             Checksum::Blank
         } else if first.flags & NETTXF_DATA_VALIDATED != 0 {
             Checksum::Validated
@@ -109,11 +108,11 @@ impl Parsed {
             Checksum::Unknown
         };
         let mut next = || {
-            if parsed.entries == available {
+            if self.entries == available {
                 return Err(Breach::Truncated);
             }
-            let request = ring.peek(parsed.entries);
-            parsed.entries += 1;
+            let request = ring.peek(self.entries);
+            self.entries += 1;
             Ok(request)
         };
         let mut extras = Extras::default();
@@ -131,32 +130,32 @@ impl Parsed {
             rest += u32::from(request.size);
             more = request.flags & NETTXF_MORE_DATA != 0;
             if request.flags & NETTXF_EXTRA_INFO != 0 {
-                parsed.fault = Some(Fault::Malformed);
+                self.fault = Some(Fault::Malformed);
             }
             slots.push(request).map_err(|_| Breach::TooManySlots)?;
         }
-        parsed.answer.extras = extras.count;
-        parsed.gso = extras.gso;
-        parsed.changes = extras.changes;
-        let own = parsed.len.checked_sub(rest);
+        self.answer.extras = extras.count;
+        self.gso = extras.gso;
+        self.changes = extras.changes;
+        let own = self.len.checked_sub(rest);
         for (number, request) in slots.iter().enumerate() {
-            let _ = parsed.answer.ids.push(request.id);
+            let _ = self.answer.ids.push(request.id);
             let len = match number {
                 0 => own.unwrap_or(0) as u16,
                 _ => request.size,
             };
-            parsed.add(request, len)?;
+            self.add(request, len)?;
         }
         // The first fault is the one that counts.
-        if (parsed.len as usize) < ETHERNET_HEADER {
-            parsed.fault.get_or_insert(Fault::Runt);
+        if (self.len as usize) < ETHERNET_HEADER {
+            self.fault.get_or_insert(Fault::Runt);
         }
         if own.is_none_or(|own| own == 0) {
-            parsed.fault.get_or_insert(Fault::Malformed);
+            self.fault.get_or_insert(Fault::Malformed);
         }
         // Whoever cuts the frame up has to fill the checksums in: a whole one makes no sense.
-        if parsed.gso.is_some() && parsed.checksum != Checksum::Blank {
-            parsed.fault.get_or_insert(Fault::Malformed);
+        if self.gso.is_some() && self.checksum != Checksum::Blank {
+            self.fault.get_or_insert(Fault::Malformed);
         }
         Ok(())
     }

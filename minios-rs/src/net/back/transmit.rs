@@ -268,7 +268,7 @@ impl<X: Xen> Transmitter<X> {
         }
         self.xen.copy_grants_patiently(&mut self.copies);
         counters.copies += self.copies.len() as u64;
-        if !self.copies.iter().all(|copy| copy.status.is_okay()) {
+        if self.copies.iter().any(|copy| !copy.status.is_okay()) {
             self.drop_uncopied(counters);
         }
         Ok(())
