@@ -100,8 +100,8 @@ pub(crate) fn config(
     let vifs: Vec<String> = vifs.iter().map(|vif| format!("\"{vif}\"")).collect();
     let features = match kind {
         GuestType::Pv => "",
-        // TCG sometimes forgets across VMRUN that a guest has AVX on, and its next program dies of an instruction that
-        // it was told it may use.
+        // With TCG a program of such a guest can die of an AVX instruction (#UD) that CPUID offers: the first one did,
+        // start after start on one machine.
         GuestType::Pvh | GuestType::Hvm => "cpuid = \"host,xsave=0\"\n",
     };
     format!(

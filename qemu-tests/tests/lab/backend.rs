@@ -40,6 +40,14 @@ fn node(client: &str, vif: u32) -> String {
     format!("/local/domain/$(xl domid {FIREWALL})/backend/vif/$(xl domid {client})/{vif}")
 }
 
+/// The states in which the firewall has a client's first two vifs, a line each.
+pub(crate) fn states(machine: &Machine, client: &str) -> Result<String> {
+    let [first, second] = [0, 1].map(|vif| node(client, vif));
+    machine.dom0(&format!(
+        "xenstore-read {first}/state; xenstore-read {second}/state"
+    ))
+}
+
 /// What the toolstack says, if it is asked to be wordy, when a device has not gone of itself within 10 s.
 const FORCED: &str = "initiating forced remove";
 

@@ -70,6 +70,9 @@ fn passes_tcp_both_ways(guest: &RunningGuest<'_>, server: &str, way: &str) -> Re
 /// Waits until a guest's interface has its address.
 pub(crate) const UP: &str = "until [ -e /sys/class/net/eth0 ] && cmp -s /run/up /sys/class/net/eth0/ifindex; do sleep 0.2; done";
 
+/// Linux' netfront, in a guest.
+pub(crate) const DRIVER: &str = "/sys/bus/xen/drivers/vif";
+
 pub(crate) const FIREWALL: &str = "firewalldom";
 
 /// Builds a site's firewall and puts it into dom0 under `name`, with its outer vif as `outside` says: where its
@@ -325,7 +328,6 @@ fn take_what_is_finished(
     web: &RunningGuest<'_>,
     desk: &RunningGuest<'_>,
 ) -> Result<()> {
-    const DRIVER: &str = "/sys/bus/xen/drivers/vif";
     desk.check(&format!("echo vif-0 > {DRIVER}/unbind"))?;
     // Linux' frontend does not say this, and lets it stand.
     machine.dom0(

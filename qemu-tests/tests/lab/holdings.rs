@@ -28,7 +28,7 @@ pub(crate) struct Holdings {
 /// How much of the heap may be in use that was not: of tables that grew, and of lines yet to be written.
 const HEAP_SLACK: u64 = 32 * 1024;
 
-/// How much more where many guests were there at once: room for each in tables, which is kept for those who come next.
+/// How much where many guests were there at once, for each: room in tables, which is kept for those who come next.
 const HEAP_OF_GUEST: u64 = 2 * 1024;
 
 impl Holdings {
@@ -74,7 +74,7 @@ impl Holdings {
     /// The same, when there have been so many more guests at once than ever before.
     pub(crate) fn are_same_after_many(&self, after: &Self, guests: usize) -> bool {
         self.memory == after.memory
-            && after.heap <= self.heap + HEAP_SLACK + guests as u64 * HEAP_OF_GUEST
+            && after.heap <= self.heap + HEAP_SLACK.max(guests as u64 * HEAP_OF_GUEST)
             && (&self.ports, &self.watches) == (&after.ports, &after.watches)
             && (&self.nodes, &self.domains) == (&after.nodes, &after.domains)
     }

@@ -1,8 +1,9 @@
 //! An HVM guest behind the firewall: Debian's kernel, started by a BIOS on the computer that Debian's device model
 //! emulates in dom0. (Behind netdom: [`crate::netdom`].)
 
+use crate::backend::states;
 use crate::bench::{LabTest, Setup, expect};
-use crate::guests::{FIREWALL, UP, beside_firewall, fetch_from_outside, file_bytes, guest};
+use crate::guests::{DRIVER, FIREWALL, UP, beside_firewall, fetch_from_outside, file_bytes, guest};
 use anyhow::{Context, Result};
 use qemu_tests::{DebianGuest, GuestType, Machine, RunningGuest, Tier};
 
@@ -40,18 +41,12 @@ fn hangs_off_the_firewall(setup: &Setup) -> Result<()> {
 /// Two vifs with one MAC and IP address, as a guest has whose emulated card is somebody else's: it uses one, and the
 /// other is offered all the time. Then it changes over.
 fn changes_over_to_its_other_vif(machine: &Machine, web: &RunningGuest<'_>) -> Result<()> {
-    const DRIVER: &str = "/sys/bus/xen/drivers/vif";
     web.check("echo 0 > /sys/bus/xen/drivers_autoprobe")?;
     machine.dom0(&format!(
         "mac=$(xenstore-read /local/domain/$(xl domid web)/device/vif/0/mac)
          xl network-attach web type=vif backend={FIREWALL} ip=192.0.2.10 mac=$mac"
     ))?;
-    let states = || {
-        machine.dom0(&format!(
-            "for vif in 0 1; do xenstore-read /local/domain/$(xl domid {FIREWALL})/backend/vif/$(xl domid web)/$vif/state; done"
-        ))
-    };
-    let offered = states()?;
+    let offered = states(machine, "web")?;
     expect(offered == "4\n2\n", || offered.clone())?;
     fetch_from_outside(machine, &[web])?;
     web.check(&format!(
@@ -59,7 +54,7 @@ fn changes_over_to_its_other_vif(machine: &Machine, web: &RunningGuest<'_>) -> R
     ))?;
     web.check(UP)?;
     fetch_from_outside(machine, &[web])?;
-    let changed = states()?;
+    let changed = states(machine, "web")?;
     expect(changed.ends_with("\n4\n") && changed != "4\n4\n", || {
         changed.clone()
     })?;

@@ -2,7 +2,7 @@
 //! that is emulated for it, one to its own driver, both with its MAC and IP address, and it uses one of them. The
 //! other must hold nobody up and take no place.
 
-use crate::backend::detach;
+use crate::backend::{detach, states};
 use crate::behind::{Behind, SINK, SINK_ADDRESS, SITE, report, type_to};
 use crate::bench::{LabTest, PATIENCE, Setup, expect};
 use crate::guests::{FIREWALL, beside_firewall};
@@ -43,9 +43,7 @@ fn a_vif_that_is_not_used_costs_nothing(setup: &Setup) -> Result<()> {
             // The toolstack waits 10 s for both to be offered, and fails else.
             behind.create(machine, name, &[&twin(0), &twin(1)], &words)?;
             machine.wait_for_console(name, "sending", PATIENCE)?;
-            let states = machine.dom0(&format!(
-                "for vif in 0 1; do xenstore-read /local/domain/$(xl domid {FIREWALL})/backend/vif/$(xl domid {name})/$vif/state; done"
-            ))?;
+            let states = states(machine, name)?;
             let expected = ["4\n2\n", "2\n4\n"][used];
             expect(states == expected, || format!("{name}: {states}"))?;
             let unused = 1 - used as u32;
