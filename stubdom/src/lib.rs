@@ -5,6 +5,10 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+extern crate alloc;
+
+pub mod memory;
+
 /// What the domain says of itself when it starts.
 pub const ANNOUNCEMENT: &str =
     "stubdom will be the device model of an HVM guest; it does nothing yet";
