@@ -7,7 +7,10 @@
 
 extern crate alloc;
 
+pub mod bus;
+pub mod device;
 pub mod memory;
+mod state;
 
 /// What the domain says of itself when it starts.
 pub const ANNOUNCEMENT: &str =

@@ -1,0 +1,5 @@
+//! What lies between a request of Xen's and the registers of a device.
+
+mod width;
+
+pub use width::Width;
