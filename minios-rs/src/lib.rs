@@ -6,6 +6,7 @@ extern crate alloc;
 pub mod abi;
 #[cfg(feature = "fake")]
 pub mod counting;
+pub mod dm;
 #[cfg(feature = "fake")]
 pub mod fake;
 pub mod hardware;

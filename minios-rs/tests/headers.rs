@@ -1,5 +1,6 @@
 //! The structs and constants of `abi` against Xen's own headers, compiled by the C compiler.
 
+use minios_rs::abi::hvm::{dm_op, hvm_op, ioreq, params};
 use minios_rs::abi::io::{console, netif, pciif, ring, xenbus::XenbusState, xs_wire};
 use minios_rs::abi::{
     callback, elfnote, errno, event_channel, grant_table, memory, physdev, sched, vcpu, xen,
@@ -35,8 +36,9 @@ impl Table {
     fn compare(&self) {
         let mut program = String::from(
             "#include <stddef.h>\n#include <stdint.h>\n#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n#include <errno.h>\n\
-             #define __XEN_INTERFACE_VERSION__ __XEN_LATEST_INTERFACE_VERSION__\n#define xen_mb()\n#define xen_rmb()\n#define xen_wmb()\n\
+             #define __XEN_INTERFACE_VERSION__ __XEN_LATEST_INTERFACE_VERSION__\n#define __XEN_TOOLS__\n#define xen_mb()\n#define xen_rmb()\n#define xen_wmb()\n\
              #include <xen/xen.h>\n#include <xen/elfnote.h>\n#include <xen/memory.h>\n#include <xen/sched.h>\n#include <xen/vcpu.h>\n#include <xen/version.h>\n#include <xen/callback.h>\n#include <xen/errno.h>\n#include <xen/event_channel.h>\n#include <xen/grant_table.h>\n#include <xen/physdev.h>\n\
+             #include <xen/hvm/dm_op.h>\n#include <xen/hvm/hvm_op.h>\n#include <xen/hvm/ioreq.h>\n#include <xen/hvm/params.h>\n\
              #include <xen/io/ring.h>\n#include <xen/io/netif.h>\n#include <xen/io/console.h>\n#include <xen/io/pciif.h>\n\
              #include <xen/io/xenbus.h>\n#include <xen/io/xs_wire.h>\nint main(void) {\n",
         );
@@ -115,6 +117,8 @@ fn structs_and_constants_are_xens() {
     errors(&mut table);
     start_of_day(&mut table);
     hypercalls(&mut table);
+    requests(&mut table);
+    device_model(&mut table);
     table.compare();
 }
 
@@ -478,5 +482,134 @@ fn hypercalls(table: &mut Table) {
         "__HYPERVISOR_set_timer_op" => xen::nr::SET_TIMER_OP,
         "__HYPERVISOR_callback_op" => xen::nr::CALLBACK_OP,
         "VCPUOP_stop_periodic_timer" => vcpu::VCPUOP_STOP_PERIODIC_TIMER,
+    }
+}
+
+/// What 64 bits at `offset` of a struct are, whose bytes are all 0 but for a field that has all its bits set.
+fn bits(name: &str, field: &str, offset: usize) -> String {
+    format!(
+        "({{ struct {name} value; memset(&value, 0, sizeof value); value.{field} = -1; \
+         uint64_t bits = 0; memcpy(&bits, (char *)&value + {offset}, sizeof value - {offset} < 8 ? sizeof value - {offset} : 8); bits; }})"
+    )
+}
+
+fn requests(table: &mut Table) {
+    structs! { table;
+        "struct ioreq" => ioreq::Ioreq {
+            "addr" => addr, "data" => data, "count" => count, "size" => size, "vp_eport" => vp_eport,
+            "_pad0" => pad, "type" => kind,
+        }
+        "struct buf_ioreq" => ioreq::BufIoreq { "data" => data }
+    }
+    let flags = offset_of!(ioreq::Ioreq, flags);
+    for (field, ours) in [
+        ("state", ioreq::FLAGS_STATE),
+        ("data_is_ptr", ioreq::FLAGS_DATA_IS_PTR),
+        ("dir", ioreq::FLAGS_DIR),
+        ("df", ioreq::FLAGS_DF),
+    ] {
+        table.constant(&bits("ioreq", field, flags), ours);
+    }
+    for (field, ours) in [
+        ("type", ioreq::HEAD_TYPE),
+        ("dir", ioreq::HEAD_DIR),
+        ("size", 3 << ioreq::HEAD_SIZE_SHIFT),
+        ("addr", 0xf_ffff << ioreq::HEAD_ADDR_SHIFT),
+    ] {
+        table.constant(&bits("buf_ioreq", field, 0), ours);
+    }
+    constants! { table;
+        "IOREQ_READ" => ioreq::IOREQ_READ,
+        "IOREQ_WRITE" => ioreq::IOREQ_WRITE,
+        "STATE_IOREQ_NONE" => ioreq::STATE_IOREQ_NONE,
+        "STATE_IOREQ_READY" => ioreq::STATE_IOREQ_READY,
+        "STATE_IOREQ_INPROCESS" => ioreq::STATE_IOREQ_INPROCESS,
+        "STATE_IORESP_READY" => ioreq::STATE_IORESP_READY,
+        "IOREQ_TYPE_PIO" => ioreq::IOREQ_TYPE_PIO,
+        "IOREQ_TYPE_COPY" => ioreq::IOREQ_TYPE_COPY,
+        "IOREQ_TYPE_PCI_CONFIG" => ioreq::IOREQ_TYPE_PCI_CONFIG,
+        "IOREQ_TYPE_TIMEOFFSET" => ioreq::IOREQ_TYPE_TIMEOFFSET,
+        "IOREQ_TYPE_INVALIDATE" => ioreq::IOREQ_TYPE_INVALIDATE,
+        "IOREQ_BUFFER_SLOT_NUM" => ioreq::IOREQ_BUFFER_SLOT_NUM,
+        "offsetof(struct buffered_iopage, read_pointer)" => ioreq::READ_POINTER,
+        "offsetof(struct buffered_iopage, write_pointer)" => ioreq::WRITE_POINTER,
+        "offsetof(struct buffered_iopage, buf_ioreq)" => ioreq::BUF_IOREQ,
+    }
+}
+
+fn device_model(table: &mut Table) {
+    structs! { table;
+        "struct xen_dm_op" => dm_op::DmOp { "op" => op, "pad" => pad, "u" => u }
+        "struct xen_dm_op_buf" => dm_op::DmOpBuf { "h" => h, "size" => size }
+        "struct xen_dm_op_create_ioreq_server" => dm_op::CreateIoreqServer {
+            "handle_bufioreq" => handle_bufioreq, "pad" => pad, "id" => id,
+        }
+        "struct xen_dm_op_get_ioreq_server_info" => dm_op::GetIoreqServerInfo {
+            "id" => id, "flags" => flags, "bufioreq_port" => bufioreq_port, "ioreq_gfn" => ioreq_gfn,
+            "bufioreq_gfn" => bufioreq_gfn,
+        }
+        "struct xen_dm_op_ioreq_server_range" => dm_op::IoreqServerRange {
+            "id" => id, "pad" => pad, "type" => kind, "start" => start, "end" => end,
+        }
+        "struct xen_dm_op_set_ioreq_server_state" => dm_op::SetIoreqServerState {
+            "id" => id, "enabled" => enabled, "pad" => pad,
+        }
+        "struct xen_dm_op_destroy_ioreq_server" => dm_op::DestroyIoreqServer { "id" => id, "pad" => pad }
+        "struct xen_dm_op_set_pci_intx_level" => dm_op::SetPciIntxLevel {
+            "domain" => domain, "bus" => bus, "device" => device, "intx" => intx, "level" => level,
+        }
+        "struct xen_dm_op_set_isa_irq_level" => dm_op::SetIsaIrqLevel { "isa_irq" => isa_irq, "level" => level }
+        "struct xen_dm_op_set_pci_link_route" => dm_op::SetPciLinkRoute { "link" => link, "isa_irq" => isa_irq }
+        "struct xen_dm_op_modified_memory" => dm_op::ModifiedMemory {
+            "nr_extents" => nr_extents, "opaque" => opaque,
+        }
+        "struct xen_dm_op_modified_memory_extent" => dm_op::ModifiedMemoryExtent {
+            "nr" => nr, "pad" => pad, "first_pfn" => first_pfn,
+        }
+        "struct xen_dm_op_inject_msi" => dm_op::InjectMsi { "data" => data, "pad" => pad, "addr" => addr }
+        "struct xen_dm_op_remote_shutdown" => dm_op::RemoteShutdown { "reason" => reason }
+        "struct xen_dm_op_nr_vcpus" => dm_op::NrVcpus { "vcpus" => vcpus }
+        "struct xen_hvm_param" => hvm_op::Param { "domid" => domid, "index" => index, "value" => value }
+        "struct xen_mem_acquire_resource" => memory::AcquireResource {
+            "domid" => domid, "type" => kind, "id" => id, "nr_frames" => nr_frames, "pad" => pad,
+            "frame" => frame, "frame_list" => frame_list,
+        }
+        "struct mmuext_op" => xen::MmuextOp { "cmd" => cmd, "arg1" => arg1, "arg2" => arg2 }
+    }
+    constants! { table;
+        "XEN_DMOP_create_ioreq_server" => dm_op::XEN_DMOP_CREATE_IOREQ_SERVER,
+        "XEN_DMOP_get_ioreq_server_info" => dm_op::XEN_DMOP_GET_IOREQ_SERVER_INFO,
+        "XEN_DMOP_map_io_range_to_ioreq_server" => dm_op::XEN_DMOP_MAP_IO_RANGE_TO_IOREQ_SERVER,
+        "XEN_DMOP_unmap_io_range_from_ioreq_server" => dm_op::XEN_DMOP_UNMAP_IO_RANGE_FROM_IOREQ_SERVER,
+        "XEN_DMOP_set_ioreq_server_state" => dm_op::XEN_DMOP_SET_IOREQ_SERVER_STATE,
+        "XEN_DMOP_destroy_ioreq_server" => dm_op::XEN_DMOP_DESTROY_IOREQ_SERVER,
+        "XEN_DMOP_track_dirty_vram" => dm_op::XEN_DMOP_TRACK_DIRTY_VRAM,
+        "XEN_DMOP_set_pci_intx_level" => dm_op::XEN_DMOP_SET_PCI_INTX_LEVEL,
+        "XEN_DMOP_set_isa_irq_level" => dm_op::XEN_DMOP_SET_ISA_IRQ_LEVEL,
+        "XEN_DMOP_set_pci_link_route" => dm_op::XEN_DMOP_SET_PCI_LINK_ROUTE,
+        "XEN_DMOP_modified_memory" => dm_op::XEN_DMOP_MODIFIED_MEMORY,
+        "XEN_DMOP_inject_msi" => dm_op::XEN_DMOP_INJECT_MSI,
+        "XEN_DMOP_remote_shutdown" => dm_op::XEN_DMOP_REMOTE_SHUTDOWN,
+        "XEN_DMOP_nr_vcpus" => dm_op::XEN_DMOP_NR_VCPUS,
+        "XEN_DMOP_no_gfns" => dm_op::XEN_DMOP_NO_GFNS,
+        "XEN_DMOP_IO_RANGE_PORT" => dm_op::XEN_DMOP_IO_RANGE_PORT,
+        "XEN_DMOP_IO_RANGE_MEMORY" => dm_op::XEN_DMOP_IO_RANGE_MEMORY,
+        "XEN_DMOP_IO_RANGE_PCI" => dm_op::XEN_DMOP_IO_RANGE_PCI,
+        "HVMOP_set_param" => hvm_op::HVMOP_SET_PARAM as i64,
+        "HVMOP_get_param" => hvm_op::HVMOP_GET_PARAM as i64,
+        "HVM_IOREQSRV_BUFIOREQ_OFF" => hvm_op::HVM_IOREQSRV_BUFIOREQ_OFF,
+        "HVM_IOREQSRV_BUFIOREQ_LEGACY" => hvm_op::HVM_IOREQSRV_BUFIOREQ_LEGACY,
+        "HVM_IOREQSRV_BUFIOREQ_ATOMIC" => hvm_op::HVM_IOREQSRV_BUFIOREQ_ATOMIC,
+        "HVM_PARAM_CALLBACK_IRQ" => params::HVM_PARAM_CALLBACK_IRQ,
+        "HVM_PARAM_ACPI_S_STATE" => params::HVM_PARAM_ACPI_S_STATE,
+        "HVM_PARAM_ACPI_IOPORTS_LOCATION" => params::HVM_PARAM_ACPI_IOPORTS_LOCATION,
+        "XENMEM_acquire_resource" => memory::XENMEM_ACQUIRE_RESOURCE,
+        "XENMEM_resource_ioreq_server" => memory::XENMEM_RESOURCE_IOREQ_SERVER,
+        "XENMEM_resource_ioreq_server_frame_bufioreq" => memory::XENMEM_RESOURCE_IOREQ_SERVER_FRAME_BUFIOREQ,
+        "XENMEM_resource_ioreq_server_frame_ioreq(0)" => memory::XENMEM_RESOURCE_IOREQ_SERVER_FRAME_IOREQ,
+        "MMU_PT_UPDATE_NO_TRANSLATE" => xen::MMU_PT_UPDATE_NO_TRANSLATE,
+        "MMUEXT_TLB_FLUSH_LOCAL" => xen::MMUEXT_TLB_FLUSH_LOCAL,
+        "__HYPERVISOR_hvm_op" => xen::nr::HVM_OP,
+        "__HYPERVISOR_dm_op" => xen::nr::DM_OP,
     }
 }

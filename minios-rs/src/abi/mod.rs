@@ -5,6 +5,7 @@ pub mod elfnote;
 pub mod errno;
 pub mod event_channel;
 pub mod grant_table;
+pub mod hvm;
 pub mod io;
 pub mod memory;
 pub mod physdev;

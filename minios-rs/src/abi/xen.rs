@@ -32,12 +32,16 @@ pub mod nr {
     pub const EVENT_CHANNEL_OP: usize = 32;
     /// `physdev_op`
     pub const PHYSDEV_OP: usize = 33;
+    /// `hvm_op`
+    pub const HVM_OP: usize = 34;
+    /// `dm_op`
+    pub const DM_OP: usize = 41;
 
     /// One more than the highest number that Xen's headers name.
     pub const COUNT: usize = 64;
 
     /// The name that Xen's headers give a number, without its prefix; `None` for one that is not
-    /// used here.
+    /// used here, or by a device model only: the other images would grow by its name.
     pub const fn name(number: usize) -> Option<&'static str> {
         Some(match number {
             SET_TRAP_TABLE => "set_trap_table",
@@ -77,6 +81,12 @@ pub const CONSOLEIO_WRITE: u64 = 0;
 /// `MMU_NORMAL_PT_UPDATE`: low bits of [`MmuUpdate::ptr`].
 pub const MMU_NORMAL_PT_UPDATE: u64 = 0;
 
+/// `MMU_PT_UPDATE_NO_TRANSLATE`: the entry names a machine frame, whoever's memory it is.
+pub const MMU_PT_UPDATE_NO_TRANSLATE: u64 = 3;
+
+/// `MMUEXT_TLB_FLUSH_LOCAL`: forget every translation on this CPU.
+pub const MMUEXT_TLB_FLUSH_LOCAL: u32 = 6;
+
 /// `UVMF_INVLPG`: flush this address on this CPU after the update.
 pub const UVMF_INVLPG: u64 = 2;
 
@@ -98,6 +108,18 @@ pub struct MmuUpdate {
     pub ptr: u64,
     /// The new entry.
     pub val: u64,
+}
+
+/// `struct mmuext_op`
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct MmuextOp {
+    /// `MMUEXT_*`
+    pub cmd: u32,
+    /// What it is about; some commands have nothing here.
+    pub arg1: u64,
+    /// More of it.
+    pub arg2: u64,
 }
 
 /// `trap_info_t`: a handler of [`nr::SET_TRAP_TABLE`].
@@ -226,6 +248,7 @@ pub struct StartInfo {
 pub const SIF_MOD_START_PFN: u32 = 1 << 3;
 
 const _: () = {
+    assert!(size_of::<MmuextOp>() == 24);
     assert!(size_of::<TrapInfo>() == 16);
     assert!(size_of::<VcpuTimeInfo>() == 32);
     assert!(size_of::<VcpuInfo>() == 64);
