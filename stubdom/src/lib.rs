@@ -7,8 +7,10 @@
 
 extern crate alloc;
 
+pub mod backend;
 pub mod bus;
 pub mod device;
+pub mod disk;
 pub mod memory;
 mod state;
 

@@ -1,0 +1,3 @@
+//! What stands behind devices: carries out what they ask for.
+
+pub mod disk;
