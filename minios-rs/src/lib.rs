@@ -18,6 +18,7 @@ pub mod ring;
 pub mod stat;
 pub mod task;
 pub mod time;
+pub mod vchan;
 pub mod xen;
 pub mod xenbus;
 pub mod xenstore;

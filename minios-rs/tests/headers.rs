@@ -1,7 +1,7 @@
 //! The structs and constants of `abi` against Xen's own headers, compiled by the C compiler.
 
 use minios_rs::abi::hvm::{dm_op, hvm_op, ioreq, params};
-use minios_rs::abi::io::{console, netif, pciif, ring, xenbus::XenbusState, xs_wire};
+use minios_rs::abi::io::{console, libxenvchan, netif, pciif, ring, xenbus::XenbusState, xs_wire};
 use minios_rs::abi::{
     callback, elfnote, errno, event_channel, grant_table, memory, physdev, sched, vcpu, xen,
 };
@@ -40,7 +40,7 @@ impl Table {
              #include <xen/xen.h>\n#include <xen/elfnote.h>\n#include <xen/memory.h>\n#include <xen/sched.h>\n#include <xen/vcpu.h>\n#include <xen/version.h>\n#include <xen/callback.h>\n#include <xen/errno.h>\n#include <xen/event_channel.h>\n#include <xen/grant_table.h>\n#include <xen/physdev.h>\n\
              #include <xen/hvm/dm_op.h>\n#include <xen/hvm/hvm_op.h>\n#include <xen/hvm/ioreq.h>\n#include <xen/hvm/params.h>\n\
              #include <xen/io/ring.h>\n#include <xen/io/netif.h>\n#include <xen/io/console.h>\n#include <xen/io/pciif.h>\n\
-             #include <xen/io/xenbus.h>\n#include <xen/io/xs_wire.h>\nint main(void) {\n",
+             #include <xen/io/libxenvchan.h>\n#include <xen/io/xenbus.h>\n#include <xen/io/xs_wire.h>\nint main(void) {\n",
         );
         for (number, (expression, _)) in self.0.iter().enumerate() {
             program.push_str(&format!(
@@ -248,8 +248,15 @@ fn xenstore_and_console(table: &mut Table) {
             "in" => input, "out" => output, "in_cons" => in_cons, "in_prod" => in_prod,
             "out_cons" => out_cons, "out_prod" => out_prod,
         }
+        "struct vchan_interface" => libxenvchan::VchanInterface {
+            "left" => left, "right" => right, "right.cons" => right.cons, "right.prod" => right.prod,
+            "left_order" => left_order, "right_order" => right_order, "cli_live" => cli_live,
+            "srv_live" => srv_live, "cli_notify" => cli_notify, "srv_notify" => srv_notify,
+        }
     }
     constants! { table;
+        "VCHAN_NOTIFY_WRITE" => libxenvchan::VCHAN_NOTIFY_WRITE,
+        "VCHAN_NOTIFY_READ" => libxenvchan::VCHAN_NOTIFY_READ,
         "XS_DIRECTORY" => xs_wire::XS_DIRECTORY,
         "XS_READ" => xs_wire::XS_READ,
         "XS_GET_PERMS" => xs_wire::XS_GET_PERMS,

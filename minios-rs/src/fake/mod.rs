@@ -17,6 +17,7 @@ pub mod netfront;
 mod page;
 pub mod pci;
 pub mod pciback;
+pub mod vchan;
 mod xenstored;
 
 pub use page::{Foreign, Page};

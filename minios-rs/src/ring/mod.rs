@@ -32,6 +32,7 @@
 
 mod back;
 mod front;
+pub mod stream;
 
 pub use back::BackRing;
 pub use front::FrontRing;

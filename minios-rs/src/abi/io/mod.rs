@@ -1,6 +1,7 @@
 //! xen/io/*.h
 
 pub mod console;
+pub mod libxenvchan;
 pub mod netif;
 pub mod pciif;
 pub mod ring;
