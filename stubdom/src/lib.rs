@@ -7,6 +7,7 @@
 
 extern crate alloc;
 
+pub mod arguments;
 pub mod backend;
 pub mod bus;
 pub mod device;
