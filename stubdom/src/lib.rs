@@ -10,10 +10,12 @@ extern crate alloc;
 pub mod arguments;
 pub mod backend;
 pub mod bus;
+pub mod control;
 pub mod device;
 pub mod disk;
 pub mod hypervisor;
 pub mod memory;
+pub mod qmp;
 mod state;
 
 /// What the domain says of itself when it starts.

@@ -357,17 +357,17 @@ mod tests {
     fn its_configuration_is_read_and_written() {
         let mut controller = I8042::new();
         assert_eq!(command(&mut controller, 0x20), [0x45]);
-        assert_eq!(command(&mut controller, 0x60), []);
-        assert_eq!(keyboard(&mut controller, 0x30), []);
+        assert_eq!(command(&mut controller, 0x60), [0_u32; 0]);
+        assert_eq!(keyboard(&mut controller, 0x30), [0_u32; 0]);
         assert_eq!(command(&mut controller, 0x20), [0x30]);
-        assert_eq!(command(&mut controller, 0xae), []);
-        assert_eq!(command(&mut controller, 0xa8), []);
+        assert_eq!(command(&mut controller, 0xae), [0_u32; 0]);
+        assert_eq!(command(&mut controller, 0xa8), [0_u32; 0]);
         assert_eq!(command(&mut controller, 0x20), [0x00]);
-        assert_eq!(command(&mut controller, 0xad), []);
-        assert_eq!(command(&mut controller, 0xa7), []);
+        assert_eq!(command(&mut controller, 0xad), [0_u32; 0]);
+        assert_eq!(command(&mut controller, 0xa7), [0_u32; 0]);
         assert_eq!(command(&mut controller, 0x20), [0x30]);
-        assert_eq!(command(&mut controller, 0x7f), []);
-        assert_eq!(keyboard(&mut controller, 0x77), []);
+        assert_eq!(command(&mut controller, 0x7f), [0_u32; 0]);
+        assert_eq!(keyboard(&mut controller, 0x77), [0_u32; 0]);
         assert_eq!(command(&mut controller, 0x3f), [0x77]);
     }
 

@@ -374,7 +374,7 @@ mod tests {
         write(&mut uart, LCR, 0x03);
         assert_eq!(read(&mut uart, LCR), 0x03);
         assert_eq!(read(&mut uart, IER), 0);
-        assert_eq!(output(&mut uart), []);
+        assert_eq!(output(&mut uart), [0_u8; 0]);
     }
 
     #[test]
@@ -465,7 +465,7 @@ mod tests {
         assert_eq!(uart.receive(b"x"), 0);
         assert!(!uart.irq(), "OUT2's pin does not follow its bit");
         assert_eq!(read(&mut uart, DATA), 0x42);
-        assert_eq!(output(&mut uart), []);
+        assert_eq!(output(&mut uart), [0_u8; 0]);
         for byte in 0..17 {
             write(&mut uart, DATA, byte);
         }
