@@ -4,15 +4,18 @@
 //! the level of an interrupt line, a request, output. None of them allocates for an access, and
 //! whatever a guest writes, none panics or loops longer than its registers are wide.
 
+pub mod ata;
 pub mod cmos;
 pub mod fw_cfg;
 pub mod i440fx;
 pub mod i8042;
+pub mod ide;
 pub mod linux_boot;
 pub mod pci;
 pub mod piix3;
 pub mod piix4_pm;
 pub mod platform;
+mod scatter;
 pub mod uart;
 
 use serde::{Deserialize, Serialize};
