@@ -33,6 +33,8 @@ pub enum GuestType {
     /// On the computer that Debian's device model emulates in dom0: its BIOS starts GRUB from a disk, and Linux finds
     /// Xen's own devices by the platform device.
     Hvm,
+    /// The same, but the computer is emulated by a stub domain: `more` says which.
+    HvmWithStub,
 }
 
 impl GuestType {
@@ -41,7 +43,7 @@ impl GuestType {
         match self {
             Self::Pv => "pv",
             Self::Pvh => "pvh",
-            Self::Hvm => "hvm",
+            Self::Hvm | Self::HvmWithStub => "hvm",
         }
     }
 }
@@ -53,8 +55,10 @@ pub(crate) const CMDLINE: &str = "console=hvc0 quiet panic=1";
 pub(crate) enum Boot {
     /// Linux and its initrd.
     Files([String; 2]),
-    /// An HVM guest's disk.
+    /// An HVM guest's disk, which the device model in dom0 serves.
     Disk(String),
+    /// The same, served by dom0's kernel: to the guest, and to the stub domain that emulates its computer.
+    SharedDisk(String),
 }
 
 impl Boot {
@@ -68,6 +72,9 @@ impl Boot {
             Self::Disk(file) => format!(
                 "disk = [ \"format=raw,vdev=hda,access=rw,backendtype=qdisk,target={file}\" ]\n\
                  hdtype = \"ahci\"\nvga = \"none\"\nvnc = 0\n"
+            ),
+            Self::SharedDisk(file) => format!(
+                "disk = [ \"format=raw,vdev=hda,access=rw,target={file}\" ]\nvga = \"none\"\nvnc = 0\n"
             ),
         }
     }
@@ -102,7 +109,7 @@ pub(crate) fn config(
         GuestType::Pv => "",
         // With TCG a program of such a guest can die of an AVX instruction (#UD) that CPUID offers: the first one did,
         // start after start on one machine.
-        GuestType::Pvh | GuestType::Hvm => "cpuid = \"host,xsave=0\"\n",
+        GuestType::Pvh | GuestType::Hvm | GuestType::HvmWithStub => "cpuid = \"host,xsave=0\"\n",
     };
     format!(
         "name = \"{name}\"\ntype = \"{}\"\nvcpus = 1\nmemory = {memory_mib}\n{}{features}vif = [ {} ]\n\
@@ -136,14 +143,18 @@ impl Machine {
                 let files = [self.keep_linux(lab)?, self.keep_in_memory(&file)?];
                 Ok(Boot::Files(files))
             }
-            GuestType::Hvm => {
-                self.keep_device_model(lab)?;
+            GuestType::Hvm | GuestType::HvmWithStub => {
                 let file = format!("{name}.disk");
                 // The less there is, the less its BIOS has to read.
                 let initrd = initrd.gzip()?;
                 let disk = disk::bootable(lab.loader()?, fs::read(lab.linux()?)?, initrd)?;
                 fs::write(self.share().join(&file), disk)?;
-                Ok(Boot::Disk(self.keep_in_memory(&file)?))
+                let file = self.keep_in_memory(&file)?;
+                if kind == GuestType::HvmWithStub {
+                    return Ok(Boot::SharedDisk(file));
+                }
+                self.keep_device_model(lab)?;
+                Ok(Boot::Disk(file))
             }
         }
     }

@@ -2,9 +2,9 @@
 
 use crate::cpio::Archive;
 use crate::recipe::{
-    BACKEND_MODULES, BACKEND_PROGRAMS, CARD_ROMS, DEVICE_MODEL, DEVICE_MODEL_FILES, DOM0_MODULES,
-    DOM0_PROGRAMS, GUEST_MODULES, GUEST_PROGRAMS, IPTABLES, PROGRAMS, PROTOCOLS, ROUTER_MODULES,
-    ROUTER_PROGRAMS, XEN_PROGRAMS, XTABLES,
+    BACKEND_MODULES, BACKEND_PROGRAMS, BIOS, CARD_ROMS, DEVICE_MODEL, DEVICE_MODEL_FILES,
+    DOM0_MODULES, DOM0_PROGRAMS, GUEST_MODULES, GUEST_PROGRAMS, IPTABLES, PROGRAMS, PROTOCOLS,
+    ROUTER_MODULES, ROUTER_PROGRAMS, XEN_PROGRAMS, XTABLES,
 };
 use crate::tree::Tree;
 use anyhow::{Context, Result, ensure};
@@ -146,6 +146,7 @@ pub(crate) fn dom0(tree: &Tree, agent: Vec<u8>) -> Result<Archive> {
         archive.symlink(&format!("usr/sbin/{program}"), &format!("/{path}"));
     }
     tree.add_program(&mut archive, &format!("{xen}/boot/hvmloader"))?;
+    tree.add_program(&mut archive, BIOS)?;
     archive.file("usr/sbin/dom0-agent", 0o755, agent);
     archive.file("init", 0o755, DOM0_INIT);
     archive.file("etc/xen/xl.conf", 0o644, XL_CONF);

@@ -219,6 +219,7 @@ fn bootable(folder: &Path, tree: &Tree, progress: &dyn Fn(Progress<'_>)) -> Resu
         initrd::XL_CONF,
         recipe::PROTOCOLS,
         recipe::DEVICE_MODEL,
+        recipe::BIOS,
         debian::CMDLINE,
     ];
     let root = tree.root().display().to_string();

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod apt;
+mod boot_sector;
 mod channel;
 mod cpio;
 mod debian;
@@ -24,6 +25,7 @@ mod terminal;
 mod tier;
 mod tree;
 
+pub use boot_sector::{READY, boot_sector_disk};
 pub use channel::{Command, Output, Running, Status, Stdin, Stream};
 pub use debian::GuestType;
 pub use guest::{DebianGuest, RunningGuest, Told};

@@ -174,11 +174,11 @@ pub(crate) const XEN_PROGRAMS: &[&str] = &[
 /// The device model that libxl starts in dom0 for each HVM guest.
 pub(crate) const DEVICE_MODEL: &str = "usr/libexec/xen-qemu-system-i386";
 
-/// What that one and libxl read: the BIOS, and a keyboard that is there whether anybody types or not.
-pub(crate) const DEVICE_MODEL_FILES: &[&str] = &[
-    "usr/share/qemu/keymaps/en-us",
-    "usr/share/seabios/bios-256k.bin",
-];
+/// What that one reads: a keyboard that is there whether anybody types or not.
+pub(crate) const DEVICE_MODEL_FILES: &[&str] = &["usr/share/qemu/keymaps/en-us"];
+
+/// What libxl gives each HVM guest, whoever is its device model.
+pub(crate) const BIOS: &str = "usr/share/seabios/bios-256k.bin";
 
 /// Where releases have what it also reads: the ROM of the card that every vif has unless it is told otherwise.
 pub(crate) const CARD_ROMS: &[&str] = &[

@@ -129,7 +129,7 @@ fn create(machine: &Machine, wires: usize) -> Result<()> {
 fn guest(name: &str, bridge: usize, kind: GuestType) -> DebianGuest {
     // As an HVM guest's vif is by default: there is an emulated card as well, until Linux finds Xen.
     let emulated = match kind {
-        GuestType::Hvm => "type=ioemu,",
+        GuestType::Hvm | GuestType::HvmWithStub => "type=ioemu,",
         GuestType::Pv | GuestType::Pvh => "",
     };
     DebianGuest {
