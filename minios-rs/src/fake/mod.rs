@@ -11,6 +11,7 @@
 
 extern crate std;
 
+pub mod console;
 mod hypercalls;
 pub mod netback;
 pub mod netfront;
