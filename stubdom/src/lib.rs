@@ -14,6 +14,7 @@ pub mod control;
 pub mod device;
 pub mod disk;
 pub mod hypervisor;
+pub mod ioreq;
 pub mod memory;
 pub mod qmp;
 mod state;
