@@ -15,6 +15,7 @@ pub mod device;
 pub mod disk;
 pub mod hypervisor;
 pub mod ioreq;
+pub mod machine;
 pub mod memory;
 pub mod qmp;
 mod state;

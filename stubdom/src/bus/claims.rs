@@ -141,8 +141,10 @@ mod tests {
 
     #[test]
     fn what_xen_refuses_is_not_held() {
-        let mut xen = Fake::default();
-        xen.refused = Some(Range::Port(0x60, 0x60));
+        let mut xen = Fake {
+            refused: Some(Range::Port(0x60, 0x60)),
+            ..Fake::default()
+        };
         let mut claims = Claims::default();
         let wanted = [claim(0x60, 0x60, 1), claim(0x64, 0x64, 2)];
         assert!(claims.hold(&wanted, &mut xen).is_err());

@@ -31,9 +31,16 @@ impl Levels {
 #[derive(Clone, Debug, Default)]
 pub struct Lines {
     told: Levels,
+    /// Xen may believe anything.
+    is_unknown: bool,
 }
 
 impl Lines {
+    /// Xen knows other levels, those of a saved guest: all are told anew.
+    pub fn forget(&mut self) {
+        self.is_unknown = true;
+    }
+
     /// Tells Xen what is different now.
     ///
     /// # Errors
@@ -43,11 +50,12 @@ impl Lines {
         levels: &Levels,
         hypervisor: &mut impl Hypervisor,
     ) -> Result<(), Errno> {
-        if *levels == self.told {
+        if *levels == self.told && !self.is_unknown {
             return Ok(());
         }
+        let all = if self.is_unknown { u16::MAX } else { 0 };
         let mut result = Ok(());
-        let changed = levels.isa ^ self.told.isa;
+        let changed = levels.isa ^ self.told.isa | all;
         for line in (0..16).filter(|line| changed >> line & 1 != 0) {
             let is_high = levels.isa >> line & 1 != 0;
             result = hypervisor
@@ -55,7 +63,8 @@ impl Lines {
                 .and(result);
         }
         for (device, (now, before)) in (0..).zip(levels.intx.iter().zip(&self.told.intx)) {
-            for pin in (0..PINS).filter(|pin| (now ^ before) >> pin & 1 != 0) {
+            let changed = now ^ before | all as u8;
+            for pin in (0..PINS).filter(|pin| changed >> pin & 1 != 0) {
                 let is_high = now >> pin & 1 != 0;
                 result = hypervisor
                     .set_pci_intx_level(device, pin, is_high.into())
@@ -63,6 +72,7 @@ impl Lines {
             }
         }
         self.told = *levels;
+        self.is_unknown = false;
         result
     }
 }

@@ -1,0 +1,562 @@
+//! A guest's computer, as its firmware and drivers see it, and what Xen is told.
+
+use super::*;
+use crate::arguments::{self, Boot};
+use crate::backend::disk::fake::MemoryDisk;
+use crate::device::ata::{Attachment, Drive, HardDisk};
+use crate::hypervisor::Level::{High, Low};
+use crate::hypervisor::Range;
+use crate::hypervisor::fake::{Call, Fake};
+use crate::memory::Ram;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+use minios_rs::dm::{Direction, Kind};
+use proptest::prelude::*;
+
+const PLATFORM: u64 = 2 << 3;
+const ISA: u64 = 1 << 3;
+
+fn description() -> Description {
+    Description {
+        name: String::from("guest"),
+        memory_mib: 256,
+        vcpus: 2,
+        vcpus_max: 4,
+        boot: vec![Boot::Disk, Boot::Cd],
+        serials: vec![3, 4],
+        drives: Vec::new(),
+        has_ahci: false,
+        has_platform_device: true,
+        has_acpi: true,
+        low_memory_end: None,
+        kernel: None,
+        is_restored: false,
+    }
+}
+
+fn disk(sectors: u64) -> [Option<Drive>; 4] {
+    let disk = HardDisk::new(Attachment::Parallel, sectors, "1");
+    [Some(Drive::Disk(disk)), None, None, None]
+}
+
+/// A machine, the guest's memory, and Xen.
+struct Bench {
+    machine: Machine,
+    ram: Ram,
+    xen: Fake,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::with(Machine::new(&description(), disk(64), None).unwrap())
+    }
+
+    fn with(mut machine: Machine) -> Self {
+        let mut xen = Fake::default();
+        machine.start(&mut xen).unwrap();
+        xen.take();
+        Self {
+            machine,
+            ram: Ram::new(1 << 20),
+            xen,
+        }
+    }
+
+    fn serve(&mut self, request: &Request) -> u64 {
+        self.machine.serve(request, &mut self.ram, &mut self.xen)
+    }
+
+    fn read(&mut self, kind: Kind, address: u64, size: u32) -> u64 {
+        self.serve(&request(kind, Direction::Read, address, size, 0))
+    }
+
+    fn write(&mut self, kind: Kind, address: u64, size: u32, data: u64) {
+        self.serve(&request(kind, Direction::Write, address, size, data));
+    }
+
+    fn inb(&mut self, port: u64) -> u64 {
+        self.read(Kind::Port, port, 1)
+    }
+
+    fn outb(&mut self, port: u64, data: u64) {
+        self.write(Kind::Port, port, 1, data);
+    }
+
+    fn config(&mut self, function: u64, register: u64) -> u64 {
+        self.read(Kind::PciConfig, function << 32 | register, 4)
+    }
+
+    fn set_config(&mut self, function: u64, register: u64, data: u64) {
+        self.write(Kind::PciConfig, function << 32 | register, 4, data);
+    }
+}
+
+fn request(kind: Kind, direction: Direction, address: u64, size: u32, data: u64) -> Request {
+    Request {
+        kind,
+        address,
+        data,
+        count: 1,
+        size,
+        direction,
+        descending: false,
+        data_is_pointer: false,
+    }
+}
+
+#[test]
+fn firmware_finds_the_functions_of_the_bus_and_no_others() {
+    let mut bench = Bench::new();
+    let found: Vec<(u64, u64)> = (0..=0xff)
+        .map(|function| (function, bench.config(function, 0)))
+        .filter(|(_, id)| *id != 0xffff_ffff)
+        .collect();
+    assert_eq!(
+        found,
+        [
+            (0x00, 0x1237_8086),
+            (0x08, 0x7000_8086),
+            (0x09, 0x7010_8086),
+            (0x0b, 0x7113_8086),
+            (0x10, 0x0001_5853),
+        ]
+    );
+    assert_eq!(bench.config(1 << 8, 0), 0xffff_ffff, "bus 1");
+    assert_eq!(bench.config(0, 0x100), 0xffff_ffff, "extended space");
+}
+
+#[test]
+fn xen_hands_over_what_the_devices_answer_to() {
+    let bench = Bench::new();
+    for range in [
+        Range::Port(0x10, 0x1f),
+        Range::Port(0x60, 0x60),
+        Range::Port(0x64, 0x64),
+        Range::Port(0x70, 0x71),
+        Range::Port(0x92, 0x92),
+        Range::Port(0xb2, 0xb3),
+        Range::Port(0x170, 0x177),
+        Range::Port(0x1f0, 0x1f7),
+        Range::Port(0x2f8, 0x2ff),
+        Range::Port(0x376, 0x376),
+        Range::Port(0x3f6, 0x3f6),
+        Range::Port(0x3f8, 0x3ff),
+        Range::Port(0xcf9, 0xcf9),
+        Range::Port(0xae00, 0xae13),
+        Range::Port(0xaf00, 0xaf1f),
+        Range::Port(0xafe0, 0xafe3),
+        Range::Port(0xb000, 0xb03f),
+        Range::Function(0x00),
+        Range::Function(0x08),
+        Range::Function(0x09),
+        Range::Function(0x0b),
+        Range::Function(0x10),
+    ] {
+        assert!(bench.xen.ranges.contains(&range), "{range:?}");
+    }
+    assert_eq!(bench.xen.ranges.len(), 22);
+}
+
+#[test]
+fn what_the_description_leaves_out_is_not_there() {
+    let bare = Description {
+        serials: Vec::new(),
+        has_platform_device: false,
+        has_acpi: false,
+        ..description()
+    };
+    let mut bench = Bench::with(Machine::new(&bare, [const { None }; 4], None).unwrap());
+    assert_eq!(bench.config(PLATFORM, 0), 0xffff_ffff);
+    assert_eq!(bench.config(0x0b, 0), 0xffff_ffff);
+    for port in [0x10, 0x3f8, 0xb004, 0x510] {
+        assert_eq!(bench.inb(port), 0xff, "{port:#x}");
+    }
+    assert_eq!(bench.xen.ranges.len(), 22 - 10);
+}
+
+#[test]
+fn a_bar_is_claimed_where_the_driver_puts_it() {
+    let mut bench = Bench::new();
+    let before = bench.xen.ranges.len();
+    bench.set_config(PLATFORM, 0x10, 0xc000);
+    bench.set_config(PLATFORM, 0x14, 0xf200_0000);
+    assert_eq!(bench.xen.ranges.len(), before, "nothing is decoded yet");
+    bench.set_config(PLATFORM, 0x04, 3);
+    let ports = Range::Port(0xc000, 0xc0ff);
+    let memory = Range::Memory(0xf200_0000, 0xf2ff_ffff);
+    assert_eq!(bench.xen.ranges[before..], [ports, memory]);
+    assert_eq!(bench.read(Kind::Memory, 0xf200_0000, 8), 0);
+    assert_eq!(bench.inb(0xc000), 0);
+    bench.set_config(PLATFORM, 0x10, 0xd000);
+    assert!(!bench.xen.ranges.contains(&ports));
+    assert!(bench.xen.ranges.contains(&Range::Port(0xd000, 0xd0ff)));
+    assert_eq!(bench.inb(0xc000), 0xff);
+    bench.set_config(PLATFORM, 0x04, 0);
+    assert_eq!(bench.xen.ranges.len(), before);
+}
+
+#[test]
+fn a_bar_over_a_fixed_device_changes_nothing_for_it() {
+    let mut bench = Bench::new();
+    bench.set_config(PLATFORM, 0x10, 0x300);
+    bench.set_config(PLATFORM, 0x04, 1);
+    assert!(bench.xen.ranges.contains(&Range::Port(0x3f8, 0x3ff)));
+    assert_eq!(bench.inb(0x3fd), 0x60, "the serial port's status");
+    assert_eq!(bench.inb(0x300), 0xff);
+    assert_eq!(bench.machine.refusals, 0);
+}
+
+#[test]
+fn an_access_across_the_end_of_a_device_reaches_both_neighbours() {
+    let mut bench = Bench::new();
+    bench.outb(0x3ff, 0x5a);
+    // Scratch register, and nobody.
+    assert_eq!(bench.read(Kind::Port, 0x3ff, 2), 0xff5a);
+    // Alternate status, nobody, and the first two registers of a serial port.
+    bench.write(Kind::Port, 0x3f6, 4, 0x0300_0002);
+    assert_eq!(bench.inb(0x3f9), 0x03);
+    assert_eq!(bench.read(Kind::Port, 0x3f6, 4) >> 24, 0x03);
+    // The last port of all.
+    assert_eq!(bench.read(Kind::Port, 0xffff, 4), 0xffff_ffff);
+    bench.write(Kind::Port, 0xfffe, 4, 0);
+}
+
+#[test]
+fn a_serial_port_prints_takes_input_and_interrupts() {
+    let mut bench = Bench::new();
+    for byte in b"hello" {
+        bench.outb(0x3f8, u64::from(*byte));
+    }
+    let mut output = [0; 16];
+    let length = bench
+        .machine
+        .serial_output(Serial(0), &mut output, &mut bench.xen);
+    assert_eq!(&output[..length], b"hello");
+    bench.outb(0x2fc, 0x08);
+    bench.outb(0x2f9, 0x01);
+    let taken = bench.machine.serial_input(Serial(1), b"x", &mut bench.xen);
+    assert_eq!(taken, 1);
+    assert_eq!(bench.xen.take(), [Call::Isa(3, High)]);
+    assert_eq!(bench.inb(0x2f8), u64::from(b'x'));
+    assert_eq!(bench.xen.take(), [Call::Isa(3, Low)]);
+    assert_eq!(bench.inb(0x3e8), 0xff, "there is no third");
+    let nobody = bench.machine.serial_input(Serial(2), b"x", &mut bench.xen);
+    assert_eq!(nobody, 0);
+}
+
+#[test]
+fn each_byte_of_the_keyboard_is_an_edge() {
+    let mut bench = Bench::new();
+    bench.outb(0x60, 0xff);
+    assert_eq!(bench.xen.take(), [Call::Isa(1, High)]);
+    assert_eq!(bench.inb(0x60), 0xfa);
+    assert_eq!(bench.xen.take(), [Call::Isa(1, Low), Call::Isa(1, High)]);
+    assert_eq!(bench.inb(0x60), 0xaa);
+    assert_eq!(bench.xen.take(), [Call::Isa(1, Low)]);
+}
+
+#[test]
+fn links_lead_where_firmware_says() {
+    let mut machine = Machine::new(&description(), disk(64), None).unwrap();
+    let mut xen = Fake::default();
+    machine.start(&mut xen).unwrap();
+    assert_eq!(xen.take(), [0, 1, 2, 3].map(|link| Call::Route(link, None)));
+    let mut bench = Bench::with(machine);
+    bench.set_config(ISA, 0x60, 0x0b0a_0580);
+    assert_eq!(
+        bench.xen.take(),
+        [
+            Call::Route(1, Some(5)),
+            Call::Route(2, Some(10)),
+            Call::Route(3, Some(11))
+        ]
+    );
+    bench.set_config(ISA, 0x60, 0x0b0a_0580);
+    assert_eq!(bench.xen.take(), []);
+}
+
+#[test]
+fn a_guest_ends_and_sleeps_by_its_registers() {
+    let reboot = Call::Shutdown(ShutdownReason::Reboot);
+    let poweroff = Call::Shutdown(ShutdownReason::Poweroff);
+    for (port, size, data, call, action) in [
+        (0xcf9, 1, 0x06, reboot, Action::Reset),
+        (0x64, 1, 0xfe, reboot, Action::Reset),
+        (0x92, 1, 0x03, reboot, Action::Reset),
+        (0xb004, 2, 0x2000, poweroff, Action::PowerOff),
+        (0xb004, 2, 0x2400, Call::S3, Action::Suspend),
+    ] {
+        let mut bench = Bench::new();
+        bench.write(Kind::Port, port, size, data);
+        assert_eq!(bench.xen.take(), [call], "{port:#x}");
+        assert_eq!(bench.machine.take_ended(), Some(action));
+        assert_eq!(bench.machine.take_ended(), None);
+    }
+}
+
+#[test]
+fn vcpus_that_come_are_announced_by_an_event() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.inb(0xaf00), 0b11);
+    bench.write(Kind::Port, 0xafe2, 2, 0x0004);
+    bench.machine.set_vcpus(&[0b111], &mut bench.xen);
+    assert_eq!(bench.xen.take(), [Call::Isa(9, High)]);
+    assert_eq!(bench.inb(0xaf00), 0b111);
+    bench.write(Kind::Port, 0xafe0, 2, 0x0004);
+    assert_eq!(bench.xen.take(), [Call::Isa(9, Low)]);
+}
+
+#[test]
+fn unplugging_takes_the_disk_away() {
+    let mut bench = Bench::new();
+    assert!(bench.machine.ide_drive(0).is_some());
+    assert_eq!(bench.read(Kind::Port, 0x10, 2), 0x49d2);
+    bench.write(Kind::Port, 0x10, 2, 0x0002);
+    assert!(bench.machine.ide_drive(0).is_some(), "cards only");
+    assert!(bench.machine.take_unplugged().unwrap().nics);
+    bench.write(Kind::Port, 0x10, 2, 0x0001);
+    assert!(bench.machine.ide_drive(0).is_none());
+    assert!(bench.machine.take_unplugged().unwrap().disks);
+}
+
+#[test]
+fn a_sector_is_read_by_a_string_instruction() {
+    let mut bench = Bench::new();
+    let mut disks = Disks::new();
+    disks.attach(0, MemoryDisk::patterned(64));
+    // READ SECTORS: one, from LBA 5.
+    for (port, byte) in [
+        (0x1f6, 0xe0),
+        (0x1f2, 1),
+        (0x1f3, 5),
+        (0x1f4, 0),
+        (0x1f5, 0),
+    ] {
+        bench.outb(port, byte);
+    }
+    bench.outb(0x1f7, 0x20);
+    for _ in 0..10 {
+        bench
+            .machine
+            .turn(&mut disks, &mut bench.ram, &mut bench.xen);
+    }
+    assert_eq!(bench.xen.take(), [Call::Isa(14, High)]);
+    assert_eq!(bench.inb(0x1f7) & 0x89, 0x08, "DRQ");
+    assert_eq!(bench.xen.take(), [Call::Isa(14, Low)]);
+    bench.serve(&Request {
+        count: 256,
+        data_is_pointer: true,
+        ..request(Kind::Port, Direction::Read, 0x1f0, 2, 0x8000)
+    });
+    let disk = disks.disk_mut(0).unwrap();
+    assert_eq!(
+        bench.ram.bytes[0x8000..0x8200],
+        disk.bytes[5 * 512..6 * 512]
+    );
+    assert_eq!(bench.inb(0x1f7) & 0x89, 0);
+}
+
+/// A kernel's header with one setup sector, and one sector of kernel.
+fn kernel() -> Kernel {
+    let mut image = vec![0x90; 3 * 512];
+    image[0x1f1] = 1;
+    image[0x202..0x206].copy_from_slice(b"HdrS");
+    image[0x206..0x208].copy_from_slice(&0x020f_u16.to_le_bytes());
+    image[0x211] = 1;
+    image[0x22c..0x230].copy_from_slice(&0x7fff_ffff_u32.to_le_bytes());
+    image[0x238..0x23c].copy_from_slice(&2047_u32.to_le_bytes());
+    Kernel {
+        image: image.leak(),
+        ramdisk: &[7; 100],
+    }
+}
+
+fn with_kernel() -> Description {
+    Description {
+        kernel: Some(arguments::Kernel {
+            append: String::from("quiet"),
+            ..arguments::Kernel::default()
+        }),
+        ..description()
+    }
+}
+
+#[test]
+fn firmware_has_a_kernels_pieces_copied() {
+    let machine = Machine::new(&with_kernel(), disk(64), Some(kernel())).unwrap();
+    let mut bench = Bench::with(machine);
+    bench.write(Kind::Port, 0x510, 2, 0);
+    let signature: Vec<u64> = (0..4).map(|_| bench.inb(0x511)).collect();
+    assert_eq!(signature, b"QEMU".map(u64::from));
+    // The command line, item 0x15, to 0x2000, described at 0x1000.
+    let description = 0x0015_000a_0000_0006_0000_0000_0000_2000_u128;
+    bench.ram.bytes[0x1000..0x1010].copy_from_slice(&description.to_be_bytes());
+    bench.write(Kind::Port, 0x518, 4, u64::from(0x1000_u32.swap_bytes()));
+    assert_eq!(&bench.ram.bytes[0x2000..0x2006], b"quiet\0");
+    assert_eq!(bench.ram.bytes[0x1000..0x1004], [0; 4]);
+}
+
+#[test]
+fn a_kernel_that_cannot_be_booted_is_refused() {
+    let bad = Kernel {
+        image: &[0; 4096],
+        ramdisk: &[],
+    };
+    let refusal = Machine::new(&with_kernel(), disk(64), Some(bad)).unwrap_err();
+    assert_eq!(refusal, linux_boot::Refusal::Kernel);
+}
+
+#[test]
+fn a_saved_machine_goes_on_where_it_was() {
+    let new = || Machine::new(&with_kernel(), disk(64), Some(kernel())).unwrap();
+    let mut bench = Bench::with(new());
+    bench.set_config(PLATFORM, 0x10, 0xc000);
+    bench.set_config(PLATFORM, 0x04, 1);
+    bench.set_config(ISA, 0x60, 0x0b0a_0580);
+    bench.outb(0x3fc, 0x08);
+    bench.outb(0x3f9, 0x02);
+    bench.outb(0x3ff, 0x77);
+    bench.write(Kind::Port, 0x510, 2, 0);
+    assert_eq!(bench.inb(0x511), u64::from(b'Q'));
+    let saved = bench.machine.save();
+    assert_eq!(length(saved.first_chunk().unwrap()), Ok(saved.len()));
+
+    let mut machine = new();
+    machine.restore(&saved).unwrap();
+    let mut xen = Fake::default();
+    machine.start(&mut xen).unwrap();
+    assert!(xen.ranges.contains(&Range::Port(0xc000, 0xc0ff)));
+    let routes = [None, Some(5), Some(10), Some(11)];
+    let told: Vec<Call> = (0..)
+        .zip(routes)
+        .map(|(link, line)| Call::Route(link, line))
+        .collect();
+    assert_eq!(xen.take(), told);
+    let mut after = Bench {
+        machine,
+        ram: Ram::new(0x1000),
+        xen,
+    };
+    assert_eq!(after.inb(0x511), u64::from(b'E'));
+    // Every line is told anew, whatever it was before.
+    let calls = after.xen.take();
+    assert_eq!(calls.len(), 16 + 32 * 4);
+    assert!(calls.contains(&Call::Isa(4, High)) && calls.contains(&Call::Isa(3, Low)));
+    assert_eq!(after.inb(0x3ff), 0x77);
+    assert_eq!(after.xen.take(), []);
+    assert_eq!(after.inb(0x3fa) & 0xf, 0x02);
+}
+
+#[test]
+fn a_state_that_is_not_this_machines_is_refused() {
+    let mut machine = Machine::new(&description(), disk(64), None).unwrap();
+    let saved = machine.save();
+    let mut refuse = |bytes: &[u8]| machine.restore(bytes).unwrap_err();
+    assert_eq!(refuse(&saved[..saved.len() - 1]), RestoreError::Damaged);
+    assert_eq!(refuse(&[]), RestoreError::Damaged);
+    for at in (0..saved.len()).step_by(97) {
+        let mut damaged = saved.clone();
+        damaged[at] ^= 0x10;
+        let error = refuse(&damaged);
+        match at {
+            0..8 => assert_eq!(error, RestoreError::Foreign),
+            8..12 => assert!(matches!(error, RestoreError::Version(_))),
+            _ => assert_eq!(error, RestoreError::Damaged),
+        }
+    }
+    let mut later = saved.clone();
+    later[8] = 2;
+    assert_eq!(refuse(&later), RestoreError::Version(2));
+    let mut huge = saved.clone();
+    huge[12..16].fill(0xff);
+    assert_eq!(refuse(&huge), RestoreError::Damaged);
+    let other = Description {
+        serials: vec![3],
+        ..description()
+    };
+    let other = Machine::new(&other, disk(64), None).unwrap().save();
+    assert_eq!(refuse(&other), RestoreError::Different);
+    assert!(machine.restore(&saved).is_ok());
+}
+
+#[test]
+fn a_range_that_xen_refuses_stops_the_machine_before_it_runs() {
+    let mut machine = Machine::new(&description(), disk(64), None).unwrap();
+    let mut xen = Fake {
+        refused: Some(Range::Port(0x60, 0x60)),
+        ..Fake::default()
+    };
+    assert!(machine.start(&mut xen).is_err());
+}
+
+/// Addresses where something is, more often than elsewhere.
+fn request_anywhere() -> impl Strategy<Value = Request> {
+    let kind = prop_oneof![
+        6 => Just(Kind::Port),
+        2 => Just(Kind::PciConfig),
+        1 => Just(Kind::Memory),
+    ];
+    let port = prop_oneof![
+        0..0x100_u64,
+        0x170..0x178_u64,
+        0x1f0..0x1f8_u64,
+        0x2f8..0x400_u64,
+        0x510..0x51c_u64,
+        0xae00..0xaf20_u64,
+        0xafe0..0xb040_u64,
+        0xc000..0xc100_u64,
+        Just(0xcf9),
+        any::<u64>(),
+    ];
+    let function = (0..0x18_u64, 0..0x100_u64);
+    let size = prop_oneof![Just(1_u32), Just(2), Just(4), Just(8)];
+    let data = prop_oneof![any::<u64>(), 0..0x2_0000_u64, Just(0xc001), Just(7)];
+    let count = prop_oneof![4 => Just(1_u32), 1 => 0..600_u32, 1 => any::<u32>()];
+    (kind, port, function, size, data, count, any::<[bool; 3]>()).prop_map(
+        |(kind, port, (function, register), size, data, count, [read, descending, pointer])| {
+            Request {
+                kind,
+                address: match kind {
+                    Kind::PciConfig => function << 32 | register,
+                    _ => port,
+                },
+                data,
+                count,
+                size,
+                direction: if read {
+                    Direction::Read
+                } else {
+                    Direction::Write
+                },
+                descending,
+                data_is_pointer: pointer,
+            }
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn whatever_a_guest_does_the_machine_goes_on(
+        requests in proptest::collection::vec(request_anywhere(), 0..150)
+    ) {
+        let mut bench = Bench::with(
+            Machine::new(&with_kernel(), disk(64), Some(kernel())).unwrap()
+        );
+        let mut disks = Disks::new();
+        disks.attach(0, MemoryDisk::patterned(64));
+        for request in requests {
+            bench.serve(&request);
+            bench.machine.turn(&mut disks, &mut bench.ram, &mut bench.xen);
+        }
+        prop_assert_eq!(bench.machine.refusals, 0, "Xen was never asked for what it refuses");
+        prop_assert_eq!(bench.config(0, 0), 0x1237_8086);
+        let mut restored = Machine::new(&with_kernel(), disk(64), Some(kernel())).unwrap();
+        let saved = bench.machine.save();
+        prop_assert_eq!(restored.restore(&saved), Ok(()));
+        prop_assert_eq!(restored.save(), saved);
+    }
+}
