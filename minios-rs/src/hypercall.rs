@@ -8,14 +8,18 @@
 )]
 
 use crate::abi::callback::{CALLBACKOP_REGISTER, CALLBACKTYPE_EVENT, CallbackRegister};
+use crate::abi::hvm::dm_op::{DmOp, DmOpBuf};
+use crate::abi::hvm::hvm_op::Param;
+use crate::abi::memory::AcquireResource;
 use crate::abi::sched::{
     POLL_PORTS_MAX, Poll, SCHEDOP_BLOCK, SCHEDOP_POLL, SCHEDOP_SHUTDOWN, Shutdown, ShutdownReason,
 };
 use crate::abi::xen::{
-    CONSOLEIO_WRITE, DOMID_SELF, MmuUpdate, TrapInfo, UVMF_INVLPG, XENVER_VERSION, nr,
+    CONSOLEIO_WRITE, DOMID_SELF, MMUEXT_TLB_FLUSH_LOCAL, MmuUpdate, MmuextOp, TrapInfo,
+    UVMF_INVLPG, XENVER_VERSION, nr,
 };
 use crate::abi::{memory, physdev, vcpu};
-use crate::xen::{Errno, Hypercalls, Port};
+use crate::xen::{DomId, Errno, Hypercalls, Port};
 use core::arch::asm;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
@@ -117,6 +121,47 @@ pub unsafe fn mmu_update(updates: &[MmuUpdate]) -> Result<(), Errno> {
     Ok(())
 }
 
+/// Changes page-table entries, new ones to pages of `owner`'s, one after the other up to the first that Xen
+/// refuses.
+///
+/// # Errors
+/// How many were changed, and Xen's reason for the one behind them: EINVAL if there is no such page, EPERM if
+/// this domain may not map it.
+///
+/// # Safety
+/// As [`mmu_update`].
+pub unsafe fn mmu_update_foreign(
+    updates: &[MmuUpdate],
+    owner: DomId,
+) -> Result<(), (usize, Errno)> {
+    let mut done = 0u32;
+    // SAFETY: Xen reads the updates and writes `done`; what they map is the caller's promise.
+    let called = unsafe {
+        call::<{ nr::MMU_UPDATE }>([
+            updates.as_ptr() as u64,
+            updates.len() as u64,
+            address_mut(&mut done),
+            u64::from(owner.0),
+        ])
+    };
+    match called {
+        Ok(_) => Ok(()),
+        Err(error) => Err((updates.len().min(done as usize), error)),
+    }
+}
+
+/// Has this CPU forget every translation of addresses.
+pub fn flush_translations() {
+    let operation = MmuextOp {
+        cmd: MMUEXT_TLB_FLUSH_LOCAL,
+        ..MmuextOp::default()
+    };
+    let own = u64::from(DOMID_SELF);
+    // SAFETY: Xen reads one operation, and writes no count where there is none to write it to.
+    let done = unsafe { call::<{ nr::MMUEXT_OP }>([address(&operation), 1, 0, own]) };
+    done.unwrap_or_else(|error| panic!("Xen refused to flush the TLB: {error}"));
+}
+
 /// Changes the last-level entry of one address, and flushes it.
 ///
 /// # Errors
@@ -141,6 +186,77 @@ pub fn maximum_reservation() -> Result<usize, Errno> {
         call::<{ nr::MEMORY_OP }>([memory::XENMEM_MAXIMUM_RESERVATION, address(&domain), 0, 0])
     }?;
     Ok(pages as usize)
+}
+
+/// The machine frame of a page that Xen keeps for an ioreq server of a guest.
+///
+/// # Errors
+/// Xen's.
+pub(crate) fn acquire_ioreq_page(guest: DomId, server: u16, frame: u64) -> Result<u64, Errno> {
+    let mut machine_frame = 0u64;
+    let mut argument = AcquireResource {
+        domid: guest.0,
+        kind: memory::XENMEM_RESOURCE_IOREQ_SERVER,
+        id: u32::from(server),
+        nr_frames: 1,
+        pad: 0,
+        frame,
+        frame_list: address_mut(&mut machine_frame),
+    };
+    // SAFETY: the operation's own argument type, whose list has room for the one frame that it asks for.
+    unsafe {
+        call::<{ nr::MEMORY_OP }>([
+            memory::XENMEM_ACQUIRE_RESOURCE,
+            address_mut(&mut argument),
+            0,
+            0,
+        ])
+    }?;
+    Ok(machine_frame)
+}
+
+/// An operation of a device model on its guest. Xen reads and writes nothing of this domain's but the
+/// operation and `bytes`.
+///
+/// # Errors
+/// Xen's.
+pub fn dm_op(guest: DomId, operation: &mut DmOp, bytes: &mut [u8]) -> Result<(), Errno> {
+    let buffers = [
+        DmOpBuf {
+            h: address_mut(operation),
+            size: size_of::<DmOp>() as u64,
+        },
+        DmOpBuf {
+            h: bytes.as_mut_ptr() as u64,
+            size: bytes.len() as u64,
+        },
+    ];
+    let count = if bytes.is_empty() { 1 } else { 2 };
+    let arguments = [u64::from(guest.0), count, buffers.as_ptr() as u64, 0];
+    // SAFETY: as many buffers as `count` says, each of as many writable bytes as it says.
+    unsafe { call::<{ nr::DM_OP }>(arguments) }?;
+    Ok(())
+}
+
+/// Reads (`HVMOP_get_param`) or sets a parameter of a guest; its value.
+///
+/// # Errors
+/// Xen's.
+pub(crate) fn hvm_parameter(
+    operation: u64,
+    guest: DomId,
+    index: u32,
+    value: u64,
+) -> Result<u64, Errno> {
+    let mut argument = Param {
+        domid: guest.0,
+        pad: 0,
+        index,
+        value,
+    };
+    // SAFETY: what both operations that have this argument read and write.
+    unsafe { call::<{ nr::HVM_OP }>([operation, address_mut(&mut argument), 0, 0]) }?;
+    Ok(argument.value)
 }
 
 /// A grant-table operation on one argument.

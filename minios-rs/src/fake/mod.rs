@@ -12,6 +12,7 @@
 extern crate std;
 
 pub mod console;
+pub mod hvm;
 mod hypercalls;
 pub mod netback;
 pub mod netfront;
@@ -68,6 +69,14 @@ pub enum Fault {
     Registers,
     /// [`Hardware::bind_interrupt`](crate::hardware::Hardware::bind_interrupt).
     Interrupt,
+    /// [`DeviceModel::dm_op`](crate::dm::DeviceModel::dm_op).
+    DeviceModel,
+    /// [`DeviceModel::acquire_resource`](crate::dm::DeviceModel::acquire_resource).
+    Resource,
+    /// [`DeviceModel::window`](crate::dm::DeviceModel::window).
+    Window,
+    /// One page of a guest's that a window is to show.
+    GuestPage,
 }
 
 /// What a domain holds.
@@ -130,6 +139,7 @@ struct Inner {
     store: RefCell<xenstored::Xenstored>,
     frames: RefCell<Frames>,
     cards: RefCell<pci::Cards>,
+    guests: RefCell<BTreeMap<DomId, hvm::State>>,
 }
 
 impl Inner {
@@ -176,6 +186,7 @@ impl World {
                 store: RefCell::default(),
                 frames: RefCell::default(),
                 cards: RefCell::default(),
+                guests: RefCell::default(),
             }),
         };
         world.domain(DomId(0));

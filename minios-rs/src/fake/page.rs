@@ -20,14 +20,14 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             words: (0..PAGE_SIZE / 4).map(|_| AtomicU32::new(0)).collect(),
             rising: Cell::new(None),
         }
     }
 
-    fn word(&self, offset: usize) -> &AtomicU32 {
+    pub(super) fn word(&self, offset: usize) -> &AtomicU32 {
         assert!(offset.is_multiple_of(4), "words are aligned");
         &self.words[offset / 4]
     }
@@ -47,7 +47,7 @@ impl Memory {
         }
     }
 
-    fn zero(&self, offset: usize, length: usize) {
+    pub(super) fn zero(&self, offset: usize, length: usize) {
         for at in offset..offset + length {
             self.write(at, &[0]);
         }

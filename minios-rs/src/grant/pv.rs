@@ -7,7 +7,10 @@ use crate::abi::grant_table::{
     Copy, CopyPointer, GNTCOPY_DEST_GREF, GNTCOPY_SOURCE_GREF, GNTST_GENERAL_ERROR, GNTTABOP_COPY,
     GNTTABOP_SETUP_TABLE, SetupTable,
 };
+use crate::abi::hvm::dm_op::DmOp;
+use crate::abi::hvm::hvm_op::{HVMOP_GET_PARAM, HVMOP_SET_PARAM};
 use crate::abi::xen::DOMID_SELF;
+use crate::dm::{self, DeviceModel};
 use crate::hardware::{Hardware, MapError, Pirq, Sharing};
 use crate::mm::{self, Mfn, SharedWords};
 use crate::xen::{
@@ -153,6 +156,44 @@ impl Hardware for Pv {
     fn end_interrupt(&self, pirq: Pirq) {
         // One that is not ours any more has nothing to end.
         let _ = hypercall::end_of_interrupt(pirq.0);
+    }
+}
+
+impl DeviceModel for Pv {
+    type Resource = mm::Resource;
+    type Window = mm::Window;
+
+    fn dm_op(
+        &self,
+        guest: DomId,
+        operation: &mut DmOp,
+        bytes: &mut [u8],
+    ) -> Result<(), xen::Errno> {
+        hypercall::dm_op(guest, operation, bytes)
+    }
+
+    fn parameter(&self, guest: DomId, index: u32) -> Result<u64, xen::Errno> {
+        hypercall::hvm_parameter(HVMOP_GET_PARAM, guest, index, 0)
+    }
+
+    fn set_parameter(&self, guest: DomId, index: u32, value: u64) -> Result<(), xen::Errno> {
+        hypercall::hvm_parameter(HVMOP_SET_PARAM, guest, index, value).map(drop)
+    }
+
+    fn acquire_resource(
+        &self,
+        guest: DomId,
+        server: u16,
+        frame: u64,
+    ) -> Result<mm::Resource, dm::MapError> {
+        mm::Resource::map(guest, server, frame)
+    }
+
+    fn window(&self, guest: DomId) -> Result<mm::Window, xen::OutOfMemory> {
+        match mm::is_scarce() {
+            true => Err(xen::OutOfMemory),
+            false => mm::Window::reserve(guest),
+        }
     }
 }
 

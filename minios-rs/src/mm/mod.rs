@@ -6,6 +6,7 @@
 
 mod foreign;
 mod frame;
+mod guest;
 mod heap;
 mod page_table;
 mod registers;
@@ -13,6 +14,7 @@ mod shared;
 
 pub use foreign::Foreign;
 pub use frame::{Usage, usage};
+pub use guest::{Resource, Window};
 pub use heap::{HeapUsage, heap_usage};
 pub use page_table::map_foreign;
 pub use registers::Registers;

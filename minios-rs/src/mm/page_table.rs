@@ -7,10 +7,12 @@
 
 use super::{Mfn, Pfn, frame};
 use crate::abi::xen::{
-    MACH2PHYS_VIRT_START, MMU_NORMAL_PT_UPDATE, MmuUpdate, SharedInfo, StartInfo,
+    MACH2PHYS_VIRT_START, MMU_NORMAL_PT_UPDATE, MMU_PT_UPDATE_NO_TRANSLATE, MmuUpdate, SharedInfo,
+    StartInfo,
 };
+use crate::dm::WINDOW_PAGES;
 use crate::hypercall;
-use crate::xen::{Errno, OutOfMemory, PAGE_SIZE};
+use crate::xen::{DomId, Errno, OutOfMemory, PAGE_SIZE};
 use core::sync::atomic::{AtomicUsize, Ordering};
 use spin::Once;
 use x86_64::structures::paging::PageTableFlags as Flags;
@@ -398,6 +400,68 @@ pub(super) fn reserve_foreign(pages: usize) -> Result<usize, OutOfMemory> {
         leaf_table(base + page * PAGE_SIZE)?;
     }
     Ok(base)
+}
+
+/// Where in machine memory the last-level entry of a reserved address is.
+fn leaf_entry(address: usize) -> u64 {
+    let table = find(space().root, address, 1).expect("reserved with its tables");
+    mfn_of(table).0 << 12 | (index(address, 1) as u64 * 8)
+}
+
+/// Shows pages of a guest's, by the guest's own numbers, at addresses that were reserved and show nothing: up
+/// to the first that there is not.
+///
+/// # Errors
+/// How many are shown, and Xen's reason for the one behind them.
+pub(super) fn map_guest(
+    base: usize,
+    gfns: core::ops::Range<u64>,
+    guest: DomId,
+) -> Result<(), (usize, Errno)> {
+    let mut updates = [MmuUpdate::default(); WINDOW_PAGES];
+    let mut count = 0;
+    for (update, gfn) in updates.iter_mut().zip(gfns) {
+        let ptr = leaf_entry(base + count * PAGE_SIZE) | MMU_NORMAL_PT_UPDATE;
+        *update = MmuUpdate {
+            ptr,
+            val: entry(Mfn(gfn), WRITE),
+        };
+        count += 1;
+    }
+    // SAFETY: the addresses were reserved for this and show nothing. Xen takes the numbers for the guest's
+    // own and maps none but pages of that guest's, of which none is memory of ours.
+    unsafe { hypercall::mmu_update_foreign(&updates[..count], guest) }
+}
+
+/// Shows a page that Xen keeps for a guest's ioreq server at an address that was reserved and shows nothing.
+///
+/// # Errors
+/// Xen's.
+pub(super) fn map_resource(address: usize, mfn: Mfn, guest: DomId) -> Result<(), Errno> {
+    let update = MmuUpdate {
+        ptr: leaf_entry(address) | MMU_PT_UPDATE_NO_TRANSLATE,
+        val: entry(mfn, WRITE),
+    };
+    // SAFETY: as above; Xen named the frame, and maps it only if it is that guest's.
+    let done = unsafe { hypercall::mmu_update_foreign(&[update], guest) };
+    done.map_err(|(_, error)| error)
+}
+
+/// Has those of the addresses from `base` on that `pages` has a bit for show nothing again.
+pub(super) fn unmap_pages(base: usize, pages: u64) {
+    if pages == 0 {
+        return;
+    }
+    let mut updates = [MmuUpdate::default(); WINDOW_PAGES];
+    let mut count = 0;
+    for page in (0..WINDOW_PAGES).filter(|page| pages >> page & 1 != 0) {
+        updates[count].ptr = leaf_entry(base + page * PAGE_SIZE) | MMU_NORMAL_PT_UPDATE;
+        count += 1;
+    }
+    // SAFETY: whoever reserved the addresses says that nobody uses what they showed.
+    let done = unsafe { hypercall::mmu_update(&updates[..count]) };
+    done.unwrap_or_else(|error| panic!("Xen refused to take page-table entries back: {error}"));
+    hypercall::flush_translations();
 }
 
 /// Whether any of these machine frames is memory of ours.

@@ -182,7 +182,7 @@ impl Window {
 /// # Safety
 /// Both ranges are mapped, `to`'s is writable, and they do not overlap. A peer may write either at
 /// the same time.
-unsafe fn copy(from: *const u8, to: *mut u8, length: usize) {
+pub(super) unsafe fn copy(from: *const u8, to: *mut u8, length: usize) {
     // SAFETY: the caller's promise.
     unsafe {
         asm!(
