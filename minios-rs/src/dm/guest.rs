@@ -159,6 +159,11 @@ impl<X: DeviceModel> Guest<X> {
         self.call(XEN_DMOP_REMOTE_SHUTDOWN, argument).map(drop)
     }
 
+    /// Has the guest ended by a crash if this domain crashes: its vCPUs would wait for ever.
+    pub fn take_along(&self) {
+        self.xen.take_along(self.domain);
+    }
+
     /// Suspends the guest to RAM: its vCPUs stop until [`Guest::leave_s3`].
     ///
     /// # Errors

@@ -22,7 +22,7 @@ pub mod server;
 pub use guest::{Guest, Level};
 pub use memory::{GuestMemory, Outside};
 pub use request::{Direction, Kind, Refusal, Request};
-pub use server::{Broken, Range, Server, ServerError};
+pub use server::{Broken, Range, Ranges, Server, ServerError};
 
 use crate::abi::hvm::dm_op::DmOp;
 use crate::xen::{DomId, Errno, OutOfMemory, SharedPage, Xen};
@@ -104,6 +104,9 @@ pub trait DeviceModel: Xen {
         server: u16,
         frame: u64,
     ) -> Result<Self::Resource, MapError>;
+
+    /// Has the guest ended by a crash if this domain crashes: nobody would ever answer its vCPUs again.
+    fn take_along(&self, guest: DomId);
 
     /// Addresses to show a guest's pages at.
     ///

@@ -135,6 +135,46 @@ impl Refused {
     }
 }
 
+/// What a server is handed. A handle, so that a device can move while a request is served.
+pub struct Ranges<X: DeviceModel> {
+    guest: Guest<X>,
+    id: u16,
+}
+
+impl<X: DeviceModel> Ranges<X> {
+    /// Has Xen send accesses from `first` to `last`, both included.
+    ///
+    /// # Errors
+    /// Xen's: EEXIST if it overlaps with one that is mapped, ENOSPC beyond 256 of a kind.
+    pub fn map(&self, kind: Range, first: u64, last: u64) -> Result<(), Errno> {
+        self.change(XEN_DMOP_MAP_IO_RANGE_TO_IOREQ_SERVER, kind, first, last)
+    }
+
+    /// No longer does.
+    ///
+    /// # Errors
+    /// Xen's: ENOENT if that is not mapped.
+    pub fn unmap(&self, kind: Range, first: u64, last: u64) -> Result<(), Errno> {
+        self.change(XEN_DMOP_UNMAP_IO_RANGE_FROM_IOREQ_SERVER, kind, first, last)
+    }
+
+    fn change(&self, op: u32, kind: Range, start: u64, end: u64) -> Result<(), Errno> {
+        let kind = match kind {
+            Range::Port => XEN_DMOP_IO_RANGE_PORT,
+            Range::Memory => XEN_DMOP_IO_RANGE_MEMORY,
+            Range::Pci => XEN_DMOP_IO_RANGE_PCI,
+        };
+        let argument = IoreqServerRange {
+            id: self.id,
+            pad: 0,
+            kind,
+            start,
+            end,
+        };
+        self.guest.call(op, argument).map(drop)
+    }
+}
+
 impl<X: DeviceModel> Server<X> {
     /// A server for a guest. It is sent nothing before [`Server::enable`]; map its ranges first, so that no access
     /// of an early vCPU finds nobody.
@@ -192,36 +232,12 @@ impl<X: DeviceModel> Server<X> {
         self.refused
     }
 
-    /// Has Xen send accesses from `first` to `last`, both included.
-    ///
-    /// # Errors
-    /// Xen's: EEXIST if it overlaps with one that is mapped, ENOSPC beyond 256 of a kind.
-    pub fn map_io_range(&self, kind: Range, first: u64, last: u64) -> Result<(), Errno> {
-        self.range(XEN_DMOP_MAP_IO_RANGE_TO_IOREQ_SERVER, kind, first, last)
-    }
-
-    /// No longer does.
-    ///
-    /// # Errors
-    /// Xen's: ENOENT if that is not mapped.
-    pub fn unmap_io_range(&self, kind: Range, first: u64, last: u64) -> Result<(), Errno> {
-        self.range(XEN_DMOP_UNMAP_IO_RANGE_FROM_IOREQ_SERVER, kind, first, last)
-    }
-
-    fn range(&self, op: u32, kind: Range, start: u64, end: u64) -> Result<(), Errno> {
-        let kind = match kind {
-            Range::Port => XEN_DMOP_IO_RANGE_PORT,
-            Range::Memory => XEN_DMOP_IO_RANGE_MEMORY,
-            Range::Pci => XEN_DMOP_IO_RANGE_PCI,
-        };
-        let argument = IoreqServerRange {
+    /// What it is handed.
+    pub fn ranges(&self) -> Ranges<X> {
+        Ranges {
+            guest: self.registration.guest.clone(),
             id: self.registration.id,
-            pad: 0,
-            kind,
-            start,
-            end,
-        };
-        self.registration.guest.call(op, argument).map(drop)
+        }
     }
 
     /// Lets requests come, and binds the ports that wake this domain for them.

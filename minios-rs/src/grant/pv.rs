@@ -9,15 +9,17 @@ use crate::abi::grant_table::{
 };
 use crate::abi::hvm::dm_op::DmOp;
 use crate::abi::hvm::hvm_op::{HVMOP_GET_PARAM, HVMOP_SET_PARAM};
+use crate::abi::sched::ShutdownReason;
 use crate::abi::xen::DOMID_SELF;
-use crate::dm::{self, DeviceModel};
+use crate::arch::pv::trap;
+use crate::dm::{self, DeviceModel, Guest};
 use crate::hardware::{Hardware, MapError, Pirq, Sharing};
 use crate::mm::{self, Mfn, SharedWords};
 use crate::xen::{
     Access, CopyEnd, DomId, GrantCopy, GrantError, GrantRef, GrantStatus, PAGE_SIZE, ResourceError,
 };
 use crate::{hypercall, xen};
-use core::sync::atomic::AtomicU32;
+use core::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use spin::Mutex;
 
 /// Copies that one hypercall is asked for: 1,280 bytes of stack.
@@ -159,6 +161,16 @@ impl Hardware for Pv {
     }
 }
 
+/// The guest that is ended if this domain crashes; no domain has the number it starts with.
+static TAKEN_ALONG: AtomicU16 = AtomicU16::new(DOMID_SELF);
+
+/// The last act of a device model.
+fn end_guest() {
+    let guest = DomId(TAKEN_ALONG.load(Ordering::Relaxed));
+    // What else could be done?
+    let _ = Guest::new(Pv, guest).remote_shutdown(ShutdownReason::Crash);
+}
+
 impl DeviceModel for Pv {
     type Resource = mm::Resource;
     type Window = mm::Window;
@@ -187,6 +199,11 @@ impl DeviceModel for Pv {
         frame: u64,
     ) -> Result<mm::Resource, dm::MapError> {
         mm::Resource::map(guest, server, frame)
+    }
+
+    fn take_along(&self, guest: DomId) {
+        TAKEN_ALONG.store(guest.0, Ordering::Relaxed);
+        trap::at_crash(end_guest);
     }
 
     fn window(&self, guest: DomId) -> Result<mm::Window, xen::OutOfMemory> {

@@ -8,6 +8,7 @@ use core::arch::global_asm;
 use core::fmt::Write as _;
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicU8, Ordering};
+use spin::Once;
 
 /// Vectors 0 to 31 but 2 (NMI, which Xen does not pass on this way) and the reserved ones.
 const VECTORS: [u8; 19] = [
@@ -203,8 +204,26 @@ pub fn install() {
 /// How deep in trouble we are: reports of reports stop after the first.
 static REPORTS: AtomicU8 = AtomicU8::new(0);
 
+/// What is done first when the domain crashes.
+static LAST_ACT: Once<fn()> = Once::new();
+
+/// Has `act` called when this domain crashes, before it is reported and whatever state things are in: a hypercall at
+/// the most. The first one stays.
+pub fn at_crash(act: fn()) {
+    LAST_ACT.call_once(|| act);
+}
+
+/// Whether this is the first trouble, which is to be reported. Then the last act is done.
+fn is_first() -> bool {
+    let is_first = REPORTS.fetch_add(1, Ordering::Relaxed) == 0;
+    if is_first && let Some(act) = LAST_ACT.get() {
+        act();
+    }
+    is_first
+}
+
 extern "C" fn report(frame: &Frame) -> ! {
-    if REPORTS.fetch_add(1, Ordering::Relaxed) == 0 {
+    if is_first() {
         let name = VECTORS
             .iter()
             .position(|&v| u64::from(v) == frame.vector)
@@ -278,7 +297,7 @@ fn backtrace(mut frame_pointer: u64, out: &mut impl core::fmt::Write) {
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
-    if REPORTS.fetch_add(1, Ordering::Relaxed) == 0 {
+    if is_first() {
         let mut out = console::Emergency;
         let _ = writeln!(out, "CRASH: {info}");
         announce_backtrace(&mut out);

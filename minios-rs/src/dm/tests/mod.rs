@@ -44,7 +44,7 @@ impl Lab {
     /// A server for every port, switched on.
     fn server(&self) -> Server<Domain> {
         let mut server = Server::create(&self.guest).unwrap();
-        server.map_io_range(Range::Port, PORTS.0, PORTS.1).unwrap();
+        server.ranges().map(Range::Port, PORTS.0, PORTS.1).unwrap();
         server.enable().unwrap();
         server
     }
