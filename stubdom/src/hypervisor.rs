@@ -1,5 +1,8 @@
 //! What the device model asks of Xen about its guest.
 
+mod guest;
+
+pub use guest::Guest;
 pub use minios_rs::abi::sched::ShutdownReason;
 pub use minios_rs::xen::Errno;
 

@@ -4,6 +4,7 @@ use super::*;
 use crate::arguments::{self, Boot};
 use crate::backend::disk::fake::MemoryDisk;
 use crate::device::ata::{Attachment, Drive, HardDisk};
+use crate::hypervisor;
 use crate::hypervisor::Level::{High, Low};
 use crate::hypervisor::Range;
 use crate::hypervisor::fake::{Call, Fake};
@@ -11,7 +12,11 @@ use crate::memory::Ram;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
-use minios_rs::dm::{Direction, Kind};
+use minios_rs::abi::hvm::ioreq::{FLAGS_DATA_IS_PTR, FLAGS_DIR, IOREQ_TYPE_PIO, Ioreq};
+use minios_rs::dm::{self, Direction, Kind};
+use minios_rs::fake::World;
+use minios_rs::fake::hvm::Access;
+use minios_rs::xen::DomId;
 use proptest::prelude::*;
 
 const PLATFORM: u64 = 2 << 3;
@@ -559,4 +564,52 @@ proptest! {
         prop_assert_eq!(restored.restore(&saved), Ok(()));
         prop_assert_eq!(restored.save(), saved);
     }
+}
+
+/// A port's access as a vCPU makes it.
+fn port_access(flags: u8, port: u64, size: u32, count: u32, data: u64) -> Ioreq {
+    Ioreq {
+        addr: port,
+        data,
+        count,
+        size,
+        flags,
+        kind: IOREQ_TYPE_PIO,
+        ..Ioreq::default()
+    }
+}
+
+#[test]
+fn a_vcpu_is_answered_and_interrupted_through_xen() {
+    let world = World::new();
+    let stub = world.domain(DomId(6));
+    let vcpu = world.hvm(DomId(5), DomId(6), 1, 64);
+    let guest = dm::Guest::new(stub, DomId(5));
+    let mut server = dm::Server::create(&guest).unwrap();
+    let mut memory = dm::GuestMemory::new(&guest).unwrap();
+    let mut xen = hypervisor::Guest::new(guest, server.ranges());
+    let mut machine = Machine::new(&description(), disk(64), None).unwrap();
+    machine.start(&mut xen).unwrap();
+    server.enable().unwrap();
+    let mut access = |request| {
+        assert_eq!(vcpu.raise(0, request), Access::Waits);
+        let served = server.serve(|request| machine.serve(request, &mut memory, &mut xen));
+        assert_eq!(served, Ok(1));
+        vcpu.complete(0).unwrap()
+    };
+
+    // The keyboard is asked who it is.
+    access(port_access(0, 0x60, 1, 1, 0xf2));
+    assert_eq!(vcpu.isa_level(1), 1);
+    assert_eq!(access(port_access(FLAGS_DIR, 0x60, 1, 1, 0)) & 0xff, 0xfa);
+    // A string instruction prints what lies in the guest's memory.
+    vcpu.poke(0x3000, b"hello");
+    access(port_access(FLAGS_DATA_IS_PTR, 0x3f8, 1, 5, 0x3000));
+    // And it ends itself.
+    access(port_access(0, 0xcf9, 1, 1, 0x06));
+    assert_eq!(vcpu.shutdown(), Some(ShutdownReason::Reboot as u32));
+    assert_eq!(vcpu.crashed(), None);
+    let mut output = [0; 8];
+    assert_eq!(machine.serial_output(Serial(0), &mut output, &mut xen), 5);
+    assert_eq!(&output[..5], b"hello");
 }
