@@ -4,6 +4,7 @@
 extern crate alloc;
 
 pub mod abi;
+pub mod block;
 pub mod consoles;
 #[cfg(feature = "fake")]
 pub mod counting;

@@ -230,6 +230,16 @@ impl<X: Xen> Device<X> {
             .map(drop)
     }
 
+    /// Waits for the other end to write its state, be it the same one again, as some do after they wrote something
+    /// else; that state. What was written before may come first.
+    ///
+    /// # Errors
+    /// xenstore's.
+    pub async fn changed(&mut self) -> Result<XenbusState, Error> {
+        self.watch.next().await?;
+        self.other_state().await
+    }
+
     /// Waits until the other end's state is as it should be.
     pub(crate) fn wait_until<'a>(
         &'a mut self,

@@ -1,7 +1,9 @@
 //! The structs and constants of `abi` against Xen's own headers, compiled by the C compiler.
 
 use minios_rs::abi::hvm::{dm_op, hvm_op, ioreq, params};
-use minios_rs::abi::io::{console, libxenvchan, netif, pciif, ring, xenbus::XenbusState, xs_wire};
+use minios_rs::abi::io::{
+    blkif, console, libxenvchan, netif, pciif, ring, xenbus::XenbusState, xs_wire,
+};
 use minios_rs::abi::{
     callback, elfnote, errno, event_channel, grant_table, memory, physdev, sched, vcpu, xen,
 };
@@ -39,7 +41,7 @@ impl Table {
              #define __XEN_INTERFACE_VERSION__ __XEN_LATEST_INTERFACE_VERSION__\n#define __XEN_TOOLS__\n#define xen_mb()\n#define xen_rmb()\n#define xen_wmb()\n\
              #include <xen/xen.h>\n#include <xen/elfnote.h>\n#include <xen/memory.h>\n#include <xen/sched.h>\n#include <xen/vcpu.h>\n#include <xen/version.h>\n#include <xen/callback.h>\n#include <xen/errno.h>\n#include <xen/event_channel.h>\n#include <xen/grant_table.h>\n#include <xen/physdev.h>\n\
              #include <xen/hvm/dm_op.h>\n#include <xen/hvm/hvm_op.h>\n#include <xen/hvm/ioreq.h>\n#include <xen/hvm/params.h>\n\
-             #include <xen/io/ring.h>\n#include <xen/io/netif.h>\n#include <xen/io/console.h>\n#include <xen/io/pciif.h>\n\
+             #include <xen/io/ring.h>\n#include <xen/io/netif.h>\n#include <xen/io/blkif.h>\n#include <xen/io/protocols.h>\n#include <xen/io/console.h>\n#include <xen/io/pciif.h>\n\
              #include <xen/io/libxenvchan.h>\n#include <xen/io/xenbus.h>\n#include <xen/io/xs_wire.h>\nint main(void) {\n",
         );
         for (number, (expression, _)) in self.0.iter().enumerate() {
@@ -111,6 +113,7 @@ fn structs_and_constants_are_xens() {
     }
     let mut table = Table::default();
     network(&mut table);
+    disks(&mut table);
     cards(&mut table);
     xenstore_and_console(&mut table);
     events_and_grants(&mut table);
@@ -178,6 +181,51 @@ fn network(table: &mut Table) {
         "XenbusStateReconfiguring" => XenbusState::RECONFIGURING.0,
         "XenbusStateReconfigured" => XenbusState::RECONFIGURED.0,
     }
+}
+
+fn disks(table: &mut Table) {
+    structs! { table;
+        "struct blkif_request_segment" => blkif::Segment {
+            "gref" => gref, "first_sect" => first_sect, "last_sect" => last_sect,
+        }
+        "struct blkif_request" => blkif::Request {
+            "operation" => operation, "nr_segments" => nr_segments, "handle" => handle, "id" => id,
+            "sector_number" => sector_number, "seg" => seg,
+        }
+        "struct blkif_request_discard" => blkif::RequestDiscard {
+            "operation" => operation, "flag" => flag, "handle" => handle, "id" => id,
+            "sector_number" => sector_number, "nr_sectors" => nr_sectors,
+        }
+        "struct blkif_request_indirect" => blkif::RequestIndirect {
+            "operation" => operation, "indirect_op" => indirect_op, "nr_segments" => nr_segments,
+            "id" => id, "sector_number" => sector_number, "handle" => handle,
+            "indirect_grefs" => indirect_grefs,
+        }
+        "struct blkif_response" => blkif::Response {
+            "id" => id, "operation" => operation, "status" => status,
+        }
+    }
+    constants! { table;
+        "BLKIF_OP_READ" => blkif::BLKIF_OP_READ,
+        "BLKIF_OP_WRITE" => blkif::BLKIF_OP_WRITE,
+        "BLKIF_OP_WRITE_BARRIER" => blkif::BLKIF_OP_WRITE_BARRIER,
+        "BLKIF_OP_FLUSH_DISKCACHE" => blkif::BLKIF_OP_FLUSH_DISKCACHE,
+        "BLKIF_OP_DISCARD" => blkif::BLKIF_OP_DISCARD,
+        "BLKIF_OP_INDIRECT" => blkif::BLKIF_OP_INDIRECT,
+        "BLKIF_MAX_SEGMENTS_PER_REQUEST" => blkif::BLKIF_MAX_SEGMENTS_PER_REQUEST,
+        "BLKIF_MAX_INDIRECT_PAGES_PER_REQUEST" => blkif::BLKIF_MAX_INDIRECT_PAGES_PER_REQUEST,
+        "BLKIF_RSP_OKAY" => blkif::BLKIF_RSP_OKAY,
+        "BLKIF_RSP_ERROR" => blkif::BLKIF_RSP_ERROR,
+        "BLKIF_RSP_EOPNOTSUPP" => blkif::BLKIF_RSP_EOPNOTSUPP,
+        "VDISK_CDROM" => blkif::VDISK_CDROM,
+        "VDISK_REMOVABLE" => blkif::VDISK_REMOVABLE,
+        "VDISK_READONLY" => blkif::VDISK_READONLY,
+        "__CONST_RING_SIZE(blkif, 4096)" => ring::entries(112),
+        "__CONST_RING_SIZE(blkif, 8192)" => ring::entries_of_pages(112, 2),
+        "__CONST_RING_SIZE(blkif, 16384)" => ring::entries_of_pages(112, 4),
+        "strcmp(XEN_IO_PROTO_ABI_X86_64, \"x86_64-abi\")" => 0,
+    }
+    assert_eq!(blkif::XEN_IO_PROTO_ABI_X86_64, "x86_64-abi");
 }
 
 fn cards(table: &mut Table) {

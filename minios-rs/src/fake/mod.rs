@@ -11,6 +11,7 @@
 
 extern crate std;
 
+pub mod blkback;
 pub mod console;
 pub mod hvm;
 mod hypercalls;

@@ -3,7 +3,9 @@
 #![forbid(unsafe_code)]
 
 use super::{Corrupt, Notify, Pending, ReadError, RingMemory, entry_size, load, store};
-use crate::abi::io::ring::{REQ_EVENT, REQ_PROD, RING, RSP_EVENT, RSP_PROD, entries};
+use crate::abi::io::ring::{
+    REQ_EVENT, REQ_PROD, RING, RSP_EVENT, RSP_PROD, entries, entries_of_pages,
+};
 use core::marker::PhantomData;
 use core::sync::atomic::{Ordering, fence};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -27,7 +29,7 @@ where
     Request: FromBytes,
     Response: IntoBytes + Immutable,
 {
-    /// Entries in the ring.
+    /// Entries in a ring of one page.
     pub const ENTRIES: u32 = entries(entry_size::<Request, Response>());
 
     /// Joins a ring that its frontend has just initialised.
@@ -39,6 +41,12 @@ where
             rsp_published: 0,
             kinds: PhantomData,
         }
+    }
+
+    /// Entries in the ring.
+    #[inline(always)]
+    pub fn entries(&self) -> u32 {
+        entries_of_pages(entry_size::<Request, Response>(), self.memory.ring_pages())
     }
 
     /// The memory the ring lies in.
@@ -54,7 +62,7 @@ where
         let req_prod = self.memory.ring_word(REQ_PROD).load(Ordering::Acquire);
         let count = req_prod.wrapping_sub(self.req_cons);
         let unanswered = self.req_cons.wrapping_sub(self.rsp_prod_pvt);
-        if count > Self::ENTRIES - unanswered {
+        if count > self.entries() - unanswered {
             Err(Corrupt)
         } else {
             Ok(count)
@@ -63,17 +71,14 @@ where
 
     /// A copy of the request `ahead` of the next one; see [`FrontRing::peek`](super::FrontRing::peek).
     pub fn peek(&self, ahead: u32) -> Request {
-        load(
-            &self.memory,
-            Self::offset(self.req_cons.wrapping_add(ahead)),
-        )
+        load(&self.memory, self.offset(self.req_cons.wrapping_add(ahead)))
     }
 
     /// Takes `count` requests, which [`BackRing::available`] has said are there.
     pub fn consume(&mut self, count: u32) {
         let unanswered = self.req_cons.wrapping_sub(self.rsp_prod_pvt);
         assert!(
-            count <= Self::ENTRIES - unanswered,
+            count <= self.entries() - unanswered,
             "requests are consumed once"
         );
         self.req_cons = self.req_cons.wrapping_add(count);
@@ -108,7 +113,7 @@ where
             self.rsp_prod_pvt != self.req_cons,
             "one response for each request"
         );
-        store(&self.memory, Self::offset(self.rsp_prod_pvt), entry);
+        store(&self.memory, self.offset(self.rsp_prod_pvt), entry);
         self.rsp_prod_pvt = self.rsp_prod_pvt.wrapping_add(1);
     }
 
@@ -162,7 +167,7 @@ where
         })
     }
 
-    fn offset(counter: u32) -> usize {
-        RING + (counter & (Self::ENTRIES - 1)) as usize * entry_size::<Request, Response>()
+    fn offset(&self, counter: u32) -> usize {
+        RING + (counter & (self.entries() - 1)) as usize * entry_size::<Request, Response>()
     }
 }

@@ -3,7 +3,9 @@
 #![forbid(unsafe_code)]
 
 use super::{Corrupt, Full, Notify, Pending, ReadError, RingMemory, entry_size, load, store};
-use crate::abi::io::ring::{REQ_EVENT, REQ_PROD, RING, RSP_EVENT, RSP_PROD, entries};
+use crate::abi::io::ring::{
+    REQ_EVENT, REQ_PROD, RING, RSP_EVENT, RSP_PROD, entries, entries_of_pages,
+};
 use core::marker::PhantomData;
 use core::sync::atomic::{Ordering, fence};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -27,7 +29,7 @@ where
     Request: IntoBytes + Immutable,
     Response: FromBytes,
 {
-    /// Entries in the ring.
+    /// Entries in a ring of one page.
     pub const ENTRIES: u32 = entries(entry_size::<Request, Response>());
 
     /// An empty ring in `memory`, whose shared indices are set as `SHARED_RING_INIT` does. Call it
@@ -46,6 +48,12 @@ where
         }
     }
 
+    /// Entries in the ring.
+    #[inline(always)]
+    pub fn entries(&self) -> u32 {
+        entries_of_pages(entry_size::<Request, Response>(), self.memory.ring_pages())
+    }
+
     /// The memory the ring lies in.
     pub fn memory(&self) -> &M {
         &self.memory
@@ -53,7 +61,7 @@ where
 
     /// Requests that can be pushed now.
     pub fn free(&self) -> u32 {
-        Self::ENTRIES - self.req_prod_pvt.wrapping_sub(self.rsp_cons)
+        self.entries() - self.req_prod_pvt.wrapping_sub(self.rsp_cons)
     }
 
     /// Requests the peer has yet to answer.
@@ -64,12 +72,12 @@ where
     /// The ring slot the next request goes to. A response that answers it in the same slot, as
     /// netif's must, is found there by [`FrontRing::slot`].
     pub fn next_slot(&self) -> u16 {
-        Self::index(self.req_prod_pvt)
+        self.index(self.req_prod_pvt)
     }
 
     /// The ring slot of the response `ahead` of the next one.
     pub fn slot(&self, ahead: u32) -> u16 {
-        Self::index(self.rsp_cons.wrapping_add(ahead))
+        self.index(self.rsp_cons.wrapping_add(ahead))
     }
 
     /// Writes a request; the peer sees it after [`FrontRing::publish`].
@@ -89,7 +97,7 @@ where
         if self.free() == 0 {
             return Err(Full);
         }
-        store(&self.memory, Self::offset(self.req_prod_pvt), entry);
+        store(&self.memory, self.offset(self.req_prod_pvt), entry);
         self.req_prod_pvt = self.req_prod_pvt.wrapping_add(1);
         Ok(())
     }
@@ -134,10 +142,7 @@ where
     /// A copy of the response `ahead` of the next one. It means something only if `ahead` is less
     /// than [`FrontRing::available`], and may read differently the next time: take one copy.
     pub fn peek(&self, ahead: u32) -> Response {
-        load(
-            &self.memory,
-            Self::offset(self.rsp_cons.wrapping_add(ahead)),
-        )
+        load(&self.memory, self.offset(self.rsp_cons.wrapping_add(ahead)))
     }
 
     /// Takes `count` responses, which [`FrontRing::available`] has said are there: their entries
@@ -182,11 +187,11 @@ where
         })
     }
 
-    fn index(counter: u32) -> u16 {
-        (counter & (Self::ENTRIES - 1)) as u16
+    fn index(&self, counter: u32) -> u16 {
+        (counter & (self.entries() - 1)) as u16
     }
 
-    fn offset(counter: u32) -> usize {
-        RING + usize::from(Self::index(counter)) * entry_size::<Request, Response>()
+    fn offset(&self, counter: u32) -> usize {
+        RING + usize::from(self.index(counter)) * entry_size::<Request, Response>()
     }
 }

@@ -37,15 +37,22 @@ pub mod stream;
 pub use back::BackRing;
 pub use front::FrontRing;
 
-use crate::xen::SharedPage;
+use crate::xen::{PAGE_SIZE, SharedPage};
+use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
 use thiserror::Error;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-/// Memory of one page (1,024 words) that both ends read and write.
+/// Memory of one page (1,024 words), or of several that follow each other, that both ends read and write.
 pub trait RingMemory {
-    /// The word at byte `offset`, a multiple of 4 below 4096.
+    /// The word at byte `offset`, a multiple of 4 below 4096 times the pages.
     fn ring_word(&self, offset: usize) -> &AtomicU32;
+
+    /// How many pages there are; it never changes.
+    #[inline(always)]
+    fn ring_pages(&self) -> usize {
+        1
+    }
 }
 
 impl<P: SharedPage> RingMemory for P {
@@ -97,6 +104,33 @@ pub struct Full;
 
 /// Bytes of the largest entry of any ring (blkif's request).
 const ENTRY_MAX: usize = 112;
+
+/// Pages that hold one ring, one after the other. An entry may begin in one and end in the next.
+#[derive(Clone, Debug)]
+pub struct RingPages<P> {
+    pages: Vec<P>,
+}
+
+impl<P: SharedPage> RingPages<P> {
+    /// A ring over these: one, two, four, …
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn new(pages: Vec<P>) -> Self {
+        assert!(!pages.is_empty(), "a ring has a page");
+        Self { pages }
+    }
+}
+
+impl<P: SharedPage> RingMemory for RingPages<P> {
+    fn ring_word(&self, offset: usize) -> &AtomicU32 {
+        self.pages[offset / PAGE_SIZE].word(offset % PAGE_SIZE)
+    }
+
+    fn ring_pages(&self) -> usize {
+        self.pages.len()
+    }
+}
 
 fn load<T: FromBytes>(memory: &impl RingMemory, offset: usize) -> T {
     const { assert!(size_of::<T>() <= ENTRY_MAX && size_of::<T>().is_multiple_of(4)) };

@@ -1,5 +1,6 @@
 //! xen/io/*.h
 
+pub mod blkif;
 pub mod console;
 pub mod libxenvchan;
 pub mod netif;

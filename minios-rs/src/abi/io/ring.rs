@@ -16,7 +16,14 @@ pub const RING: usize = 64;
 /// Entries of `entry_size` bytes in a ring of one page: the largest power of two that fits
 /// (`__CONST_RING_SIZE`).
 pub const fn entries(entry_size: usize) -> u32 {
-    let fit = (crate::xen::PAGE_SIZE - RING) / entry_size;
+    entries_of_pages(entry_size, 1)
+}
+
+/// The same in a ring of several pages that follow each other.
+#[inline]
+pub const fn entries_of_pages(entry_size: usize, pages: usize) -> u32 {
+    let fit = (crate::xen::PAGE_SIZE * pages - RING) / entry_size;
     1 << (usize::BITS - 1 - fit.leading_zeros())
 }
 const _: () = assert!(entries(12) == 256 && entries(8) == 256 && entries(112) == 32);
+const _: () = assert!(entries_of_pages(112, 2) == 64 && entries_of_pages(112, 4) == 128);
