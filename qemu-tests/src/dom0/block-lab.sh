@@ -4,8 +4,14 @@ export PATH=/usr/sbin:/usr/bin:/usr/lib/busybox
 case "$1" in
 add)
     file=$(xenstore-read "$XENBUS_PATH/params")
-    device=$(losetup -f)
-    losetup "$device" "$file" || exit 1
+    # A guest's disks come at the same moment, and find the same device free.
+    for _ in {1..50}; do
+        device=$(losetup -f)
+        losetup "$device" "$file" && break
+        device=
+        sleep 0.1
+    done
+    [ -n "$device" ] || exit 1
     xenstore-write "$XENBUS_PATH/node" "$device" \
         "$XENBUS_PATH/physical-device" "$(stat -c '%t:%T' "$device")" \
         "$XENBUS_PATH/physical-device-path" "$device" \
