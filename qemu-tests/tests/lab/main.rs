@@ -11,6 +11,7 @@ mod channel;
 mod columns;
 mod crowd;
 mod death;
+mod disks;
 mod dom0;
 mod empty;
 mod firewall;
@@ -44,6 +45,7 @@ fn modules() -> Vec<LabTest> {
     tests.extend(appliances::tests());
     tests.extend(cards::tests());
     tests.extend(netdom::tests());
+    tests.extend(disks::tests());
     tests.extend(empty::tests());
     tests.extend(firewall::tests());
     tests.extend(guests::tests());
