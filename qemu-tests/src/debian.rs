@@ -3,6 +3,7 @@
 use crate::channel::Command;
 use crate::cpio::Archive;
 use crate::disk;
+use crate::initrd;
 use crate::lab::Lab;
 use crate::machine::Machine;
 use anyhow::{Context, Result, ensure};
@@ -173,6 +174,20 @@ impl Machine {
         let linux = lab.unpacked_linux();
         fs::copy(&linux, self.share().join(NAME)).with_context(|| linux.display().to_string())?;
         self.keep_in_memory(NAME)
+    }
+
+    /// Puts Linux into dom0's memory, and an initrd whose first program is this script, with busybox and xenstore's
+    /// clients: their paths.
+    ///
+    /// # Errors
+    /// When the name is unusable, or dom0 does not take them.
+    pub fn keep_linux_with(&self, lab: &Lab, name: &str, init: &str) -> Result<[String; 2]> {
+        check_name(name)?;
+        let mut archive = initrd::scripted(lab.tree())?;
+        add_programs(&mut archive, init);
+        let file = format!("{name}.initrd");
+        fs::write(self.share().join(&file), archive.plain()?)?;
+        Ok([self.keep_linux(lab)?, self.keep_in_memory(&file)?])
     }
 
     /// Makes sure that dom0 has the device model.

@@ -130,6 +130,15 @@ pub(crate) fn guest(tree: &Tree) -> Result<Archive> {
     Ok(archive)
 }
 
+/// A Linux' that runs a script and speaks to xenstore.
+pub(crate) fn scripted(tree: &Tree) -> Result<Archive> {
+    let mut archive = plain(tree)?;
+    for program in BACKEND_PROGRAMS {
+        tree.add_program(&mut archive, program)?;
+    }
+    Ok(archive)
+}
+
 /// dom0's, with the toolstack and the host's agent.
 pub(crate) fn dom0(tree: &Tree, agent: Vec<u8>) -> Result<Archive> {
     let mut archive = base(tree)?;

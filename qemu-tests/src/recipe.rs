@@ -157,6 +157,7 @@ pub(crate) const XEN_PROGRAMS: &[&str] = &[
     "lsevtchn",
     "oxenstored",
     "readnotes",
+    "vchan-socket-proxy",
     "xen-cpuid",
     "xen-hvmctx",
     "xen-init-dom0",
