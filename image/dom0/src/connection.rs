@@ -1,7 +1,7 @@
 //! The real xenstore: the daemon's socket, or the kernel's device where there is none.
 //!
-//! A thread reads, so that a daemon that hangs never hangs the caller: the device knows no
-//! time-outs.
+//! It is read only when there is something to read, so that a daemon that hangs never hangs the
+//! caller; and no thread does it, as rights are given up thread by thread.
 
 use crate::store::{Store, StoreError, Waited};
 use minios_rs::abi::io::xs_wire::{
@@ -9,11 +9,11 @@ use minios_rs::abi::io::xs_wire::{
     XS_UNWATCH, XS_WATCH, XS_WATCH_EVENT, XS_WRITE,
 };
 use minios_rs::xenstore::wire::{self, Assembler};
-use std::fs::OpenOptions;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::thread;
 use std::time::{Duration, Instant};
 
 /// Where daemons listen, and the kernel's ways to one in another domain.
@@ -26,15 +26,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Attempts of a transaction that others get in the way of.
 const ATTEMPTS_MAX: usize = 32;
 
-/// Messages that wait to be looked at; the daemon waits beyond.
-const MESSAGES_MAX: usize = 64;
-
 type Message = (Header, Vec<u8>);
 
 /// A connection to xenstored.
 pub(crate) struct Connection {
-    to: Box<dyn Write>,
-    from: Receiver<io::Result<Message>>,
+    daemon: File,
+    assembler: Assembler,
     /// A watch fired while an answer was waited for.
     changed: bool,
     next_req_id: u32,
@@ -45,15 +42,14 @@ impl Connection {
     pub(crate) fn open() -> Result<Self, StoreError> {
         let mut failures = Vec::new();
         for path in SOCKETS {
-            match UnixStream::connect(path).and_then(|to| Ok((to.try_clone()?, to))) {
-                Ok((from, to)) => return Ok(Self::over(from, to)),
+            match UnixStream::connect(path) {
+                Ok(socket) => return Ok(Self::over(OwnedFd::from(socket))),
                 Err(error) => failures.push(format!("{path}: {error}")),
             }
         }
         for path in DEVICES {
-            let opened = OpenOptions::new().read(true).write(true).open(path);
-            match opened.and_then(|to| Ok((to.try_clone()?, to))) {
-                Ok((from, to)) => return Ok(Self::over(from, to)),
+            match OpenOptions::new().read(true).write(true).open(path) {
+                Ok(device) => return Ok(Self::over(device)),
                 Err(error) => failures.push(format!("{path}: {error}")),
             }
         }
@@ -63,13 +59,10 @@ impl Connection {
         )))
     }
 
-    fn over(from: impl Read + Send + 'static, to: impl Write + 'static) -> Self {
-        let (sender, receiver) = sync_channel(MESSAGES_MAX);
-        // Ends with the connection, or with the process.
-        thread::spawn(move || read_all(from, &sender));
+    fn over(daemon: impl Into<File>) -> Self {
         Self {
-            to: Box::new(to),
-            from: receiver,
+            daemon: daemon.into(),
+            assembler: Assembler::default(),
             changed: false,
             next_req_id: 1,
         }
@@ -82,10 +75,7 @@ impl Connection {
         wire::encode(&mut message, kind, req_id, tx_id, parts)
             .map_err(|error| StoreError::Refused(error.to_string()))?;
         // The device takes a message in one piece only.
-        self.to
-            .write_all(&message)
-            .and_then(|()| self.to.flush())
-            .map_err(broken)?;
+        self.daemon.write_all(&message).map_err(broken)?;
         let deadline = Instant::now() + PATIENCE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -118,11 +108,27 @@ impl Connection {
 
     /// The next message; `None` if none comes in time.
     fn next(&mut self, patience: Duration) -> Result<Option<Message>, StoreError> {
-        match self.from.recv_timeout(patience) {
-            Ok(Ok(message)) => Ok(Some(message)),
-            Ok(Err(error)) => Err(broken(error)),
-            Err(RecvTimeoutError::Timeout) => Ok(None),
-            Err(RecvTimeoutError::Disconnected) => Err(broken(io::ErrorKind::BrokenPipe.into())),
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(message) = self.assembler.take() {
+                return Ok(Some(message));
+            }
+            let wanted = self.assembler.wanted();
+            let wanted = wanted.map_err(|_| broken(io::ErrorKind::InvalidData.into()))?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            match is_readable(&self.daemon, left) {
+                Ok(true) => {}
+                Ok(false) => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(broken(error)),
+            }
+            let mut bytes = vec![0; wanted];
+            let count = match self.daemon.read(&mut bytes) {
+                Ok(0) => return Err(broken(io::ErrorKind::UnexpectedEof.into())),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                outcome => outcome.map_err(broken)?,
+            };
+            self.assembler.feed(&bytes[..count]);
         }
     }
 
@@ -147,30 +153,17 @@ fn broken(error: io::Error) -> StoreError {
     StoreError::Connection(format!("the connection to xenstored broke: {error}"))
 }
 
-/// Puts messages together until the connection or its owner is gone.
-fn read_all(mut from: impl Read, to: &SyncSender<io::Result<Message>>) {
-    let mut assembler = Assembler::default();
-    loop {
-        if let Some(message) = assembler.take() {
-            if to.send(Ok(message)).is_err() {
-                return;
-            }
-            continue;
-        }
-        let read = assembler
-            .wanted()
-            .map_err(|_| io::Error::from(io::ErrorKind::InvalidData))
-            .and_then(|wanted| {
-                let mut bytes = vec![0; wanted];
-                from.read_exact(&mut bytes)?;
-                assembler.feed(&bytes);
-                Ok(())
-            });
-        if let Err(error) = read {
-            // Nobody listens any more, or it is the last thing they hear.
-            let _ = to.send(Err(error));
-            return;
-        }
+/// Whether there is something to read, or the end of it, within `patience`.
+fn is_readable(file: &File, patience: Duration) -> io::Result<bool> {
+    let patience = Timespec::try_from(patience).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let ready = poll(&mut [PollFd::new(file, PollFlags::IN)], Some(&patience))?;
+    Ok(ready > 0)
+}
+
+impl AsFd for Connection {
+    /// To wait for it among others: when it is readable, [`Store::wait`] has something to look at.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.daemon.as_fd()
     }
 }
 
@@ -182,6 +175,11 @@ impl Store for Connection {
     fn list(&mut self, path: &str) -> Result<Vec<String>, StoreError> {
         let names = self.request(XS_DIRECTORY, 0, &[path.as_bytes(), b"\0"])?;
         wire::strings(&names).map_err(|error| StoreError::Connection(error.to_string()))
+    }
+
+    fn write(&mut self, path: &str, value: &[u8]) -> Result<(), StoreError> {
+        self.request(XS_WRITE, 0, &[path.as_bytes(), b"\0", value])
+            .map(drop)
     }
 
     fn write_if_there(&mut self, guard: &str, path: &str, value: &[u8]) -> Result<(), StoreError> {
@@ -229,17 +227,16 @@ impl Store for Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::thread;
 
     /// A daemon that answers each request by `reply`, and a connection to it.
     fn daemon(
         mut reply: impl FnMut(Header, Vec<u8>) -> Vec<(u32, Vec<u8>)> + Send + 'static,
     ) -> Connection {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let mut to = theirs.try_clone().unwrap();
-        let (sender, receiver) = sync_channel(MESSAGES_MAX);
-        thread::spawn(move || read_all(theirs, &sender));
+        let mut daemon = Connection::over(OwnedFd::from(theirs));
         thread::spawn(move || {
-            while let Ok(Ok((header, payload))) = receiver.recv() {
+            while let Ok(Some((header, payload))) = daemon.next(Duration::from_secs(3600)) {
                 for (kind, body) in reply(header, payload) {
                     let mut message = Vec::new();
                     let req_id = if kind == XS_WATCH_EVENT {
@@ -250,12 +247,12 @@ mod tests {
                     wire::encode(&mut message, kind, req_id, header.tx_id, &[&body]).unwrap();
                     // In pieces, as a stream may come.
                     for piece in message.chunks(7) {
-                        to.write_all(piece).unwrap();
+                        daemon.daemon.write_all(piece).unwrap();
                     }
                 }
             }
         });
-        Connection::over(ours.try_clone().unwrap(), ours)
+        Connection::over(OwnedFd::from(ours))
     }
 
     #[test]
@@ -323,12 +320,12 @@ mod tests {
     fn a_daemon_that_goes_or_talks_nonsense_is_an_error() {
         let (ours, theirs) = UnixStream::pair().unwrap();
         drop(theirs);
-        let mut store = Connection::over(ours.try_clone().unwrap(), ours);
+        let mut store = Connection::over(OwnedFd::from(ours));
         assert!(matches!(store.read("/"), Err(StoreError::Connection(_))));
 
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         theirs.write_all(&[0xff; 64]).unwrap();
-        let mut store = Connection::over(ours.try_clone().unwrap(), ours);
+        let mut store = Connection::over(OwnedFd::from(ours));
         assert!(matches!(store.read("/"), Err(StoreError::Connection(_))));
 
         let mut store = daemon(|_, _| vec![(XS_WRITE, b"OK\0".to_vec())]);

@@ -34,6 +34,9 @@ pub(crate) trait Store {
     /// The names of a node's children.
     fn list(&mut self, path: &str) -> Result<Vec<String>, StoreError>;
 
+    /// Writes a node, and makes those above it that are not there.
+    fn write(&mut self, path: &str, value: &[u8]) -> Result<(), StoreError>;
+
     /// Writes a node and those above it, if `guard` is there: in one transaction, so that what
     /// vanishes meanwhile is not made again by writing below it.
     ///

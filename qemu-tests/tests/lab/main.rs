@@ -16,6 +16,7 @@ mod dom0;
 mod empty;
 mod firewall;
 mod guests;
+mod helper;
 mod holdings;
 mod hostile;
 mod hvm;
@@ -50,6 +51,7 @@ fn modules() -> Vec<LabTest> {
     tests.extend(firewall::tests());
     tests.extend(guests::tests());
     tests.extend(hvm::tests());
+    tests.extend(helper::tests());
     tests.extend(backend::tests());
     tests.extend(hostile::tests());
     tests.extend(twin::tests());

@@ -112,6 +112,11 @@ impl Store for Dom0 {
         self.run(client.directory(path)).map_err(refusal)
     }
 
+    fn write(&mut self, path: &str, value: &[u8]) -> Result<(), StoreError> {
+        let client = self.client.clone();
+        self.run(client.write(path, value)).map_err(refusal)
+    }
+
     fn write_if_there(&mut self, guard: &str, path: &str, value: &[u8]) -> Result<(), StoreError> {
         let client = self.client.clone();
         let writing = client.transaction(async |transaction| {
