@@ -167,8 +167,8 @@ pub trait Controller {
     fn next_request<M: GuestMemory>(&mut self, memory: &mut M) -> Option<Request>;
 
     /// A drive all of whose requests are to be forgotten: it was reset, or is no more. No byte reaches
-    /// the guest's memory for them from now on, and [`Controller::complete`] is not called. Asked for
-    /// before requests are.
+    /// the guest's memory for them from now on, and [`Controller::complete`] is not called. Until it
+    /// was asked for, the drive has no further request.
     fn take_abandoned(&mut self) -> Option<u8>;
 
     /// A drive's own buffer, for [`Place::Device`].

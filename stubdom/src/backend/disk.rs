@@ -552,12 +552,7 @@ impl<D: Disk> Disks<D> {
     /// end; the next one needs the guest.
     pub fn turn<C: Controller, M: GuestMemory>(&mut self, controller: &mut C, memory: &mut M) {
         loop {
-            while let Some(drive) = controller.take_abandoned() {
-                if let Some(Some(queue)) = self.queues.get_mut(usize::from(drive)) {
-                    queue.abandon();
-                }
-            }
-            let mut any = false;
+            let mut any = self.abandon(controller);
             for (drive, queue) in self.queues.iter_mut().enumerate() {
                 if let Some(queue) = queue {
                     any |= queue.collect(drive as u8, controller, memory);
@@ -587,10 +582,23 @@ impl<D: Disk> Disks<D> {
                     controller.complete(drive as u8, tag, result, memory);
                 }
             }
+            // A drive that was reset by a command goes on only when its requests are forgotten.
+            any |= self.abandon(controller);
             if !any {
                 return;
             }
         }
+    }
+
+    fn abandon<C: Controller>(&mut self, controller: &mut C) -> bool {
+        let mut any = false;
+        while let Some(drive) = controller.take_abandoned() {
+            any = true;
+            if let Some(Some(queue)) = self.queues.get_mut(usize::from(drive)) {
+                queue.abandon();
+            }
+        }
+        any
     }
 }
 

@@ -4,6 +4,7 @@
 //! the level of an interrupt line, a request, output. None of them allocates for an access, and
 //! whatever a guest writes, none panics or loops longer than its registers are wide.
 
+pub mod ahci;
 pub mod ata;
 pub mod cmos;
 pub mod fw_cfg;

@@ -43,12 +43,11 @@ impl Cursor {
     }
 
     /// AHCI's, of so many descriptors.
-    #[cfg_attr(not(test), expect(dead_code, reason = "there is no AHCI yet"))]
-    pub(super) fn prdt(table: u64, descriptors: u16) -> Self {
+    pub(super) const fn prdt(table: u64, descriptors: u16) -> Self {
         Self {
             format: Format::Prdt,
             next: table,
-            left: descriptors.into(),
+            left: descriptors as u32,
             address: 0,
             length: 0,
         }

@@ -3,7 +3,8 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `channel.rs` | the registers of a channel, and its commands from beginning to end |
+//! | `channel.rs` | the registers of a channel, and how its commands begin and end |
+//! | `channel/requests.rs` | what they need of disk and bus master in between |
 //! | `bus_master.rs` | the registers of the bus master |
 //!
 //! Drives are numbered 0 to 3: primary master and slave, secondary master and slave.
