@@ -134,6 +134,8 @@ pub mod fake {
         pub ranges: Vec<Range>,
         /// A range that belongs to somebody else.
         pub refused: Option<Range>,
+        /// How often it was asked for what cannot be.
+        pub mistakes: usize,
     }
 
     impl Fake {
@@ -144,7 +146,15 @@ pub mod fake {
 
         fn note(&mut self, call: Call, is_valid: bool) -> Result<(), Errno> {
             self.calls.push(call);
-            is_valid.then_some(()).ok_or(EINVAL)
+            if !is_valid {
+                return Err(self.mistake(EINVAL));
+            }
+            Ok(())
+        }
+
+        fn mistake(&mut self, error: Errno) -> Errno {
+            self.mistakes += 1;
+            error
         }
     }
 
@@ -190,22 +200,24 @@ pub mod fake {
                 Range::Function(_) => true,
             };
             if !is_range {
-                return Err(EINVAL);
+                return Err(self.mistake(EINVAL));
             }
             let mut taken = self.ranges.iter().chain(&self.refused);
             if taken.any(|taken| overlap(*taken, range)) {
-                return Err(EEXIST);
+                return Err(self.mistake(EEXIST));
             }
             if self.ranges.len() == RANGES_MAX {
-                return Err(ENOSPC);
+                return Err(self.mistake(ENOSPC));
             }
             self.ranges.push(range);
             Ok(())
         }
 
         fn unmap_io_range(&mut self, range: Range) -> Result<(), Errno> {
-            let at = self.ranges.iter().position(|held| *held == range);
-            self.ranges.remove(at.ok_or(ENOENT)?);
+            let Some(at) = self.ranges.iter().position(|held| *held == range) else {
+                return Err(self.mistake(ENOENT));
+            };
+            self.ranges.remove(at);
             Ok(())
         }
 

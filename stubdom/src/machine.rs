@@ -13,15 +13,15 @@
 mod devices;
 mod saved;
 
-pub use devices::{SERIALS_MAX, Serial};
+pub use devices::{Drives, SERIALS_MAX, Serial};
 pub use saved::{HEADER, RestoreError, length};
 
 use crate::arguments::Description;
-use crate::backend::disk::{Disk, Disks};
+use crate::backend::disk::{self, Disk};
 use crate::bus::{Bus, Claim, Claims, Levels, Lines, Place, Width};
 use crate::device::linux_boot::{self, Linux};
 use crate::device::platform::Unplug;
-use crate::device::{Action, ata, ide};
+use crate::device::{Action, ata};
 use crate::hypervisor::{Errno, Hypervisor, ShutdownReason};
 use crate::ioreq;
 use crate::memory::GuestMemory;
@@ -32,6 +32,8 @@ use minios_rs::dm::Request;
 const LOG_LINES_MAX: u32 = 1000;
 /// Refusals of Xen's that go to our log, in all: a guest may be what causes them.
 const REFUSALS_MAX: u32 = 20;
+/// The megabyte of physical addresses at which writing interrupts a processor.
+const LOCAL_APICS: u64 = 0xfee;
 /// Links by which PCI pins reach ISA lines.
 const LINKS: u8 = 4;
 
@@ -42,6 +44,31 @@ pub struct Kernel {
     pub image: &'static [u8],
     /// Its ramdisk; empty without one.
     pub ramdisk: &'static [u8],
+}
+
+/// The disks behind each controller.
+#[derive(Debug)]
+pub struct Disks<D> {
+    /// By drive, of the IDE controller.
+    pub ide: disk::Disks<D>,
+    /// By port, of the AHCI controller.
+    pub ahci: disk::Disks<D>,
+}
+
+impl<D> Default for Disks<D> {
+    fn default() -> Self {
+        Self {
+            ide: disk::Disks::default(),
+            ahci: disk::Disks::default(),
+        }
+    }
+}
+
+impl<D: Disk> Disks<D> {
+    /// Nothing is under way: the machine can be saved.
+    pub fn is_idle(&self) -> bool {
+        self.ide.is_idle() && self.ahci.is_idle()
+    }
 }
 
 /// The guest's computer.
@@ -59,17 +86,17 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// The computer that xl describes, with its drives on the IDE controller, and with the kernel
-    /// that the description names, if it names one.
+    /// The computer that xl describes, with its drives, and with the kernel that the description
+    /// names, if it names one.
     ///
     /// # Errors
     /// The kernel cannot be booted.
     pub fn new(
         description: &Description,
-        ide: [Option<ata::Drive>; ide::DRIVES],
+        drives: Drives,
         kernel: Option<Kernel>,
     ) -> Result<Self, linux_boot::Refusal> {
-        let mut devices = Devices::new(description, ide);
+        let mut devices = Devices::new(description, drives);
         if let (Some(kernel), Some(wanted)) = (kernel, &description.kernel) {
             let firmware = devices.firmware.insert(Default::default());
             let linux = Linux {
@@ -132,8 +159,9 @@ impl Machine {
         memory: &mut impl GuestMemory,
         hypervisor: &mut impl Hypervisor,
     ) {
-        if let Some(ide) = &mut self.devices.ide {
-            disks.turn(ide, memory);
+        disks.ide.turn(&mut self.devices.ide, memory);
+        if let Some(ahci) = &mut self.devices.ahci {
+            disks.ahci.turn(ahci, memory);
         }
         self.settle(memory, hypervisor);
     }
@@ -178,7 +206,12 @@ impl Machine {
 
     /// A drive of the IDE controller, to put a medium into it.
     pub fn ide_drive(&mut self, drive: usize) -> Option<&mut ata::Drive> {
-        self.devices.ide.as_mut()?.drive_mut(drive)
+        self.devices.ide.drive_mut(drive)
+    }
+
+    /// The same of the AHCI controller.
+    pub fn ahci_drive(&mut self, port: usize) -> Option<&mut ata::Drive> {
+        self.devices.ahci.as_mut()?.drive_mut(port)
     }
 
     /// How the guest ended, if it did, or that it sleeps: once.
@@ -214,6 +247,19 @@ impl Machine {
             && let Some(address) = firmware.take_copy()
         {
             firmware.copy(address, memory);
+        }
+        if let Some(ahci) = &mut self.devices.ahci
+            && let Some((address, data)) = ahci.take_message()
+        {
+            let sent = match address >> 20 {
+                LOCAL_APICS => hypervisor.inject_msi(address, data),
+                // A message to anywhere else is a write like any other.
+                _ => {
+                    let _ = memory.write(address, &data.to_le_bytes());
+                    Ok(())
+                }
+            };
+            self.note("a message", sent);
         }
         if let Some(unplug) = self.devices.take_unplug() {
             self.unplugged = Some(unplug);

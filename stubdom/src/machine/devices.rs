@@ -3,6 +3,7 @@
 use super::{Claim, Levels};
 use crate::arguments::Description;
 use crate::bus::Width;
+use crate::device::ahci::{self, Ahci};
 use crate::device::ata::Drive;
 use crate::device::cmos::Cmos;
 use crate::device::fw_cfg::{self, FwCfg};
@@ -24,6 +25,7 @@ const ISA: u8 = 1 << 3;
 const IDE: u8 = 1 << 3 | 1;
 const POWER: u8 = 1 << 3 | 3;
 const PLATFORM: u8 = 2 << 3;
+const AHCI: u8 = 3 << 3;
 
 /// Where RAM below 4 GiB ends at the latest, unless xl says otherwise.
 const LOW_MEMORY_END: u64 = 0xf000_0000;
@@ -69,6 +71,16 @@ pub(super) enum Target {
     IdeCommand(usize),
     IdeControl(usize),
     IdeBusMaster,
+    Ahci,
+}
+
+/// The drives of each controller.
+#[derive(Clone, Debug, Default)]
+pub struct Drives {
+    /// Primary master and slave, secondary master and slave.
+    pub ide: [Option<Drive>; ide::DRIVES],
+    /// By port. Without an AHCI controller they are nowhere.
+    pub ahci: [Option<Drive>; ahci::PORTS],
 }
 
 /// The devices.
@@ -81,7 +93,8 @@ pub(super) struct Devices {
     cmos: Cmos,
     pub(super) keyboard: I8042,
     serials: heapless::Vec<Uart, SERIALS_MAX>,
-    pub(super) ide: Option<Ide>,
+    pub(super) ide: Ide,
+    pub(super) ahci: Option<Ahci>,
     /// What it holds was made of the description, and is not saved.
     #[serde(skip)]
     pub(super) firmware: Option<FwCfg>,
@@ -95,7 +108,7 @@ pub(super) fn low_memory_end(description: &Description) -> u32 {
 }
 
 impl Devices {
-    pub(super) fn new(description: &Description, drives: [Option<Drive>; ide::DRIVES]) -> Self {
+    pub(super) fn new(description: &Description, drives: Drives) -> Self {
         let vcpus = description.vcpus as usize;
         Self {
             bridge: i440fx::configuration(),
@@ -110,7 +123,8 @@ impl Devices {
                 .take(SERIALS_MAX)
                 .map(|_| Uart::new())
                 .collect(),
-            ide: Some(Ide::new(drives)),
+            ide: Ide::new(drives.ide),
+            ahci: description.has_ahci.then(|| Ahci::new(drives.ahci)),
             firmware: None,
         }
     }
@@ -124,9 +138,10 @@ impl Devices {
         match function {
             BRIDGE => Some(&mut self.bridge),
             ISA => Some(&mut self.isa.configuration),
-            IDE => Some(&mut self.ide.as_mut()?.configuration),
+            IDE => Some(&mut self.ide.configuration),
             POWER => Some(&mut self.power.as_mut()?.configuration),
             PLATFORM => Some(&mut self.platform.as_mut()?.configuration),
+            AHCI => Some(&mut self.ahci.as_mut()?.configuration),
             _ => None,
         }
     }
@@ -164,18 +179,17 @@ impl Devices {
         if self.firmware.is_some() {
             ports(fw_cfg::PORTS, Target::Firmware);
         }
-        if self.ide.is_some() {
-            for (channel, (command, control, _)) in IDE_PLACES.into_iter().enumerate() {
-                ports((command, command + 7), Target::IdeCommand(channel));
-                ports((control, control), Target::IdeControl(channel));
-            }
+        for (channel, (command, control, _)) in IDE_PLACES.into_iter().enumerate() {
+            ports((command, command + 7), Target::IdeCommand(channel));
+            ports((control, control), Target::IdeControl(channel));
         }
         let there = [
             (BRIDGE, true),
             (ISA, true),
-            (IDE, self.ide.is_some()),
+            (IDE, true),
             (POWER, self.power.is_some()),
             (PLATFORM, self.platform.is_some()),
+            (AHCI, self.ahci.is_some()),
         ];
         claims.extend(
             there
@@ -196,17 +210,18 @@ impl Devices {
                 claims.push(Claim { range, target });
             }
         };
-        if let Some(ide) = &self.ide {
-            bar(
-                &ide.configuration,
-                ide::BUS_MASTER_BAR,
-                Target::IdeBusMaster,
-            );
-        }
+        bar(
+            &self.ide.configuration,
+            ide::BUS_MASTER_BAR,
+            Target::IdeBusMaster,
+        );
         if let Some(platform) = &self.platform {
             for index in [platform::BAR_PORTS, platform::BAR_MEMORY] {
                 bar(&platform.configuration, index, Target::PlatformBar(index));
             }
+        }
+        if let Some(ahci) = &self.ahci {
+            bar(&ahci.configuration, ahci::REGISTERS_BAR, Target::Ahci);
         }
         claims
     }
@@ -232,9 +247,10 @@ impl Devices {
             }
             Target::PlatformBar(_) => 0,
             Target::Firmware => self.firmware.as_mut()?.read(offset, width),
-            Target::IdeCommand(channel) => self.ide.as_mut()?.read_command(channel, offset, width),
-            Target::IdeControl(channel) => self.ide.as_ref()?.read_control(channel).into(),
-            Target::IdeBusMaster => self.ide.as_ref()?.read_bus_master(offset, width),
+            Target::IdeCommand(channel) => self.ide.read_command(channel, offset, width),
+            Target::IdeControl(channel) => self.ide.read_control(channel).into(),
+            Target::IdeBusMaster => self.ide.read_bus_master(offset, width),
+            Target::Ahci => self.ahci.as_ref()?.read(offset, width),
         })
     }
 
@@ -266,16 +282,13 @@ impl Devices {
             Target::PlatformBar(_) => {}
             Target::Firmware => self.firmware.as_mut()?.write(offset, width, value),
             Target::IdeCommand(channel) => {
-                self.ide
-                    .as_mut()?
-                    .write_command(channel, offset, width, value);
+                self.ide.write_command(channel, offset, width, value);
             }
             Target::IdeControl(channel) => {
-                self.ide
-                    .as_mut()?
-                    .write_control(channel, value.to_le_bytes()[0]);
+                self.ide.write_control(channel, value.to_le_bytes()[0]);
             }
-            Target::IdeBusMaster => self.ide.as_mut()?.write_bus_master(offset, width, value),
+            Target::IdeBusMaster => self.ide.write_bus_master(offset, width, value),
+            Target::Ahci => self.ahci.as_mut()?.write(offset, width, value),
         }
         Some(())
     }
@@ -291,10 +304,11 @@ impl Devices {
         if let Some(power) = &self.power {
             levels.isa(SCI_LINE, power.irq());
         }
-        if let Some(ide) = &self.ide {
-            for (channel, (_, _, line)) in IDE_PLACES.into_iter().enumerate() {
-                levels.isa(line, ide.irq(channel));
-            }
+        for (channel, (_, _, line)) in IDE_PLACES.into_iter().enumerate() {
+            levels.isa(line, self.ide.irq(channel));
+        }
+        if let Some(ahci) = &self.ahci {
+            levels.intx(AHCI >> 3, 0, ahci.irq());
         }
         levels
     }
@@ -310,10 +324,11 @@ impl Devices {
     /// Takes away what the guest wants to have taken away.
     pub(super) fn take_unplug(&mut self) -> Option<Unplug> {
         let unplug = self.platform.as_mut()?.take_unplug()?;
-        if unplug.disks
-            && let Some(ide) = &mut self.ide
-        {
-            ide.unplug_disks();
+        if unplug.disks {
+            self.ide.unplug_disks();
+            if let Some(ahci) = &mut self.ahci {
+                ahci.unplug_disks();
+            }
         }
         Some(unplug)
     }
@@ -327,7 +342,7 @@ impl Devices {
     pub(super) fn is_like(&self, other: &Self) -> bool {
         self.power.is_some() == other.power.is_some()
             && self.platform.is_some() == other.platform.is_some()
-            && self.ide.is_some() == other.ide.is_some()
+            && self.ahci.is_some() == other.ahci.is_some()
             && self.serials.len() == other.serials.len()
     }
 }

@@ -40,9 +40,12 @@ fn description() -> Description {
     }
 }
 
-fn disk(sectors: u64) -> [Option<Drive>; 4] {
+fn disk(sectors: u64) -> Drives {
     let disk = HardDisk::new(Attachment::Parallel, sectors, "1");
-    [Some(Drive::Disk(disk)), None, None, None]
+    Drives {
+        ide: [Some(Drive::Disk(disk)), None, None, None],
+        ..Drives::default()
+    }
 }
 
 /// A machine, the guest's memory, and Xen.
@@ -171,7 +174,7 @@ fn what_the_description_leaves_out_is_not_there() {
         has_acpi: false,
         ..description()
     };
-    let mut bench = Bench::with(Machine::new(&bare, [const { None }; 4], None).unwrap());
+    let mut bench = Bench::with(Machine::new(&bare, Drives::default(), None).unwrap());
     assert_eq!(bench.config(PLATFORM, 0), 0xffff_ffff);
     assert_eq!(bench.config(0x0b, 0), 0xffff_ffff);
     for port in [0x10, 0x3f8, 0xb004, 0x510] {
@@ -209,7 +212,7 @@ fn a_bar_over_a_fixed_device_changes_nothing_for_it() {
     assert!(bench.xen.ranges.contains(&Range::Port(0x3f8, 0x3ff)));
     assert_eq!(bench.inb(0x3fd), 0x60, "the serial port's status");
     assert_eq!(bench.inb(0x300), 0xff);
-    assert_eq!(bench.machine.refusals, 0);
+    assert_eq!(bench.xen.mistakes, 0);
 }
 
 #[test]
@@ -323,13 +326,17 @@ fn unplugging_takes_the_disk_away() {
     bench.write(Kind::Port, 0x10, 2, 0x0001);
     assert!(bench.machine.ide_drive(0).is_none());
     assert!(bench.machine.take_unplugged().unwrap().disks);
+    let (mut bench, _) = with_ahci();
+    assert!(bench.machine.ahci_drive(0).is_some());
+    bench.write(Kind::Port, 0x10, 2, 0x0001);
+    assert!(bench.machine.ahci_drive(0).is_none());
 }
 
 #[test]
 fn a_sector_is_read_by_a_string_instruction() {
     let mut bench = Bench::new();
-    let mut disks = Disks::new();
-    disks.attach(0, MemoryDisk::patterned(64));
+    let mut disks = Disks::default();
+    disks.ide.attach(0, MemoryDisk::patterned(64));
     // READ SECTORS: one, from LBA 5.
     for (port, byte) in [
         (0x1f6, 0xe0),
@@ -354,12 +361,98 @@ fn a_sector_is_read_by_a_string_instruction() {
         data_is_pointer: true,
         ..request(Kind::Port, Direction::Read, 0x1f0, 2, 0x8000)
     });
-    let disk = disks.disk_mut(0).unwrap();
+    let disk = disks.ide.disk_mut(0).unwrap();
     assert_eq!(
         bench.ram.bytes[0x8000..0x8200],
         disk.bytes[5 * 512..6 * 512]
     );
     assert_eq!(bench.inb(0x1f7) & 0x89, 0);
+}
+
+const AHCI: u64 = 3 << 3;
+const ABAR: u64 = 0xf100_0000;
+
+/// A machine with an AHCI controller at [`ABAR`], its first port started, and a disk there.
+fn with_ahci() -> (Bench, Disks<MemoryDisk>) {
+    let description = Description {
+        has_ahci: true,
+        ..description()
+    };
+    let disk = HardDisk::new(Attachment::Serial, 64, "2");
+    let mut drives = Drives::default();
+    drives.ahci[0] = Some(Drive::Disk(disk));
+    let mut bench = Bench::with(Machine::new(&description, drives, None).unwrap());
+    let mut disks = Disks::default();
+    disks.ahci.attach(0, MemoryDisk::patterned(64));
+    bench.set_config(AHCI, 0x24, ABAR);
+    bench.set_config(AHCI, 0x04, 0x0006);
+    // Command list, received frames, interrupts of the port and of the whole, and start.
+    for (register, value) in [
+        (0x100, 0x1000),
+        (0x108, 0x2000),
+        (0x114, 0xffff_ffff),
+        (0x004, 0x0000_0002),
+        (0x130, 0xffff_ffff),
+        (0x110, 0xffff_ffff),
+        (0x118, 0x0000_0011),
+    ] {
+        bench.write(Kind::Memory, ABAR + register, 4, value);
+    }
+    bench.xen.take();
+    (bench, disks)
+}
+
+/// READ DMA EXT of one sector, 5, to 0x8000, in slot 0.
+fn read_sector(bench: &mut Bench, disks: &mut Disks<MemoryDisk>) {
+    let mut put =
+        |at: usize, bytes: &[u8]| bench.ram.bytes[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0x1000, &0x0001_0005_u32.to_le_bytes());
+    put(0x1008, &0x3000_u64.to_le_bytes());
+    put(
+        0x3000,
+        &[0x27, 0x80, 0x25, 0, 5, 0, 0, 0x40, 0, 0, 0, 0, 1, 0, 0, 0],
+    );
+    put(0x3080, &0x8000_u64.to_le_bytes());
+    put(0x308c, &511_u32.to_le_bytes());
+    bench.write(Kind::Memory, ABAR + 0x138, 4, 1);
+    bench.machine.turn(disks, &mut bench.ram, &mut bench.xen);
+    let disk = disks.ahci.disk_mut(0).unwrap();
+    assert_eq!(
+        bench.ram.bytes[0x8000..0x8200],
+        disk.bytes[5 * 512..6 * 512]
+    );
+    assert!(disks.is_idle());
+}
+
+#[test]
+fn a_sector_is_read_by_ahci_which_interrupts_at_its_pin() {
+    let (mut bench, mut disks) = with_ahci();
+    assert_eq!(bench.config(AHCI, 0), 0x2922_8086);
+    read_sector(&mut bench, &mut disks);
+    assert_eq!(bench.xen.take(), [Call::Intx(3, 0, High)]);
+    bench.write(Kind::Memory, ABAR + 0x110, 4, 0xffff_ffff);
+    bench.write(Kind::Memory, ABAR + 0x008, 4, 1);
+    assert_eq!(bench.xen.take(), [Call::Intx(3, 0, Low)]);
+}
+
+#[test]
+fn ahci_interrupts_by_message_where_processors_listen() {
+    for (address, is_message) in [(0xfee0_1000, true), (0x9000, false)] {
+        let (mut bench, mut disks) = with_ahci();
+        let capability = bench.config(AHCI, 0x34) & 0xff;
+        bench.set_config(AHCI, capability + 4, address);
+        bench.set_config(AHCI, capability + 8, 0);
+        bench.set_config(AHCI, capability + 12, 0x4041);
+        bench.set_config(AHCI, capability, 0x0001_0000);
+        read_sector(&mut bench, &mut disks);
+        if is_message {
+            assert_eq!(bench.xen.take(), [Call::Msi(0xfee0_1000, 0x4041)]);
+        } else {
+            // A write like any other.
+            assert_eq!(bench.xen.take(), []);
+            assert_eq!(bench.ram.bytes[0x9000..0x9004], [0x41, 0x40, 0, 0]);
+        }
+    }
 }
 
 /// A kernel's header with one setup sector, and one sector of kernel.
@@ -385,6 +478,18 @@ fn with_kernel() -> Description {
         }),
         ..description()
     }
+}
+
+/// Every device that there is.
+fn everything() -> Machine {
+    let description = Description {
+        has_ahci: true,
+        ..with_kernel()
+    };
+    let mut drives = disk(64);
+    let serial = HardDisk::new(Attachment::Serial, 64, "2");
+    drives.ahci[0] = Some(Drive::Disk(serial));
+    Machine::new(&description, drives, Some(kernel())).unwrap()
 }
 
 #[test]
@@ -500,7 +605,7 @@ fn request_anywhere() -> impl Strategy<Value = Request> {
     let kind = prop_oneof![
         6 => Just(Kind::Port),
         2 => Just(Kind::PciConfig),
-        1 => Just(Kind::Memory),
+        2 => Just(Kind::Memory),
     ];
     let port = prop_oneof![
         0..0x100_u64,
@@ -514,31 +619,51 @@ fn request_anywhere() -> impl Strategy<Value = Request> {
         Just(0xcf9),
         any::<u64>(),
     ];
-    let function = (0..0x18_u64, 0..0x100_u64);
+    let memory = prop_oneof![Just(ABAR), Just(0xf200_0000), Just(0_u64)];
+    let memory = (memory, 0..0x400_u64).prop_map(|(base, offset)| base + offset);
+    let function = (0..0x20_u64, 0..0x100_u64);
     let size = prop_oneof![Just(1_u32), Just(2), Just(4), Just(8)];
     let data = prop_oneof![any::<u64>(), 0..0x2_0000_u64, Just(0xc001), Just(7)];
     let count = prop_oneof![4 => Just(1_u32), 1 => 0..600_u32, 1 => any::<u32>()];
-    (kind, port, function, size, data, count, any::<[bool; 3]>()).prop_map(
-        |(kind, port, (function, register), size, data, count, [read, descending, pointer])| {
-            Request {
+    (
+        kind,
+        (port, memory),
+        function,
+        size,
+        data,
+        count,
+        any::<[bool; 3]>(),
+    )
+        .prop_map(
+            |(
                 kind,
-                address: match kind {
-                    Kind::PciConfig => function << 32 | register,
-                    _ => port,
-                },
+                (port, memory),
+                (function, register),
+                size,
                 data,
                 count,
-                size,
-                direction: if read {
-                    Direction::Read
-                } else {
-                    Direction::Write
-                },
-                descending,
-                data_is_pointer: pointer,
-            }
-        },
-    )
+                [read, descending, pointer],
+            )| {
+                Request {
+                    kind,
+                    address: match kind {
+                        Kind::PciConfig => function << 32 | register,
+                        Kind::Memory => memory,
+                        _ => port,
+                    },
+                    data,
+                    count,
+                    size,
+                    direction: if read {
+                        Direction::Read
+                    } else {
+                        Direction::Write
+                    },
+                    descending,
+                    data_is_pointer: pointer,
+                }
+            },
+        )
 }
 
 proptest! {
@@ -548,18 +673,18 @@ proptest! {
     fn whatever_a_guest_does_the_machine_goes_on(
         requests in proptest::collection::vec(request_anywhere(), 0..150)
     ) {
-        let mut bench = Bench::with(
-            Machine::new(&with_kernel(), disk(64), Some(kernel())).unwrap()
-        );
-        let mut disks = Disks::new();
-        disks.attach(0, MemoryDisk::patterned(64));
+        let (ahci, mut disks) = with_ahci();
+        let mut bench = Bench::with(everything());
+        disks.ide.attach(0, MemoryDisk::patterned(64));
+        bench.set_config(AHCI, 0x24, ABAR);
+        bench.ram = ahci.ram;
         for request in requests {
             bench.serve(&request);
             bench.machine.turn(&mut disks, &mut bench.ram, &mut bench.xen);
         }
-        prop_assert_eq!(bench.machine.refusals, 0, "Xen was never asked for what it refuses");
+        prop_assert_eq!(bench.xen.mistakes, 0, "Xen was never asked for what it refuses");
         prop_assert_eq!(bench.config(0, 0), 0x1237_8086);
-        let mut restored = Machine::new(&with_kernel(), disk(64), Some(kernel())).unwrap();
+        let mut restored = everything();
         let saved = bench.machine.save();
         prop_assert_eq!(restored.restore(&saved), Ok(()));
         prop_assert_eq!(restored.save(), saved);
