@@ -3,26 +3,29 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use ::stubdom::bundle::{self, Kind};
 use anyhow::{Context, Result};
 use firewalldom::policy::{Interface, Policy, blob};
 use serde::Serialize;
 
-use crate::build::{self, Image, Program, TargetChoice};
+use crate::build::{self, Image, Program, STUBDOM_HELPER, TargetChoice};
 use crate::config::{DomainConfig, memory_for};
 use crate::options::Options;
 use crate::output::OutputSet;
+use crate::stubdom;
 use crate::workspace::Workspace;
 
 /// The folder's, the crate's and the domain's name of the firewall.
 pub const FIREWALLDOM: &str = "firewalldom";
+
+/// The folder's and the crate's name of the device model.
+pub const STUBDOM: &str = "stubdom";
 
 /// An appliance that needs no configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bare {
     /// The driver domain. It may have a configuration ([`build_netdom`]).
     Netdom,
-    /// The device-model stub domain.
-    Stubdom,
 }
 
 impl Bare {
@@ -30,18 +33,12 @@ impl Bare {
     pub fn name(self) -> &'static str {
         match self {
             Self::Netdom => "netdom",
-            Self::Stubdom => "stubdom",
         }
     }
 
     fn config(self, kernel: &Path) -> DomainConfig {
         match self {
             Self::Netdom => DomainConfig::driver(kernel),
-            Self::Stubdom => DomainConfig::bare(
-                self.name(),
-                "Will be an HVM guest's device model, outside dom0.",
-                kernel,
-            ),
         }
     }
 }
@@ -212,6 +209,45 @@ pub fn build_netdom(
     files.write(name, image, Some(&blob), &config, blob.len().into())
 }
 
+/// Writes a device model's files into `out`: `stubdom.xen`, its `stubdom.ramdisk` with these files inside, the helper
+/// for dom0, and `guest.cfg`, an example; all or none.
+///
+/// # Errors
+/// As [`build_bare`], and when the files are too large for a bundle.
+pub fn build_stubdom(
+    workspace: &Workspace,
+    inside: &[(Kind, &[u8])],
+    out: &Path,
+    target: TargetChoice,
+) -> Result<Built> {
+    let bundle = bundle::encode(inside).context("the ramdisk cannot be written")?;
+    let names = [
+        stubdom::IMAGE,
+        stubdom::RAMDISK,
+        stubdom::DEBUG,
+        STUBDOM_HELPER,
+        stubdom::EXAMPLE,
+    ];
+    OutputSet::rehearse(out, &names.map(str::to_owned))?;
+    let image = build::appliance(workspace, STUBDOM, target)?;
+    let helper = build::dom0(workspace)?;
+    let mut files = Files::new(out)?;
+    files.add(Role::Kernel, stubdom::IMAGE, &image.bytes)?;
+    files.add(Role::Ramdisk, stubdom::RAMDISK, &bundle)?;
+    files.add(Role::Debug, stubdom::DEBUG, &image.debug)?;
+    files.add_program(STUBDOM_HELPER, &helper)?;
+    let example = stubdom::example(&files.directory);
+    files.add(Role::Configuration, stubdom::EXAMPLE, example.as_bytes())?;
+    let config = files.path(stubdom::EXAMPLE);
+    files.output.publish()?;
+    Ok(Built {
+        image,
+        policy_bytes: None,
+        config,
+        files: files.written,
+    })
+}
+
 /// The firewall with this policy inside. The file that the compiler takes it from is named after
 /// what is in it: two builds at once do not take each other's.
 fn with_policy(workspace: &Workspace, blob: &[u8]) -> Result<Program> {
@@ -265,6 +301,16 @@ impl Files {
         self.output.add(file, bytes)?;
         self.written.push(Written {
             role,
+            path: self.path(file),
+            bytes: bytes.len() as u64,
+        });
+        Ok(())
+    }
+
+    fn add_program(&mut self, file: &str, bytes: &[u8]) -> Result<()> {
+        self.output.add_program(file, bytes)?;
+        self.written.push(Written {
+            role: Role::Program,
             path: self.path(file),
             bytes: bytes.len() as u64,
         });

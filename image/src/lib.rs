@@ -18,7 +18,9 @@ pub mod output;
 #[cfg(feature = "program")]
 pub mod run;
 pub mod site;
+pub mod stubdom;
 pub mod symbolize;
 pub mod verify;
 pub mod vif;
 pub mod workspace;
+mod xlcfg;

@@ -67,6 +67,19 @@ const FILES: &[(&str, &str)] = &[
         "[bridge.lan]\ncard = \"eth0\"\nvlan = 4095\n[bridge.wan]\ncrad = 2\nstandby = 3\n",
     ),
     (
+        "web.cfg",
+        "# Ann's\nname = 'web'\ntype = 'hvm'\nmemory = 512\nvga = 'cirrus' # small\n\
+         disk = [ '/dev/vg/web,raw,hda,w', '/srv/a.iso,raw,hdc,r,cdrom' ]\n",
+    ),
+    (
+        "odd.cfg",
+        "name = 'odd'\ntype = 'hvm'\npci = [ '03:00.0' ]\ndisk = [ '/srv/odd.qcow2,qcow2,hda,w' ]\nbios = 'ovmf'\n",
+    ),
+    (
+        "python.cfg",
+        "type = 'hvm'\nmemory = 2 * 512\nacpi = True\n",
+    ),
+    (
         "right.toml",
         "[bridge.lan]\ncard = 1\n[bridge.cameras]\ncard = 1\nvlan = 20\n",
     ),

@@ -9,6 +9,7 @@ extern crate alloc;
 
 pub mod arguments;
 pub mod backend;
+pub mod bundle;
 pub mod bus;
 pub mod control;
 pub mod device;

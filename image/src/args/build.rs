@@ -14,7 +14,7 @@ pub(crate) enum Appliance {
     Firewalldom,
     /// The driver domain: cards that are passed to it, each with a bridge for guests' vifs.
     Netdom,
-    /// The device-model stub domain; so far it boots and says what it will be.
+    /// The device model of HVM guests, a domain for each: its image, the helper for dom0, an example of a guest.
     Stubdom,
     /// The program for dom0: what a running domain counts (`xen-image-dom0 stat DOMAIN`).
     Dom0,
@@ -30,6 +30,8 @@ Examples:
   cargo image build firewalldom --config /etc --out out --embed
   cargo image build netdom --out out
   cargo image build netdom --config examples/netdom.toml --out out
+  cargo image build stubdom --out out     then: cargo image stubdom-convert GUEST.cfg --out NEW.cfg
+  cargo image build stubdom --out out --kernel vmlinuz --initrd initrd.img
   cargo image build dom0 --out out        a static program: copy it to dom0
 
 Files:
@@ -37,6 +39,8 @@ Files:
   OUT/NAME.policy  the site's policy, or what is said of netdom's bridges: ramdisk=. Not with --embed.
   OUT/NAME.debug   symbols and lines of the image, for `symbolize` and gdb. Not needed on the host.
   OUT/NAME.cfg     for `xl create`, with the paths of image and policy.
+Of stubdom, for any number of guests: OUT/stubdom.xen, OUT/stubdom.ramdisk, OUT/xen-image-stubdom-helper
+(device_model_override=: what xl starts in dom0 in QEMU's place), and OUT/guest.cfg, an example.
 All of them are written or none. Copy the folder to a Xen host, set the bridges' names in the .cfg
 unless --vif did, and run `xl create NAME.cfg` there.
 
@@ -78,6 +82,12 @@ pub(crate) struct Build {
     /// Puts the policy into the image: a single file, for this site only.
     #[arg(long)]
     pub(crate) embed: bool,
+    /// A kernel for guests of stubdom's that have kernel= in their configuration: the same file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kernel: Option<PathBuf>,
+    /// Its initial RAM disk: the file of ramdisk=.
+    #[arg(long, value_name = "FILE", requires = "kernel")]
+    pub(crate) initrd: Option<PathBuf>,
     /// Prints what was written as JSON to standard output.
     #[arg(long)]
     pub(crate) json: bool,

@@ -10,6 +10,7 @@ mod guest;
 mod inspect;
 mod man;
 mod run;
+mod stubdom_convert;
 mod symbolize;
 mod verify;
 
@@ -28,6 +29,7 @@ pub(crate) use guest::Guest;
 pub(crate) use inspect::Inspect;
 pub(crate) use man::Man;
 pub(crate) use run::Run;
+pub(crate) use stubdom_convert::StubdomConvert;
 pub(crate) use symbolize::Symbolize;
 pub(crate) use verify::Verify;
 
@@ -71,6 +73,8 @@ pub(crate) enum Verb {
     Verify(Verify),
     /// Puts functions, files and lines beside the addresses of a crash report.
     Symbolize(Symbolize),
+    /// Changes an HVM guest's configuration so that its device model is a domain of its own.
+    StubdomConvert(StubdomConvert),
     /// Boots Xen on this machine, starts the firewall in it, and sends real traffic through it.
     Run(Run),
     /// Measures the project's figures against a Debian guest's, and writes docs/results.md.
@@ -161,6 +165,7 @@ mod tests {
             "man",
             "bench",
             "clean",
+            "stubdom-convert",
         ] {
             let help = refused(&format!("{verb} --help"));
             assert_eq!(help.exit_code(), 0);

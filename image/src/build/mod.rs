@@ -95,6 +95,9 @@ pub fn appliance(workspace: &Workspace, name: &str, choice: TargetChoice) -> Res
 /// Name of the program that runs in dom0, and of its file.
 pub const DOM0_PROGRAM: &str = "xen-image-dom0";
 
+/// Its name where it is a stub domain's helper: it goes by the name that it is started under.
+pub const STUBDOM_HELPER: &str = "xen-image-stubdom-helper";
+
 /// Builds the program that runs in a Xen host's dom0 (`xen-image-dom0 stat DOMAIN`): static, for any
 /// x86-64 Linux, stripped. `dom0 --help` and the README of the crate `dom0` say what it does.
 ///

@@ -118,9 +118,9 @@ fn nothing_in_a_name_can_add_a_line_or_leave_its_string() {
 #[test]
 fn an_appliance_without_policy_names_no_ramdisk_and_no_vif() {
     let text = DomainConfig::bare(
-        "stubdom",
-        "Will be a device model.",
-        Path::new("/x/stubdom.xen"),
+        "netdom",
+        "Will be a driver domain.",
+        Path::new("/x/netdom.xen"),
     )
     .render();
     assert!(!text.contains("ramdisk") && !text.contains("vif"), "{text}");

@@ -11,7 +11,9 @@ use image::output::OutputSet;
 use image::site::SitePaths;
 use image::workspace::Workspace;
 use serde::Serialize;
+use stubdom::bundle::Kind;
 
+use super::file::read;
 use super::site::{Diagnostic, Found, bridges_of, counted, not_yet, programs, wrong};
 use crate::args::{Appliance, Build};
 use crate::terminal::print;
@@ -45,14 +47,22 @@ pub(crate) fn perform(build: &Build) -> Result<ExitCode> {
 
 fn build_and_tell(build: &Build, outcome: &mut Outcome) -> Result<ExitCode> {
     let workspace = Workspace::find()?;
+    if build.appliance != Appliance::Stubdom && build.kernel.is_some() {
+        bail!("only stubdom has files of guests inside: leave --kernel and --initrd out");
+    }
     let built = match build.appliance {
         Appliance::Firewalldom => firewall(&workspace, build, outcome)?,
         Appliance::Netdom => driver(&workspace, build, outcome)?,
-        Appliance::Stubdom => bare(&workspace, Bare::Stubdom, build, outcome)?,
+        Appliance::Stubdom => device_model(&workspace, build)?,
         Appliance::Dom0 => return dom0(&workspace, build, outcome),
     };
     if !build.json {
         print(&written(&built, place(build)))?;
+        if build.appliance == Appliance::Stubdom {
+            print(
+                "its disk and its bridge are examples; a guest of yours: cargo image stubdom-convert",
+            )?;
+        }
     }
     outcome.target = Some(built.image.target.triple());
     outcome.policy_bytes = built.policy_bytes;
@@ -167,6 +177,23 @@ fn bare(
         bail!("{}; nothing was written", counted(found.errors(), "error"));
     }
     appliance::build_bare(workspace, appliance, &build.out, &options, build.target)
+}
+
+fn device_model(workspace: &Workspace, build: &Build) -> Result<Built> {
+    refuse_a_site(build, "stubdom")?;
+    if build.name.is_some() || build.memory.is_some() {
+        bail!(
+            "stubdom is started by xl with each guest, and named after it: leave --name out, and say \
+             stubdomain_memory= in the guest's configuration"
+        );
+    }
+    let kernel = build.kernel.as_deref().map(read).transpose()?;
+    let initrd = build.initrd.as_deref().map(read).transpose()?;
+    let inside: Vec<(Kind, &[u8])> = [(Kind::Kernel, &kernel), (Kind::Initrd, &initrd)]
+        .into_iter()
+        .filter_map(|(kind, bytes)| Some((kind, bytes.as_deref()?)))
+        .collect();
+    appliance::build_stubdom(workspace, &inside, &build.out, build.target)
 }
 
 /// Options that only a firewall has.

@@ -13,6 +13,7 @@ mod inspect;
 mod man;
 mod run;
 mod site;
+mod stubdom_convert;
 mod symbolize;
 mod verify;
 
@@ -31,6 +32,7 @@ pub(crate) fn perform(verb: &Verb) -> Result<ExitCode> {
         Verb::Inspect(inspect) => inspect::perform(inspect),
         Verb::Verify(verify) => verify::perform(verify),
         Verb::Symbolize(symbolize) => symbolize::perform(symbolize),
+        Verb::StubdomConvert(wanted) => stubdom_convert::perform(wanted),
         Verb::Run(run) => run::perform(run),
         Verb::Bench(bench) => bench::perform(bench),
         Verb::Clean(_) => clean::perform(),
