@@ -75,7 +75,7 @@ impl Boot {
                  hdtype = \"ahci\"\nvga = \"none\"\nvnc = 0\n"
             ),
             Self::SharedDisk(file) => format!(
-                "disk = [ \"format=raw,vdev=hda,access=rw,target={file}\" ]\nvga = \"none\"\nvnc = 0\n"
+                "disk = [ \"format=raw,vdev=hda,access=rw,target={file}\" ]\nhdtype = \"ahci\"\nvga = \"none\"\nvnc = 0\n"
             ),
         }
     }

@@ -1,7 +1,4 @@
-//! The device model of one HVM guest, in a domain of its own.
-//!
-//! Not yet: today the image boots, says what it will be, and answers `xl shutdown`, so that the
-//! tool chain around it can be tried.
+#![doc = include_str!("../README.md")]
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -18,9 +15,6 @@ pub mod hypervisor;
 pub mod ioreq;
 pub mod machine;
 pub mod memory;
+pub mod model;
 pub mod qmp;
 mod state;
-
-/// What the domain says of itself when it starts.
-pub const ANNOUNCEMENT: &str =
-    "stubdom will be the device model of an HVM guest; it does nothing yet";

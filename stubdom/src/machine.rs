@@ -161,7 +161,7 @@ impl Machine {
     ) {
         disks.ide.turn(&mut self.devices.ide, memory);
         if let Some(ahci) = &mut self.devices.ahci {
-            disks.ahci.turn(ahci, memory);
+            disks.ahci.turn(&mut **ahci, memory);
         }
         self.settle(memory, hypervisor);
     }

@@ -2,13 +2,35 @@
 #![no_std]
 #![no_main]
 
+extern crate alloc;
+
+use alloc::rc::Rc;
+use core::cell::RefCell;
 use minios_rs::{Boot, Domain, entry};
+use stubdom::model::{Model, Place};
 
 entry!(main);
 
 fn main(boot: Boot) -> ! {
     let domain = Domain::start(boot);
-    domain.refuse_devices_except(&[]);
-    log::info!("{}", stubdom::ANNOUNCEMENT);
-    domain.run(|_| None)
+    domain.refuse_devices_except(&["console", "vbd"]);
+    let model = Rc::new(RefCell::new(None));
+    let (place, starting) = (model.clone(), domain.clone());
+    let spawned = domain.executor.spawn(async move {
+        let started = Model::start(Place {
+            xen: &starting.xen,
+            store: &starting.store,
+            executor: &starting.executor,
+            bundle: starting.module,
+        });
+        match started.await {
+            Ok(model) => {
+                log::info!("ready");
+                *place.borrow_mut() = Some(model);
+            }
+            Err(error) => log::error!("no device model: {error}"),
+        }
+    });
+    assert!(spawned.is_ok(), "the first tasks fit");
+    domain.run(|now| model.borrow_mut().as_mut()?.turn(now))
 }

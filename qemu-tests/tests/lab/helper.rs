@@ -14,7 +14,7 @@ pub(crate) fn tests() -> Vec<LabTest> {
 }
 
 /// Its place in dom0.
-const HELPER: &str = "/usr/sbin/xen-image-stubdom-helper";
+pub(crate) const HELPER: &str = "/usr/sbin/xen-image-stubdom-helper";
 
 /// A stub domain that is no device model: its log, a state that it saves, and the guest's serial port.
 const INIT: &str = r#"#!/bin/sh
@@ -34,7 +34,7 @@ done < /dev/hvc3 > /dev/hvc3
 "#;
 
 /// Puts the helper where a guest's configuration names it.
-fn install(machine: &Machine) -> Result<()> {
+pub(crate) fn install(machine: &Machine) -> Result<()> {
     stat::install(machine)?;
     machine.dom0(&format!("ln -sf xen-image-dom0 {HELPER}"))?;
     Ok(())

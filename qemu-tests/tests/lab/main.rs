@@ -27,6 +27,7 @@ mod netdom;
 mod router;
 mod save;
 mod stat;
+mod stubdom;
 mod twin;
 mod verdict;
 
@@ -60,6 +61,7 @@ fn modules() -> Vec<LabTest> {
     tests.extend(stat::tests());
     tests.extend(router::tests());
     tests.extend(save::tests());
+    tests.extend(stubdom::tests());
     // At the end, so that nothing waits for them in between but what runs then.
     tests.sort_by_key(LabTest::is_alone);
     tests

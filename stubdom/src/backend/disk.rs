@@ -509,13 +509,14 @@ fn fill<'a, B: Buffer, M: GuestMemory>(
 /// The disks behind one controller.
 #[derive(Debug)]
 pub struct Disks<D> {
-    queues: [Option<Queue<D>>; DRIVES_MAX],
+    /// By drive. Each knows many pieces: too much for a stack.
+    queues: Vec<Option<Queue<D>>>,
 }
 
 impl<D> Default for Disks<D> {
     fn default() -> Self {
         Self {
-            queues: [const { None }; DRIVES_MAX],
+            queues: (0..DRIVES_MAX).map(|_| None).collect(),
         }
     }
 }

@@ -1,3 +1,4 @@
 //! What stands behind devices: carries out what they ask for.
 
 pub mod disk;
+mod vbd;

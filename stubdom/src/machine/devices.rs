@@ -16,6 +16,7 @@ use crate::device::platform::{self, Platform, Unplug};
 use crate::device::uart::Uart;
 use crate::device::{Action, i440fx};
 use crate::hypervisor::Range;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +46,12 @@ const CMOS: (u16, u16) = (0x70, 0x71);
 /// The system control interrupt.
 const SCI_LINE: u8 = 9;
 const PLATFORM_PORTS: u16 = 16;
+/// Where the function and register are named that the next four ports are. Xen follows what is written there, and has
+/// nobody but the device model to read it from.
+const CONFIG_ADDRESS: (u16, u16) = (0xcf8, 0xcfb);
+/// Those that are not reserved.
+const CONFIG_ADDRESS_BITS: u32 = 0x80ff_fffc;
+const RESET_CONTROL: usize = (piix3::RESET_CONTROL - CONFIG_ADDRESS.0) as usize;
 /// Command block, control block and line of each channel of the IDE function, which is in the mode
 /// that the first of them were made for.
 const IDE_PLACES: [(u16, u16, u8); 2] = [(0x1f0, 0x3f6, 14), (0x170, 0x376, 15)];
@@ -64,6 +71,8 @@ pub(super) enum Target {
     Cmos,
     /// From this port on.
     Isa(u16),
+    /// The register, and the ISA bridge's reset control, whose port is one of its four.
+    ConfigAddress,
     Power(Block),
     Platform,
     PlatformBar(usize),
@@ -87,6 +96,8 @@ pub struct Drives {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Devices {
     bridge: Configuration,
+    /// CONFADD of the host bridge (its datasheet, 3.1.1).
+    config_address: u32,
     pub(super) isa: Piix3,
     pub(super) power: Option<Piix4Pm>,
     platform: Option<Platform>,
@@ -94,7 +105,8 @@ pub(super) struct Devices {
     pub(super) keyboard: I8042,
     serials: heapless::Vec<Uart, SERIALS_MAX>,
     pub(super) ide: Ide,
-    pub(super) ahci: Option<Ahci>,
+    /// Its ports know many commands each: too much for a stack.
+    pub(super) ahci: Option<Box<Ahci>>,
     /// What it holds was made of the description, and is not saved.
     #[serde(skip)]
     pub(super) firmware: Option<FwCfg>,
@@ -112,6 +124,7 @@ impl Devices {
         let vcpus = description.vcpus as usize;
         Self {
             bridge: i440fx::configuration(),
+            config_address: 0,
             isa: Piix3::new(),
             power: description.has_acpi.then(|| Piix4Pm::new(vcpus)),
             platform: description.has_platform_device.then(Platform::new),
@@ -124,7 +137,9 @@ impl Devices {
                 .map(|_| Uart::new())
                 .collect(),
             ide: Ide::new(drives.ide),
-            ahci: description.has_ahci.then(|| Ahci::new(drives.ahci)),
+            ahci: description
+                .has_ahci
+                .then(|| Box::new(Ahci::new(drives.ahci))),
             firmware: None,
         }
     }
@@ -164,9 +179,11 @@ impl Devices {
             Target::KeyboardCommand,
         );
         ports(CMOS, Target::Cmos);
-        for port in [piix3::CONTROL_A, piix3::RESET_CONTROL] {
-            ports((port, port), Target::Isa(port));
-        }
+        ports(
+            (piix3::CONTROL_A, piix3::CONTROL_A),
+            Target::Isa(piix3::CONTROL_A),
+        );
+        ports(CONFIG_ADDRESS, Target::ConfigAddress);
         if self.power.is_some() {
             for block in Block::ALL {
                 ports(block.ports(), Target::Power(block));
@@ -240,6 +257,11 @@ impl Devices {
             Target::KeyboardCommand => self.keyboard.read_status(width),
             Target::Cmos => self.cmos.read(offset, width),
             Target::Isa(port) => self.isa.read(port, width),
+            Target::ConfigAddress => match (offset, width) {
+                (0, Width::Dword) => self.config_address,
+                (RESET_CONTROL, Width::Byte) => self.isa.read(piix3::RESET_CONTROL, width),
+                _ => return None,
+            },
             Target::Power(block) => self.power.as_ref()?.read(block, offset, width),
             Target::Platform => self.platform.as_ref()?.read(offset, width),
             Target::PlatformBar(platform::BAR_PORTS) => {
@@ -274,6 +296,14 @@ impl Devices {
             Target::KeyboardCommand => self.keyboard.write_command(value),
             Target::Cmos => self.cmos.write(offset, width, value),
             Target::Isa(port) => self.isa.write(port, width, value),
+            Target::ConfigAddress => match (offset, width) {
+                (0, Width::Dword) => self.config_address = value & CONFIG_ADDRESS_BITS,
+                (RESET_CONTROL, Width::Byte) => {
+                    self.isa.write(piix3::RESET_CONTROL, width, value);
+                }
+                // It is written whole or not at all.
+                _ => {}
+            },
             Target::Power(block) => self.power.as_mut()?.write(block, offset, width, value),
             Target::Platform => self.platform.as_mut()?.write(offset, width, value),
             Target::PlatformBar(platform::BAR_PORTS) => {

@@ -113,6 +113,20 @@ fn request(kind: Kind, direction: Direction, address: u64, size: u32, data: u64)
     }
 }
 
+/// As Linux finds out whether there is such a bus at all. The port of the reset control lies in the middle.
+#[test]
+fn the_address_of_a_register_is_read_back_and_is_no_reset() {
+    const ADDRESS: u64 = 0xcf8;
+    let mut bench = Bench::new();
+    bench.outb(0xcfb, 0x01);
+    assert_eq!(bench.read(Kind::Port, ADDRESS, 4), 0);
+    // Function 6 of a device: the bits that reset are set.
+    bench.write(Kind::Port, ADDRESS, 4, 0x8000_0603);
+    assert_eq!(bench.read(Kind::Port, ADDRESS, 4), 0x8000_0600);
+    assert_eq!(bench.machine.take_ended(), None);
+    assert_eq!(bench.inb(0xcf9), 0);
+}
+
 #[test]
 fn firmware_finds_the_functions_of_the_bus_and_no_others() {
     let mut bench = Bench::new();
@@ -150,7 +164,7 @@ fn xen_hands_over_what_the_devices_answer_to() {
         Range::Port(0x376, 0x376),
         Range::Port(0x3f6, 0x3f6),
         Range::Port(0x3f8, 0x3ff),
-        Range::Port(0xcf9, 0xcf9),
+        Range::Port(0xcf8, 0xcfb),
         Range::Port(0xae00, 0xae13),
         Range::Port(0xaf00, 0xaf1f),
         Range::Port(0xafe0, 0xafe3),

@@ -1,0 +1,488 @@
+//! The device model, put together: a guest's requests, its machine, its disks, its consoles, and the toolstack.
+//!
+//! [`Model::start`] is the set-up, a task that reads from top to bottom; [`Model::turn`] belongs into the main loop,
+//! which every event wakes.
+
+use crate::arguments::{self, Description, Drive, Kind};
+use crate::bundle::{self, Bundle, BundleError};
+use crate::control::{self, Control, Turn};
+use crate::device::ata::{self, Attachment, HardDisk, Optical};
+use crate::device::linux_boot;
+use crate::hypervisor;
+use crate::machine::{self, Disks, Drives, HEADER, Kernel, Machine, RestoreError, Serial};
+use crate::qmp::{Command, Status, Ticket};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+use minios_rs::abi::sched::ShutdownReason;
+use minios_rs::block::{self, Config};
+use minios_rs::consoles;
+use minios_rs::dm::{DeviceModel, Guest, GuestMemory, Kind as RequestKind, Server, ServerError};
+use minios_rs::task::Executor;
+use minios_rs::time::Instant;
+use minios_rs::xen::{Errno, OutOfMemory, ResourceError};
+use minios_rs::xenstore::{self, Client};
+use thiserror::Error as ThisError;
+
+/// The console that saved state goes to.
+const SAVE: u32 = 1;
+/// The one that it comes back by.
+const RESTORE: u32 = 2;
+
+/// How long more of a saved state is waited for, and how often it is looked for: less than xl waits for this domain.
+const RESTORE_LIMIT: Duration = Duration::from_secs(20);
+const RESTORE_LOOK: Duration = Duration::from_millis(2);
+
+/// Bytes of a serial port on their way to a console, or from it.
+const SERIAL_BUFFER: usize = 64;
+
+/// How often requests are looked for in one turn, at most: what else there is to do waits no longer.
+const LOOKS_MAX: usize = 64;
+
+/// Memory for a disk: buffers of as many sectors as are on their way at once.
+const DISK: Config = Config {
+    requests_max: 64,
+    pages_max: 128,
+    ring_pages_max: 1,
+};
+
+/// Why there is no device model.
+#[derive(Debug, ThisError)]
+pub enum Error {
+    /// The toolstack, or what it wants.
+    #[error(transparent)]
+    Control(#[from] control::Error),
+    /// xenstore.
+    #[error(transparent)]
+    Xenstore(#[from] xenstore::Error),
+    /// The ioreq server.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// What the machine answers to.
+    #[error("Xen does not hand over what the machine answers to: {0}")]
+    Claims(Errno),
+    /// A disk.
+    #[error("vbd {0}: {1}")]
+    Disk(u32, block::Error),
+    /// A disk that says nothing of itself.
+    #[error("vbd {0} says nothing of itself")]
+    NoDisk(u32),
+    /// A console.
+    #[error("console {0}: {1}")]
+    Console(u32, consoles::Error),
+    /// The kernel that is to be started.
+    #[error(transparent)]
+    Kernel(#[from] linux_boot::Refusal),
+    /// The state that was saved.
+    #[error(transparent)]
+    State(#[from] RestoreError),
+    /// No more of it comes.
+    #[error("the saved state ends before it is whole")]
+    NoState,
+    /// What dom0 gave along.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// There is no kernel in it.
+    #[error(
+        "kernel= of the guest's configuration is not in the file of stubdomain_ramdisk=: `xen-image stubdom-convert` puts it there"
+    )]
+    NoKernel,
+    /// There is no initial RAM disk in it.
+    #[error(
+        "ramdisk= of the guest's configuration is not in the file of stubdomain_ramdisk=: `xen-image stubdom-convert` puts it there"
+    )]
+    NoInitrd,
+    /// Memory, grants or ports.
+    #[error(transparent)]
+    Resource(#[from] ResourceError),
+    /// Memory.
+    #[error(transparent)]
+    Memory(#[from] OutOfMemory),
+}
+
+/// A serial port's console.
+struct Line<X: DeviceModel> {
+    port: Serial,
+    console: consoles::Front<X>,
+    /// What was typed and the port has no room for yet.
+    typed: heapless::Vec<u8, SERIAL_BUFFER>,
+    /// What the port sent and the console has no room for: the oldest of it is lost, as on a wire.
+    lost: u64,
+}
+
+/// The state on its way out.
+struct Saving {
+    ticket: Ticket,
+    /// `None`: disks are still at work.
+    left: Option<Vec<u8>>,
+}
+
+/// The device model of one guest.
+pub struct Model<X: DeviceModel> {
+    guest: Guest<X>,
+    server: Server<X>,
+    memory: GuestMemory<X>,
+    machine: Machine,
+    asked: hypervisor::Guest<X>,
+    disks: Disks<block::Front<X>>,
+    lines: Vec<Line<X>>,
+    save: Option<consoles::Front<X>>,
+    saving: Option<Saving>,
+    control: Control<X>,
+    status: Status,
+    is_broken: bool,
+}
+
+/// What the set-up needs of the domain.
+pub struct Place<'a, X: DeviceModel> {
+    /// Xen.
+    pub xen: &'a X,
+    /// xenstore.
+    pub store: &'a Client<X>,
+    /// For what follows the devices in xenstore.
+    pub executor: &'a Executor,
+    /// `ramdisk=` of this domain.
+    pub bundle: &'static [u8],
+}
+
+impl<X: DeviceModel> Model<X> {
+    /// Finds out which guest it is for and what it is to be, gets that ready, and tells the toolstack.
+    ///
+    /// # Errors
+    /// [`Error`]; the toolstack was told.
+    pub async fn start(place: Place<'_, X>) -> Result<Self, Error> {
+        let (target, description) = control::Guest::read(place.store).await?;
+        match Self::of(&place, target, &description).await {
+            Ok(model) => {
+                model.control.announce(place.store, target).await?;
+                Ok(model)
+            }
+            Err(error) => {
+                target.refuse(place.store, &format!("{error}")).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn of(
+        place: &Place<'_, X>,
+        target: control::Guest,
+        description: &Description,
+    ) -> Result<Self, Error> {
+        let kernel = match &description.kernel {
+            Some(kernel) => Some(bundled(place.bundle, kernel)?),
+            None => None,
+        };
+        let guest = Guest::new(place.xen.clone(), target.domid);
+        guest.take_along();
+        let mut disks = Disks::default();
+        let mut drives = Drives::default();
+        for drive in &description.drives {
+            let (seat, cable, queues, number) = match drive.place {
+                arguments::Place::Ide { channel, unit } => {
+                    let number = 2 * channel + unit;
+                    let seat = &mut drives.ide[usize::from(number)];
+                    (seat, Attachment::Parallel, &mut disks.ide, number)
+                }
+                arguments::Place::Ahci { port } => {
+                    let seat = &mut drives.ahci[usize::from(port)];
+                    (seat, Attachment::Serial, &mut disks.ahci, port)
+                }
+            };
+            let mut sectors = None;
+            if let Some(medium) = drive.medium {
+                let (disk, info) = connect(place, medium.vbd).await?;
+                log::info!(
+                    "{}: vbd {}, {} sectors",
+                    drive.place,
+                    medium.vbd,
+                    info.sectors
+                );
+                queues.attach(number, disk);
+                sectors = Some(info);
+            }
+            *seat = Some(made(drive, cable, sectors));
+        }
+        let mut lines = Vec::new();
+        for (port, console) in description.serials.iter().enumerate() {
+            lines.push(Line {
+                port: Serial(port),
+                console: open(place, *console).await?,
+                typed: heapless::Vec::new(),
+                lost: 0,
+            });
+        }
+        let save = open(place, SAVE).await.ok();
+        let memory = GuestMemory::new(&guest)?;
+        let mut server = Server::create(&guest)?;
+        let mut asked = hypervisor::Guest::new(guest.clone(), server.ranges());
+        let mut machine = Machine::new(description, drives, kernel)?;
+        if description.is_restored {
+            machine.restore(&read_state(place).await?)?;
+        }
+        machine.start(&mut asked).map_err(Error::Claims)?;
+        server.enable()?;
+        log::info!(
+            "{}: {} MiB, {} of {} vCPUs",
+            description.name,
+            description.memory_mib,
+            description.vcpus,
+            description.vcpus_max
+        );
+        Ok(Self {
+            guest,
+            server,
+            memory,
+            machine,
+            asked,
+            disks,
+            lines,
+            save,
+            saving: None,
+            control: Control::new(place.xen)?,
+            status: Status {
+                is_running: false,
+                vcpus: description.vcpus,
+            },
+            is_broken: false,
+        })
+    }
+
+    /// Does what there is to do, and says when to call again if no event comes before.
+    pub fn turn(&mut self, now: Instant) -> Option<Instant> {
+        let mut again = false;
+        for look in 0.. {
+            again = self.serve();
+            if !again || look == LOOKS_MAX {
+                break;
+            }
+        }
+        again |= self.toolstack();
+        again.then_some(now)
+    }
+
+    /// Answers what the guest's vCPUs wait for, and moves what came of it; whether there was anything.
+    fn serve(&mut self) -> bool {
+        if self.is_broken {
+            return false;
+        }
+        let (machine, memory, asked) = (&mut self.machine, &mut self.memory, &mut self.asked);
+        let served = self.server.serve(|request| {
+            if request.kind == RequestKind::Invalidate {
+                memory.invalidate();
+                return 0;
+            }
+            machine.serve(request, memory, asked)
+        });
+        let served = served.unwrap_or_else(|error| {
+            log::error!("{error}: the guest is ended");
+            self.is_broken = true;
+            let _ = self.guest.remote_shutdown(ShutdownReason::Crash);
+            0
+        });
+        machine.turn(&mut self.disks, memory, asked);
+        for line in &mut self.lines {
+            line.turn(machine, asked);
+        }
+        if let Some(unplugged) = machine.take_unplugged() {
+            log::info!("the guest has its own drivers, and had taken away: {unplugged:?}");
+        }
+        if let Some(ended) = machine.take_ended() {
+            log::info!("the guest asks for {ended:?}");
+        }
+        served > 0
+    }
+
+    /// Takes the toolstack's commands; whether there is more to do at once.
+    fn toolstack(&mut self) -> bool {
+        self.go_on_saving();
+        for _ in 0..LOOKS_MAX {
+            match self.control.turn(&self.status) {
+                Turn::Idle => return false,
+                Turn::More => {}
+                Turn::ToDo(ticket, command) => self.execute(ticket, command),
+            }
+        }
+        true
+    }
+
+    fn execute(&mut self, ticket: Ticket, command: Command) {
+        match command {
+            Command::Continue => self.status.is_running = true,
+            Command::Stop => self.status.is_running = false,
+            Command::LogDirty { is_on: true } => self.memory.start_log_dirty(),
+            Command::LogDirty { is_on: false } => self.memory.stop_log_dirty(),
+            Command::WakeUp => {
+                if let Err(error) = self.guest.leave_s3() {
+                    log::warn!("the guest cannot be woken: {error}");
+                }
+            }
+            Command::Save { .. } => {
+                self.saving = Some(Saving { ticket, left: None });
+                self.go_on_saving();
+                return;
+            }
+        }
+        self.control.answer(ticket, Ok(()));
+    }
+
+    /// Gets on with the saved state, and answers when all of it has been read.
+    fn go_on_saving(&mut self) {
+        let Some(saving) = &mut self.saving else {
+            return;
+        };
+        let ticket = saving.ticket;
+        let Some(console) = &mut self.save else {
+            self.saving = None;
+            let why = "this domain has no console to write the state to";
+            self.control.answer(ticket, Err(why));
+            return;
+        };
+        if !self.disks.is_idle() {
+            return;
+        }
+        let machine = &self.machine;
+        let left = saving.left.get_or_insert_with(|| machine.save());
+        let outcome = console.write(left).and_then(|count| {
+            left.drain(..count);
+            console.is_drained()
+        });
+        let outcome = match outcome {
+            Ok(true) if left.is_empty() => Ok(()),
+            Ok(_) => return,
+            Err(_) => Err("the save stream is broken"),
+        };
+        self.control.answer(ticket, outcome);
+        self.saving = None;
+    }
+}
+
+impl<X: DeviceModel> Line<X> {
+    fn turn(&mut self, machine: &mut Machine, asked: &mut hypervisor::Guest<X>) {
+        let mut bytes = [0; SERIAL_BUFFER];
+        loop {
+            let sent = machine.serial_output(self.port, &mut bytes, asked);
+            if sent == 0 {
+                break;
+            }
+            let mut left = &bytes[..sent];
+            // Nobody reads it: a wire does not wait either.
+            let written = self.console.write(left).unwrap_or(0);
+            left = &left[written..];
+            self.lost += left.len() as u64;
+        }
+        loop {
+            if self.typed.is_empty() {
+                let count = self.console.read(&mut bytes).unwrap_or(0);
+                let _ = self.typed.extend_from_slice(&bytes[..count]);
+            }
+            let taken = machine.serial_input(self.port, &self.typed, asked);
+            if taken == 0 {
+                break;
+            }
+            self.typed.rotate_left(taken);
+            self.typed.truncate(self.typed.len() - taken);
+        }
+    }
+}
+
+/// The disk of a vbd.
+async fn connect<X: DeviceModel>(
+    place: &Place<'_, X>,
+    vbd: u32,
+) -> Result<(block::Front<X>, block::Info), Error> {
+    let connected = block::connect(place.xen, place.store, place.executor, vbd, DISK).await;
+    let (front, link) = connected.map_err(|error| Error::Disk(vbd, error))?;
+    let spawned = place.executor.spawn(async move {
+        if let Err(error) = link.run().await {
+            log::error!("vbd {vbd}: {error}");
+        }
+    });
+    assert!(spawned.is_ok(), "a task for each disk fits");
+    let info = front.info().ok_or(Error::NoDisk(vbd))?;
+    Ok((front, info))
+}
+
+/// The drive in front of a disk.
+fn made(drive: &Drive, cable: Attachment, disk: Option<block::Info>) -> ata::Drive {
+    let serial = serial_number(drive);
+    let sectors = disk.map(|disk| disk.sectors);
+    if drive.kind == Kind::Cd {
+        return ata::Drive::Optical(Optical::new(cable, sectors, &serial));
+    }
+    let mut made = HardDisk::new(cable, sectors.unwrap_or(0), &serial);
+    if let Some(disk) = disk {
+        made = made.with_physical_sector(disk.physical_sector_size);
+        if disk.discard.is_some() {
+            made = made.with_trim();
+        }
+    }
+    ata::Drive::Disk(made)
+}
+
+/// What dom0 gave along of a kernel that the guest is started with.
+fn bundled(module: &'static [u8], kernel: &arguments::Kernel) -> Result<Kernel, Error> {
+    let bundle = Bundle::open(module)?;
+    let image = bundle.get(bundle::Kind::Kernel)?.ok_or(Error::NoKernel)?;
+    let ramdisk = bundle.get(bundle::Kind::Initrd)?;
+    if kernel.initrd.is_some() && ramdisk.is_none() {
+        return Err(Error::NoInitrd);
+    }
+    Ok(Kernel {
+        image,
+        ramdisk: ramdisk.unwrap_or(&[]),
+    })
+}
+
+/// As QEMU numbers its drives, so that names in a guest that are made of it stay.
+fn serial_number(drive: &Drive) -> String {
+    match drive.place {
+        arguments::Place::Ide { channel, unit } => format!("QM{:05}", 2 * channel + unit + 1),
+        arguments::Place::Ahci { port } => format!("QM{:05}", 2 * port + 1),
+    }
+}
+
+/// The saved state, which says itself how long it is: the console that it comes by does not end.
+async fn read_state<X: DeviceModel>(place: &Place<'_, X>) -> Result<Vec<u8>, Error> {
+    let mut console = open(place, RESTORE).await?;
+    let mut state = Vec::new();
+    let mut wanted = HEADER;
+    let mut waited = Duration::ZERO;
+    while state.len() < wanted {
+        let mut bytes = [0; 256];
+        let room = bytes.len().min(wanted - state.len());
+        match console.read(&mut bytes[..room]) {
+            Ok(0) if waited < RESTORE_LIMIT => {
+                place.executor.sleep(RESTORE_LOOK).await;
+                waited += RESTORE_LOOK;
+            }
+            Ok(0) | Err(_) => return Err(Error::NoState),
+            Ok(count) => {
+                state.extend_from_slice(&bytes[..count]);
+                waited = Duration::ZERO;
+            }
+        }
+        if let Some(header) = state.first_chunk()
+            && wanted == HEADER
+        {
+            wanted = machine::length(header)?;
+        }
+    }
+    Ok(state)
+}
+
+async fn open<X: DeviceModel>(
+    place: &Place<'_, X>,
+    index: u32,
+) -> Result<consoles::Front<X>, Error> {
+    let opened = consoles::Front::open(place.xen, place.store, index).await;
+    let (front, link) = opened.map_err(|error| Error::Console(index, error))?;
+    let spawned = place.executor.spawn(async move {
+        if let Err(error) = link.follow().await {
+            log::error!("console {index}: {error}");
+        }
+    });
+    assert!(spawned.is_ok(), "a task for each console fits");
+    Ok(front)
+}
