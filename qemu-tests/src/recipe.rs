@@ -76,7 +76,8 @@ pub(crate) const PROGRAMS: &[&str] = &["bin/ip", "bin/kmod", "sbin/modprobe"];
 pub(crate) const GUEST_PROGRAMS: &[&str] = &["sbin/ethtool", "usr/bin/iperf3"];
 
 /// Its modules, by name; dependencies follow.
-pub(crate) const GUEST_MODULES: &[&str] = &["crc32c_generic", "pktgen", "xen-netfront"];
+pub(crate) const GUEST_MODULES: &[&str] =
+    &["crc32c_generic", "pktgen", "xen-blkfront", "xen-netfront"];
 
 /// Programs a guest that routes has besides: what Shorewall's script calls, and no more, since it starts the
 /// sooner the less it has to unpack.

@@ -65,7 +65,7 @@ fn a_bios_starts_what_a_disk_holds(setup: &Setup) -> Result<()> {
              printf xr >&3
              dom0-agent await /tmp/{NAME}.serial done >/dev/null
              cat /tmp/{NAME}.serial
-             ! ps | grep '[q]emu-system'
+             test -z \"$(ps | grep '[q]emu-system')\"
              # Another guest, another stub domain, the same disk.
              before=$(xl domid {NAME})
              printf b >&3
@@ -76,8 +76,7 @@ fn a_bios_starts_what_a_disk_holds(setup: &Setup) -> Result<()> {
              listen
              printf o >&3
              kill $heard
-             while xl domid {NAME} 2>/dev/null >/dev/null; do sleep 0.3; done
-             ! xl list | grep {NAME}"
+             while xl list | grep -q {NAME}; do sleep 0.3; done"
         ))
         .limit(PATIENCE),
     );
@@ -109,12 +108,17 @@ fn linux_finds_its_own_drivers(setup: &Setup) -> Result<()> {
         is_hvm(&guest)?;
         guest.check("ping -c 2 -W 20 10.0.8.1")?;
         // Its disk is Xen's own, and holds what it started from.
-        let disks = guest
-            .check("ls /sys/block; dd if=/dev/xvda bs=512 count=1 | tail -c 2 | od -An -tx1")?;
+        let disks = guest.check(
+            "modprobe xen-blkfront; until [ -e /dev/xvda ]; do sleep 0.2; done; ls /sys/block; \
+             dd if=/dev/xvda bs=512 count=1 | tail -c 2 | od -An -tx1",
+        )?;
         let is_so = disks.contains("xvda") && disks.contains("55 aa") && !disks.contains("sda");
         expect(is_so, || disks.clone())?;
         machine.dom0(&format!(
-            "! ps | grep '[q]emu-system'; xl shutdown -w {NAME}; ! xl list | grep {NAME}"
+            "set -e
+             test -z \"$(ps | grep '[q]emu-system')\"
+             xl shutdown -w {NAME}
+             while xl list | grep -q {NAME}; do sleep 0.3; done"
         ))
     });
     let log = machine.dom0(&format!(
