@@ -6,19 +6,21 @@ use crate::hvm::is_hvm;
 use crate::images;
 use anyhow::Result;
 use image::build::TargetChoice;
-use qemu_tests::{Command, DebianGuest, GuestType, Machine, READY, boot_sector_disk};
+use qemu_tests::{Command, DebianGuest, GuestType, Machine, READY, Tier, boot_sector_disk};
 
 pub(crate) fn tests() -> Vec<LabTest> {
-    vec![
-        LabTest::new(
-            "stubdom::a_bios_starts_what_a_disk_holds",
-            a_bios_starts_what_a_disk_holds,
-        ),
-        LabTest::new(
+    let mut tests = vec![LabTest::new(
+        "stubdom::a_bios_starts_what_a_disk_holds",
+        a_bios_starts_what_a_disk_holds,
+    )];
+    // A boot loader and a kernel that unpacks itself take minutes.
+    if Tier::current() == Tier::Full {
+        tests.push(LabTest::new(
             "stubdom::linux_finds_its_own_drivers",
             linux_finds_its_own_drivers,
-        ),
-    ]
+        ));
+    }
+    tests
 }
 
 /// What the BIOS reads from the disk.
