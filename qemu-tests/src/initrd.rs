@@ -145,7 +145,9 @@ pub(crate) fn dom0(tree: &Tree, agent: Vec<u8>) -> Result<Archive> {
     for program in DOM0_PROGRAMS {
         tree.add_program(&mut archive, program)?;
     }
-    archive.symlink("usr/bin/sh", "bash");
+    for shell in ["bash", "sh"] {
+        archive.symlink(&format!("usr/bin/{shell}"), "bash-static");
+    }
     archive.symlink("usr/bin/nc", "nc.openbsd");
     tree.add_modules(&mut archive, DOM0_MODULES)?;
     let xen = tree.xen_folder()?;
