@@ -34,6 +34,10 @@ const RESTORE: u32 = 2;
 const RESTORE_LIMIT: Duration = Duration::from_secs(20);
 const RESTORE_LOOK: Duration = Duration::from_millis(2);
 
+/// What a second save is answered with.
+const SAVED: &str =
+    "a stub domain saves its guest's state once: a second one would be written behind the first";
+
 /// Bytes of a serial port on their way to a console, or from it.
 const SERIAL_BUFFER: usize = 64;
 
@@ -129,6 +133,8 @@ pub struct Model<X: DeviceModel> {
     lines: Vec<Line<X>>,
     save: Option<consoles::Front<X>>,
     saving: Option<Saving>,
+    /// A state was written to the stream, which has no second beginning.
+    has_saved: bool,
     control: Control<X>,
     status: Status,
     is_broken: bool,
@@ -240,6 +246,7 @@ impl<X: DeviceModel> Model<X> {
             lines,
             save,
             saving: None,
+            has_saved: false,
             control: Control::new(place.xen)?,
             status: Status {
                 is_running: false,
@@ -318,6 +325,10 @@ impl<X: DeviceModel> Model<X> {
                     log::warn!("the guest cannot be woken: {error}");
                 }
             }
+            Command::Save { .. } if self.has_saved => {
+                self.control.answer(ticket, Err(SAVED));
+                return;
+            }
             Command::Save { .. } => {
                 self.saving = Some(Saving { ticket, left: None });
                 self.go_on_saving();
@@ -355,6 +366,7 @@ impl<X: DeviceModel> Model<X> {
         };
         self.control.answer(ticket, outcome);
         self.saving = None;
+        self.has_saved = true;
     }
 }
 
