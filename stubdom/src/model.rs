@@ -41,6 +41,12 @@ const SAVED: &str =
 /// Bytes of a serial port on their way to a console, or from it.
 const SERIAL_BUFFER: usize = 64;
 
+/// How long a guest that prints waits for somebody who reads.
+const UNREAD_MAX: Duration = Duration::from_millis(500);
+
+/// What a guest asks for that goes to our log, in all: it may ask again and again.
+const NOTES_MAX: u32 = 100;
+
 /// How often requests are looked for in one turn, at most: what else there is to do waits no longer.
 const LOOKS_MAX: usize = 64;
 
@@ -111,8 +117,10 @@ struct Line<X: DeviceModel> {
     console: consoles::Front<X>,
     /// What was typed and the port has no room for yet.
     typed: heapless::Vec<u8, SERIAL_BUFFER>,
-    /// What the port sent and the console has no room for: the oldest of it is lost, as on a wire.
-    lost: u64,
+    /// What the port sent and the console has no room for yet.
+    sent: heapless::Vec<u8, SERIAL_BUFFER>,
+    /// Nobody has read since then.
+    full_since: Option<Instant>,
 }
 
 /// The state on its way out.
@@ -138,6 +146,7 @@ pub struct Model<X: DeviceModel> {
     control: Control<X>,
     status: Status,
     is_broken: bool,
+    notes: u32,
 }
 
 /// What the set-up needs of the domain.
@@ -216,7 +225,8 @@ impl<X: DeviceModel> Model<X> {
                 port: Serial(port),
                 console: open(place, *console).await?,
                 typed: heapless::Vec::new(),
-                lost: 0,
+                sent: heapless::Vec::new(),
+                full_since: None,
             });
         }
         let save = open(place, SAVE).await.ok();
@@ -253,20 +263,26 @@ impl<X: DeviceModel> Model<X> {
                 vcpus: description.vcpus,
             },
             is_broken: false,
+            notes: 0,
         })
     }
 
     /// Does what there is to do, and says when to call again if no event comes before.
     pub fn turn(&mut self, now: Instant) -> Option<Instant> {
-        let mut again = false;
-        for look in 0.. {
-            again = self.serve();
-            if !again || look == LOOKS_MAX {
-                break;
-            }
+        let mut looks = 0;
+        while self.serve() && looks < LOOKS_MAX {
+            looks += 1;
         }
-        again |= self.toolstack();
-        again.then_some(now)
+        let again = self.toolstack() || looks == LOOKS_MAX;
+        let (machine, asked) = (&mut self.machine, &mut self.asked);
+        let lines = self.lines.iter_mut();
+        let unread = lines
+            .filter_map(|line| line.turn(now, machine, asked))
+            .min();
+        match again {
+            true => Some(now),
+            false => unread,
+        }
     }
 
     /// Answers what the guest's vCPUs wait for, and moves what came of it; whether there was anything.
@@ -289,16 +305,22 @@ impl<X: DeviceModel> Model<X> {
             0
         });
         machine.turn(&mut self.disks, memory, asked);
-        for line in &mut self.lines {
-            line.turn(machine, asked);
-        }
-        if let Some(unplugged) = machine.take_unplugged() {
+        if let Some(unplugged) = machine.take_unplugged()
+            && self.may_note()
+        {
             log::info!("the guest has its own drivers, and had taken away: {unplugged:?}");
         }
-        if let Some(ended) = machine.take_ended() {
+        if let Some(ended) = self.machine.take_ended()
+            && self.may_note()
+        {
             log::info!("the guest asks for {ended:?}");
         }
         served > 0
+    }
+
+    fn may_note(&mut self) -> bool {
+        self.notes = self.notes.saturating_add(1);
+        self.notes <= NOTES_MAX
     }
 
     /// Takes the toolstack's commands; whether there is more to do at once.
@@ -371,19 +393,15 @@ impl<X: DeviceModel> Model<X> {
 }
 
 impl<X: DeviceModel> Line<X> {
-    fn turn(&mut self, machine: &mut Machine, asked: &mut hypervisor::Guest<X>) {
+    /// Moves bytes both ways, and says when to try again although nothing has happened.
+    fn turn(
+        &mut self,
+        now: Instant,
+        machine: &mut Machine,
+        asked: &mut hypervisor::Guest<X>,
+    ) -> Option<Instant> {
+        let full_until = self.send(now, machine, asked);
         let mut bytes = [0; SERIAL_BUFFER];
-        loop {
-            let sent = machine.serial_output(self.port, &mut bytes, asked);
-            if sent == 0 {
-                break;
-            }
-            let mut left = &bytes[..sent];
-            // Nobody reads it: a wire does not wait either.
-            let written = self.console.write(left).unwrap_or(0);
-            left = &left[written..];
-            self.lost += left.len() as u64;
-        }
         loop {
             if self.typed.is_empty() {
                 let count = self.console.read(&mut bytes).unwrap_or(0);
@@ -391,12 +409,47 @@ impl<X: DeviceModel> Line<X> {
             }
             let taken = machine.serial_input(self.port, &self.typed, asked);
             if taken == 0 {
-                break;
+                return full_until;
             }
-            self.typed.rotate_left(taken);
-            self.typed.truncate(self.typed.len() - taken);
+            drop_first(&mut self.typed, taken);
         }
     }
+
+    /// Who reads slowly holds the guest up, as a slow terminal does. Who does not read at all does so for a moment;
+    /// from then on what he has no room for is lost, until he reads again.
+    fn send(
+        &mut self,
+        now: Instant,
+        machine: &mut Machine,
+        asked: &mut hypervisor::Guest<X>,
+    ) -> Option<Instant> {
+        let mut bytes = [0; SERIAL_BUFFER];
+        loop {
+            if self.sent.is_empty() {
+                let count = machine.serial_output(self.port, &mut bytes, asked);
+                let _ = self.sent.extend_from_slice(&bytes[..count]);
+            }
+            if self.sent.is_empty() {
+                return None;
+            }
+            let written = self.console.write(&self.sent).unwrap_or(0);
+            drop_first(&mut self.sent, written);
+            if written > 0 {
+                self.full_since = None;
+                continue;
+            }
+            let until = self.full_since.get_or_insert(now).after(UNREAD_MAX);
+            if now < until {
+                return Some(until);
+            }
+            self.sent.clear();
+        }
+    }
+}
+
+fn drop_first(bytes: &mut heapless::Vec<u8, SERIAL_BUFFER>, count: usize) {
+    bytes.rotate_left(count);
+    bytes.truncate(bytes.len() - count);
 }
 
 /// The disk of a vbd.
@@ -498,3 +551,6 @@ async fn open<X: DeviceModel>(
     assert!(spawned.is_ok(), "a task for each console fits");
     Ok(front)
 }
+
+#[cfg(test)]
+mod tests;
