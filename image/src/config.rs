@@ -11,6 +11,7 @@ pub use vifs::{BRIDGE_PREFIX, Guests, Vif};
 use vifs::{guests, vifs};
 
 use crate::options::Options;
+use crate::xlcfg::quoted;
 
 /// MiB of memory that an appliance gets unless told otherwise.
 pub const DEFAULT_MEMORY_MIB: u32 = 8;
@@ -324,21 +325,6 @@ impl DomainConfig {
         }
         writeln!(out, "driver_domain = 1")
     }
-}
-
-/// A string of xl's configuration language, which is close to Python's.
-fn quoted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            '\n' => out.push_str("\\n"),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
 }
 
 /// Names come from a user's files and go into comments: nothing may end the line.

@@ -95,12 +95,12 @@ pub enum Error {
     Bundle(#[from] BundleError),
     /// There is no kernel in it.
     #[error(
-        "kernel= of the guest's configuration is not in the file of stubdomain_ramdisk=: `xen-image stubdom-convert` puts it there"
+        "kernel= of the guest's configuration is not in the file of stubdomain_ramdisk=: `cargo image build stubdom --kernel FILE` puts it there"
     )]
     NoKernel,
     /// There is no initial RAM disk in it.
     #[error(
-        "ramdisk= of the guest's configuration is not in the file of stubdomain_ramdisk=: `xen-image stubdom-convert` puts it there"
+        "ramdisk= of the guest's configuration is not in the file of stubdomain_ramdisk=: `cargo image build stubdom --kernel FILE --initrd FILE` puts it there"
     )]
     NoInitrd,
     /// Memory, grants or ports.
