@@ -6,8 +6,11 @@
 //! in the file it was given.
 //!
 //! ```text
-//!   ELF header | program headers | PT_NOTE not part of a PT_LOAD | PT_LOAD | pad | PT_LOAD …
+//!   ELF header | program headers | PT_NOTE not part of a PT_LOAD | PT_LOAD | PT_LOAD …
 //! ```
+//!
+//! In memory each segment begins with a page of its own, in the file with the next 16 bytes: nothing maps
+//! the file.
 
 mod debug;
 mod notes;
@@ -20,8 +23,9 @@ pub use debug::{build_id, debug_file};
 pub use notes::XenNotes;
 use read::{Header, Segment, SegmentKind};
 
-/// Size of an x86 page, and the alignment of segments in the file.
-const PAGE_SIZE: u64 = 4096;
+/// Alignment of segments in the file, which is less than a page: Xen's domain builder copies them, and
+/// what is aligned to pages is padding by half a page each.
+const ALIGNMENT: u64 = 16;
 /// `sizeof(Elf64_Ehdr)`.
 const HEADER_LENGTH: usize = 64;
 /// `sizeof(Elf64_Phdr)`.
@@ -221,7 +225,7 @@ fn lay_out(kept: &[&Segment<'_>]) -> Vec<u64> {
         end = *offset + segment.bytes.len() as u64;
     };
     let is_load = |segment: &Segment<'_>| segment.kind == SegmentKind::Load;
-    // Small notes first, so that they fill the space before the first page.
+    // Small notes first, so that they fill the space before the first segment.
     for (offset, segment) in offsets.iter_mut().zip(kept) {
         if !is_load(segment) && container(segment, kept).is_none() {
             place(offset, segment, 4);
@@ -229,16 +233,7 @@ fn lay_out(kept: &[&Segment<'_>]) -> Vec<u64> {
     }
     for (offset, segment) in offsets.iter_mut().zip(kept) {
         if is_load(segment) {
-            // Nothing maps the file: a segment without bytes needs no page of it.
-            place(
-                offset,
-                segment,
-                if segment.bytes.is_empty() {
-                    1
-                } else {
-                    PAGE_SIZE
-                },
-            );
+            place(offset, segment, ALIGNMENT);
         }
     }
     for index in 0..kept.len() {

@@ -1,6 +1,6 @@
 //! ELF64's header and program headers, read with every bound checked.
 
-use super::{ElfError, HEADER_LENGTH, PROGRAM_HEADER_LENGTH, Part, SegmentName};
+use super::{ALIGNMENT, ElfError, HEADER_LENGTH, PROGRAM_HEADER_LENGTH, Part, SegmentName};
 
 const EI_CLASS: usize = 4;
 const EI_DATA: usize = 5;
@@ -47,7 +47,7 @@ impl SegmentKind {
 pub(super) struct Segment<'a> {
     /// Index in the table of program headers.
     pub(super) index: usize,
-    raw: [u8; PROGRAM_HEADER_LENGTH],
+    pub(super) raw: [u8; PROGRAM_HEADER_LENGTH],
     pub(super) kind: SegmentKind,
     flags: u32,
     /// `p_offset`.
@@ -212,6 +212,9 @@ impl<'a> Segment<'a> {
     pub(super) fn program_header(&self, offset: u64) -> [u8; PROGRAM_HEADER_LENGTH] {
         let mut raw = self.raw;
         raw[8..16].copy_from_slice(&offset.to_le_bytes());
+        if self.kind == SegmentKind::Load {
+            raw[48..56].copy_from_slice(&ALIGNMENT.to_le_bytes()); // p_align
+        }
         raw
     }
 }

@@ -24,13 +24,16 @@ fn segments_and_notes_stay_and_everything_else_goes() {
     );
     assert_eq!(segments[2].bytes, xen_notes());
     for segment in &segments[..2] {
-        assert_eq!(segment.offset % PAGE_SIZE, segment.address % PAGE_SIZE);
+        assert_eq!(segment.offset % ALIGNMENT, segment.address % ALIGNMENT);
+        assert_eq!(segment.raw[48..56], ALIGNMENT.to_le_bytes(), "p_align");
     }
     assert_eq!(stripped.bytes[40..48], [0; 8], "no section table");
     assert_eq!(
         stripped.bytes.len(),
-        0x4000 + 4,
-        "ends with the last segment"
+        (HEADER_LENGTH + 3 * PROGRAM_HEADER_LENGTH + xen_notes().len()).next_multiple_of(16)
+            + 0x2100
+            + 4,
+        "no page is padded, and the last segment ends it"
     );
 }
 
