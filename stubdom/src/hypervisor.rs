@@ -4,36 +4,8 @@ mod guest;
 
 pub use guest::Guest;
 pub use minios_rs::abi::sched::ShutdownReason;
+pub use minios_rs::dm::{Level, Range};
 pub use minios_rs::xen::Errno;
-
-/// A line is driven or not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
-    /// Not driven.
-    Low,
-    /// Driven.
-    High,
-}
-
-impl From<bool> for Level {
-    fn from(is_driven: bool) -> Self {
-        match is_driven {
-            true => Self::High,
-            false => Self::Low,
-        }
-    }
-}
-
-/// Accesses that Xen hands to the device model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Range {
-    /// Ports, from the first to the last.
-    Port(u16, u16),
-    /// Physical addresses that are no RAM, from the first to the last.
-    Memory(u64, u64),
-    /// The configuration space of one function on bus 0: device << 3 | function.
-    Function(u8),
-}
 
 /// What the device model asks of Xen, which carries it out or says why not: a refusal is Xen's, and
 /// nothing that a guest does makes one dangerous.

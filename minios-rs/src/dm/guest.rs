@@ -17,10 +17,19 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 /// What an interrupt line is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Level {
-    /// Nobody wants anything.
-    Deasserted,
-    /// Somebody does.
-    Asserted,
+    /// Not driven.
+    Low,
+    /// Driven.
+    High,
+}
+
+impl From<bool> for Level {
+    fn from(is_driven: bool) -> Self {
+        match is_driven {
+            true => Self::High,
+            false => Self::Low,
+        }
+    }
 }
 
 /// The guest whose device model this domain is. A handle: clones speak of the same guest.

@@ -42,15 +42,15 @@ const STATE_WORD: usize = offset_of!(Ioreq, pad);
 /// Where the flags begin in that word.
 const FLAGS_SHIFT: usize = 8 * (offset_of!(Ioreq, flags) - STATE_WORD);
 
-/// What a range is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Accesses that Xen hands to a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Range {
-    /// I/O ports.
-    Port,
-    /// Guest physical addresses.
-    Memory,
-    /// PCI functions: segment << 16 | bus << 8 | device << 3 | function.
-    Pci,
+    /// Ports, from the first to the last.
+    Port(u16, u16),
+    /// Guest physical addresses that are no RAM, from the first to the last.
+    Memory(u64, u64),
+    /// The configuration space of one function on bus 0: device << 3 | function.
+    Function(u8),
 }
 
 /// Why there is no server.
@@ -142,27 +142,27 @@ pub struct Ranges<X: DeviceModel> {
 }
 
 impl<X: DeviceModel> Ranges<X> {
-    /// Has Xen send accesses from `first` to `last`, both included.
+    /// Has Xen send these accesses.
     ///
     /// # Errors
     /// Xen's: EEXIST if it overlaps with one that is mapped, ENOSPC beyond 256 of a kind.
-    pub fn map(&self, kind: Range, first: u64, last: u64) -> Result<(), Errno> {
-        self.change(XEN_DMOP_MAP_IO_RANGE_TO_IOREQ_SERVER, kind, first, last)
+    pub fn map(&self, range: Range) -> Result<(), Errno> {
+        self.change(XEN_DMOP_MAP_IO_RANGE_TO_IOREQ_SERVER, range)
     }
 
     /// No longer does.
     ///
     /// # Errors
     /// Xen's: ENOENT if that is not mapped.
-    pub fn unmap(&self, kind: Range, first: u64, last: u64) -> Result<(), Errno> {
-        self.change(XEN_DMOP_UNMAP_IO_RANGE_FROM_IOREQ_SERVER, kind, first, last)
+    pub fn unmap(&self, range: Range) -> Result<(), Errno> {
+        self.change(XEN_DMOP_UNMAP_IO_RANGE_FROM_IOREQ_SERVER, range)
     }
 
-    fn change(&self, op: u32, kind: Range, start: u64, end: u64) -> Result<(), Errno> {
-        let kind = match kind {
-            Range::Port => XEN_DMOP_IO_RANGE_PORT,
-            Range::Memory => XEN_DMOP_IO_RANGE_MEMORY,
-            Range::Pci => XEN_DMOP_IO_RANGE_PCI,
+    fn change(&self, op: u32, range: Range) -> Result<(), Errno> {
+        let (kind, start, end) = match range {
+            Range::Port(first, last) => (XEN_DMOP_IO_RANGE_PORT, first.into(), last.into()),
+            Range::Memory(first, last) => (XEN_DMOP_IO_RANGE_MEMORY, first, last),
+            Range::Function(function) => (XEN_DMOP_IO_RANGE_PCI, function.into(), function.into()),
         };
         let argument = IoreqServerRange {
             id: self.id,

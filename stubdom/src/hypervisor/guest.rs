@@ -17,31 +17,13 @@ impl<X: DeviceModel> Guest<X> {
     }
 }
 
-impl From<Level> for dm::Level {
-    fn from(level: Level) -> Self {
-        match level {
-            Level::Low => Self::Deasserted,
-            Level::High => Self::Asserted,
-        }
-    }
-}
-
-/// A range as Xen counts it: functions are those of bus 0.
-fn bounds(range: Range) -> (dm::Range, u64, u64) {
-    match range {
-        Range::Port(first, last) => (dm::Range::Port, first.into(), last.into()),
-        Range::Memory(first, last) => (dm::Range::Memory, first, last),
-        Range::Function(function) => (dm::Range::Pci, function.into(), function.into()),
-    }
-}
-
 impl<X: DeviceModel> Hypervisor for Guest<X> {
     fn set_isa_irq_level(&mut self, line: u8, level: Level) -> Result<(), Errno> {
-        self.guest.set_isa_irq_level(line, level.into())
+        self.guest.set_isa_irq_level(line, level)
     }
 
     fn set_pci_intx_level(&mut self, device: u8, pin: u8, level: Level) -> Result<(), Errno> {
-        self.guest.set_pci_intx_level(device, pin, level.into())
+        self.guest.set_pci_intx_level(device, pin, level)
     }
 
     fn set_pci_link_route(&mut self, link: u8, line: Option<u8>) -> Result<(), Errno> {
@@ -61,13 +43,11 @@ impl<X: DeviceModel> Hypervisor for Guest<X> {
     }
 
     fn map_io_range(&mut self, range: Range) -> Result<(), Errno> {
-        let (kind, first, last) = bounds(range);
-        self.ranges.map(kind, first, last)
+        self.ranges.map(range)
     }
 
     fn unmap_io_range(&mut self, range: Range) -> Result<(), Errno> {
-        let (kind, first, last) = bounds(range);
-        self.ranges.unmap(kind, first, last)
+        self.ranges.unmap(range)
     }
 
     fn modified_memory(&mut self, first_gfn: u64, count: u32) -> Result<(), Errno> {

@@ -8,23 +8,23 @@ use crate::abi::sched::ShutdownReason;
 #[test]
 fn interrupts_reach_the_guest() {
     let Lab { hvm, guest, .. } = Lab::new(1, 0);
-    guest.set_isa_irq_level(14, Level::Asserted).unwrap();
-    guest.set_pci_intx_level(31, 3, Level::Asserted).unwrap();
+    guest.set_isa_irq_level(14, Level::High).unwrap();
+    guest.set_pci_intx_level(31, 3, Level::High).unwrap();
     guest.set_pci_link_route(2, 11).unwrap();
     guest.inject_msi(0xfee0_1000, 0x4031).unwrap();
     assert_eq!((hvm.isa_level(14), hvm.isa_level(15)), (1, 0));
     assert_eq!((hvm.intx_level(31, 3), hvm.intx_level(31, 2)), (1, 0));
     assert_eq!(hvm.links(), [0, 0, 11, 0]);
     assert_eq!(hvm.messages(), [(0xfee0_1000, 0x4031)]);
-    guest.set_isa_irq_level(14, Level::Deasserted).unwrap();
-    guest.set_pci_intx_level(31, 3, Level::Deasserted).unwrap();
+    guest.set_isa_irq_level(14, Level::Low).unwrap();
+    guest.set_pci_intx_level(31, 3, Level::Low).unwrap();
     assert_eq!((hvm.isa_level(14), hvm.intx_level(31, 3)), (0, 0));
 }
 
 #[test]
 fn lines_that_there_are_not_are_xens_to_refuse() {
     let guest = Lab::new(1, 0).guest;
-    let (on, bad) = (Level::Asserted, Err(EINVAL));
+    let (on, bad) = (Level::High, Err(EINVAL));
     assert_eq!(guest.set_isa_irq_level(16, on), bad);
     assert_eq!(guest.set_pci_intx_level(32, 0, on), bad);
     assert_eq!(guest.set_pci_intx_level(0, 4, on), bad);

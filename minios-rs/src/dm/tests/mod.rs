@@ -18,7 +18,7 @@ const GUEST: DomId = DomId(5);
 const STUB: DomId = DomId(6);
 
 /// Every port there is.
-const PORTS: (u64, u64) = (0, 0xffff);
+const PORTS: Range = Range::Port(0, 0xffff);
 
 struct Lab {
     world: World,
@@ -44,7 +44,7 @@ impl Lab {
     /// A server for every port, switched on.
     fn server(&self) -> Server<Domain> {
         let mut server = Server::create(&self.guest).unwrap();
-        server.ranges().map(Range::Port, PORTS.0, PORTS.1).unwrap();
+        server.ranges().map(PORTS).unwrap();
         server.enable().unwrap();
         server
     }

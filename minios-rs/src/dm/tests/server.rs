@@ -60,23 +60,23 @@ fn a_write_changes_nothing_but_its_state() {
 fn what_nobody_asked_for_does_not_come() {
     let lab = Lab::new(1, 0);
     let mut server = Server::create(&lab.guest).unwrap();
-    server.ranges().map(Range::Port, 0x1f0, 0x1f7).unwrap();
+    server.ranges().map(Range::Port(0x1f0, 0x1f7)).unwrap();
     assert_eq!(lab.hvm.raise(0, port_read(0x1f0, 1)), Access::Unclaimed);
     server.enable().unwrap();
     assert_eq!(lab.hvm.raise(0, port_read(0x1f8, 1)), Access::Unclaimed);
     assert_eq!(
-        server.ranges().map(Range::Port, 0x1f7, 0x1ff),
+        server.ranges().map(Range::Port(0x1f7, 0x1ff)),
         Err(EEXIST),
         "they overlap"
     );
-    server.ranges().map(Range::Memory, 0x1f8, 0x1ff).unwrap();
-    server.ranges().map(Range::Pci, 0x08, 0x0f).unwrap();
+    server.ranges().map(Range::Memory(0x1f8, 0x1ff)).unwrap();
+    server.ranges().map(Range::Function(0x09)).unwrap();
     assert_eq!(lab.hvm.raise(0, port_read(0x1f8, 1)), Access::Unclaimed);
     assert_eq!(
-        server.ranges().unmap(Range::Port, 0x1f0, 0x1f6),
+        server.ranges().unmap(Range::Port(0x1f0, 0x1f6)),
         Err(ENOENT)
     );
-    server.ranges().unmap(Range::Port, 0x1f0, 0x1f7).unwrap();
+    server.ranges().unmap(Range::Port(0x1f0, 0x1f7)).unwrap();
     assert_eq!(lab.hvm.raise(0, port_read(0x1f0, 1)), Access::Unclaimed);
     let config = Ioreq {
         kind: IOREQ_TYPE_PCI_CONFIG,
@@ -357,7 +357,7 @@ fn whatever_fails_on_the_way_everything_is_given_back() {
             let lab = Lab::new(3, 0);
             lab.world.fail(fault, skip);
             let made = Server::create(&lab.guest).and_then(|mut server| {
-                server.ranges().map(Range::Port, 0, 1)?;
+                server.ranges().map(Range::Port(0, 1))?;
                 server.enable()?;
                 Ok(server)
             });
