@@ -19,7 +19,7 @@ const DISK: usize = 1 << 20;
 pub const READY: &str = "boot sector: ready";
 
 /// A disk whose boot sector says [`READY`] on the first serial port, and obeys letters that come there: `r` prints
-/// `text`, which is read from the disk, and then `done`; `p` reads a port a million times, then prints `done`; `o`
+/// `text`, which is read from the disk, and then `done`; `p` reads a port 10,000 times, then prints `done`; `o`
 /// turns the computer off, `b` restarts it; any other comes back.
 ///
 /// # Errors

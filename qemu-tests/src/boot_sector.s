@@ -1,6 +1,6 @@
 # What an HVM guest runs whose disk has nothing else: it talks on the first serial port, and obeys letters that come there.
 #
-#   r  reads the second sector with the BIOS and prints the text there      p  reads a port a million times
+#   r  reads the second sector with the BIOS and prints the text there      p  reads a port 10,000 times
 #   o  turns the computer off by ACPI's register                            b  restarts it by the chipset's
 #
 # Any other letter comes back.
@@ -47,7 +47,7 @@ failed:
 ports:
     # The scratch register: it does nothing.
     movw $0x3ff, %dx
-    movl $1000000, %ecx
+    movl $10000, %ecx
 1:  inb %dx, %al
     decl %ecx
     jnz 1b

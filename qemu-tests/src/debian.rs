@@ -135,9 +135,11 @@ impl Machine {
         name: &str,
         kind: GuestType,
         initrd: &Archive,
+        cmdline: &str,
     ) -> Result<Boot> {
         match kind {
             GuestType::Pv | GuestType::Pvh => {
+                ensure!(cmdline.is_empty(), "{name}: only HVM guests have more");
                 let file = format!("{name}.initrd");
                 // The toolstack would unpack it first.
                 fs::write(self.share().join(&file), initrd.plain()?)?;
@@ -148,7 +150,15 @@ impl Machine {
                 let file = format!("{name}.disk");
                 // The less there is, the less its BIOS has to read.
                 let initrd = initrd.gzip()?;
-                let disk = disk::bootable(lab.loader()?, fs::read(lab.linux()?)?, initrd)?;
+                let loader = match cmdline {
+                    "" => lab.loader()?,
+                    more => {
+                        let scratch = tempfile::tempdir()?;
+                        let cmdline = format!("{CMDLINE} {more}");
+                        disk::loader(lab.tree(), &cmdline, scratch.path())?
+                    }
+                };
+                let disk = disk::bootable(loader, fs::read(lab.linux()?)?, initrd)?;
                 fs::write(self.share().join(&file), disk)?;
                 let file = self.keep_in_memory(&file)?;
                 if kind == GuestType::HvmWithStub {
@@ -190,8 +200,11 @@ impl Machine {
         Ok([self.keep_linux(lab)?, self.keep_in_memory(&file)?])
     }
 
-    /// Makes sure that dom0 has the device model.
-    fn keep_device_model(&self, lab: &Lab) -> Result<()> {
+    /// Makes sure that dom0 has Debian's device model.
+    ///
+    /// # Errors
+    /// When dom0 does not take it.
+    pub fn keep_device_model(&self, lab: &Lab) -> Result<()> {
         const NAME: &str = "device-model.cpio";
         // Guests may be made side by side.
         let mut has_device_model = self.has_device_model();

@@ -38,6 +38,17 @@ pub struct DebianGuest {
     pub more: String,
 }
 
+/// What a guest has that others have not.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Extras<'a> {
+    /// More of an HVM guest's command line.
+    pub cmdline: &'a str,
+    /// More kernel modules, by name.
+    pub modules: &'a [&'a str],
+    /// More programs: their paths below the root, and what they are.
+    pub programs: &'a [(&'a str, &'a [u8])],
+}
+
 /// A guest that runs.
 pub struct RunningGuest<'m> {
     machine: &'m Machine,
@@ -92,14 +103,31 @@ impl Machine {
     /// # Errors
     /// When its name is unusable, xl fails, or the guest does not come up; the error shows its console.
     pub fn start_debian_guest(&self, lab: &Lab, guest: &DebianGuest) -> Result<RunningGuest<'_>> {
+        self.start_debian_guest_with(lab, guest, Extras::default())
+    }
+
+    /// The same for a guest that needs more.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn start_debian_guest_with(
+        &self,
+        lab: &Lab,
+        guest: &DebianGuest,
+        extras: Extras<'_>,
+    ) -> Result<RunningGuest<'_>> {
         let name = &guest.name;
         debian::check_name(name)?;
         let mut archive = initrd::guest(lab.tree())?;
+        lab.tree().add_modules(&mut archive, extras.modules)?;
         debian::add_programs(&mut archive, INIT);
+        for (path, program) in extras.programs {
+            archive.file(path, 0o755, *program);
+        }
         archive.file("guest/name", 0o644, format!("{name}\n"));
         archive.file("guest/network", 0o644, guest.network());
         archive.file("guest/lease", 0o755, LEASE);
-        let boot = self.keep_boot(lab, name, guest.kind, &archive)?;
+        let boot = self.keep_boot(lab, name, guest.kind, &archive, extras.cmdline)?;
         let config = format!("{name}.cfg");
         let content = guest.config(&boot);
         fs::write(self.share().join(&config), content)?;

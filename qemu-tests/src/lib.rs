@@ -28,7 +28,7 @@ mod tree;
 pub use boot_sector::{READY, boot_sector_disk};
 pub use channel::{Command, Output, Running, Status, Stdin, Stream};
 pub use debian::GuestType;
-pub use guest::{DebianGuest, RunningGuest, Told};
+pub use guest::{DebianGuest, Extras, RunningGuest, Told};
 pub use lab::Lab;
 pub use machine::{Machine, Options, Xenstored};
 pub use net::Net;
