@@ -28,6 +28,8 @@ pub(crate) enum BenchmarkChoice {
     Guests,
     /// The engine on this host, beside this host's Linux.
     Engine,
+    /// A guest's device model: stubdom, beside QEMU in dom0.
+    Stub,
 }
 
 impl From<BenchmarkChoice> for Benchmark {
@@ -41,6 +43,7 @@ impl From<BenchmarkChoice> for Benchmark {
             BenchmarkChoice::Cost => Self::Cost,
             BenchmarkChoice::Guests => Self::Guests,
             BenchmarkChoice::Engine => Self::Engine,
+            BenchmarkChoice::Stub => Self::Stub,
         }
     }
 }
@@ -53,6 +56,7 @@ Examples:
   cargo image bench                                every benchmark, into docs/
   cargo image bench --suite trixie                 the same on Debian 13's Xen and Linux
   cargo image bench --only guests                  guests behind the firewall, and behind Debian
+  cargo image bench --only stub                    a guest's device model, beside QEMU in dom0
   cargo image bench --only engine                  the engine beside this host's Linux: no Xen
   cargo image bench --only tcp --runs 1 --out /tmp/try
                                                    a quick look that leaves docs/ alone";

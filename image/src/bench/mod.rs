@@ -19,6 +19,7 @@ pub mod page;
 pub mod record;
 mod rounds;
 pub mod samples;
+pub mod stub;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -63,11 +64,13 @@ pub enum Benchmark {
     Guests,
     /// The engine on the host, beside the host's Linux: in no suite's record.
     Engine,
+    /// A guest's device model, ours beside QEMU: in a record of its own.
+    Stub,
 }
 
 impl Benchmark {
     /// All of them, in the order of the page.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Sizes,
         Self::Memory,
         Self::Start,
@@ -76,6 +79,7 @@ impl Benchmark {
         Self::Cost,
         Self::Guests,
         Self::Engine,
+        Self::Stub,
     ];
 
     /// Its name on the command line and in files.
@@ -89,6 +93,7 @@ impl Benchmark {
             Self::Cost => "cost",
             Self::Guests => "guests",
             Self::Engine => "engine",
+            Self::Stub => "stub",
         }
     }
 }
@@ -116,6 +121,8 @@ pub struct Results {
     pub suites: Vec<Record>,
     /// Of the engine on the host.
     pub engine: Option<Engine>,
+    /// Of device models, in the order of the suites.
+    pub stubs: Vec<stub::Record>,
 }
 
 /// Measures the engine on the host, and writes `FOLDER/results/engine.json`, the page and the
@@ -135,6 +142,34 @@ pub fn perform_engine(
     let summary = engine::summary(&engine);
     results.engine = Some(engine);
     publish(folder, ENGINE_FILE, &text, &results)?;
+    Ok(summary)
+}
+
+/// Measures device models, and writes `FOLDER/results/stubdom-SUITE.json`, the page and the pictures.
+///
+/// # Errors
+/// When something could not be measured or written; then no file is touched.
+pub fn perform_stub(
+    workspace: &Workspace,
+    suite: Suite,
+    options: &BenchOptions,
+    folder: &Path,
+    tell: &dyn Fn(&str),
+) -> Result<String> {
+    let lab = Lab::prepare_suite(suite, &qemu_tests::to_stderr())?;
+    let machine = boot(&lab, tell)?;
+    let logs = machine.folder().to_owned();
+    let record = stub::measure(workspace, &lab, &machine, options, tell)
+        .with_context(|| format!("consoles and logs are in {}", logs.display()))?;
+    machine.stop()?;
+    warn_unless_quiet(&record.conditions, tell);
+    let text = record.text()?;
+    let summary = stub::summary(&record);
+    let mut results = load_all(folder)?;
+    results.stubs.retain(|other| other.suite != record.suite);
+    results.stubs.push(record);
+    results.stubs.sort_by_key(|record| place(&record.suite));
+    publish(folder, &stub_file(suite), &text, &results)?;
     Ok(summary)
 }
 
@@ -305,9 +340,19 @@ pub fn load_all(folder: &Path) -> Result<Results> {
         .filter(|file| file.exists())
         .map(|file| Record::load(&file))
         .collect::<Result<_>>()?;
+    let stubs = Suite::ALL
+        .into_iter()
+        .map(|suite| folder.join("results").join(stub_file(suite)))
+        .filter(|file| file.exists())
+        .map(|file| stub::Record::load(&file))
+        .collect::<Result<_>>()?;
     let engine = folder.join("results").join(ENGINE_FILE);
     let engine = engine.exists().then(|| Engine::load(&engine)).transpose()?;
-    Ok(Results { suites, engine })
+    Ok(Results {
+        suites,
+        engine,
+        stubs,
+    })
 }
 
 /// The page and its pictures, as names below the folder and contents.
@@ -318,7 +363,7 @@ pub fn pages(results: &Results) -> Vec<(String, String)> {
         .chain(engine)
         .map(|(name, picture)| (format!("results/{name}"), picture))
         .collect();
-    let page = page::render(&results.suites, results.engine.as_ref());
+    let page = page::render(results);
     files.push(("results.md".to_owned(), page));
     files
 }
@@ -327,17 +372,24 @@ fn write(folder: &Path, suite: Suite, record: &Record) -> Result<()> {
     let mut results = load_all(folder)?;
     results.suites.retain(|other| other.suite != record.suite);
     results.suites.push(record.clone());
-    let place = |record: &Record| {
-        let named = |suite: &Suite| suite.code_name() == record.suite;
-        Suite::ALL.iter().position(named)
-    };
-    results.suites.sort_by_key(place);
+    results.suites.sort_by_key(|record| place(&record.suite));
     publish(
         folder,
         &format!("{suite}.json"),
         &record.render()?,
         &results,
     )
+}
+
+/// Where a suite stands among all.
+fn place(suite: &str) -> Option<usize> {
+    let mut all = Suite::ALL.iter();
+    all.position(|one| one.code_name() == suite)
+}
+
+/// The device models' samples, in the folder of results.
+fn stub_file(suite: Suite) -> String {
+    format!("stubdom-{suite}.json")
 }
 
 /// Writes a file of samples, and all that is made of samples.

@@ -4,10 +4,11 @@ use std::fmt::Write as _;
 
 use super::Benchmark;
 use super::chart::{self, Axis, Curve, Group};
-use super::engine::{self, Engine};
+use super::engine;
 use super::figure::{FIGURES, Figure, Measured, Spread, Unit, Verdict};
 use super::record::Record;
 use super::samples::{Packets, System};
+use super::{Results, stub};
 
 const HEAD: &str = "\
 <!-- Written by `cargo image bench` from the samples in results/*.json: a test compares. -->
@@ -32,6 +33,7 @@ To measure yourself, on a machine that does nothing else:
     cargo image bench                    # Debian 12's Xen and Linux
     cargo image bench --suite trixie     # Debian 13's
     cargo image bench --only guests      # guests behind the firewall, beside guests behind Debian
+    cargo image bench --only stub        # a guest's device model: stubdom beside QEMU in dom0
     cargo image bench --only engine      # the engine beside the host's Linux: no Xen, a few minutes
 
 This writes every sample to [`results/`](results), and this page from them.
@@ -48,16 +50,22 @@ turn. TCP is between Debian guests, and between one of them and a network of dom
 counted by [guests of our own](../qemu-tests/guests), which cost so little that the gateway is what limits.";
 
 /// The whole page.
-pub fn render(records: &[Record], engine: Option<&Engine>) -> String {
+pub fn render(results: &Results) -> String {
+    let Results {
+        suites,
+        engine,
+        stubs,
+    } = results;
     let mut out = HEAD.to_owned();
-    if records.is_empty() && engine.is_none() {
+    if suites.is_empty() && engine.is_none() && stubs.is_empty() {
         out.push_str("\nNothing has been measured yet.\n");
     }
-    for record in records {
+    for record in suites {
         // Writing to a String cannot fail.
         let _ = suite(&mut out, record);
     }
-    out.push_str(&engine::render(engine));
+    out.push_str(&stub::render(stubs));
+    out.push_str(&engine::render(engine.as_ref()));
     out
 }
 
@@ -469,9 +477,16 @@ mod tests {
         record
     }
 
+    fn of(record: Record) -> Results {
+        Results {
+            suites: vec![record],
+            ..Results::default()
+        }
+    }
+
     #[test]
     fn a_missed_target_is_said_as_clearly_as_one_that_was_reached() {
-        let page = render(&[record()], None);
+        let page = render(&of(record()));
         let row = |title: &str| {
             let found = page.lines().find(|line| line.contains(title));
             found
@@ -490,7 +505,7 @@ mod tests {
     #[test]
     fn every_picture_on_the_page_is_made_and_the_other_way_round() {
         let record = record();
-        let page = render(std::slice::from_ref(&record), None);
+        let page = render(&of(record.clone()));
         let pictures = pictures(&record);
         for (name, svg) in &pictures {
             assert!(page.contains(&format!("](results/{name})")), "{name}");
@@ -501,6 +516,6 @@ mod tests {
 
     #[test]
     fn a_page_without_results_says_so() {
-        assert!(render(&[], None).contains("Nothing has been measured yet"));
+        assert!(render(&Results::default()).contains("Nothing has been measured yet"));
     }
 }

@@ -26,17 +26,21 @@ pub(crate) fn perform(options: &Bench) -> Result<ExitCode> {
         let summary = bench::perform_engine(&workspace, options.runs, &folder, &tell)?;
         print(&summary)?;
     }
-    if benchmarks.is_empty() {
-        print(&format!("written: {}", page.display()))?;
-        return Ok(ExitCode::SUCCESS);
-    }
+    let is_stub_wanted = benchmarks.remove(&Benchmark::Stub);
     let wanted = BenchOptions {
         benchmarks,
         runs: options.runs,
         target: options.target,
     };
-    let record = bench::perform(&workspace, options.suite.into(), &wanted, &folder, &tell)?;
-    print(&bench::page::summary(&record))?;
+    let suite = options.suite.into();
+    if !wanted.benchmarks.is_empty() {
+        let record = bench::perform(&workspace, suite, &wanted, &folder, &tell)?;
+        print(&bench::page::summary(&record))?;
+    }
+    if is_stub_wanted {
+        let summary = bench::perform_stub(&workspace, suite, &wanted, &folder, &tell)?;
+        print(&summary)?;
+    }
     print(&format!("written: {}", page.display()))?;
     Ok(ExitCode::SUCCESS)
 }

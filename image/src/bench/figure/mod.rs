@@ -56,8 +56,12 @@ fn rounded(value: f64) -> f64 {
 pub enum Unit {
     /// Bytes.
     Bytes,
+    /// KiB of memory.
+    Kibibytes,
     /// MiB of memory.
     Mebibytes,
+    /// 10⁶ bytes a second.
+    MegabytesPerSecond,
     /// Seconds.
     Seconds,
     /// Megabits a second.
@@ -79,7 +83,9 @@ impl Unit {
     pub fn suffix(self) -> &'static str {
         match self {
             Self::Bytes => " bytes",
+            Self::Kibibytes => " KiB",
             Self::Mebibytes => " MiB",
+            Self::MegabytesPerSecond => " MB/s",
             Self::Seconds | Self::CpuPerGigabyte => " s",
             Self::Megabits => " Mbit/s",
             Self::Percent => " %",
@@ -92,10 +98,10 @@ impl Unit {
     /// A number of it as people write it.
     pub fn number(self, value: f64) -> String {
         match self {
-            Self::Bytes => grouped(value),
+            Self::Bytes | Self::Kibibytes => grouped(value),
             Self::Mebibytes | Self::Megabits | Self::Guests => format!("{value:.0}"),
             Self::Seconds | Self::CpuPerGigabyte => format!("{value:.2}"),
-            Self::Microseconds => format!("{value:.1}"),
+            Self::Microseconds | Self::MegabytesPerSecond => format!("{value:.1}"),
             Self::Percent if value == 0.0 => "0".to_owned(),
             Self::Percent => format!("{value:.3}"),
             Self::Count if value >= 100.0 => grouped(value),
@@ -130,6 +136,8 @@ pub enum Target {
     OneIn(f64),
     /// The ratio of the medians, ours to Debian's, at least this.
     RatioAtLeast(f64),
+    /// The same, at most this.
+    RatioAtMost(f64),
     /// Nothing: shown because it explains others.
     None,
 }
@@ -214,7 +222,7 @@ impl Figure {
 }
 
 impl Target {
-    fn verdict(self, ours: Option<Spread>, ratio: Option<f64>) -> Verdict {
+    pub(super) fn verdict(self, ours: Option<Spread>, ratio: Option<f64>) -> Verdict {
         let reached = match self {
             Self::None => None,
             Self::AtMost(limit) => ours.map(|ours| ours.median <= limit),
@@ -222,6 +230,7 @@ impl Target {
             Self::Zero => ours.map(|ours| ours.median == 0.0),
             Self::OneIn(parts) => ratio.map(|ratio| ratio <= 1.0 / parts),
             Self::RatioAtLeast(limit) => ratio.map(|ratio| ratio >= limit),
+            Self::RatioAtMost(limit) => ratio.map(|ratio| ratio <= limit),
         };
         match (self, reached) {
             (_, Some(true)) => Verdict::Pass,
@@ -239,6 +248,7 @@ impl Target {
             Self::Zero => "none, in the median run".to_owned(),
             Self::OneIn(parts) => format!("≤ 1/{parts:.0} of Debian's"),
             Self::RatioAtLeast(limit) => format!("≥ {limit:.2} of Debian's"),
+            Self::RatioAtMost(limit) => format!("≤ {limit:.2} of Debian's"),
             Self::None => String::new(),
         }
     }
