@@ -84,7 +84,7 @@ pub(super) struct Drives<'a> {
     /// Of those with `if=none`, by `id`.
     sources: Vec<Source<'a>>,
     seats: Vec<Seat<'a>>,
-    /// Those that say both.
+    /// Those that say both, by place.
     seated: Vec<(Kind, Place, Source<'a>)>,
 }
 
@@ -131,7 +131,7 @@ impl<'a> Drives<'a> {
         }
         // Its own id, if any, is of no use to anybody.
         let index = index.ok_or_else(|| Refusal::malformed("-drive", value, "one with index="))?;
-        self.seated.push((kind, ide(index), source));
+        self.seat(kind, ide(index), source);
         Ok(())
     }
 
@@ -142,7 +142,7 @@ impl<'a> Drives<'a> {
             file: Some(file),
             is_read_only: true,
         };
-        self.seated.push((Kind::Cd, ide(2), source));
+        self.seat(Kind::Cd, ide(2), source);
     }
 
     pub(super) fn device(
@@ -181,6 +181,12 @@ impl<'a> Drives<'a> {
         Ok(())
     }
 
+    /// Keeps them in order: there are ten at most, and a sort would be kilobytes.
+    fn seat(&mut self, kind: Kind, place: Place, source: Source<'a>) {
+        let at = self.seated.partition_point(|(_, other, _)| *other <= place);
+        self.seated.insert(at, (kind, place, source));
+    }
+
     /// Brings disks and places together.
     pub(super) fn finish(
         mut self,
@@ -188,8 +194,8 @@ impl<'a> Drives<'a> {
         vbds: &[u32],
         refusals: &mut Vec<Refusal>,
     ) -> Vec<Drive> {
-        let mut sources = self.sources;
-        for seat in self.seats {
+        let mut sources = core::mem::take(&mut self.sources);
+        for seat in core::mem::take(&mut self.seats) {
             let source = sources.iter().position(|source| source.id == seat.drive);
             let source = match source {
                 Some(at) => sources.swap_remove(at),
@@ -203,12 +209,11 @@ impl<'a> Drives<'a> {
                     continue;
                 }
             };
-            self.seated.push((seat.kind, seat.place, source));
+            self.seat(seat.kind, seat.place, source);
         }
         for source in sources {
             refusals.push(Refusal::Loose(shown("", source.id)));
         }
-        self.seated.sort_by_key(|(_, place, _)| *place);
         let mut drives: Vec<Drive> = Vec::new();
         for (kind, place, source) in self.seated {
             if drives.last().is_some_and(|drive| drive.place == place) {

@@ -1,5 +1,6 @@
 //! What cannot be done, named as the administrator knows it.
 
+use super::Options;
 use alloc::string::String;
 use thiserror::Error;
 
@@ -118,6 +119,11 @@ pub(super) const KNOWN: &[&str] = &[
     "-xen-domid",
 ];
 
+/// Whether an option's value has a key whose value begins like this.
+fn has(value: &str, key: &str, begins: &str) -> bool {
+    Options::new(value).any(|(other, value)| other == key && value.starts_with(begins))
+}
+
 pub(super) fn usb(name: &str) -> Refusal {
     let instead = "leave out usb=, usbdevice= and usbversion=; keyboard and PV devices need none";
     Refusal::unsupported("USB:", name, instead)
@@ -162,12 +168,13 @@ pub(super) fn of_option(option: &str, value: &str) -> Refusal {
         "-spice" => spice(&name),
         "-fda" | "-fdb" => Refusal::unsupported("a floppy disk:", &name, "use a disk or a CD-ROM"),
         "-chardev" if value.starts_with("spicevmc") => spice(&name),
-        "-chardev" if value.contains("id=libxl-channel") => {
+        "-chardev" if has(value, "id", "libxl-channel") => {
             let instead = "leave out channel=[…]; a serial port does as well";
             Refusal::unsupported("a channel:", &name, instead)
         }
-        "-chardev" if value.starts_with("socket,") && value.contains("host=") => colo(&name),
-        "-object" if value.starts_with("filter-") || value.contains("colo") => colo(&name),
+        "-chardev" if value.starts_with("socket,") && has(value, "host", "") => colo(&name),
+        "-object" if value.starts_with("filter-") || value.starts_with("colo-") => colo(&name),
+        "-object" if has(value, "id", "colo-") => colo(&name),
         _ => Refusal::unknown(option, value),
     }
 }
@@ -185,9 +192,9 @@ pub(super) fn of_device(driver: &str, value: &str) -> Refusal {
             Refusal::unsupported("a PCI card of the host's", "", "leave out pci=[…]")
         }
         _ if driver.starts_with("scsi-") => scsi(&name),
-        _ if driver.contains("usb") => usb(&name),
-        _ if driver.contains("hda") => sound(&name),
-        _ if value.contains(",netdev=") => network(&name),
+        _ if driver.split('-').any(|word| word == "usb") => usb(&name),
+        _ if driver.split('-').any(|word| word == "hda") => sound(&name),
+        _ if has(value, "netdev", "") => network(&name),
         _ => Refusal::unknown("-device", driver),
     }
 }
