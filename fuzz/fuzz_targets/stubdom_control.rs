@@ -59,7 +59,11 @@ fn is_sound(arguments: &[String]) {
         }
         Err(refusals) => {
             assert!(!refusals.is_empty());
-            assert!(refusals.iter().all(|refusal| refusal.to_string().len() < 512));
+            assert!(
+                refusals
+                    .iter()
+                    .all(|refusal| refusal.to_string().len() < 512)
+            );
         }
     }
 }
