@@ -140,6 +140,27 @@ mod tests {
     }
 
     #[test]
+    fn memory_overlaps_as_ports_do() {
+        let memory = |first, last, target| Claim {
+            range: Range::Memory(first, last),
+            target,
+        };
+        let mut xen = Fake::default();
+        let mut claims: Claims<u8> = Claims::default();
+        let wanted = [
+            memory(0x2000, 0x2fff, 1),
+            memory(0x1000, 0x1fff, 2),
+            memory(0x3000, 0x3fff, 3),
+            memory(0x3fff, 0x4000, 4),
+            memory(0x0, 0x1000, 5),
+        ];
+        claims.hold(&wanted, &mut xen).unwrap();
+        let held = [0x2000, 0x1000, 0x3000, 0x4000, 0x0]
+            .map(|address| claims.memory(address).map(|(target, ..)| target));
+        assert_eq!(held, [Some(1), Some(2), Some(3), None, None]);
+    }
+
+    #[test]
     fn what_xen_refuses_is_not_held() {
         let mut xen = Fake {
             refused: Some(Range::Port(0x60, 0x60)),

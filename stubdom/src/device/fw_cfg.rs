@@ -333,6 +333,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_only_selected_is_read_from_its_beginning() {
+        let mut device = FwCfg::new();
+        device.add(0x11, vec_of(100));
+        let mut ram = Ram::new(0x4000);
+        describe(&mut ram, 0x100, 0x0011_0008, 50, 0);
+        device.copy(0x100, &mut ram);
+        assert_eq!(ended(&ram, 0x100), 0);
+        // All of it, and as many zeros as there may be.
+        let length = 100 + ZEROS_MAX as u32;
+        describe(&mut ram, 0x100, CONTROL_READ, length, 0x800);
+        device.copy(0x100, &mut ram);
+        assert_eq!(ended(&ram, 0x100), 0);
+        assert_eq!(ram.bytes[0x800..0x864], vec_of(100));
+    }
+
+    #[test]
     fn a_copy_that_cannot_be_says_so() {
         let mut device = FwCfg::new();
         device.add(0x11, vec_of(100));

@@ -405,10 +405,26 @@ mod tests {
     }
 
     #[test]
+    fn a_port_interrupts_when_it_may() {
+        let mut controller = I8042::new();
+        for (config, irqs) in [(0x45, (false, false)), (0x46, (false, true))] {
+            command(&mut controller, 0x60);
+            keyboard(&mut controller, config);
+            controller.write_command(0xd3);
+            controller.write_data(0x5a);
+            assert_eq!((controller.irq(), controller.aux_irq()), irqs);
+            assert_eq!(answers(&mut controller), [0x5a]);
+        }
+        // Of the second port only: the keyboard's byte is not one of its.
+        controller.write_data(0xee);
+        assert_eq!((controller.irq(), controller.aux_irq()), (false, false));
+    }
+
+    #[test]
     fn each_byte_raises_its_line_anew() {
         let mut controller = I8042::new();
         controller.write_data(0xff);
-        assert!(controller.irq() && !controller.aux_irq());
+        assert_eq!((controller.irq(), controller.aux_irq()), (true, false));
         controller.read_data(Width::Byte);
         assert!(!controller.irq(), "between two bytes");
         controller.step();
@@ -439,7 +455,7 @@ mod tests {
         keyboard(&mut controller, 0x47);
         controller.write_command(0xd3);
         controller.write_data(0x5a);
-        assert!(controller.aux_irq() && !controller.irq());
+        assert_eq!((controller.irq(), controller.aux_irq()), (false, true));
         assert_eq!(status(&controller) & 0x21, 0x21);
         assert_eq!(answers(&mut controller), [0x5a]);
         controller.write_command(0xd4);

@@ -336,7 +336,17 @@ mod tests {
         assert_eq!(function.read(0x0e, Width::Byte), 0x80);
         assert_eq!(function.read(0x2c, Width::Dword), 0x1100_1af4);
         assert_eq!(function.read(0x3d, Width::Byte), 1);
-        assert_eq!(function.pin(), Some(Pin::A));
+        for pin in [Pin::A, Pin::B, Pin::C, Pin::D] {
+            assert_eq!(function.clone().with_pin(pin).pin(), Some(pin));
+        }
+    }
+
+    #[test]
+    fn a_register_is_that_of_each_of_its_bytes() {
+        let mut function = function();
+        function.set_register(0x42, 0x1234_5678);
+        assert_eq!(function.register(0x40), 0x1234_5678);
+        assert_eq!(function.register(0x43), 0x1234_5678);
     }
 
     #[test]
@@ -381,7 +391,8 @@ mod tests {
         assert_eq!(function.region(4), Some(ports));
         assert_eq!(function.region(5), Some(memory));
         assert_eq!((function.region(0), function.region(6)), (None, None));
-        assert!(ports.holds(0xc12f) && !ports.holds(0xc130) && !ports.holds(0x1_0000_c120));
+        let held = [0xc12f, 0xc130, 0x1_0000_c120].map(|address| ports.holds(address));
+        assert_eq!(held, [true, false, false]);
 
         function.write(0x04, Width::Byte, 0x01);
         assert_eq!(
@@ -392,7 +403,10 @@ mod tests {
         assert_eq!(function.region(4), None);
         assert!(!function.bus_master());
         function.write(0x04, Width::Word, 0x0404);
-        assert!(function.bus_master() && !function.pin_enabled());
+        assert_eq!(
+            (function.bus_master(), function.pin_enabled()),
+            (true, false)
+        );
     }
 
     #[test]

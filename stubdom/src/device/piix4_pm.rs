@@ -286,6 +286,10 @@ mod tests {
         assert!(pm.irq());
         pm.write(Block::Gpe0, 0, Width::Byte, 0x04);
         assert!(!pm.irq());
+        // A byte of the enable register leaves the other.
+        pm.write(Block::Gpe0, 3, Width::Byte, 0x81);
+        pm.write(Block::Gpe0, 2, Width::Byte, 0x02);
+        assert_eq!(pm.read(Block::Gpe0, 2, Width::Word), 0x8102);
     }
 
     #[test]

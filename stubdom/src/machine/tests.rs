@@ -417,7 +417,7 @@ fn with_ahci() -> (Bench, Disks<MemoryDisk>) {
 }
 
 /// READ DMA EXT of one sector, 5, to 0x8000, in slot 0.
-fn read_sector(bench: &mut Bench, disks: &mut Disks<MemoryDisk>) {
+fn ask_for_sector(bench: &mut Bench) {
     let mut put =
         |at: usize, bytes: &[u8]| bench.ram.bytes[at..at + bytes.len()].copy_from_slice(bytes);
     put(0x1000, &0x0001_0005_u32.to_le_bytes());
@@ -429,6 +429,11 @@ fn read_sector(bench: &mut Bench, disks: &mut Disks<MemoryDisk>) {
     put(0x3080, &0x8000_u64.to_le_bytes());
     put(0x308c, &511_u32.to_le_bytes());
     bench.write(Kind::Memory, ABAR + 0x138, 4, 1);
+}
+
+/// The same, carried out.
+fn read_sector(bench: &mut Bench, disks: &mut Disks<MemoryDisk>) {
+    ask_for_sector(bench);
     bench.machine.turn(disks, &mut bench.ram, &mut bench.xen);
     let disk = disks.ahci.disk_mut(0).unwrap();
     assert_eq!(
@@ -447,6 +452,22 @@ fn a_sector_is_read_by_ahci_which_interrupts_at_its_pin() {
     bench.write(Kind::Memory, ABAR + 0x110, 4, 0xffff_ffff);
     bench.write(Kind::Memory, ABAR + 0x008, 4, 1);
     assert_eq!(bench.xen.take(), [Call::Intx(3, 0, Low)]);
+}
+
+#[test]
+fn nothing_is_saved_while_a_disk_of_either_controller_is_at_work() {
+    let (mut bench, mut disks) = with_ahci();
+    disks.ahci.disk_mut(0).unwrap().is_slow = true;
+    ask_for_sector(&mut bench);
+    bench
+        .machine
+        .turn(&mut disks, &mut bench.ram, &mut bench.xen);
+    assert!(!disks.is_idle());
+    disks.ahci.disk_mut(0).unwrap().release(1);
+    bench
+        .machine
+        .turn(&mut disks, &mut bench.ram, &mut bench.xen);
+    assert!(disks.is_idle());
 }
 
 #[test]

@@ -682,6 +682,35 @@ fn ranges_are_discarded_one_after_another() {
 }
 
 #[test]
+fn the_whole_controllers_interrupts_can_be_held_back() {
+    let mut lab = Lab::new();
+    let nothing = Command {
+        command: 0x10,
+        ..Command::default()
+    };
+    lab.prepare(0, 0, nothing);
+    lab.put(0, PX_CI, 1);
+    assert!(lab.ahci.irq());
+    lab.write(4, 0);
+    assert!(!lab.ahci.irq());
+    lab.write(4, 1 << 1);
+    assert!(lab.ahci.irq());
+    // By messages, one comes as soon as they are let go, and none while they are not.
+    lab.ahci.configuration.write(0x82, Width::Word, 1);
+    lab.write(4, 0);
+    lab.ahci.take_message();
+    lab.put(0, PX_IS, u32::MAX);
+    lab.write(8, u32::MAX);
+    lab.prepare(0, 0, nothing);
+    lab.put(0, PX_CI, 1);
+    assert_eq!(lab.ahci.take_message(), None);
+    lab.write(4, 1 << 1);
+    assert!(lab.ahci.take_message().is_some());
+    lab.write(4, 1 << 1);
+    assert_eq!(lab.ahci.take_message(), None, "they were let go already");
+}
+
+#[test]
 fn messages_take_the_place_of_the_pin() {
     let mut lab = Lab::new();
     lab.ahci.take_message();

@@ -1,5 +1,7 @@
 //! A driver for both kinds of drive, as small as they come, against a disk in memory.
 
+mod answers;
+
 use super::*;
 use crate::backend::disk::Disks;
 use crate::backend::disk::fake::MemoryDisk;

@@ -1,0 +1,158 @@
+//! What drives answer to who asks them for what is rare, or is not there.
+
+use super::*;
+
+/// A packet by PIO, with as much room as there is.
+fn ask(lab: &mut Lab, packet: &[u8]) -> Result<Vec<u8>, u8> {
+    let mut whole = [0; 12];
+    whole[..packet.len()].copy_from_slice(packet);
+    lab.packet_in(whole, 0xfffe)
+}
+
+/// It is refused, for a field of the packet.
+fn refuses(lab: &mut Lab, packet: &[u8]) {
+    assert_eq!(ask(lab, packet), Err(0x54), "{packet:x?}");
+    assert_eq!(lab.sense(), (5, 0x24, 0), "{packet:x?}");
+}
+
+fn optical(lab: &mut Lab) -> &mut Optical {
+    match lab.ide.drive_mut(2) {
+        Some(Drive::Optical(drive)) => drive,
+        _ => panic!("no such drive"),
+    }
+}
+
+const EVENTS: [u8; 9] = [0x4a, 1, 0, 0, 0x10, 0, 0, 0, 8];
+
+#[test]
+fn a_cd_drive_takes_few_commands_of_ata() {
+    let mut lab = Lab::new();
+    for (command, features, count, status) in [
+        (0xef, 0x03, 0x45, 0x50),
+        (0xef, 0x03, 0x0c, 0x50),
+        (0xef, 0x03, 0x22, 0x50),
+        (0xef, 0x03, 0x99, 0x51),
+        (0xef, 0x66, 0, 0x50),
+        (0xef, 0x02, 0, 0x51),
+        (0xe0, 0, 0, 0x50),
+        (0xec, 0, 0, 0x51),
+        (0x20, 0, 1, 0x51),
+    ] {
+        lab.command(2, command, features, count, 0);
+        assert_eq!(lab.interrupted(1), status, "{command:#x} {features:#x}");
+    }
+    lab.command(2, 0xe5, 0, 0, 0);
+    assert_eq!(lab.interrupted(1), 0x50);
+    assert_eq!(lab.inb(1, COUNT), 0xff, "it is awake");
+}
+
+#[test]
+fn a_drive_tells_of_its_features_what_is_asked_for() {
+    let mut lab = Lab::new();
+    let current = ask(&mut lab, &[0x46, 1, 0, 0, 0, 0, 0, 1, 0]).unwrap();
+    assert_eq!(current[..8], [0, 0, 0, 56, 0, 0, 0, 8]);
+    let later = ask(&mut lab, &[0x46, 1, 0, 2, 0, 0, 0, 1, 0]).unwrap();
+    assert_eq!(later[..4], [0, 0, 0, 32]);
+    refuses(&mut lab, &[0x46, 3, 0, 0, 0, 0, 0, 1, 0]);
+    optical(&mut lab).set_medium(Some(4 * (80 * 60 * 75 + 1)));
+    // Asked about the drive, it does not say yet that the medium is another.
+    let large = ask(&mut lab, &[0x46, 1, 0, 0, 0, 0, 0, 1, 0]).unwrap();
+    assert_eq!(large[..8], [0, 0, 0, 56, 0, 0, 0, 0x10]);
+    optical(&mut lab).set_medium(None);
+    let none = ask(&mut lab, &[0x46, 0, 0, 0, 0, 0, 0, 1, 0]).unwrap();
+    assert_eq!(none[..8], [0, 0, 0, 64, 0, 0, 0, 0]);
+}
+
+#[test]
+fn the_tray_is_watched() {
+    let mut lab = Lab::new();
+    // It is closed already.
+    assert_eq!(ask(&mut lab, &[0x1b, 0, 0, 0, 3]), Ok(vec![]));
+    assert_eq!(ask(&mut lab, &[0]), Ok(vec![]));
+    // Start and stop move nothing.
+    assert_eq!(ask(&mut lab, &[0x1b, 0, 0, 0, 1]), Ok(vec![]));
+    assert_eq!(ask(&mut lab, &[0x1b, 0, 0, 0, 2]), Ok(vec![]));
+    assert_eq!(ask(&mut lab, &EVENTS).unwrap()[4..6], [1, 1]);
+    assert_eq!(ask(&mut lab, &[0x1b, 0, 0, 0, 2]), Ok(vec![]));
+    assert_eq!(ask(&mut lab, &EVENTS).unwrap()[4..6], [0, 1], "it was open");
+    let slot = ask(&mut lab, &[0xbd, 0, 0, 0, 0, 0, 0, 0, 0, 8]).unwrap();
+    assert_eq!(slot[1], 0x10);
+    assert_eq!(ask(&mut lab, &[0x1b, 0, 0, 0, 3]), Ok(vec![]));
+    assert_eq!(ask(&mut lab, &EVENTS).unwrap()[4..6], [2, 2]);
+    assert_eq!(lab.sense(), (6, 0x28, 0));
+    assert_eq!(ask(&mut lab, &[0]), Ok(vec![]), "it was told");
+    optical(&mut lab).set_medium(None);
+    assert_eq!(ask(&mut lab, &EVENTS).unwrap()[4..6], [3, 0]);
+    assert_eq!(ask(&mut lab, &[0x1b, 0, 0, 0, 2]), Ok(vec![]));
+    assert_eq!(ask(&mut lab, &[0x1b, 0, 0, 0, 3]), Ok(vec![]));
+    assert_eq!(ask(&mut lab, &[0]), Err(0x24));
+    assert_eq!(lab.sense(), (2, 0x3a, 0));
+}
+
+#[test]
+fn a_drive_refuses_fields_that_it_does_not_know() {
+    let mut lab = Lab::new();
+    let pages = ask(&mut lab, &[0x12, 1, 0, 0, 255]).unwrap();
+    assert_eq!(pages, [5, 0, 0, 1, 0]);
+    refuses(&mut lab, &[0x12, 1, 0x80, 0, 255]);
+    refuses(&mut lab, &[0x12, 0, 0x80, 0, 255]);
+    refuses(&mut lab, &[0x51, 1, 0, 0, 0, 0, 0, 0, 34]);
+    refuses(&mut lab, &[0x5a, 0, 0x0e, 0, 0, 0, 0, 0, 255]);
+    refuses(&mut lab, &[0x5a, 0, 0x6a, 0, 0, 0, 0, 0, 255]);
+    assert_eq!(
+        ask(&mut lab, &[0x5a, 0, 0xea, 0, 0, 0, 0, 0, 255]),
+        Err(0x54)
+    );
+    assert_eq!(lab.sense(), (5, 0x39, 0));
+    refuses(&mut lab, &[0x43, 0, 0, 0, 0, 0, 2, 0, 255]);
+    refuses(&mut lab, &[0x43, 0, 5, 0, 0, 0, 0, 0, 255]);
+    let lead_out = ask(&mut lab, &[0x43, 0, 0, 0, 0, 0, 0xaa, 0, 255]).unwrap();
+    assert_eq!(lead_out, [0, 10, 1, 1, 0, 0x14, 0xaa, 0, 0, 0, 2, 88]);
+    refuses(&mut lab, &[0xbe, 0, 0, 0, 0, 9, 0, 0, 1, 0xf8]);
+    assert_eq!(ask(&mut lab, &[0xbe, 0, 0, 0, 0, 9, 0, 0, 1]), Ok(vec![]));
+    // As large as a medium can be said to be.
+    optical(&mut lab).set_medium(Some(u64::MAX));
+    lab.sense();
+    refuses(&mut lab, &[0xa8, 0, 0, 0, 0, 0, 0x40, 0, 0, 0]);
+}
+
+#[test]
+fn a_disk_that_is_well_says_so() {
+    const KEY: u32 = 0xc2_4f00;
+    let mut lab = Lab::new();
+    let mut read = |operation, log| {
+        lab.command(0, 0xb0, operation, 1, KEY | log);
+        let answer = lab.pio_in(0, SECTOR, SECTOR);
+        let sum = answer.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
+        (answer, sum)
+    };
+    let (data, sum) = read(0xd0, 0);
+    assert_eq!((data[0], data[370], sum), (1, 1, 0));
+    let (thresholds, sum) = read(0xd1, 0);
+    assert_eq!((thresholds[0], thresholds[370], sum), (1, 0, 0));
+    let (directory, _) = read(0xd5, 0);
+    assert_eq!((directory[0], directory[2], directory[12]), (1, 1, 1));
+    for log in [1, 6] {
+        let (log, sum) = read(0xd5, log);
+        assert_eq!((log[0], log[2], sum), (1, 0, 0));
+    }
+    for (operation, count, lba, status) in [
+        (0xd2, 0, KEY, 0x50),
+        (0xd5, 2, KEY, 0x51),
+        (0xd5, 1, KEY | 2, 0x51),
+        (0x55, 1, KEY, 0x51),
+        (0xda, 0, 0, 0x51),
+        // Switched off, it says nothing but that, until it is switched on.
+        (0xd9, 0, KEY, 0x50),
+        (0xda, 0, KEY, 0x51),
+        (0xd8, 0, KEY, 0x50),
+        (0xda, 0, KEY, 0x50),
+    ] {
+        lab.command(0, 0xb0, operation, count, lba);
+        assert_eq!(
+            lab.interrupted(0),
+            status,
+            "{operation:#x} {count} {lba:#x}"
+        );
+    }
+}
