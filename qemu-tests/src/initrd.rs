@@ -3,8 +3,8 @@
 use crate::cpio::Archive;
 use crate::recipe::{
     BACKEND_MODULES, BACKEND_PROGRAMS, BIOS, CARD_ROMS, DEVICE_MODEL, DEVICE_MODEL_FILES,
-    DOM0_MODULES, DOM0_PROGRAMS, GUEST_MODULES, GUEST_PROGRAMS, IPTABLES, PROGRAMS, PROTOCOLS,
-    ROUTER_MODULES, ROUTER_PROGRAMS, XEN_PROGRAMS, XTABLES,
+    DOM0_MODULES, DOM0_PROGRAMS, DRIVER_MODULES, GUEST_MODULES, GUEST_PROGRAMS, IPTABLES, PROGRAMS,
+    PROTOCOLS, ROUTER_MODULES, ROUTER_PROGRAMS, XEN_PROGRAMS, XTABLES,
 };
 use crate::tree::Tree;
 use anyhow::{Context, Result, ensure};
@@ -77,17 +77,36 @@ pub(crate) fn router(tree: &Tree) -> Result<Archive> {
 /// The same of one that guests hang off: with netback, and what `xl devd` needs.
 pub(crate) fn gateway(tree: &Tree) -> Result<Archive> {
     let mut archive = router_with(tree, BACKEND_MODULES)?;
+    add_devd(tree, &mut archive)?;
+    Ok(archive)
+}
+
+/// A Debian guest's that drives a card of this module for others.
+pub(crate) fn driver(tree: &Tree, module: &str) -> Result<Archive> {
+    let mut archive = plain(tree)?;
+    tree.add_modules(
+        &mut archive,
+        &[DRIVER_MODULES, BACKEND_MODULES, &[module]].concat(),
+    )?;
+    add_devd(tree, &mut archive)?;
+    // libxl names the script that dom0's configuration names, wherever the backend is; it puts a vif on a bridge.
+    archive.file("etc/xen/scripts/vif-lab", 0o755, VIF_SCRIPT);
+    Ok(archive)
+}
+
+/// What `xl devd` needs.
+fn add_devd(tree: &Tree, archive: &mut Archive) -> Result<()> {
     for program in BACKEND_PROGRAMS {
-        tree.add_program(&mut archive, program)?;
+        tree.add_program(archive, program)?;
     }
     let xl = format!("{}/bin/xl", tree.xen_folder()?);
-    tree.add_program(&mut archive, &xl)?;
+    tree.add_program(archive, &xl)?;
     archive.symlink("usr/sbin/xl", &format!("/{xl}"));
     archive.file("etc/xen/xl.conf", 0o644, "");
     for folder in ["var/lib/xen", "var/log/xen"] {
         archive.directory(folder);
     }
-    Ok(archive)
+    Ok(())
 }
 
 fn router_with(tree: &Tree, modules: &[&str]) -> Result<Archive> {

@@ -225,10 +225,10 @@ pub(crate) const ROUTER_MODULES: &[&str] = &[
     "xt_time",
 ];
 
-/// Programs of a router that guests hang off, besides `xl`.
+/// Programs of a domain that guests hang off, besides `xl`.
 pub(crate) const BACKEND_PROGRAMS: &[&str] = &["usr/bin/xenstore-read", "usr/bin/xenstore-write"];
 
-/// Modules of a router that guests hang off, besides [`ROUTER_MODULES`].
+/// Modules of a domain that guests hang off.
 pub(crate) const BACKEND_MODULES: &[&str] = &[
     "xen-evtchn",
     "xen-gntdev",
@@ -236,6 +236,9 @@ pub(crate) const BACKEND_MODULES: &[&str] = &[
     "xen-privcmd",
     "xenfs",
 ];
+
+/// Modules of a guest that drives a network card for others, besides [`BACKEND_MODULES`] and the card's own.
+pub(crate) const DRIVER_MODULES: &[&str] = &["bridge", "crc32c_generic", "xen-pcifront"];
 
 /// Modules of dom0, by name or, with a `/`, by the start of their path; dependencies follow.
 pub(crate) const DOM0_MODULES: &[&str] = &[
