@@ -14,6 +14,9 @@ mod cost;
 pub mod engine;
 pub mod figure;
 mod guests;
+mod iperf;
+mod metered;
+mod net_guest;
 mod packets;
 pub mod page;
 pub mod record;
@@ -284,7 +287,7 @@ fn guests_behind(
         target: options.target,
     };
     let firewall = Firewall::of(workspace, &workspace.root().join(guests::SITE), built)?;
-    let net_guest = guests::build_net_guest(workspace, options.target)?;
+    let net_guest = net_guest::build(workspace, options.target)?;
     let machine = boot(lab, tell)?;
     let logs = machine.folder().to_owned();
     let mut measure = || -> Result<()> {

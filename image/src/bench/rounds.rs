@@ -150,6 +150,7 @@ impl<'a> Rounds<'a> {
             return Ok(0);
         }
         in_turn(
+            System::BOTH,
             options.runs,
             samples,
             self.tell,
@@ -278,17 +279,18 @@ impl<'a> Rounds<'a> {
 }
 
 /// Has both systems measured in turn by `once`, so many times; how many had to be repeated, after `clean_up`.
-pub(super) fn in_turn(
+pub(super) fn in_turn<S: Clone>(
+    systems: [System; 2],
     runs: u32,
-    samples: &mut Samples,
+    samples: &mut S,
     tell: &dyn Fn(&str),
-    once: impl Fn(System, u32, &mut Samples) -> Result<()>,
+    once: impl Fn(System, u32, &mut S) -> Result<()>,
     clean_up: impl Fn(System) -> Result<()>,
 ) -> Result<u32> {
     let mut repeated = 0;
     for run in 0..runs {
         // Who goes first changes: neither shall always find the machine as the other left it.
-        let mut order = System::BOTH;
+        let mut order = systems;
         if run % 2 == 1 {
             order.reverse();
         }

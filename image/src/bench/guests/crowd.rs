@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::packets::received_line;
-use super::{Guests, Place, SAYING_LIMIT};
+use super::{Guests, Place};
 use crate::bench::MEMORY_MIB;
+use crate::bench::net_guest::{SAYING_LIMIT, received_line};
 use crate::bench::samples::{Crowd, System, WANTED_GUESTS};
 
 /// Guests, of which one only counts.
@@ -37,11 +37,12 @@ impl Guests<'_> {
         let (machine, (gateway, pair)) = (self.machine, self.of(System::Firewalldom));
         // There are to be so many, not more.
         for guest in pair {
-            self.destroy(&[guest.name()])?;
+            machine.dom0(&format!("xl destroy {}", guest.name()))?;
         }
-        self.create(gateway, SINK, "role=receive port=7000")?;
+        let sink = SINK.net_guest(gateway);
+        sink.create(machine, "role=receive port=7000")?;
         machine.wait_for_console(SINK.name, "listening", SAYING_LIMIT)?;
-        let mut addresses = Vec::new();
+        let mut senders = Vec::new();
         for number in 1..GUESTS {
             let address = format!("10.0.3.{}", 20 + number);
             let name = format!("crowd-{number}");
@@ -56,36 +57,36 @@ impl Guests<'_> {
                 "role=send wait=true to={} frame=64 flows={FLOWS} count={FLOWS} rate={RATE}",
                 SINK.address
             );
-            self.create(gateway, place, &words)?;
+            let sender = place.net_guest(gateway);
+            sender.create(machine, &words)?;
             if let Err(error) = machine.wait_for_console(&name, "connected", SAYING_LIMIT) {
                 if machine.guest_console(&name)?.contains(REFUSED) {
-                    self.destroy(&[&name])?;
+                    sender.destroy(machine)?;
                     break;
                 }
                 return Err(error);
             }
-            addresses.push((name, address));
+            senders.push(sender);
         }
-        for (name, _) in &addresses {
-            self.type_to(name, 'g')?;
+        for sender in &senders {
+            sender.type_to(machine, 'g')?;
         }
         let mut received = 0;
-        for (_, address) in &addresses {
-            let start = format!("{address}: received ");
+        for sender in &senders {
+            let start = format!("{}: received ", sender.address);
             let console = machine.wait_for_console(SINK.name, &start, LIMIT)?;
             let line = console.lines().find(|line| line.contains(&start));
             received += line.and_then(received_line).context("a report")?;
         }
         let flows = gateway.flows(machine)?;
-        for (name, _) in &addresses {
-            self.destroy(&[name])?;
+        for guest in senders.iter().chain([&sink]) {
+            guest.destroy(machine)?;
         }
-        self.destroy(&[SINK.name])?;
         Ok(Crowd {
             firewalldom_mib: MEMORY_MIB,
-            guests: u32::try_from(addresses.len())? + 1,
+            guests: u32::try_from(senders.len())? + 1,
             flows,
-            sent: FLOWS * addresses.len() as u64,
+            sent: FLOWS * senders.len() as u64,
             received,
         })
     }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::{DESK, Guests, Place, WEB, let_work};
+use super::{DESK, Guests, Place, WEB};
 use crate::bench::figure::COMPARED_RATE;
+use crate::bench::metered::{let_work, metered};
 use crate::bench::samples::{Packets, System};
 
 /// Seconds that are measured, after two to settle.
@@ -38,7 +39,8 @@ impl Guests<'_> {
         self.flood(system, 2)?;
         web.check(&format!("echo start >{PKTGEN}/pgctrl"))?;
         let before = (self.counted(system)?, gateway.hypercalls(machine, system)?);
-        let (said, cpu_us) = self.metered(gateway, || self.flood(system, SECONDS))?;
+        let flood = || self.flood(system, SECONDS);
+        let (said, cpu_us) = metered(machine, &gateway.name, flood)?;
         let after = (self.counted(system)?, gateway.hypercalls(machine, system)?);
         let (sent, sent_us) =
             result(&said).with_context(|| format!("{}: {said:?}", desk.name()))?;

@@ -19,19 +19,15 @@ mod start;
 mod streams;
 
 use std::collections::BTreeMap;
-use std::thread;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
-use qemu_tests::{Command, DebianGuest, GuestType, Lab, Machine, RunningGuest};
+use qemu_tests::{DebianGuest, GuestType, Lab, Machine, RunningGuest};
 
+use super::net_guest::{self, NetGuest};
 use super::rounds::in_turn;
 use super::samples::{Samples, System};
-use crate::build::{self, Program, TargetChoice};
 use crate::run::Firewall;
-use crate::run::meter::METER;
 use crate::run::scenario::ADDED;
-use crate::workspace::Workspace;
 use gateway::{Gateway, Gateways};
 
 /// The site: `examples/xen-guests`, and rules for what is sent.
@@ -39,12 +35,6 @@ pub(super) const SITE: &str = "qemu-tests/sites/gateway";
 
 /// A Debian guest's memory, in MiB.
 const GUEST_MIB: u32 = 160;
-
-/// How long `xl create` of a small guest may take.
-const CREATE_LIMIT: Duration = Duration::from_secs(60);
-
-/// How long a guest may take to say something.
-const SAYING_LIMIT: Duration = Duration::from_secs(30);
 
 /// A guest's name, and where it is.
 #[derive(Clone, Copy)]
@@ -78,6 +68,16 @@ impl Place<'_> {
             self.address, self.vifname
         )
     }
+
+    /// A guest of our own there.
+    fn net_guest(&self, gateway: &Gateway) -> NetGuest {
+        NetGuest {
+            name: self.name.to_owned(),
+            address: self.address.to_owned(),
+            gateway: self.gateway.to_owned(),
+            vif: self.vif(&gateway.name),
+        }
+    }
 }
 
 /// The benchmark's machine, with both gateways and the Debian guests behind them.
@@ -98,7 +98,7 @@ impl<'m> Guests<'m> {
         net_guest: &[u8],
         tell: &'m dyn Fn(&str),
     ) -> Result<Self> {
-        std::fs::write(machine.share().join("net-guest.xen"), net_guest)?;
+        net_guest::put(machine, net_guest)?;
         tell("starting both gateways, and two Debian guests behind each");
         let gateways = Gateways::start(lab, machine, firewall)?;
         let mut pairs = Vec::new();
@@ -155,6 +155,7 @@ impl<'m> Guests<'m> {
         samples.linux_packets.clear();
         samples.guest_starts.clear();
         let repeated = in_turn(
+            System::BOTH,
             runs,
             samples,
             self.tell,
@@ -189,84 +190,4 @@ impl<'m> Guests<'m> {
         )?;
         Ok(())
     }
-
-    /// Creates a `net-guest` at a place behind a gateway.
-    fn create(&self, gateway: &Gateway, place: Place<'_>, words: &str) -> Result<()> {
-        self.machine.forget_guest_console(place.name)?;
-        let config = self.put_config(gateway, place, words)?;
-        let command = Command::new(["xl", "create", "-q", "-e", &config]).limit(CREATE_LIMIT);
-        self.machine.check(&command)?;
-        Ok(())
-    }
-
-    /// Writes the configuration of a `net-guest`; its path in dom0.
-    fn put_config(&self, gateway: &Gateway, place: Place<'_>, words: &str) -> Result<String> {
-        let vif = place.vif(&gateway.name);
-        let Place {
-            name,
-            address,
-            gateway: router,
-            ..
-        } = place;
-        let added = ADDED.replace("; ", "\n");
-        let config = format!(
-            "name = '{name}'\ntype = 'pv'\nkernel = '/share/net-guest.xen'\nmemory = 8\n\
-             extra = 'address={address} gateway={router} {words}'\nvif = ['{vif}']\n{added}\n"
-        );
-        let path = format!("/tmp/{name}.cfg");
-        self.machine.put(&path, config.as_bytes())?;
-        Ok(path)
-    }
-
-    /// Types a character on a guest's console.
-    fn type_to(&self, name: &str, key: char) -> Result<()> {
-        self.machine.dom0(&format!(
-            "printf {key} > $(xenstore-read /local/domain/$(xl domid {name})/console/tty)"
-        ))?;
-        Ok(())
-    }
-
-    fn destroy(&self, names: &[&str]) -> Result<()> {
-        for name in names {
-            self.machine.dom0(&format!("xl destroy {name}"))?;
-        }
-        Ok(())
-    }
-
-    /// Does something, and says how many microseconds of CPU time the gateway took meanwhile.
-    fn metered<T>(&self, gateway: &Gateway, what: impl FnOnce() -> Result<T>) -> Result<(T, u64)> {
-        const BEGUN: &str = "/tmp/metering";
-        let machine = self.machine;
-        machine.dom0(&format!("rm -f {BEGUN}"))?;
-        let script = format!(
-            "{METER}\nmeter_start '{}'\n: >{BEGUN}\nread -r _\nmeter_end\n",
-            gateway.name
-        );
-        let metering = machine.spawn(&Command::bash(script).limit(Duration::from_secs(180)))?;
-        machine.dom0(&format!("until [ -e {BEGUN} ]; do sleep 0.1; done"))?;
-        let value = what()?;
-        let output = metering.wait()?;
-        let text = output.text();
-        let cpu_us = text.trim().parse();
-        let cpu_us =
-            cpu_us.with_context(|| format!("xentop printed {text:?}{}", output.errors()))?;
-        Ok((value, cpu_us))
-    }
-}
-
-/// Lets the machine work for so long, undisturbed.
-fn let_work(seconds: u64) {
-    thread::sleep(Duration::from_secs(seconds));
-}
-
-/// The guest that sends and counts.
-pub(super) fn build_net_guest(workspace: &Workspace, target: TargetChoice) -> Result<Vec<u8>> {
-    let wanted = Program {
-        package: "guests".to_owned(),
-        binary: "net-guest".to_owned(),
-        features: vec!["xen".to_owned()],
-        manifest: None,
-        environment: Vec::new(),
-    };
-    Ok(build::program(workspace, &wanted, target)?.bytes)
 }

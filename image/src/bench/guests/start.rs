@@ -4,7 +4,8 @@ use anyhow::{Context, Result};
 use qemu_tests::Command;
 
 use super::gateway::OUTSIDE;
-use super::{CREATE_LIMIT, Guests, Place};
+use super::{Guests, Place};
+use crate::bench::net_guest::CREATE_LIMIT;
 use crate::bench::rounds::microseconds;
 use crate::bench::samples::{Start, System};
 use crate::run::scenario::StartTimes;
@@ -21,7 +22,8 @@ impl Guests<'_> {
     pub(super) fn first_packet(&self, system: System, run: u32) -> Result<Start> {
         let (gateway, _) = self.of(system);
         let words = format!("role=send to={OUTSIDE} rate=20 count=1 port=7001");
-        let config = self.put_config(gateway, FIRST, &words)?;
+        let first = FIRST.net_guest(gateway);
+        let config = first.put_config(self.machine, &words)?;
         let namespace = &gateway.outside.name;
         let script = format!(
             "\
@@ -39,7 +41,7 @@ echo \"$begin $end [$first]\"
         let command = Command::bash(script).limit(CREATE_LIMIT);
         let times = StartTimes::parse(&self.machine.check(&command)?);
         let times = times.context("no packet of a guest's came outside")?;
-        self.destroy(&[FIRST.name])?;
+        first.destroy(self.machine)?;
         Ok(Start {
             system,
             run,
