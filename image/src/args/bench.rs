@@ -26,6 +26,8 @@ pub(crate) enum BenchmarkChoice {
     Cost,
     /// Guests behind the firewall, beside the same behind Debian.
     Guests,
+    /// The driver domain with a card, beside Debian's with another.
+    Netdom,
     /// The engine on this host, beside this host's Linux.
     Engine,
     /// A guest's device model: stubdom, beside QEMU in dom0.
@@ -42,6 +44,7 @@ impl From<BenchmarkChoice> for Benchmark {
             BenchmarkChoice::Packets => Self::Packets,
             BenchmarkChoice::Cost => Self::Cost,
             BenchmarkChoice::Guests => Self::Guests,
+            BenchmarkChoice::Netdom => Self::Netdom,
             BenchmarkChoice::Engine => Self::Engine,
             BenchmarkChoice::Stub => Self::Stub,
         }
@@ -57,6 +60,7 @@ Examples:
   cargo image bench --suite trixie                 the same on Debian 13's Xen and Linux
   cargo image bench --only guests                  guests behind the firewall, and behind Debian
   cargo image bench --only stub                    a guest's device model, beside QEMU in dom0
+  cargo image bench --only netdom                  the driver domain, beside Debian's
   cargo image bench --only engine                  the engine beside this host's Linux: no Xen
   cargo image bench --only tcp --runs 1 --out /tmp/try
                                                    a quick look that leaves docs/ alone";

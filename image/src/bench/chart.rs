@@ -13,7 +13,7 @@ const WIDTH: f64 = 760.0;
 pub struct Group<'a> {
     /// What they are of.
     pub label: &'a str,
-    /// In the order of [`System::BOTH`].
+    /// In the order of the systems.
     pub spreads: [Option<Spread>; 2],
 }
 
@@ -59,13 +59,14 @@ text{fill:#e6edf3}
 
 fn class(system: System) -> &'static str {
     match system {
-        System::Firewalldom => "firewalldom",
+        // Never beside each other: the colour of ours.
+        System::Firewalldom | System::Netdom => "firewalldom",
         System::Debian => "debian",
     }
 }
 
 /// Bars of medians, with a line from the smallest to the largest sample.
-pub fn bars(title: &str, unit: Unit, groups: &[Group<'_>]) -> String {
+pub fn bars(title: &str, unit: Unit, systems: [System; 2], groups: &[Group<'_>]) -> String {
     const LEFT: f64 = 150.0;
     const RIGHT: f64 = 190.0;
     let largest = groups
@@ -79,7 +80,7 @@ pub fn bars(title: &str, unit: Unit, groups: &[Group<'_>]) -> String {
         y += 22.0;
         text(&mut body, (16.0, y), "", group.label);
         y += 8.0;
-        for (system, spread) in System::BOTH.into_iter().zip(group.spreads) {
+        for (system, spread) in systems.into_iter().zip(group.spreads) {
             let Some(Spread {
                 min,
                 median,
@@ -286,7 +287,7 @@ mod tests {
             label: "first <packet>",
             spreads: [Some(spread(1.0)), Some(spread(10.0))],
         };
-        let svg = bars("start", Unit::Seconds, &[group]);
+        let svg = bars("start", Unit::Seconds, System::BOTH, &[group]);
         let widths: Vec<f64> = svg
             .lines()
             .filter(|line| line.contains("height=\"18\""))
@@ -328,7 +329,7 @@ mod tests {
 
     #[test]
     fn nothing_measured_is_still_a_picture() {
-        assert!(bars("empty", Unit::Bytes, &[]).ends_with("</svg>\n"));
+        assert!(bars("empty", Unit::Bytes, System::BOTH, &[]).ends_with("</svg>\n"));
         let axis = Axis {
             label: "",
             unit: Unit::Count,

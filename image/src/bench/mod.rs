@@ -17,6 +17,7 @@ mod guests;
 mod iperf;
 mod metered;
 mod net_guest;
+pub mod netdom;
 mod packets;
 pub mod page;
 pub mod record;
@@ -31,6 +32,7 @@ use anyhow::{Context, Result};
 use qemu_tests::{Lab, Machine, Options, Suite};
 use serde::{Deserialize, Serialize};
 
+use crate::appliance::{Bare, build_bare};
 use crate::build::TargetChoice;
 use crate::output::OutputSet;
 use crate::run::{Firewall, RunOptions};
@@ -40,6 +42,7 @@ use engine::Engine;
 use guests::Guests;
 use record::Record;
 use rounds::Rounds;
+use samples::System;
 
 /// `memory=` of the firewall in every benchmark, in MiB.
 pub const MEMORY_MIB: u32 = 8;
@@ -65,6 +68,8 @@ pub enum Benchmark {
     Cost,
     /// Guests behind the firewall as their backend.
     Guests,
+    /// The driver domain with a card, beside Debian's with another.
+    Netdom,
     /// The engine on the host, beside the host's Linux: in no suite's record.
     Engine,
     /// A guest's device model, ours beside QEMU: in a record of its own.
@@ -73,7 +78,7 @@ pub enum Benchmark {
 
 impl Benchmark {
     /// All of them, in the order of the page.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Sizes,
         Self::Memory,
         Self::Start,
@@ -81,6 +86,7 @@ impl Benchmark {
         Self::Packets,
         Self::Cost,
         Self::Guests,
+        Self::Netdom,
         Self::Engine,
         Self::Stub,
     ];
@@ -95,9 +101,25 @@ impl Benchmark {
             Self::Packets => "packets",
             Self::Cost => "cost",
             Self::Guests => "guests",
+            Self::Netdom => "netdom",
             Self::Engine => "engine",
             Self::Stub => "stub",
         }
+    }
+}
+
+impl Benchmark {
+    /// Who is measured, ours first.
+    pub fn systems(self) -> [System; 2] {
+        match self {
+            Self::Netdom => System::DRIVERS,
+            _ => System::BOTH,
+        }
+    }
+
+    /// Whether it has a boot of its own, and a section of its own once it was measured.
+    fn is_apart(self) -> bool {
+        matches!(self, Self::Guests | Self::Netdom)
     }
 }
 
@@ -160,7 +182,7 @@ pub fn perform_stub(
     tell: &dyn Fn(&str),
 ) -> Result<String> {
     let lab = Lab::prepare_suite(suite, &qemu_tests::to_stderr())?;
-    let machine = boot(&lab, tell)?;
+    let machine = boot(&lab, Options::default(), tell)?;
     let logs = machine.folder().to_owned();
     let record = stub::measure(workspace, &lab, &machine, options, tell)
         .with_context(|| format!("consoles and logs are in {}", logs.display()))?;
@@ -198,18 +220,21 @@ pub fn perform(
     if options
         .benchmarks
         .iter()
-        .any(|one| *one != Benchmark::Guests)
+        .any(|benchmark| !benchmark.is_apart())
     {
         between_networks(workspace, &lab, options, &mut record, tell)?;
     }
     if options.benchmarks.contains(&Benchmark::Guests) {
         guests_behind(workspace, &lab, options, &mut record, tell)?;
     }
+    if options.benchmarks.contains(&Benchmark::Netdom) {
+        driver_domains(workspace, &lab, options, &mut record, tell)?;
+    }
     write(folder, suite, &record)?;
     Ok(record)
 }
 
-/// Measures all but [`Benchmark::Guests`]: the firewall between two networks of dom0's.
+/// Measures what has no boot of its own: the firewall between two networks of dom0's.
 fn between_networks(
     workspace: &Workspace,
     lab: &Lab,
@@ -236,7 +261,7 @@ fn between_networks(
         false => None,
     };
 
-    let machine = boot(lab, tell)?;
+    let machine = boot(lab, Options::default(), tell)?;
     let logs = machine.folder().to_owned();
     let mut measure = || -> Result<()> {
         let mut conditions = Conditions::of(workspace, lab, &machine, options.runs)?;
@@ -254,7 +279,7 @@ fn between_networks(
         conditions.load = watch.end()?;
         warn_unless_quiet(&conditions, tell);
         for benchmark in &options.benchmarks {
-            if *benchmark != Benchmark::Guests {
+            if !benchmark.is_apart() {
                 record.conditions.insert(*benchmark, conditions.clone());
             }
         }
@@ -288,7 +313,7 @@ fn guests_behind(
     };
     let firewall = Firewall::of(workspace, &workspace.root().join(guests::SITE), built)?;
     let net_guest = net_guest::build(workspace, options.target)?;
-    let machine = boot(lab, tell)?;
+    let machine = boot(lab, Options::default(), tell)?;
     let logs = machine.folder().to_owned();
     let mut measure = || -> Result<()> {
         let mut conditions = Conditions::of(workspace, lab, &machine, options.runs)?;
@@ -305,11 +330,42 @@ fn guests_behind(
     machine.stop()
 }
 
-fn boot(lab: &Lab, tell: &dyn Fn(&str)) -> Result<Machine> {
+/// Measures [`Benchmark::Netdom`], in a boot of its own.
+fn driver_domains(
+    workspace: &Workspace,
+    lab: &Lab,
+    options: &BenchOptions,
+    record: &mut Record,
+    tell: &dyn Fn(&str),
+) -> Result<()> {
+    tell("building netdom, and a guest that counts");
+    let out = workspace.target().join("image/netdom-bench");
+    let words = crate::options::Options::default();
+    let netdom = build_bare(workspace, Bare::Netdom, &out, &words, options.target)?;
+    let net_guest = net_guest::build(workspace, options.target)?;
+    let wires = netdom::Wires::new()?;
+    let machine = boot(lab, wires.machine()?, tell)?;
+    let logs = machine.folder().to_owned();
+    let mut measure = || -> Result<()> {
+        let mut conditions = Conditions::of(workspace, lab, &machine, options.runs)?;
+        let watch = Watch::begin(&machine)?;
+        let bench = netdom::Bench::prepare(lab, &machine, &wires, &netdom, &net_guest, tell)?;
+        record.configurations.extend(bench.configurations());
+        conditions.repeated = bench.all(options.runs, &mut record.samples.netdom)?;
+        conditions.load = watch.end()?;
+        warn_unless_quiet(&conditions, tell);
+        record.conditions.insert(Benchmark::Netdom, conditions);
+        Ok(())
+    };
+    measure().with_context(|| format!("consoles and logs are in {}", logs.display()))?;
+    machine.stop()
+}
+
+fn boot(lab: &Lab, options: Options, tell: &dyn Fn(&str)) -> Result<Machine> {
     tell("booting Xen and dom0 in QEMU");
     let options = Options {
         name: "bench".into(),
-        ..Options::default()
+        ..options
     };
     Machine::start(lab, &options)
 }

@@ -181,6 +181,12 @@ pub(super) fn received_line(console: &str) -> Option<u64> {
     rest.split_whitespace().next()?.parse().ok()
 }
 
+/// `12 for other ports, …`, said last: how many.
+pub(super) fn others_line(console: &str) -> Option<u64> {
+    let (before, _) = console.rsplit_once(" for other ports")?;
+    before.split_whitespace().next_back()?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,5 +199,8 @@ mod tests {
         let received = "listening\r\n10.0.3.9: received 4999 of 5000, 1 missing, 0 twice, 0 out of order, 0 with wrong bytes; 500 packets/s\r\n";
         assert_eq!(received_line(received), Some(4999));
         assert_eq!(received_line("listening\r\n"), None);
+        let others = "listening\r\n0 for other ports, 0 for the closed port\r\n31 for other ports, 0 for the closed port\r\n";
+        assert_eq!(others_line(others), Some(31));
+        assert_eq!(others_line("listening\r\n"), None);
     }
 }

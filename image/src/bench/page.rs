@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::Benchmark;
 use super::chart::{self, Axis, Curve, Group};
 use super::engine;
-use super::figure::{FIGURES, Figure, Measured, Spread, Unit, Verdict};
+use super::figure::{self, Figure, Measured, Spread, Unit, Verdict};
 use super::record::Record;
 use super::samples::{Packets, System};
 use super::{Results, stub};
@@ -34,6 +34,7 @@ To measure yourself, on a machine that does nothing else:
     cargo image bench --suite trixie     # Debian 13's
     cargo image bench --only guests      # guests behind the firewall, beside guests behind Debian
     cargo image bench --only stub        # a guest's device model: stubdom beside QEMU in dom0
+    cargo image bench --only netdom      # the driver domain with a card, beside Debian's with another
     cargo image bench --only engine      # the engine beside the host's Linux: no Xen, a few minutes
 
 This writes every sample to [`results/`](results), and this page from them.
@@ -48,6 +49,20 @@ guest: with Linux' netback and Xen's own `xl devd` and, in both, the rules of
 hotplug script does what Xen's `vif-route` does ([it](../qemu-tests/src/dom0/vif-router.sh)). All of it is there in one boot, and measured in
 turn. TCP is between Debian guests, and between one of them and a network of dom0's; small packets are sent and
 counted by [guests of our own](../qemu-tests/guests), which cost so little that the gateway is what limits.";
+
+const NETDOM: &str = "\
+### The driver domain
+
+netdom with a network card, and a Debian PV guest with another of the same model (an emulated Intel 82574L): Linux'
+e1000e, a bridge with the card on it, netback and Xen's own `xl devd`, from an initrd that holds nothing else
+([its init](../qemu-tests/src/dom0/driver.sh)). Behind each are two Debian guests, just alike. All of it is there in one
+boot, and measured in turn. At the far end of each card's cable are QEMU's user network, for TCP, and for small packets
+the program that measures, as one more host. An emulated wire is slow: of what passes there throughput is told and CPU
+time judged. Small packets are sent and counted by [guests of our own](../qemu-tests/guests). The first reply is what
+such a guest gets that is created as soon as the driver domain says that it is ready; neither was there before.";
+
+/// Benchmarks with a section of their own, which is there when they were measured.
+const SECTIONS: [(Benchmark, &str); 2] = [(Benchmark::Guests, GUESTS), (Benchmark::Netdom, NETDOM)];
 
 /// The whole page.
 pub fn render(results: &Results) -> String {
@@ -72,7 +87,7 @@ pub fn render(results: &Results) -> String {
 /// What a run came to, for a terminal.
 pub fn summary(record: &Record) -> String {
     let mut out = String::new();
-    for (figure, measured) in FIGURES.iter().zip(record.figures()) {
+    for (figure, measured) in figure::figures().zip(record.figures()) {
         let verdict = match measured.verdict {
             Verdict::Pass => "pass",
             Verdict::Miss => "MISS",
@@ -85,7 +100,7 @@ pub fn summary(record: &Record) -> String {
             out,
             "{verdict}  {}: {}, Debian {}",
             figure.title,
-            said(measured.firewalldom),
+            said(measured.ours),
             said(measured.debian)
         );
     }
@@ -103,10 +118,12 @@ fn suite(out: &mut String, record: &Record) -> std::fmt::Result {
     if let Some(one) = record.conditions.values().next() {
         writeln!(out, "\nXen {}, Linux {}.", one.xen, one.linux)?;
     }
-    let has_guests = record.conditions.contains_key(&Benchmark::Guests);
+    let is_shown = |figure: &Figure| {
+        !figure.benchmark.is_apart() || record.conditions.contains_key(&figure.benchmark)
+    };
     let count = |verdict| {
-        let shown = FIGURES.iter().zip(&figures);
-        let shown = shown.filter(|(figure, _)| has_guests || figure.benchmark != Benchmark::Guests);
+        let shown = figure::figures().zip(&figures);
+        let shown = shown.filter(|(figure, _)| is_shown(figure));
         shown.filter(|(_, one)| one.verdict == verdict).count()
     };
     writeln!(
@@ -116,10 +133,16 @@ fn suite(out: &mut String, record: &Record) -> std::fmt::Result {
         count(Verdict::Miss),
         count(Verdict::NotMeasured)
     )?;
-    table(out, &figures, |figure| {
-        figure.benchmark != Benchmark::Guests
-    })?;
-    guests(out, record, &figures)?;
+    let systems = System::BOTH;
+    table(out, systems, &figures, |benchmark| !benchmark.is_apart())?;
+    for (apart, text) in SECTIONS {
+        if record.conditions.contains_key(&apart) {
+            writeln!(out, "\n{text}\n")?;
+            table(out, apart.systems(), &figures, |benchmark| {
+                benchmark == apart
+            })?;
+        }
+    }
     for picture in names_of_pictures(record) {
         writeln!(
             out,
@@ -133,27 +156,21 @@ fn suite(out: &mut String, record: &Record) -> std::fmt::Result {
     configurations(out, record)
 }
 
-/// Guests behind either system, if that was measured.
-fn guests(out: &mut String, record: &Record, figures: &[Measured]) -> std::fmt::Result {
-    if !record.conditions.contains_key(&Benchmark::Guests) {
-        return Ok(());
-    }
-    writeln!(out, "\n{GUESTS}\n")?;
-    table(out, figures, |figure| figure.benchmark == Benchmark::Guests)
-}
-
 fn table(
     out: &mut String,
+    [ours, theirs]: [System; 2],
     figures: &[Measured],
-    is_in: impl Fn(&Figure) -> bool,
+    is_in: impl Fn(Benchmark) -> bool,
 ) -> std::fmt::Result {
     writeln!(
         out,
-        "| figure | target | firewalldom | Debian PV guest | ratio | |"
+        "| figure | target | {} | {} | ratio | |",
+        ours.name(),
+        theirs.name()
     )?;
     writeln!(out, "|---|---|---|---|---|---|")?;
-    for (figure, measured) in FIGURES.iter().zip(figures) {
-        if !is_in(figure) {
+    for (figure, measured) in figure::figures().zip(figures) {
+        if !is_in(figure.benchmark) {
             continue;
         }
         let cell = |spread: Option<Spread>| spread.map_or(String::new(), |one| cell(figure, one));
@@ -173,7 +190,7 @@ fn table(
             "| {} | {} | {} | {} | {ratio} | {verdict} |",
             figure.title,
             figure.target.text(figure.unit),
-            cell(measured.firewalldom),
+            cell(measured.ours),
             cell(measured.debian),
         )?;
     }
@@ -367,8 +384,8 @@ const OVER_RATE: [OverRate; 4] = [
 /// Those for which there are samples, in the order of the page.
 fn names_of_pictures(record: &Record) -> Vec<&'static str> {
     let mut names = Vec::new();
-    for (figure, measured) in FIGURES.iter().zip(record.figures()) {
-        let any = measured.firewalldom.is_some() || measured.debian.is_some();
+    for (figure, measured) in figure::figures().zip(record.figures()) {
+        let any = measured.ours.is_some() || measured.debian.is_some();
         if any && !names.contains(&figure.picture) {
             names.push(figure.picture);
         }
@@ -392,8 +409,7 @@ fn picture(record: &Record, name: &str) -> String {
         };
         return chart::curves(title, x, *y, &curves);
     }
-    let own: Vec<(&Figure, Measured)> = FIGURES
-        .iter()
+    let own: Vec<(&Figure, Measured)> = figure::figures()
         .filter(|figure| figure.picture == name)
         .map(|figure| (figure, figure.measured(&record.samples)))
         .collect();
@@ -401,11 +417,14 @@ fn picture(record: &Record, name: &str) -> String {
         .iter()
         .map(|(figure, measured)| Group {
             label: figure.title,
-            spreads: [measured.firewalldom, measured.debian],
+            spreads: [measured.ours, measured.debian],
         })
         .collect();
     let unit = own.first().map_or(Unit::Count, |(figure, _)| figure.unit);
-    chart::bars(&name.replace('-', " "), unit, &groups)
+    let systems = own
+        .first()
+        .map_or(System::BOTH, |(figure, _)| figure.benchmark.systems());
+    chart::bars(&name.replace('-', " "), unit, systems, &groups)
 }
 
 fn rates_of(record: &Record) -> Vec<u32> {

@@ -184,8 +184,8 @@ impl<'a> Rounds<'a> {
 
     fn name(&self, system: System) -> &str {
         match system {
-            System::Firewalldom => FIREWALLDOM,
             System::Debian => &self.router.name,
+            _ => FIREWALLDOM,
         }
     }
 
@@ -201,17 +201,17 @@ impl<'a> Rounds<'a> {
     fn start(&self, system: System) -> Result<Forwarder> {
         let name = self.name(system);
         let config = match system {
-            System::Firewalldom => &self.ours,
             System::Debian => &self.theirs,
+            _ => &self.ours,
         };
         let forwarder = self.scenario.start(name, config, INSIDE, OUTSIDE)?;
         match system {
-            System::Firewalldom => self.scenario.wait_ready(&forwarder)?,
             System::Debian => {
                 let ready = self.router.ready_line();
                 self.machine
                     .wait_for_console(name, &ready, debian::READY_LIMIT)?;
             }
+            _ => self.scenario.wait_ready(&forwarder)?,
         }
         Ok(forwarder)
     }
@@ -250,8 +250,8 @@ impl<'a> Rounds<'a> {
             forwarder,
         };
         let hypercalls = || match system {
-            System::Firewalldom => self.hypercalls(forwarder).map(Some),
             System::Debian => Ok(None),
+            _ => self.hypercalls(forwarder).map(Some),
         };
         path.open()?;
         for rate in RATES {

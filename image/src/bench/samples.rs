@@ -3,24 +3,32 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Who forwards.
+use super::netdom::samples::DriverDomains;
+
+/// Who is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum System {
-    /// Ours.
+    /// Our firewall.
     Firewalldom,
+    /// Our driver domain.
+    Netdom,
     /// The Debian PV guest in its place.
     Debian,
 }
 
 impl System {
-    /// Both, ours first.
+    /// Who forwards: ours first.
     pub const BOTH: [Self; 2] = [Self::Firewalldom, Self::Debian];
+
+    /// Who has a network card for others: ours first.
+    pub const DRIVERS: [Self; 2] = [Self::Netdom, Self::Debian];
 
     /// Its name in tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Firewalldom => "firewalldom",
+            Self::Netdom => "netdom",
             Self::Debian => "Debian PV guest",
         }
     }
@@ -62,6 +70,9 @@ pub struct Samples {
     /// Of `guests`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guest_crowd: Option<Crowd>,
+    /// Of `netdom`.
+    #[serde(default, skip_serializing_if = "DriverDomains::is_empty")]
+    pub netdom: DriverDomains,
 }
 
 /// Lengths of files, in bytes.

@@ -6,12 +6,17 @@ use serde::{Deserialize, Serialize};
 use super::Benchmark;
 use super::samples::{Samples, System};
 
+mod netdom;
 mod table;
-
-pub use table::FIGURES;
 
 /// Packets each second at which both systems are compared.
 pub const COMPARED_RATE: u32 = 20_000;
+
+/// The same over a driver domain's wire, which is emulated.
+pub const WIRE_RATE: u32 = 5_000;
+
+/// MiB of memory that the driver domain is to serve so many vifs with.
+pub const CROWDS: [(u32, u32); 2] = [(8, 16), (16, 64)];
 
 /// The middle and the ends of some samples.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -184,7 +189,7 @@ pub struct Measured {
     /// [`Figure::id`].
     pub figure: String,
     /// Ours.
-    pub firewalldom: Option<Spread>,
+    pub ours: Option<Spread>,
     /// The Debian guest's.
     pub debian: Option<Spread>,
     /// The median of ours for one of Debian's.
@@ -193,10 +198,16 @@ pub struct Measured {
     pub verdict: Verdict,
 }
 
+/// All figures, in the order of the page.
+pub fn figures() -> impl Iterator<Item = &'static Figure> {
+    table::FIGURES.iter().chain(netdom::FIGURES)
+}
+
 impl Figure {
     /// What the samples say.
     pub fn measured(&self, samples: &Samples) -> Measured {
-        let [ours, theirs] = System::BOTH.map(|system| Spread::of((self.values)(samples, system)));
+        let systems = self.benchmark.systems();
+        let [ours, theirs] = systems.map(|system| Spread::of((self.values)(samples, system)));
         let ratio = match (ours, theirs) {
             (Some(ours), Some(theirs)) if theirs.median > 0.0 => {
                 Some(rounded(ours.median / theirs.median))
@@ -205,7 +216,7 @@ impl Figure {
         };
         Measured {
             figure: self.id.to_owned(),
-            firewalldom: ours,
+            ours,
             debian: theirs,
             ratio,
             verdict: self.target.verdict(ours, ratio),
@@ -214,10 +225,7 @@ impl Figure {
 
     /// Every figure of every benchmark, measured or not.
     pub fn all_measured(samples: &Samples) -> Vec<Measured> {
-        FIGURES
-            .iter()
-            .map(|figure| figure.measured(samples))
-            .collect()
+        figures().map(|figure| figure.measured(samples)).collect()
     }
 }
 

@@ -1,4 +1,4 @@
-//! All figures, and which samples each is made of.
+//! The firewall's figures, and which samples each is made of.
 
 use super::{COMPARED_RATE, Figure, Target, Unit, Values};
 use crate::bench::Benchmark;
@@ -8,14 +8,14 @@ use crate::bench::samples::{
 
 /// What the figures of one picture of bars have in common.
 #[derive(Clone, Copy)]
-struct Picture {
+pub(super) struct Picture {
     name: &'static str,
     benchmark: Benchmark,
     unit: Unit,
 }
 
 impl Picture {
-    const fn new(name: &'static str, benchmark: Benchmark, unit: Unit) -> Self {
+    pub(super) const fn new(name: &'static str, benchmark: Benchmark, unit: Unit) -> Self {
         Self {
             name,
             benchmark,
@@ -27,7 +27,7 @@ impl Picture {
         Self::new(name, Benchmark::Guests, unit)
     }
 
-    const fn figure(
+    pub(super) const fn figure(
         self,
         id: &'static str,
         title: &'static str,
@@ -66,15 +66,15 @@ const GUEST_MEMORY: Picture = Picture::of_guests("guest-memory", Unit::Guests);
 const GUEST_START: Picture = Picture::of_guests("guest-start", Unit::Seconds);
 
 /// All of them, in the order of the page.
-pub const FIGURES: &[Figure] = &[
+pub(super) const FIGURES: &[Figure] = &[
     SIZES.figure(
         "firewalldom_image",
         "the firewall: kernel and RAM disk (Debian's: Linux and initrd)",
         Target::None,
         |samples, system| {
             sizes(samples, |sizes| match system {
-                System::Firewalldom => Some(sizes.firewalldom_bytes + sizes.policy_bytes),
                 System::Debian => Some(sizes.debian_kernel_bytes + sizes.debian_ramdisk_bytes),
+                _ => Some(sizes.firewalldom_bytes + sizes.policy_bytes),
             })
         },
     ),
@@ -350,12 +350,12 @@ fn our_size(samples: &Samples, system: System, of: impl Fn(&Sizes) -> u64) -> Ve
 }
 
 /// In seconds.
-fn starts(starts: &[Start], system: System, of: impl Fn(&Start) -> u64) -> Vec<f64> {
+pub(super) fn starts(starts: &[Start], system: System, of: impl Fn(&Start) -> u64) -> Vec<f64> {
     let own = starts.iter().filter(|start| start.system == system);
     own.map(|start| of(start) as f64 / 1e6).collect()
 }
 
-fn streams<W: PartialEq>(
+pub(super) fn streams<W: PartialEq>(
     streams: &[Stream<W>],
     system: System,
     way: W,
@@ -366,7 +366,7 @@ fn streams<W: PartialEq>(
 }
 
 /// Of those that were asked for at such a rate.
-fn packets(
+pub(super) fn packets(
     packets: &[Packets],
     system: System,
     at: impl Fn(u32) -> bool,

@@ -15,7 +15,7 @@ fn start(system: System, xl_create_us: u64, first_packet_us: u64) -> Start {
 }
 
 fn figure(id: &str) -> &'static Figure {
-    FIGURES.iter().find(|figure| figure.id == id).unwrap()
+    figures().find(|figure| figure.id == id).unwrap()
 }
 
 #[test]
@@ -39,7 +39,7 @@ fn a_ratio_is_that_of_the_medians_and_decides() {
     };
     let first = figure("first_packet").measured(&samples);
     assert_eq!((first.ratio, first.verdict), (Some(0.1), Verdict::Pass));
-    assert_eq!(first.firewalldom.unwrap().samples, 3);
+    assert_eq!(first.ours.unwrap().samples, 3);
     let after = figure("after_create").measured(&samples);
     assert_eq!(after.ratio, Some(0.016_667));
     assert_eq!(after.verdict, Verdict::Pass);
@@ -76,7 +76,7 @@ fn loss_is_that_of_the_median_run() {
     assert_eq!(figure("loss").measured(&samples).verdict, Verdict::Miss);
     samples.packets.truncate(4);
     let cpu = figure("packet_cpu").measured(&samples);
-    assert_eq!(cpu.firewalldom.unwrap().median, 5.0);
+    assert_eq!(cpu.ours.unwrap().median, 5.0);
     assert_eq!(cpu.verdict, Verdict::NotMeasured, "Debian has no sample");
 }
 
@@ -150,13 +150,13 @@ fn what_guests_come_to_is_told_apart_by_way_and_rate() {
     let out = figure("guest_out").measured(&samples);
     assert_eq!((out.ratio, out.verdict), (None, Verdict::NotMeasured));
     let copies = figure("guest_copies").measured(&samples);
-    assert_eq!(copies.firewalldom.unwrap().median, 1.01);
+    assert_eq!(copies.ours.unwrap().median, 1.01);
     assert_eq!(copies.verdict, Verdict::Pass);
     let passed = figure("guest_packets").measured(&samples);
     assert_eq!((passed.ratio, passed.verdict), (Some(3.0), Verdict::Pass));
     let of_linux = figure("linux_packet_cpu").measured(&samples);
     assert_eq!(of_linux.debian.unwrap().median, 25.0);
-    assert_eq!(of_linux.firewalldom, None);
+    assert_eq!(of_linux.ours, None);
     assert_eq!(
         figure("guest_memory").measured(&samples).verdict,
         Verdict::Pass
@@ -176,11 +176,13 @@ fn what_guests_come_to_is_told_apart_by_way_and_rate() {
 }
 
 #[test]
-fn ids_are_unique_and_pictures_have_one_unit() {
-    for (index, figure) in FIGURES.iter().enumerate() {
-        for other in &FIGURES[index + 1..] {
+fn ids_are_unique_and_pictures_have_one_unit_and_the_same_two() {
+    for (index, figure) in figures().enumerate() {
+        for other in figures().skip(index + 1) {
             assert_ne!(figure.id, other.id);
-            assert!(figure.picture != other.picture || figure.unit == other.unit);
+            let is_shared = figure.picture == other.picture;
+            assert!(!is_shared || figure.unit == other.unit);
+            assert!(!is_shared || figure.benchmark.systems() == other.benchmark.systems());
         }
     }
 }
@@ -191,4 +193,73 @@ fn numbers_read_as_people_write_them() {
     assert_eq!(Unit::Count.number(1_600.4), "1,600");
     assert_eq!(Unit::Count.number(0.2), "0.200");
     assert_eq!(Target::OneIn(8.0).text(Unit::Seconds), "≤ 1/8 of Debian's");
+}
+
+#[test]
+fn a_driver_domain_is_judged_by_its_own_samples() {
+    use crate::bench::netdom::samples::{Crowd, DriverDomains, ImageSizes};
+
+    let (ours, theirs) = (System::Netdom, System::Debian);
+    let packets = |system, asked_per_second, received, cpu_us| Packets {
+        system,
+        run: 0,
+        asked_per_second,
+        sent: 100_000,
+        sent_us: 5_000_000,
+        received,
+        cpu_us,
+        hypercalls: None,
+    };
+    let crowd = |memory_mib, wanted, vifs| Crowd {
+        memory_mib,
+        wanted,
+        vifs,
+        sent: 1_000,
+        received: 1_000,
+    };
+    let mut samples = Samples {
+        netdom: DriverDomains {
+            sizes: Some(ImageSizes {
+                netdom_bytes: 307_200,
+                debian_kernel_bytes: 8_000_000,
+                debian_ramdisk_bytes: 7_000_000,
+                target: String::new(),
+            }),
+            starts: vec![
+                start(ours, 900_000, 2_000_000),
+                start(theirs, 1, 19_000_000),
+            ],
+            packets: vec![
+                packets(ours, AS_MANY_AS_PASS, 90_000, 1),
+                packets(theirs, AS_MANY_AS_PASS, 45_000, 1),
+            ],
+            packets_out: vec![
+                packets(ours, WIRE_RATE, 10_000, 100_000),
+                packets(theirs, WIRE_RATE, 5_000, 100_000),
+            ],
+            crowds: vec![crowd(8, 16, 16), crowd(16, 64, 63)],
+            ..DriverDomains::default()
+        },
+        ..Samples::default()
+    };
+    let verdict = |samples: &Samples, id| figure(id).measured(samples).verdict;
+    for (id, expected) in [
+        ("netdom_xen", Verdict::Pass),
+        ("netdom_first_reply", Verdict::Miss),
+        ("netdom_packets", Verdict::Pass),
+        ("netdom_packet_out_cpu", Verdict::Pass),
+        ("netdom_packet_in_cpu", Verdict::NotMeasured),
+        ("netdom_packets_out", Verdict::NoTarget),
+        ("netdom_memory", Verdict::Pass),
+        ("netdom_memory_many", Verdict::Miss),
+        ("netdom_between", Verdict::NotMeasured),
+        ("guest_between", Verdict::NotMeasured),
+    ] {
+        assert_eq!(verdict(&samples, id), expected, "{id}");
+    }
+    samples.netdom.crowds[0].received -= 1;
+    let lost = verdict(&samples, "netdom_memory");
+    assert_eq!(lost, Verdict::NotMeasured, "a packet was lost");
+    let text = serde_json::to_string(&samples).unwrap();
+    assert_eq!(serde_json::from_str::<Samples>(&text).unwrap(), samples);
 }

@@ -69,8 +69,8 @@ impl Gateways {
 
     pub(super) fn of(&self, system: System) -> &Gateway {
         match system {
-            System::Firewalldom => &self.firewalldom,
             System::Debian => &self.debian,
+            _ => &self.firewalldom,
         }
     }
 }
