@@ -6,6 +6,7 @@
 
 use super::Devices;
 use crate::device::fw_cfg;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::hash::Hasher;
 use serde::{Deserialize, Serialize};
@@ -47,7 +48,8 @@ struct State<'a> {
 
 #[derive(Deserialize)]
 struct Owned {
-    devices: Devices,
+    /// Not on the stack, of which reading it takes a good part anyway.
+    devices: Box<Devices>,
     firmware: Option<fw_cfg::State>,
 }
 
@@ -101,7 +103,7 @@ pub(super) fn decode(bytes: &[u8], devices: &mut Devices) -> Result<(), RestoreE
     if let (Some(firmware), Some(state)) = (&mut firmware, state.firmware) {
         firmware.restore(state);
     }
-    *devices = state.devices;
+    *devices = *state.devices;
     devices.firmware = firmware;
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! A guest's computer, as its firmware and drivers see it, and what Xen is told.
 
+extern crate std;
+
 use super::*;
 use crate::arguments::{self, Boot};
 use crate::backend::disk::fake::MemoryDisk;
@@ -623,6 +625,22 @@ fn a_state_that_is_not_this_machines_is_refused() {
     let other = Machine::new(&other, disk(64), None).unwrap().save();
     assert_eq!(refuse(&other), RestoreError::Different);
     assert!(machine.restore(&saved).is_ok());
+}
+
+/// The domain's is 128 KiB, and a part of that is taken; nobody is told when it is not enough.
+#[test]
+fn a_saved_state_is_taken_on_with_little_of_a_stack() {
+    const STACK: usize = 96 << 10;
+    let description = Description {
+        has_ahci: true,
+        ..description()
+    };
+    let mut machine = Machine::new(&description, disk(64), None).unwrap();
+    let saved = machine.save();
+    let restored = std::thread::Builder::new()
+        .stack_size(STACK)
+        .spawn(move || machine.restore(&saved));
+    assert_eq!(restored.unwrap().join().unwrap(), Ok(()));
 }
 
 #[test]

@@ -14,6 +14,7 @@ use super::pci::{Bar, Configuration, Identity, Pin};
 use crate::bus::Width;
 use crate::disk::{Controller, Failure, Request};
 use crate::memory::GuestMemory;
+use alloc::boxed::Box;
 use port::Port;
 use serde::{Deserialize, Serialize};
 
@@ -55,7 +56,8 @@ const GHC_AHCI: u32 = 1 << 31;
 pub struct Ahci {
     /// What PCI knows of it.
     pub configuration: Configuration,
-    ports: [Port; PORTS],
+    /// Each by itself: all of them are too much for a stack, which is where a saved one is read to.
+    ports: [Box<Port>; PORTS],
     /// It may interrupt.
     interrupts: bool,
     /// Ports that have something to say.
@@ -101,7 +103,7 @@ impl Ahci {
                 .with_register(MSI + 4, 0, !0b11)
                 .with_register(MSI + 8, 0, u32::MAX)
                 .with_register(MSI + 12, 0, 0xffff),
-            ports: drives.map(Port::new),
+            ports: drives.map(|drive| Box::new(Port::new(drive))),
             interrupts: false,
             pending: 0,
             message: false,
