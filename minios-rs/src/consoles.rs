@@ -47,6 +47,9 @@ const OUTPUT: Layout = Layout {
     prod: offset_of!(ConsoleInterface, out_prod),
 };
 
+/// States of a backend that may have the ring mapped.
+const HOLDING: [XenbusState; 2] = [XenbusState::CONNECTED, XenbusState::CLOSING];
+
 /// Why a console could not be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
 pub enum Error {
@@ -72,12 +75,18 @@ pub struct Link<X: Xen> {
 }
 
 impl<X: Xen> Front<X> {
-    /// Takes what the console of that number needs, and shows it to the backend.
+    /// Takes what the console of that number needs, and shows it to the backend. One that this domain has closed is
+    /// opened anew, once the backend is ready for that.
     ///
     /// # Errors
     /// [`Error`]; [`xenbus::Error::Gone`] if the toolstack made no such console.
     pub async fn open(xen: &X, store: &Client<X>, index: u32) -> Result<(Self, Link<X>), Error> {
-        let device = Device::frontend(store, "console", index).await?;
+        let mut device = Device::frontend(store, "console", index).await?;
+        if device.own_state().await? == XenbusState::CLOSED {
+            device.switch_to(XenbusState::INITIALISING).await?;
+            let is_ready = |state| [XenbusState::INIT_WAIT, XenbusState::UNKNOWN].contains(&state);
+            device.wait_until(&is_ready).await?;
+        }
         let front = match Self::new(xen, device.other_id()) {
             Ok(front) => front,
             Err(error) => {
@@ -142,6 +151,19 @@ impl<X: Xen> Front<X> {
 }
 
 impl<X: Xen> Link<X> {
+    /// Closes the console from this side, and waits until the backend has let go of the ring.
+    ///
+    /// # Errors
+    /// xenstore's; that the console is gone is none.
+    pub async fn close(mut self) -> Result<(), xenbus::Error> {
+        match self.device.switch_to(XenbusState::CLOSED).await {
+            Ok(()) | Err(xenbus::Error::Gone) => {}
+            Err(error) => return Err(error),
+        }
+        let has_let_go = |state| !HOLDING.contains(&state);
+        self.device.wait_until(&has_let_go).await.map(drop)
+    }
+
     /// Sees the backend come, and go. A backend that goes does not come back to the same console.
     ///
     /// # Errors

@@ -18,9 +18,9 @@ fn main(boot: Boot) -> ! {
     let (place, starting) = (model.clone(), domain.clone());
     let spawned = domain.executor.spawn(async move {
         let started = Model::start(Place {
-            xen: &starting.xen,
-            store: &starting.store,
-            executor: &starting.executor,
+            xen: starting.xen.clone(),
+            store: starting.store.clone(),
+            executor: starting.executor.clone(),
             bundle: starting.module,
         });
         match started.await {

@@ -3,17 +3,21 @@
 //! [`Model::start`] is the set-up, a task that reads from top to bottom; [`Model::turn`] belongs into the main loop,
 //! which every event wakes.
 
+mod stream;
+
 use crate::arguments::{self, Description, Drive, Kind};
 use crate::bundle::{self, Bundle, BundleError};
 use crate::control::{self, Control, Turn};
 use crate::device::ata::{self, Attachment, HardDisk, Optical};
 use crate::device::linux_boot;
 use crate::hypervisor;
-use crate::machine::{self, Disks, Drives, HEADER, Kernel, Machine, RestoreError, Serial};
+use crate::machine::{Disks, Drives, Kernel, Machine, RestoreError, Serial};
 use crate::qmp::{Command, Status, Ticket};
 use alloc::format;
+use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::cell::Cell;
 use core::time::Duration;
 use minios_rs::abi::sched::ShutdownReason;
 use minios_rs::block::{self, Config};
@@ -23,20 +27,8 @@ use minios_rs::task::Executor;
 use minios_rs::time::Instant;
 use minios_rs::xen::{Errno, OutOfMemory, ResourceError};
 use minios_rs::xenstore::{self, Client};
+pub use stream::StreamError;
 use thiserror::Error as ThisError;
-
-/// The console that saved state goes to.
-const SAVE: u32 = 1;
-/// The one that it comes back by.
-const RESTORE: u32 = 2;
-
-/// How long more of a saved state is waited for, and how often it is looked for: less than xl waits for this domain.
-const RESTORE_LIMIT: Duration = Duration::from_secs(20);
-const RESTORE_LOOK: Duration = Duration::from_millis(2);
-
-/// What a second save is answered with.
-const SAVED: &str =
-    "a stub domain saves its guest's state once: a second one would be written behind the first";
 
 /// Bytes of a serial port on their way to a console, or from it.
 const SERIAL_BUFFER: usize = 64;
@@ -84,12 +76,12 @@ pub enum Error {
     /// The kernel that is to be started.
     #[error(transparent)]
     Kernel(#[from] linux_boot::Refusal),
-    /// The state that was saved.
+    /// The state that was saved does not come.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// It is none that this machine takes.
     #[error(transparent)]
     State(#[from] RestoreError),
-    /// No more of it comes.
-    #[error("the saved state ends before it is whole")]
-    NoState,
     /// What dom0 gave along.
     #[error(transparent)]
     Bundle(#[from] BundleError),
@@ -123,11 +115,14 @@ struct Line<X: DeviceModel> {
     full_since: Option<Instant>,
 }
 
+/// What became of a state that was to be saved; `None`: it is on its way.
+type Outcome = Rc<Cell<Option<Result<(), StreamError>>>>;
+
 /// The state on its way out.
 struct Saving {
     ticket: Ticket,
     /// `None`: disks are still at work.
-    left: Option<Vec<u8>>,
+    outcome: Option<Outcome>,
 }
 
 /// The device model of one guest.
@@ -139,24 +134,23 @@ pub struct Model<X: DeviceModel> {
     asked: hypervisor::Guest<X>,
     disks: Disks<block::Front<X>>,
     lines: Vec<Line<X>>,
-    save: Option<consoles::Front<X>>,
     saving: Option<Saving>,
-    /// A state was written to the stream, which has no second beginning.
-    has_saved: bool,
+    place: Place<X>,
     control: Control<X>,
     status: Status,
     is_broken: bool,
     notes: u32,
 }
 
-/// What the set-up needs of the domain.
-pub struct Place<'a, X: DeviceModel> {
+/// What the model needs of the domain.
+#[derive(Clone)]
+pub struct Place<X: DeviceModel> {
     /// Xen.
-    pub xen: &'a X,
+    pub xen: X,
     /// xenstore.
-    pub store: &'a Client<X>,
-    /// For what follows the devices in xenstore.
-    pub executor: &'a Executor,
+    pub store: Client<X>,
+    /// For what waits: it follows the devices in xenstore, and carries saved states.
+    pub executor: Executor,
     /// `ramdisk=` of this domain.
     pub bundle: &'static [u8],
 }
@@ -166,22 +160,22 @@ impl<X: DeviceModel> Model<X> {
     ///
     /// # Errors
     /// [`Error`]; the toolstack was told.
-    pub async fn start(place: Place<'_, X>) -> Result<Self, Error> {
-        let (target, description) = control::Guest::read(place.store).await?;
+    pub async fn start(place: Place<X>) -> Result<Self, Error> {
+        let (target, description) = control::Guest::read(&place.store).await?;
         match Self::of(&place, target, &description).await {
             Ok(model) => {
-                model.control.announce(place.store, target).await?;
+                model.control.announce(&place.store, target).await?;
                 Ok(model)
             }
             Err(error) => {
-                target.refuse(place.store, &format!("{error}")).await;
+                target.refuse(&place.store, &format!("{error}")).await;
                 Err(error)
             }
         }
     }
 
     async fn of(
-        place: &Place<'_, X>,
+        place: &Place<X>,
         target: control::Guest,
         description: &Description,
     ) -> Result<Self, Error> {
@@ -229,13 +223,12 @@ impl<X: DeviceModel> Model<X> {
                 full_since: None,
             });
         }
-        let save = open(place, SAVE).await.ok();
         let memory = GuestMemory::new(&guest)?;
         let mut server = Server::create(&guest)?;
         let mut asked = hypervisor::Guest::new(guest.clone(), server.ranges());
         let mut machine = Machine::new(description, drives, kernel)?;
         if description.is_restored {
-            machine.restore(&read_state(place).await?)?;
+            machine.restore(&stream::read(place).await?)?;
         }
         machine.start(&mut asked).map_err(Error::Claims)?;
         server.enable()?;
@@ -254,10 +247,9 @@ impl<X: DeviceModel> Model<X> {
             asked,
             disks,
             lines,
-            save,
             saving: None,
-            has_saved: false,
-            control: Control::new(place.xen)?,
+            place: place.clone(),
+            control: Control::new(&place.xen)?,
             status: Status {
                 is_running: false,
                 vcpus: description.vcpus,
@@ -325,10 +317,9 @@ impl<X: DeviceModel> Model<X> {
 
     /// Takes the toolstack's commands; whether there is more to do at once.
     fn toolstack(&mut self) -> bool {
-        self.go_on_saving();
         for _ in 0..LOOKS_MAX {
             match self.control.turn(&self.status) {
-                Turn::Idle => return false,
+                Turn::Idle => return self.go_on_saving(),
                 Turn::More => {}
                 Turn::ToDo(ticket, command) => self.execute(ticket, command),
             }
@@ -347,48 +338,47 @@ impl<X: DeviceModel> Model<X> {
                     log::warn!("the guest cannot be woken: {error}");
                 }
             }
-            Command::Save { .. } if self.has_saved => {
-                self.control.answer(ticket, Err(SAVED));
+            Command::Save { .. } if self.saving.is_some() => {
+                let why = "the state is being saved already, for somebody who has gone";
+                self.control.answer(ticket, Err(why));
                 return;
             }
             Command::Save { .. } => {
-                self.saving = Some(Saving { ticket, left: None });
-                self.go_on_saving();
+                let outcome = None;
+                self.saving = Some(Saving { ticket, outcome });
                 return;
             }
         }
         self.control.answer(ticket, Ok(()));
     }
 
-    /// Gets on with the saved state, and answers when all of it has been read.
-    fn go_on_saving(&mut self) {
-        let Some(saving) = &mut self.saving else {
-            return;
+    /// Starts to save the state once all disks are idle, and answers when all of it has been taken; whether that made
+    /// something to do at once.
+    fn go_on_saving(&mut self) -> bool {
+        let Some(Saving { ticket, outcome }) = &mut self.saving else {
+            return false;
         };
-        let ticket = saving.ticket;
-        let Some(console) = &mut self.save else {
-            self.saving = None;
-            let why = "this domain has no console to write the state to";
-            self.control.answer(ticket, Err(why));
-            return;
+        let Some(outcome) = outcome else {
+            let is_idle = self.disks.is_idle();
+            if is_idle {
+                let (place, state) = (self.place.clone(), self.machine.save());
+                let there = outcome.insert(Outcome::default()).clone();
+                let spawned = self.place.executor.spawn(async move {
+                    there.set(Some(stream::write(&place, &state).await));
+                });
+                assert!(spawned.is_ok(), "a task for a saved state fits");
+            }
+            return is_idle;
         };
-        if !self.disks.is_idle() {
-            return;
+        let Some(outcome) = outcome.take() else {
+            return false;
+        };
+        match outcome {
+            Ok(()) => self.control.answer(*ticket, Ok(())),
+            Err(error) => self.control.answer(*ticket, Err(&format!("{error}"))),
         }
-        let machine = &self.machine;
-        let left = saving.left.get_or_insert_with(|| machine.save());
-        let outcome = console.write(left).and_then(|count| {
-            left.drain(..count);
-            console.is_drained()
-        });
-        let outcome = match outcome {
-            Ok(true) if left.is_empty() => Ok(()),
-            Ok(_) => return,
-            Err(_) => Err("the save stream is broken"),
-        };
-        self.control.answer(ticket, outcome);
         self.saving = None;
-        self.has_saved = true;
+        true
     }
 }
 
@@ -454,10 +444,10 @@ fn drop_first(bytes: &mut heapless::Vec<u8, SERIAL_BUFFER>, count: usize) {
 
 /// The disk of a vbd.
 async fn connect<X: DeviceModel>(
-    place: &Place<'_, X>,
+    place: &Place<X>,
     vbd: u32,
 ) -> Result<(block::Front<X>, block::Info), Error> {
-    let connected = block::connect(place.xen, place.store, place.executor, vbd, DISK).await;
+    let connected = block::connect(&place.xen, &place.store, &place.executor, vbd, DISK).await;
     let (front, link) = connected.map_err(|error| Error::Disk(vbd, error))?;
     let spawned = place.executor.spawn(async move {
         if let Err(error) = link.run().await {
@@ -508,40 +498,8 @@ fn serial_number(drive: &Drive) -> String {
     }
 }
 
-/// The saved state, which says itself how long it is: the console that it comes by does not end.
-async fn read_state<X: DeviceModel>(place: &Place<'_, X>) -> Result<Vec<u8>, Error> {
-    let mut console = open(place, RESTORE).await?;
-    let mut state = Vec::new();
-    let mut wanted = HEADER;
-    let mut waited = Duration::ZERO;
-    while state.len() < wanted {
-        let mut bytes = [0; 256];
-        let room = bytes.len().min(wanted - state.len());
-        match console.read(&mut bytes[..room]) {
-            Ok(0) if waited < RESTORE_LIMIT => {
-                place.executor.sleep(RESTORE_LOOK).await;
-                waited += RESTORE_LOOK;
-            }
-            Ok(0) | Err(_) => return Err(Error::NoState),
-            Ok(count) => {
-                state.extend_from_slice(&bytes[..count]);
-                waited = Duration::ZERO;
-            }
-        }
-        if let Some(header) = state.first_chunk()
-            && wanted == HEADER
-        {
-            wanted = machine::length(header)?;
-        }
-    }
-    Ok(state)
-}
-
-async fn open<X: DeviceModel>(
-    place: &Place<'_, X>,
-    index: u32,
-) -> Result<consoles::Front<X>, Error> {
-    let opened = consoles::Front::open(place.xen, place.store, index).await;
+async fn open<X: DeviceModel>(place: &Place<X>, index: u32) -> Result<consoles::Front<X>, Error> {
+    let opened = consoles::Front::open(&place.xen, &place.store, index).await;
     let (front, link) = opened.map_err(|error| Error::Console(index, error))?;
     let spawned = place.executor.spawn(async move {
         if let Err(error) = link.follow().await {

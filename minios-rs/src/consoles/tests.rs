@@ -142,6 +142,34 @@ fn a_console_that_is_taken_away_is_closed_and_given_back() {
 }
 
 #[test]
+fn a_console_is_closed_from_this_side_and_opened_anew() {
+    let lab = Lab::new();
+    let before = lab.domain.usage();
+    let mut back = ConsoleBack::announce(&lab.world, STUB, 3);
+    for text in [&b"first"[..], b"second"] {
+        let (domain, store) = (lab.domain.clone(), lab.store.clone());
+        let opened = lab.start(async move { Front::open(&domain, &store, 3).await });
+        // The second time it waits for the other side.
+        back.switch_to(XenbusState::INIT_WAIT);
+        lab.turn();
+        let (mut front, link) = opened.take().expect("open").unwrap();
+        back.join();
+        assert_eq!(front.write(text), Ok(text.len()));
+        assert_eq!(back.output(), text);
+        let closed = lab.start(link.close());
+        assert_eq!(back.frontend_state(), Some(XenbusState::CLOSED));
+        assert_eq!(closed.take(), None, "the ring is mapped");
+        back.leave();
+        back.switch_to(XenbusState::CLOSED);
+        lab.turn();
+        assert_eq!(closed.take(), Some(Ok(())));
+        drop(front);
+    }
+    lab.turn();
+    assert_eq!(lab.domain.usage(), before);
+}
+
+#[test]
 fn a_console_that_is_not_there_or_vanishes_is_gone() {
     let lab = Lab::new();
     assert!(matches!(

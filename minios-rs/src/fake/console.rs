@@ -72,6 +72,11 @@ impl ConsoleBack {
         self.joined = None;
     }
 
+    /// Whether it has the ring.
+    pub fn has_joined(&self) -> bool {
+        self.joined.is_some()
+    }
+
     /// The shared page.
     pub fn page(&self) -> &Foreign {
         &self.joined.as_ref().expect("joined").0
