@@ -127,6 +127,11 @@ impl Domain {
         self.stop.set(Some(reason));
     }
 
+    /// Takes back what [`Domain::stop`], or the toolstack, has asked for in this turn of the main loop.
+    pub fn go_on(&self) -> Option<ShutdownReason> {
+        self.stop.take()
+    }
+
     async fn listen(&self) -> Result<(), Error> {
         // A domain that was suspended finds its grants and event channels gone, and so does everybody who hangs off it:
         // nothing here can be brought back, and toolstacks that ask first are told.
