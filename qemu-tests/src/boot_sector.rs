@@ -20,7 +20,8 @@ pub const READY: &str = "boot sector: ready";
 
 /// A disk whose boot sector says [`READY`] on the first serial port, and obeys letters that come there: `r` prints
 /// `text`, which is read from the disk, and then `done`; `p` reads a port 10,000 times, then prints `done`; `o`
-/// turns the computer off, `b` restarts it; any other comes back.
+/// turns the computer off, `b` restarts it, and so does `t`, by a triple fault; `l` reads a port until the next letter
+/// comes, then prints `done`; any other comes back.
 ///
 /// # Errors
 /// There is no assembler, or `text` is longer than a sector.

@@ -2,6 +2,7 @@
 #
 #   r  reads the second sector with the BIOS and prints the text there      p  reads a port 10,000 times
 #   o  turns the computer off by ACPI's register                            b  restarts it by the chipset's
+#   l  reads a port until the next letter comes                             t  triple fault
 #
 # Any other letter comes back.
 .code16
@@ -29,6 +30,10 @@ command:
     je off
     cmpb $'b', %al
     je restart
+    cmpb $'l', %al
+    je listen
+    cmpb $'t', %al
+    je triple
     call put
     jmp command
 read:
@@ -66,6 +71,20 @@ restart:
     movb $6, %al
     outb %al, %dx
     jmp command
+listen:
+    movw $0x3ff, %dx
+    inb %dx, %al
+    movw $0x3fd, %dx
+    inb %dx, %al
+    testb $1, %al
+    jz listen
+    movw $0x3f8, %dx
+    inb %dx, %al
+    jmp done
+triple:
+    # No room for any vector: the first exception cannot be told, and neither can that.
+    lidt nowhere
+    int3
 print:
     lodsb
     testb %al, %al
@@ -94,6 +113,9 @@ get:
 1:  movw $0x3f8, %dx
     inb %dx, %al
     ret
+nowhere:
+    .word 0
+    .long 0
 packet:
     # Of INT 13h's extended read: its size, one sector to 0:8000h, the second of the disk.
     .byte 16, 0

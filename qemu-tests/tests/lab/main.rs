@@ -28,6 +28,7 @@ mod router;
 mod save;
 mod stat;
 mod stubdom;
+mod stubdom_life;
 mod twin;
 mod verdict;
 
@@ -62,6 +63,7 @@ fn modules() -> Vec<LabTest> {
     tests.extend(router::tests());
     tests.extend(save::tests());
     tests.extend(stubdom::tests());
+    tests.extend(stubdom_life::tests());
     // At the end, so that nothing waits for them in between but what runs then.
     tests.sort_by_key(LabTest::is_alone);
     tests

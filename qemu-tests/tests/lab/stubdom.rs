@@ -27,7 +27,7 @@ pub(crate) fn tests() -> Vec<LabTest> {
 const TEXT: &str = "read by the BIOS\r\n";
 
 /// What a guest's configuration says beside what it would say with QEMU.
-fn lines(machine: &Machine) -> Result<String> {
+pub(crate) fn lines(machine: &Machine) -> Result<String> {
     helper::install(machine)?;
     let kernel = images::put(machine, "stubdom", "stubdom", TargetChoice::Auto)?;
     Ok(format!(
