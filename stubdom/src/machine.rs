@@ -47,15 +47,14 @@ pub struct Kernel {
 }
 
 /// The disks behind each controller.
-#[derive(Debug)]
-pub struct Disks<D> {
+pub struct Disks<D: Disk> {
     /// By drive, of the IDE controller.
     pub ide: disk::Disks<D>,
     /// By port, of the AHCI controller.
     pub ahci: disk::Disks<D>,
 }
 
-impl<D> Default for Disks<D> {
+impl<D: Disk> Default for Disks<D> {
     fn default() -> Self {
         Self {
             ide: disk::Disks::default(),

@@ -5,6 +5,9 @@
 //! way that touches a sector of it, unless both only read; a flush waits for all that writes. What a
 //! drive abandons goes on occupying its sectors until the disk has let go of them, so that a command
 //! after a reset is not overtaken by one from before; but no byte of it reaches the guest any more.
+//!
+//! A drive's sectors have 512 bytes, since that is how a BIOS reads them; a disk's own may have more. Then
+//! a piece is made of whole ones, and where it is to write a part of one, the disk is read first.
 
 use crate::disk::{
     Controller, Failure, Operation, Place, REQUESTS_MAX, Reason, Request, SECTOR, Segment,
@@ -38,6 +41,13 @@ pub struct Info {
     pub discard: bool,
     /// Sectors of one request, at most.
     pub request_max: u32,
+}
+
+impl Info {
+    /// How many sectors of 512 bytes one of its own is.
+    fn per_sector(&self) -> u32 {
+        (self.sector_size / SECTOR as u32).max(1)
+    }
 }
 
 /// Memory that a disk reads and writes.
@@ -123,18 +133,43 @@ impl Active {
     }
 }
 
-/// What the disk has been given.
+/// What the disk has been given: whole sectors of its own.
 #[derive(Clone, Copy, Debug)]
 struct Piece {
     serial: u64,
     operation: Operation,
     sector: u64,
     sectors: u32,
-    /// Where in its request it begins.
+    /// How many of them lie before those that are wanted.
+    before: u32,
+    /// How many are wanted.
+    wanted: u32,
+    /// Where in its request these begin.
     offset: u32,
+    /// It writes, and is being read, as not all of it is wanted.
+    is_read_first: bool,
 }
 
 impl Piece {
+    /// Where in its buffer the first byte is that is wanted.
+    fn begin(&self) -> usize {
+        self.before as usize * SECTOR
+    }
+
+    /// What the disk is asked for next.
+    fn submission<B>(&self, tag: u64, buffer: Option<B>) -> Submission<B> {
+        Submission {
+            operation: match self.is_read_first {
+                true => Operation::Read,
+                false => self.operation,
+            },
+            sector: self.sector,
+            sectors: self.sectors,
+            buffer,
+            tag,
+        }
+    }
+
     fn writes(&self) -> bool {
         matches!(self.operation, Operation::Write | Operation::Discard)
     }
@@ -153,13 +188,14 @@ impl Piece {
 }
 
 /// One disk and what its drive wants of it.
-#[derive(Debug)]
-struct Queue<D> {
+struct Queue<D: Disk> {
     disk: D,
     requests: Vec<Active>,
     pieces: [Option<Piece>; PIECES_MAX],
     /// Sectors of them that have memory.
     flying_sectors: u32,
+    /// Pieces that were read and are to be written, and that the disk has had no room for.
+    read: Vec<Submission<D::Buffer>>,
     serial: u64,
 }
 
@@ -176,33 +212,40 @@ impl<D: Disk> Queue<D> {
             requests: Vec::new(),
             pieces: [None; PIECES_MAX],
             flying_sectors: 0,
+            read: Vec::new(),
             serial: 0,
         }
     }
 
-    fn start(&mut self, request: Request) {
+    fn start(&mut self, mut request: Request) {
         assert!(
             self.requests.len() < REQUESTS_MAX,
             "a drive has fewer requests than that"
         );
         self.serial += 1;
+        let info = self.disk.info();
+        let refused = match info {
+            None => Some(Reason::Gone),
+            Some(info) => refuse(&info, &request),
+        };
+        if let (None, Some(info), Operation::Discard) = (refused, info, request.operation) {
+            // Of a sector of which the rest is needed nothing is discarded.
+            let per_sector = u64::from(info.per_sector());
+            let end = request.sector + u64::from(request.sectors);
+            let first = request.sector.next_multiple_of(per_sector);
+            let whole = (end - end % per_sector).saturating_sub(first);
+            (request.sector, request.sectors) = (first, whole as u32);
+        }
         let mut active = Active {
             serial: self.serial,
             given: 0,
-            all_given: false,
+            all_given: is_nothing(&request, info),
             flying: 0,
             failure: None,
             request,
         };
-        let request = &active.request;
-        let refused = match self.disk.info() {
-            None => Some(Reason::Gone),
-            Some(info) => refuse(&info, request),
-        };
         if let Some(reason) = refused {
             active.fail(reason, active.request.sector);
-        } else if is_nothing(request, self.disk.info()) {
-            active.all_given = true;
         }
         self.requests.push(active);
     }
@@ -223,9 +266,9 @@ impl<D: Disk> Queue<D> {
         while let Some(completion) = self.disk.poll() {
             any = true;
             let slot = usize::try_from(completion.tag).ok();
-            let Some(piece) = slot
+            let Some((slot, piece)) = slot
                 .and_then(|slot| self.pieces.get_mut(slot))
-                .and_then(Option::take)
+                .and_then(|slot| slot.take().map(|piece| (slot, piece)))
             else {
                 continue;
             };
@@ -240,20 +283,35 @@ impl<D: Disk> Queue<D> {
                 continue;
             };
             active.flying -= 1;
-            let moved = match (completion.result, &completion.buffer) {
+            let place = &active.request.place;
+            let moved = match (completion.result, completion.buffer) {
                 (Err(reason), _) => Err(reason),
-                (Ok(()), Some(buffer)) if piece.operation == Operation::Read => give_back(
-                    buffer,
+                (Ok(()), Some(buffer)) if piece.operation == Operation::Read => {
+                    give_back(&buffer, &piece, place, || controller.buffer(drive), memory)
+                        .map_err(|Outside| Reason::Memory)
+                }
+                (Ok(()), Some(mut buffer)) if piece.is_read_first => fill(
+                    &mut buffer,
                     &piece,
-                    &active.request.place,
+                    place,
                     || controller.buffer(drive),
                     memory,
                 )
-                .map_err(|Outside| Reason::Memory),
+                .map_err(|Outside| Reason::Memory)
+                .map(|()| {
+                    let piece = slot.insert(Piece {
+                        is_read_first: false,
+                        ..piece
+                    });
+                    self.flying_sectors += piece.sectors;
+                    active.flying += 1;
+                    let submission = piece.submission(completion.tag, Some(buffer));
+                    self.read.push(submission);
+                }),
                 (Ok(()), _) => Ok(()),
             };
             if let Err(reason) = moved {
-                active.fail(reason, piece.sector);
+                active.fail(reason, active.request.sector + u64::from(piece.offset));
             }
         }
         any
@@ -267,6 +325,13 @@ impl<D: Disk> Queue<D> {
         memory: &mut M,
     ) {
         let mut any = false;
+        while let Some(submission) = self.read.pop() {
+            if let Err(submission) = self.disk.submit(submission) {
+                self.read.push(submission);
+                return;
+            }
+            any = true;
+        }
         for at in 0..self.requests.len() {
             while !self.requests[at].all_given {
                 match self.give_piece(at, drive, controller, memory) {
@@ -300,22 +365,24 @@ impl<D: Disk> Queue<D> {
             active.fail(Reason::Gone, sector);
             return Given::Nothing;
         };
+        let per_sector = info.per_sector();
         let most = match request.operation {
             Operation::Discard => DISCARD_SECTORS_MAX,
-            // Whole sectors of the disk's own.
-            _ => match PIECE_SECTORS_MAX.min(info.request_max) {
-                most if u64::from(most) * SECTOR as u64 >= u64::from(info.sector_size) => {
-                    most - most % (info.sector_size / SECTOR as u32).max(1)
-                }
-                _ => (info.sector_size / SECTOR as u32).max(1),
-            },
+            _ => PIECE_SECTORS_MAX.min(info.request_max),
         };
+        let most = (most - most % per_sector).max(per_sector);
+        let before = (sector % u64::from(per_sector)) as u32;
+        let wanted = (request.sectors - active.given).min(most - before);
+        let sectors = (before + wanted).next_multiple_of(per_sector);
         let piece = Piece {
             serial: active.serial,
             operation: request.operation,
-            sector,
-            sectors: (request.sectors - active.given).min(most),
+            sector: sector - u64::from(before),
+            sectors,
+            before,
+            wanted,
             offset: active.given,
+            is_read_first: request.operation == Operation::Write && sectors != wanted,
         };
         let Some(slot) = self.pieces.iter().position(Option::is_none) else {
             return Given::Nothing;
@@ -343,6 +410,7 @@ impl<D: Disk> Queue<D> {
                 return Given::Nothing;
             };
             if request.operation == Operation::Write
+                && !piece.is_read_first
                 && fill(
                     &mut buffer,
                     &piece,
@@ -359,13 +427,7 @@ impl<D: Disk> Queue<D> {
         } else {
             None
         };
-        let submission = Submission {
-            operation: piece.operation,
-            sector: piece.sector,
-            sectors: piece.sectors,
-            buffer,
-            tag: slot as u64,
-        };
+        let submission = piece.submission(slot as u64, buffer);
         if self.disk.submit(submission).is_err() {
             return Given::Nothing;
         }
@@ -373,7 +435,7 @@ impl<D: Disk> Queue<D> {
             self.flying_sectors += piece.sectors;
         }
         active.flying += 1;
-        active.given += piece.sectors;
+        active.given += piece.wanted;
         active.all_given = active.given == active.request.sectors;
         self.pieces[slot] = Some(piece);
         Given::Piece
@@ -392,18 +454,12 @@ fn refuse(info: &Info, request: &Request) -> Option<Reason> {
     let writes = matches!(request.operation, Operation::Write | Operation::Discard);
     let end = request.sector.checked_add(u64::from(request.sectors));
     let bytes = request.sectors as usize * SECTOR;
-    let per_sector = u64::from(info.sector_size / SECTOR as u32).max(1);
     if writes && info.read_only {
         Some(Reason::ReadOnly)
     } else if end.is_none_or(|end| end > info.sectors) {
         Some(Reason::Range)
     } else if matches!(&request.place, Place::Guest(segments) if segments.bytes() != bytes) {
         Some(Reason::Memory)
-    } else if matches!(request.operation, Operation::Read | Operation::Write)
-        && !(request.sector | u64::from(request.sectors)).is_multiple_of(per_sector)
-    {
-        // Half a sector of the disk's own.
-        Some(Reason::Medium)
     } else {
         None
     }
@@ -427,9 +483,9 @@ fn each_run(
     let Place::Guest(segments) = place else {
         return Ok(());
     };
-    let mut at = 0;
+    let mut at = piece.begin();
     let offset = piece.offset as usize * SECTOR;
-    for segment in segments.runs(offset, piece.sectors as usize * SECTOR) {
+    for segment in segments.runs(offset, piece.wanted as usize * SECTOR) {
         run(at, segment)?;
         at += segment.length as usize;
     }
@@ -461,7 +517,7 @@ fn each_step(
 /// What part of the drive's own buffer a piece is.
 fn own<'a>(buffer: &'a mut [u8], piece: &Piece) -> &'a mut [u8] {
     let start = (piece.offset as usize * SECTOR).min(buffer.len());
-    let end = (start + piece.sectors as usize * SECTOR).min(buffer.len());
+    let end = (start + piece.wanted as usize * SECTOR).min(buffer.len());
     &mut buffer[start..end]
 }
 
@@ -473,7 +529,7 @@ fn give_back<'a, B: Buffer, M: GuestMemory>(
     memory: &mut M,
 ) -> Result<(), Outside> {
     if *place == Place::Device {
-        buffer.read(0, own(device(), piece));
+        buffer.read(piece.begin(), own(device(), piece));
         return Ok(());
     }
     let mut page = [0; STEP];
@@ -493,7 +549,7 @@ fn fill<'a, B: Buffer, M: GuestMemory>(
     memory: &mut M,
 ) -> Result<(), Outside> {
     if *place == Place::Device {
-        buffer.write(0, own(device(), piece));
+        buffer.write(piece.begin(), own(device(), piece));
         return Ok(());
     }
     let mut page = [0; STEP];
@@ -507,13 +563,12 @@ fn fill<'a, B: Buffer, M: GuestMemory>(
 }
 
 /// The disks behind one controller.
-#[derive(Debug)]
-pub struct Disks<D> {
+pub struct Disks<D: Disk> {
     /// By drive. Each knows many pieces: too much for a stack.
     queues: Vec<Option<Queue<D>>>,
 }
 
-impl<D> Default for Disks<D> {
+impl<D: Disk> Default for Disks<D> {
     fn default() -> Self {
         Self {
             queues: (0..DRIVES_MAX).map(|_| None).collect(),

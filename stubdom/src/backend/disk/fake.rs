@@ -46,7 +46,6 @@ pub struct MemoryDisk {
     pub log: Vec<(Operation, u64, u32)>,
     pending: VecDeque<Submission<Vec<u8>>>,
     released: usize,
-    lent: usize,
 }
 
 impl MemoryDisk {
@@ -73,7 +72,6 @@ impl MemoryDisk {
             log: Vec::new(),
             pending: VecDeque::new(),
             released: 0,
-            lent: 0,
         }
     }
 
@@ -131,21 +129,20 @@ impl Disk for MemoryDisk {
     }
 
     fn buffer(&mut self, bytes: usize) -> Option<Vec<u8>> {
-        (self.lent + bytes <= self.memory).then(|| {
-            self.lent += bytes;
-            vec![0xa5; bytes]
-        })
+        let buffers = self.pending.iter().flat_map(|known| &known.buffer);
+        let lent: usize = buffers.map(Vec::len).sum();
+        (lent + bytes <= self.memory).then(|| vec![0xa5; bytes])
     }
 
     fn submit(&mut self, submission: Submission<Vec<u8>>) -> Result<(), Submission<Vec<u8>>> {
         if self.pending.len() == self.slots {
-            if let Some(buffer) = &submission.buffer {
-                self.lent -= buffer.len();
-            }
             return Err(submission);
         }
         if matches!(submission.operation, Operation::Read | Operation::Write) {
-            assert!(submission.sectors <= self.info.request_max);
+            let whole = self.info.sector_size / SECTOR as u32;
+            assert!(submission.sectors <= self.info.request_max.max(whole));
+            assert!(submission.sectors.is_multiple_of(whole));
+            assert!(submission.sector.is_multiple_of(whole.into()));
             let bytes = submission.buffer.as_ref().map(Vec::len);
             assert_eq!(bytes, Some(submission.sectors as usize * SECTOR));
         }
@@ -165,9 +162,6 @@ impl Disk for MemoryDisk {
             self.pending.pop_front()?
         };
         let result = self.carry_out(&mut submission);
-        if let Some(buffer) = &submission.buffer {
-            self.lent -= buffer.len();
-        }
         Some(Completion {
             tag: submission.tag,
             result,

@@ -322,19 +322,142 @@ fn discards_go_as_they_are_or_not_at_all() {
     assert_eq!(bench.ended(), [(0, Ok(())), (0, Ok(()))]);
 }
 
-#[test]
-fn half_a_sector_of_a_disk_with_larger_ones_is_refused() {
-    let mut disk = MemoryDisk::patterned(1000);
+/// A disk with sectors of 4 KiB.
+fn advanced(sectors: u64) -> MemoryDisk {
+    let mut disk = MemoryDisk::patterned(sectors);
     disk.info.sector_size = 4096;
     disk.info.request_max = 90;
+    disk
+}
+
+#[test]
+fn what_is_read_of_larger_sectors_is_what_was_asked_for() {
+    let mut bench = Bench::new(advanced(1000));
+    bench.ask([
+        request(0, Operation::Read, 1, 8, at(0x200, 8)),
+        request(1, Operation::Read, 21, 176, at(0x4000, 176)),
+        request(2, Operation::Read, 999, 1, Place::Device),
+    ]);
+    assert_eq!(bench.ended(), [0, 1, 2].map(|tag| (tag, Ok(()))));
+    let log = [(0, 16), (16, 88), (104, 88), (192, 8), (992, 8)];
+    let log = log.map(|(sector, sectors)| (Operation::Read, sector, sectors));
+    assert_eq!(bench.disk().log, log);
+    let disk = bench.disk().bytes.clone();
+    for (address, sector, sectors) in [(0x200, 1, 8), (0x4000, 21, 176)] {
+        let bytes = sectors * SECTOR;
+        assert!(bench.ram.bytes[address..][..bytes] == disk[sector * SECTOR..][..bytes]);
+        assert_eq!(bench.ram.bytes[address + bytes], 0);
+    }
+    assert!(bench.asking.buffer[..SECTOR] == disk[999 * SECTOR..]);
+}
+
+#[test]
+fn what_is_written_to_a_part_of_a_larger_sector_leaves_the_rest() {
+    let mut bench = Bench::new(advanced(1000));
+    let mut expected = bench.disk().bytes.clone();
+    bench.ram.bytes[0x1000..0x3000].fill(0x77);
+    bench.ask([request(0, Operation::Write, 13, 12, at(0x1000, 12))]);
+    expected[13 * SECTOR..25 * SECTOR].fill(0x77);
+    assert!(bench.disk().bytes == expected);
+    let both = [Operation::Read, Operation::Write].map(|operation| (operation, 8, 24));
+    assert_eq!(bench.disk().log, both);
+    bench.asking.buffer[..SECTOR].fill(0x99);
+    bench.ask([
+        request(0, Operation::Write, 3, 1, Place::Device),
+        request(1, Operation::Write, 40, 16, at(0x1000, 16)),
+    ]);
+    expected[3 * SECTOR..4 * SECTOR].fill(0x99);
+    expected[40 * SECTOR..56 * SECTOR].fill(0x77);
+    assert!(bench.disk().bytes == expected);
+    let last = bench.disk().log.last().copied();
+    assert_eq!(bench.disk().log.len(), 5, "whole sectors are only written");
+    assert_eq!(last, Some((Operation::Write, 0, 8)));
+    assert_eq!(bench.ended().len(), 3);
+    assert!(bench.disks.is_idle());
+}
+
+#[test]
+fn of_a_larger_sector_two_writers_follow_each_other() {
+    let mut disk = advanced(1000);
+    disk.is_slow = true;
+    disk.is_backwards = true;
+    let mut bench = Bench::new(disk);
+    bench.ram.bytes[0x1000..0x1200].fill(1);
+    bench.ram.bytes[0x2000..0x2200].fill(2);
+    bench.ask([
+        request(0, Operation::Write, 8, 1, at(0x1000, 1)),
+        request(1, Operation::Write, 9, 1, at(0x2000, 1)),
+        request(2, Operation::Flush, 0, 0, Place::Nowhere),
+    ]);
+    assert_eq!(bench.disk().pending(), 1);
+    bench.release(1);
+    assert_eq!(bench.ended(), [], "it was read");
+    for _ in 0..4 {
+        bench.release(1);
+    }
+    assert_eq!(bench.ended(), [0, 1, 2].map(|tag| (tag, Ok(()))));
+    assert_eq!(bench.disk().medium[8 * SECTOR], 1);
+    assert_eq!(bench.disk().medium[9 * SECTOR], 2);
+}
+
+#[test]
+fn a_write_to_a_part_that_fails_or_is_abandoned_while_it_is_read_leaves_the_disk_alone() {
+    let mut disk = advanced(1000);
+    let expected = disk.bytes.clone();
+    disk.bad = 12..13;
     let mut bench = Bench::new(disk);
     bench.ask([
-        request(0, Operation::Read, 1, 8, at(0, 8)),
-        request(1, Operation::Read, 8, 176, at(0, 176)),
+        request(0, Operation::Write, 9, 1, at(0, 1)),
+        request(1, Operation::Write, 17, 1, at(1 << 20, 1)),
     ]);
-    assert_eq!(bench.ended(), [(0, failed(Reason::Medium, 1)), (1, Ok(()))]);
-    let log = [(Operation::Read, 8, 88), (Operation::Read, 96, 88)];
-    assert_eq!(bench.disk().log, log);
+    assert_eq!(
+        bench.ended(),
+        [
+            (0, failed(Reason::Medium, 9)),
+            (1, failed(Reason::Memory, 17))
+        ]
+    );
+    bench.disk().is_slow = true;
+    bench.ask([request(0, Operation::Write, 33, 1, at(0, 1))]);
+    bench.asking.abandoned = Some(0);
+    bench.ask([]);
+    assert!(!bench.disks.is_idle());
+    bench.release(2);
+    assert!(bench.disks.is_idle());
+    assert_eq!(bench.ended(), []);
+    assert!(bench.disk().bytes == expected);
+}
+
+#[test]
+fn what_was_read_waits_for_room_to_be_written() {
+    let mut disk = advanced(1000);
+    disk.is_slow = true;
+    disk.slots = 1;
+    let mut bench = Bench::new(disk);
+    bench.ram.bytes[..0x200].fill(0x77);
+    bench.ask([request(0, Operation::Write, 9, 1, at(0, 1))]);
+    // There is none while it reconnects, say.
+    bench.disk().slots = 0;
+    bench.release(1);
+    assert_eq!(bench.disk().pending(), 0);
+    assert!(!bench.disks.is_idle());
+    bench.disk().slots = 1;
+    bench.release(1);
+    bench.release(1);
+    assert_eq!(bench.ended(), [(0, Ok(()))]);
+    assert_eq!(bench.disk().bytes[9 * SECTOR], 0x77);
+}
+
+#[test]
+fn a_part_of_a_larger_sector_is_not_discarded() {
+    let mut bench = Bench::new(advanced(1000));
+    bench.ask([
+        request(0, Operation::Discard, 7, 10, Place::Nowhere),
+        request(1, Operation::Discard, 33, 7, Place::Nowhere),
+    ]);
+    let log = bench.disk().log.clone();
+    assert_eq!(log, [(Operation::Discard, 8, 8)]);
+    assert_eq!(bench.ended(), [(1, Ok(())), (0, Ok(()))]);
 }
 
 proptest! {
@@ -344,11 +467,13 @@ proptest! {
         requests in proptest::collection::vec(
             (0..4u8, 0..120u64, 1..60u32, 0..64u64, any::<u8>()), 1..40),
         slots in 1..5usize, request_max in 1..40u32, backwards: bool, releases in 1..4usize,
+        sector_size in proptest::sample::select(vec![512_u32, 1024, 4096]),
     ) {
         let mut disk = MemoryDisk::patterned(128);
         disk.is_slow = true;
         disk.slots = slots;
         disk.info.request_max = request_max;
+        disk.info.sector_size = sector_size;
         disk.is_backwards = backwards;
         let mut model = disk.bytes.clone();
         let mut bench = Bench::new(disk);
@@ -387,7 +512,11 @@ proptest! {
                     Operation::Read => prop_assert!(bench.ram.bytes[memory] == model[start..start + bytes]),
                     Operation::Write => model[start..start + bytes].fill(fill),
                     Operation::Flush => prop_assert!(bench.disk().medium == model),
-                    Operation::Discard => model[start..start + bytes].fill(0),
+                    Operation::Discard => {
+                        let whole = sector_size as usize;
+                        let (first, end) = (start.next_multiple_of(whole), (start + bytes) / whole * whole);
+                        model[first..end.max(first)].fill(0);
+                    }
                 }
             }
             prop_assert!(bench.disk().bytes == model);
