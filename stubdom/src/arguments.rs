@@ -73,6 +73,9 @@ pub struct Description {
     pub has_ahci: bool,
     /// Whether there is the xen-platform device (`xen_platform_pci`).
     pub has_platform_device: bool,
+    /// Whether the BIOS shows what it would show on a screen on the first serial port, and reads keys there
+    /// (`nographic`).
+    pub has_serial_firmware: bool,
     /// Whether there is power management (`acpi`).
     pub has_acpi: bool,
     /// Where memory below 4 GiB ends, if the hole behind it is not the usual one (`mmio_hole`).
@@ -101,6 +104,7 @@ impl Description {
                 drives: Vec::new(),
                 has_ahci: false,
                 has_platform_device: true,
+                has_serial_firmware: false,
                 has_acpi: true,
                 low_memory_end: None,
                 kernel: None,
@@ -140,12 +144,13 @@ impl<'a> Reader<'a> {
         match option {
             // A domain of its own has no defaults, no files and nobody to run as, and reaches no
             // guest but its own.
-            "-no-shutdown"
-            | "-nodefaults"
-            | "-no-user-config"
-            | "-nographic"
-            | "-S"
-            | "-xen-domid-restrict" => return Ok(()),
+            "-no-shutdown" | "-nodefaults" | "-no-user-config" | "-S" | "-xen-domid-restrict" => {
+                return Ok(());
+            }
+            "-nographic" => {
+                description.has_serial_firmware = true;
+                return Ok(());
+            }
             "-no-acpi" => {
                 description.has_acpi = false;
                 return Ok(());

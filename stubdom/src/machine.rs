@@ -19,6 +19,7 @@ pub use saved::{HEADER, RestoreError, length};
 use crate::arguments::Description;
 use crate::backend::disk::{self, Disk};
 use crate::bus::{Bus, Claim, Claims, Levels, Lines, Place, Width};
+use crate::device::fw_cfg;
 use crate::device::linux_boot::{self, Linux};
 use crate::device::platform::Unplug;
 use crate::device::{Action, ata};
@@ -97,7 +98,7 @@ impl Machine {
     ) -> Result<Self, linux_boot::Refusal> {
         let mut devices = Devices::new(description, drives);
         if let (Some(kernel), Some(wanted)) = (kernel, &description.kernel) {
-            let firmware = devices.firmware.insert(Default::default());
+            let firmware = devices.firmware.get_or_insert_default();
             let linux = Linux {
                 kernel: kernel.image,
                 ramdisk: kernel.ramdisk,
@@ -105,6 +106,10 @@ impl Machine {
                 low_memory_end: devices::low_memory_end(description),
             };
             linux_boot::add(&linux, firmware)?;
+        }
+        if description.has_serial_firmware {
+            let firmware = devices.firmware.get_or_insert_default();
+            firmware.add(fw_cfg::KEY_NO_GRAPHIC, 1_u16.to_le_bytes().to_vec());
         }
         Ok(Self {
             devices,

@@ -69,7 +69,7 @@ const NO_SCREEN: &str =
 const NO_USB: &str = "there is no USB: keyboard and mouse are PS/2's";
 
 /// What is made a comment, and why.
-const WITHOUT: [(&str, &str); 26] = [
+const WITHOUT: [(&str, &str); 25] = [
     (
         "device_model_user",
         "the helper in dom0 becomes an unprivileged user by itself",
@@ -79,7 +79,6 @@ const WITHOUT: [(&str, &str); 26] = [
         "it restricts a QEMU in dom0, and there is none",
     ),
     ("keymap", NO_SCREEN),
-    ("nographic", NO_SCREEN),
     ("opengl", NO_SCREEN),
     ("sdl", NO_SCREEN),
     ("soundhw", "there is no sound"),

@@ -53,7 +53,9 @@ vif = [
 ]
 
 # There is no screen yet: the guest's console is its serial port, `xl console guest`. GRUB and Linux are told to use
-# it by `console=ttyS0`, or, where Linux has Xen's drivers, `console=hvc0`.
+# it by `console=ttyS0`, or, where Linux has Xen's drivers, `console=hvc0`. With nographic=1 it is the BIOS' screen and
+# keyboard too, and so that of a boot loader that was told nothing.
+#nographic = 1
 serial = \"pty\"
 vga = \"none\"
 vnc = 0
@@ -94,7 +96,8 @@ mod tests {
             .replace("    #\"", "    \"")
             .replace("\n#device_model_args_hvm", "\ndevice_model_args_hvm")
             .replace("\n#    ", "\n    ")
-            .replace("\n#]", "\n]");
+            .replace("\n#]", "\n]")
+            .replace("\n#nographic", "\nnographic");
         assert_ne!(uncommented, example);
         for text in [example, uncommented] {
             let mut findings = Findings::default();

@@ -45,6 +45,7 @@ fn plain() -> Description {
         drives: vec![DISK],
         has_ahci: false,
         has_platform_device: true,
+        has_serial_firmware: false,
         has_acpi: true,
         low_memory_end: None,
         kernel: None,
@@ -59,7 +60,11 @@ const SEEN: &str = "-xen-domid 3 -no-shutdown -nodefaults -no-user-config -name 
 
 #[test]
 fn what_debians_xl_writes_for_a_plain_guest_is_understood() {
-    assert_eq!(parse(SEEN, &[768]), Ok(plain()));
+    let seen = Description {
+        has_serial_firmware: true,
+        ..plain()
+    };
+    assert_eq!(parse(SEEN, &[768]), Ok(seen));
     let xvda = parse(SEEN, &[51712]).unwrap();
     assert_eq!(xvda.drives[0].medium.unwrap().vbd, 51712);
 }

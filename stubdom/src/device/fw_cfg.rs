@@ -25,6 +25,8 @@ const ADDRESS_SIGNATURE: [u8; 8] = *b"QEMU CFG";
 const KEY_SIGNATURE: u16 = 0x00;
 /// What it can do.
 const KEY_ID: u16 = 0x01;
+/// There is no screen: the first serial port is it.
+pub const KEY_NO_GRAPHIC: u16 = 0x04;
 /// The names of items that have one.
 const KEY_DIRECTORY: u16 = 0x19;
 /// Where numbers of items with a name begin.

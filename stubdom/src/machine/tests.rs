@@ -35,6 +35,7 @@ fn description() -> Description {
         drives: Vec::new(),
         has_ahci: false,
         has_platform_device: true,
+        has_serial_firmware: false,
         has_acpi: true,
         low_memory_end: None,
         kernel: None,
@@ -542,6 +543,17 @@ fn firmware_has_a_kernels_pieces_copied() {
     bench.write(Kind::Port, 0x518, 4, u64::from(0x1000_u32.swap_bytes()));
     assert_eq!(&bench.ram.bytes[0x2000..0x2006], b"quiet\0");
     assert_eq!(bench.ram.bytes[0x1000..0x1004], [0; 4]);
+}
+
+#[test]
+fn firmware_is_told_when_a_serial_port_is_its_screen() {
+    let told = Description {
+        has_serial_firmware: true,
+        ..description()
+    };
+    let mut bench = Bench::with(Machine::new(&told, Drives::default(), None).unwrap());
+    bench.write(Kind::Port, 0x510, 2, 4);
+    assert_eq!([bench.inb(0x511), bench.inb(0x511)], [1, 0]);
 }
 
 #[test]
