@@ -15,6 +15,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::SystemTime;
 
 /// Changes when the code that builds the initrds does.
 const FORMAT: &[u8] = b"8";
@@ -181,6 +182,8 @@ fn unpacked(folder: &Path, suite: Suite, progress: &dyn Fn(Progress<'_>)) -> Res
     unpacked.link_merged_folders()?;
     index_modules(&unpacked)?;
     remove_older(folder, "packages-")?;
+    // A package's folders are as old as the package, and the oldest are removed.
+    File::open(&beside)?.set_modified(SystemTime::now())?;
     fs::rename(&beside, &root)?;
     Ok(tree)
 }
