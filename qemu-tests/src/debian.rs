@@ -127,6 +127,20 @@ pub(crate) fn add_programs(archive: &mut Archive, init: &str) {
     archive.file("usr/sbin/poweroff", 0o755, POWER_OFF);
 }
 
+impl Lab {
+    /// An initrd for [`Lab::linux`], compressed: its first program is this script, with busybox, xenstore's clients
+    /// and these kernel modules, by name, with what they depend on.
+    ///
+    /// # Errors
+    /// When the packages have no such module.
+    pub fn initrd(&self, init: &str, modules: &[&str]) -> Result<Vec<u8>> {
+        let mut archive = initrd::scripted(self.tree())?;
+        self.tree().add_modules(&mut archive, modules)?;
+        add_programs(&mut archive, init);
+        Ok(archive.gzip()?)
+    }
+}
+
 impl Machine {
     /// Puts what a guest of this name and kind starts from where dom0 has it in memory.
     pub(crate) fn keep_boot(

@@ -121,7 +121,18 @@ impl Lab {
         self.tree.kernel()
     }
 
-    /// The same, unpacked: what libxl need not unpack is there sooner.
+    /// GRUB's rescue image, with all of its modules: of a CD, and of a disk as well.
+    ///
+    /// # Errors
+    /// When the unpacked packages have been tampered with.
+    pub fn grub_rescue(&self) -> Result<Vec<u8>> {
+        let image = self
+            .tree
+            .find("usr/lib/grub-rescue/grub-rescue-cdrom.iso")?;
+        fs::read(&image).with_context(|| image.display().to_string())
+    }
+
+    /// [`Lab::linux`], unpacked: what libxl need not unpack is there sooner.
     pub(crate) fn unpacked_linux(&self) -> PathBuf {
         self.boot.join("linux")
     }

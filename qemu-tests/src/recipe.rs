@@ -22,6 +22,7 @@ const PACKAGES: &[&str] = &[
     "dash",
     "ethtool",
     "grub-pc-bin",
+    "grub-rescue-pc",
     "iperf3",
     "iproute2",
     "ipset",

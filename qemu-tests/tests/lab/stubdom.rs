@@ -1,5 +1,10 @@
 //! HVM guests whose computer is stubdom's, and with whom no QEMU runs in dom0.
 
+mod converted;
+mod grub;
+mod linux;
+mod terminal;
+
 use crate::bench::{LabTest, PATIENCE, Setup, expect};
 use crate::helper;
 use crate::hvm::is_hvm;
@@ -19,6 +24,8 @@ pub(crate) fn tests() -> Vec<LabTest> {
             "stubdom::linux_finds_its_own_drivers",
             linux_finds_its_own_drivers,
         ));
+        tests.extend(grub::tests());
+        tests.extend(linux::tests());
     }
     tests
 }
@@ -127,4 +134,10 @@ fn linux_finds_its_own_drivers(setup: &Setup) -> Result<()> {
         "cat /var/log/xen/qemu-dm-{NAME}.log; xl destroy {NAME} 2>/dev/null; ip link del br-stub"
     ))?;
     tried.map(drop).map_err(|error| error.context(log))
+}
+
+/// No QEMU runs beside it.
+fn is_the_only_device_model(machine: &Machine) -> Result<()> {
+    let emulators = machine.dom0("ps | grep '[q]emu-system'; true")?;
+    expect(emulators.is_empty(), || emulators.clone())
 }
