@@ -18,7 +18,7 @@ fn main(boot: Boot) -> ! {
     let (place, starting) = (model.clone(), domain.clone());
     let spawned = domain.executor.spawn(async move {
         let started = Model::start(Place {
-            xen: starting.xen.clone(),
+            xen: starting.xen,
             store: starting.store.clone(),
             executor: starting.executor.clone(),
             bundle: starting.module,
