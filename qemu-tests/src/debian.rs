@@ -63,6 +63,14 @@ pub(crate) enum Boot {
 }
 
 impl Boot {
+    /// Where they are in dom0.
+    pub(crate) fn files(self) -> Vec<String> {
+        match self {
+            Self::Files(files) => files.into(),
+            Self::Disk(file) | Self::SharedDisk(file) => vec![file],
+        }
+    }
+
     /// As xl's configuration has it.
     fn lines(&self) -> String {
         match self {
@@ -234,6 +242,21 @@ impl Machine {
         Ok(())
     }
 
+    /// Gives dom0 more kernel modules, by name, with what they depend on: those of devices that it mostly has none of.
+    ///
+    /// # Errors
+    /// When Debian's Linux has none of a name, or dom0 does not take them.
+    pub fn put_modules(&self, lab: &Lab, names: &[&str]) -> Result<()> {
+        const NAME: &str = "modules.cpio";
+        let mut archive = Archive::default();
+        lab.tree().add_modules(&mut archive, names)?;
+        fs::write(self.share().join(NAME), archive.plain()?)?;
+        // Folders on the way are links there, and stay.
+        let unpack = format!("cd / && busybox cpio -idu < /share/{NAME}");
+        self.check(&Command::bash(unpack).limit(CREATE_LIMIT))
+            .map(drop)
+    }
+
     /// Has dom0 copy a file of the share into its memory: its path there. What libxl maps out of the share comes
     /// a page at a time, each by way of the host.
     pub(crate) fn keep_in_memory(&self, name: &str) -> Result<String> {
@@ -245,24 +268,26 @@ impl Machine {
         Ok(kept)
     }
 
-    /// Creates a guest from its xl configuration in dom0, and waits until its console says `ready`.
-    pub(crate) fn create_debian(&self, name: &str, config: &str, ready: &str) -> Result<()> {
+    /// Creates a guest by `xl create` with these words, the first of which is its configuration in dom0, and waits until
+    /// its console says `ready`.
+    pub(crate) fn create_debian(&self, name: &str, words: &[&str], ready: &str) -> Result<()> {
         for _ in 0..LOST_MAX {
-            if self.try_debian(name, config, ready)? {
+            if self.try_debian(name, words, ready)? {
                 return Ok(());
             }
             eprintln!("lab: QEMU has taken Xen's state for {name}'s; created again");
             self.dom0(&format!("xl destroy {name} 2>/dev/null; true"))?;
         }
-        let is_ready = self.try_debian(name, config, ready)?;
+        let is_ready = self.try_debian(name, words, ready)?;
         ensure!(is_ready, "QEMU takes Xen's state for {name}'s each time");
         Ok(())
     }
 
     /// The same; false if the emulator has lost it.
-    fn try_debian(&self, name: &str, config: &str, ready: &str) -> Result<bool> {
+    fn try_debian(&self, name: &str, words: &[&str], ready: &str) -> Result<bool> {
         self.forget_guest_console(name)?;
-        self.check(&Command::new(["xl", "create", config]).limit(CREATE_LIMIT))?;
+        let create = ["xl", "create"].iter().chain(words).copied();
+        self.check(&Command::new(create).limit(CREATE_LIMIT))?;
         let id = self.dom0(&format!("xl domid {name} 2>/dev/null; true"))?;
         let created = Instant::now();
         loop {

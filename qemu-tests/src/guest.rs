@@ -116,6 +116,23 @@ impl Machine {
         guest: &DebianGuest,
         extras: Extras<'_>,
     ) -> Result<RunningGuest<'_>> {
+        let boot = self.keep_guest(lab, guest, extras)?;
+        let config = format!("{}.cfg", guest.name);
+        fs::write(self.share().join(&config), guest.config(&boot))?;
+        self.create_debian_guest(&guest.name, &[&format!("/share/{config}")])
+    }
+
+    /// Puts what a guest starts from into dom0's memory, for a configuration of one's own: the paths of Linux and its
+    /// initrd, or of the disk of an HVM guest.
+    ///
+    /// # Errors
+    /// When its name is unusable, or dom0 does not take them.
+    pub fn keep_debian_guest(&self, lab: &Lab, guest: &DebianGuest) -> Result<Vec<String>> {
+        let boot = self.keep_guest(lab, guest, Extras::default())?;
+        Ok(boot.files())
+    }
+
+    fn keep_guest(&self, lab: &Lab, guest: &DebianGuest, extras: Extras<'_>) -> Result<Boot> {
         let name = &guest.name;
         debian::check_name(name)?;
         let mut archive = initrd::guest(lab.tree())?;
@@ -127,18 +144,22 @@ impl Machine {
         archive.file("guest/name", 0o644, format!("{name}\n"));
         archive.file("guest/network", 0o644, guest.network());
         archive.file("guest/lease", 0o755, LEASE);
-        let boot = self.keep_boot(lab, name, guest.kind, &archive, extras.cmdline)?;
-        let config = format!("{name}.cfg");
-        let content = guest.config(&boot);
-        fs::write(self.share().join(&config), content)?;
-        let config = format!("/share/{config}");
-        self.create_debian(name, &config, &ready(name))?;
+        self.keep_boot(lab, name, guest.kind, &archive, extras.cmdline)
+    }
+
+    /// Creates a guest by `xl create` with these words, the first of which is a configuration in dom0 that names what
+    /// [`Machine::keep_debian_guest`] has put there, and waits until it takes commands.
+    ///
+    /// # Errors
+    /// When xl fails, or the guest does not come up; the error shows its console.
+    pub fn create_debian_guest(&self, name: &str, words: &[&str]) -> Result<RunningGuest<'_>> {
+        self.create_debian(name, words, &ready(name))?;
         let console_tty = self.dom0(&format!(
             "xenstore-read /local/domain/$(xl domid {name})/console/tty"
         ))?;
         Ok(RunningGuest {
             machine: self,
-            name: name.clone(),
+            name: name.to_owned(),
             console_tty: console_tty.trim().to_owned(),
             told: Cell::new(0),
         })
