@@ -28,7 +28,7 @@ pub(crate) use explain::Explain;
 pub(crate) use guest::Guest;
 pub(crate) use inspect::Inspect;
 pub(crate) use man::Man;
-pub(crate) use run::Run;
+pub(crate) use run::{Run, Scene};
 pub(crate) use stubdom_convert::StubdomConvert;
 pub(crate) use symbolize::Symbolize;
 pub(crate) use verify::Verify;
@@ -194,6 +194,7 @@ mod tests {
             (run.memory, run.json, run.keep, run.target),
             (8, false, false, TargetChoice::Auto)
         );
+        assert_eq!(run.scene, Scene::Firewall);
         assert_eq!(Suite::from(run.suite), Suite::default());
     }
 }

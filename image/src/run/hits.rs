@@ -54,6 +54,14 @@ impl Hits {
         let Forwarder {
             name, console_tty, ..
         } = forwarder;
+        Self::of(machine, name, console_tty)
+    }
+
+    /// The same by its name, and the terminal in dom0 that is its console.
+    ///
+    /// # Errors
+    /// As [`Hits::ask`].
+    pub fn of(machine: &Machine, name: &str, console_tty: &str) -> Result<Self> {
         Self::parse(&ask(machine, name, console_tty, "rules", END)?)
     }
 

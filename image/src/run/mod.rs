@@ -5,6 +5,7 @@
 
 pub mod debian;
 pub mod hits;
+pub mod house;
 pub mod meter;
 pub mod network;
 pub mod report;

@@ -52,28 +52,46 @@ fn verdict(report: &Report, style: Style) -> String {
         .iter()
         .filter(|case| !case.as_expected())
         .count();
-    let text = match (report.as_expected(), wrong) {
-        (true, _) => style.paint(GREEN, "All as expected."),
-        (false, 0) => style.paint(RED, "Nothing was tried."),
-        (false, wrong) => {
-            let of = report.cases.len();
-            style.paint(
-                RED,
-                &format!("{wrong} of {of} did not come out as expected."),
-            )
-        }
-    };
+    let text = told(report.as_expected(), wrong, report.cases.len(), style);
     format!("{text} Consoles and logs: {}\n", report.logs)
 }
 
-fn cases(cases: &[Case], style: Style) -> String {
+/// The sentence for all of a report, of which so much was looked at and so much is wrong.
+pub(super) fn told(as_expected: bool, wrong: usize, of: usize, style: Style) -> String {
+    match (as_expected, wrong) {
+        (true, _) => style.paint(GREEN, "All as expected."),
+        (false, 0) => style.paint(RED, "Nothing was tried."),
+        (false, wrong) => {
+            let text = format!("{wrong} of {of} did not come out as expected.");
+            style.paint(RED, &text)
+        }
+    }
+}
+
+/// Figures of two systems side by side, some of which have to be as they are.
+pub(super) fn compared(
+    heads: [&str; 4],
+    rows: &[(Option<bool>, &str, &str, &str)],
+    style: Style,
+) -> String {
+    let mut table = Table::new(heads);
+    for (as_expected, what, ours, theirs) in rows {
+        let mark = as_expected.map_or_else(|| Cell::text(""), mark);
+        table.row([mark, Cell::text(what), Cell::text(ours), Cell::text(theirs)]);
+    }
+    table.render(style)
+}
+
+fn mark(as_expected: bool) -> Cell {
+    match as_expected {
+        true => Cell::painted("ok", GREEN),
+        false => Cell::painted("FAILED", RED),
+    }
+}
+
+pub(super) fn cases(cases: &[Case], style: Style) -> String {
     let mut table = Table::new(["", "tried", "from -> to", "what came of it", "decided by"]);
     for case in cases {
-        let mark = if case.as_expected() {
-            Cell::painted("ok", GREEN)
-        } else {
-            Cell::painted("FAILED", RED)
-        };
         let lines: Vec<String> = case
             .decided_by
             .iter()
@@ -84,7 +102,7 @@ fn cases(cases: &[Case], style: Style) -> String {
             .cloned()
             .unwrap_or_else(|| "no line's counter went up".to_owned());
         table.row([
-            mark,
+            mark(case.as_expected()),
             Cell::text(&case.tried),
             Cell::text(&format!("{} -> {}", case.from, case.to)),
             Cell::text(&case.detail),

@@ -19,6 +19,7 @@ mod guests;
 mod helper;
 mod holdings;
 mod hostile;
+mod house;
 mod hvm;
 mod images;
 mod loader;
@@ -64,6 +65,7 @@ fn modules() -> Vec<LabTest> {
     tests.extend(save::tests());
     tests.extend(stubdom::tests());
     tests.extend(stubdom_life::tests());
+    tests.extend(house::tests());
     // At the end, so that nothing waits for them in between but what runs then.
     tests.sort_by_key(LabTest::is_alone);
     tests
