@@ -82,7 +82,10 @@ fn every_verb_the_readme_uses_explains_itself() {
     let verbs: Vec<&str> = text
         .split("cargo image ")
         .skip(1)
-        .filter_map(|rest| rest.split(|c: char| !c.is_ascii_lowercase()).next())
+        .filter_map(|rest| {
+            let is_of_a_verb = |c: char| c.is_ascii_lowercase() || c == '-';
+            rest.split(|c| !is_of_a_verb(c)).next()
+        })
         .filter(|verb| !verb.is_empty())
         .collect();
     assert!(verbs.contains(&"run") && verbs.contains(&"build"));
