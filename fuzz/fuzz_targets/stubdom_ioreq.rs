@@ -92,6 +92,7 @@ fn description() -> Description {
         has_ahci: true,
         has_platform_device: true,
         has_acpi: true,
+        has_serial_firmware: true,
         low_memory_end: None,
         kernel: None,
         is_restored: false,

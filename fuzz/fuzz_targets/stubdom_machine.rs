@@ -82,6 +82,7 @@ fn description() -> Description {
         has_ahci: true,
         has_platform_device: true,
         has_acpi: true,
+        has_serial_firmware: true,
         low_memory_end: None,
         kernel: Some(Wanted {
             append: "quiet".into(),
