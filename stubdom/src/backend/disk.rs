@@ -317,38 +317,53 @@ impl<D: Disk> Queue<D> {
         any
     }
 
-    /// Gives the disk what it takes.
+    /// Gives the disk what it takes. Whether that was anything: a disk may be done with it at once, and no
+    /// event tells of it then.
     fn give<C: Controller, M: GuestMemory>(
         &mut self,
         drive: u8,
         controller: &mut C,
         memory: &mut M,
-    ) {
+    ) -> bool {
+        let any = self.give_what_was_read() | self.give_requests(drive, controller, memory);
+        if any {
+            self.disk.notify();
+        }
+        any
+    }
+
+    fn give_what_was_read(&mut self) -> bool {
         let mut any = false;
         while let Some(submission) = self.read.pop() {
             if let Err(submission) = self.disk.submit(submission) {
                 self.read.push(submission);
-                return;
+                break;
             }
             any = true;
+        }
+        any
+    }
+
+    fn give_requests<C: Controller, M: GuestMemory>(
+        &mut self,
+        drive: u8,
+        controller: &mut C,
+        memory: &mut M,
+    ) -> bool {
+        let mut any = false;
+        if !self.read.is_empty() {
+            // The first come is served first, and there is no room.
+            return any;
         }
         for at in 0..self.requests.len() {
             while !self.requests[at].all_given {
                 match self.give_piece(at, drive, controller, memory) {
                     Given::Piece => any = true,
-                    Given::Nothing => {
-                        // What comes behind it waits as well: the first come is served first.
-                        if any {
-                            self.disk.notify();
-                        }
-                        return;
-                    }
+                    Given::Nothing => return any,
                 }
             }
         }
-        if any {
-            self.disk.notify();
-        }
+        any
     }
 
     fn give_piece<C: Controller, M: GuestMemory>(
@@ -632,7 +647,7 @@ impl<D: Disk> Disks<D> {
                 let Some(queue) = queue else {
                     continue;
                 };
-                queue.give(drive as u8, controller, memory);
+                any |= queue.give(drive as u8, controller, memory);
                 while let Some((tag, result)) = queue.take_done() {
                     any = true;
                     controller.complete(drive as u8, tag, result, memory);

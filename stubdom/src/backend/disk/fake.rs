@@ -44,6 +44,8 @@ pub struct MemoryDisk {
     pub is_backwards: bool,
     /// What it was asked to do.
     pub log: Vec<(Operation, u64, u32)>,
+    /// What it was not told of.
+    submitted: VecDeque<Submission<Vec<u8>>>,
     pending: VecDeque<Submission<Vec<u8>>>,
     released: usize,
 }
@@ -70,6 +72,7 @@ impl MemoryDisk {
             memory: 1 << 20,
             is_backwards: false,
             log: Vec::new(),
+            submitted: VecDeque::new(),
             pending: VecDeque::new(),
             released: 0,
         }
@@ -90,9 +93,13 @@ impl MemoryDisk {
         self.released += requests;
     }
 
-    /// How many requests it has.
+    /// How many requests it was told of and has not done.
     pub fn pending(&self) -> usize {
         self.pending.len()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Submission<Vec<u8>>> {
+        self.pending.iter().chain(&self.submitted)
     }
 
     fn carry_out(&mut self, submission: &mut Submission<Vec<u8>>) -> Result<(), Reason> {
@@ -129,13 +136,13 @@ impl Disk for MemoryDisk {
     }
 
     fn buffer(&mut self, bytes: usize) -> Option<Vec<u8>> {
-        let buffers = self.pending.iter().flat_map(|known| &known.buffer);
+        let buffers = self.all().flat_map(|known| &known.buffer);
         let lent: usize = buffers.map(Vec::len).sum();
         (lent + bytes <= self.memory).then(|| vec![0xa5; bytes])
     }
 
     fn submit(&mut self, submission: Submission<Vec<u8>>) -> Result<(), Submission<Vec<u8>>> {
-        if self.pending.len() == self.slots {
+        if self.all().count() >= self.slots {
             return Err(submission);
         }
         if matches!(submission.operation, Operation::Read | Operation::Write) {
@@ -148,7 +155,7 @@ impl Disk for MemoryDisk {
         }
         self.log
             .push((submission.operation, submission.sector, submission.sectors));
-        self.pending.push_back(submission);
+        self.submitted.push_back(submission);
         Ok(())
     }
 
@@ -169,5 +176,7 @@ impl Disk for MemoryDisk {
         })
     }
 
-    fn notify(&mut self) {}
+    fn notify(&mut self) {
+        self.pending.append(&mut self.submitted);
+    }
 }

@@ -449,6 +449,40 @@ fn what_was_read_waits_for_room_to_be_written() {
 }
 
 #[test]
+fn what_was_read_is_written_as_far_as_there_is_room() {
+    let mut disk = advanced(1000);
+    disk.is_slow = true;
+    let mut bench = Bench::new(disk);
+    bench.ask([
+        request(0, Operation::Write, 9, 1, at(0, 1)),
+        request(1, Operation::Write, 33, 1, at(0, 1)),
+    ]);
+    bench.disk().slots = 1;
+    bench.release(2);
+    assert_eq!(bench.disk().pending(), 1);
+    bench.release(1);
+    bench.release(1);
+    let mut ended = bench.ended();
+    ended.sort_by_key(|&(tag, _)| tag);
+    assert_eq!(ended, [(0, Ok(())), (1, Ok(()))]);
+}
+
+#[test]
+fn what_was_read_of_a_disk_that_is_gone_fails() {
+    let mut disk = advanced(1000);
+    disk.is_slow = true;
+    let mut bench = Bench::new(disk);
+    bench.ask([request(0, Operation::Write, 9, 1, at(0, 1))]);
+    bench.disk().slots = 0;
+    bench.release(1);
+    let disk = bench.disk();
+    (disk.slots, disk.present, disk.is_slow) = (1, false, false);
+    bench.ask([]);
+    assert_eq!(bench.ended(), [(0, failed(Reason::Gone, 9))]);
+    assert!(bench.disks.is_idle());
+}
+
+#[test]
 fn a_part_of_a_larger_sector_is_not_discarded() {
     let mut bench = Bench::new(advanced(1000));
     bench.ask([
