@@ -1,18 +1,24 @@
 //! A user's HVM guest, with its device model in a stub domain: its configuration, changed where it has to
 //! be and nowhere else.
 
+mod disks;
+mod keys;
+
 use std::fmt;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::disk::Disk;
 use crate::findings::{Finding, Findings, SourceId};
 use crate::xlcfg::{self, Setting, Text, Value, quoted};
+use keys::{NO_SCREEN, NO_USB, REFUSED, WITHOUT};
 
 /// MiB that a stub domain gets unless told otherwise.
 pub const MEMORY_MIB: u32 = 32;
+
+/// Letters of a vif's name, at most: Linux has 15, and xl adds `-emu` for the stub domain.
+const VIFNAME_MAX: usize = 11;
 
 /// Where dom0 has what `build stubdom` wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,92 +69,6 @@ impl fmt::Display for Change {
         write!(f, "\n  ({})", self.why)
     }
 }
-
-const NO_SCREEN: &str =
-    "there is no screen yet: the guest's console is its serial port, `xl console GUEST`";
-const NO_USB: &str = "there is no USB: keyboard and mouse are PS/2's";
-
-/// What is made a comment, and why.
-const WITHOUT: [(&str, &str); 25] = [
-    (
-        "device_model_user",
-        "the helper in dom0 becomes an unprivileged user by itself",
-    ),
-    (
-        "dm_restrict",
-        "it restricts a QEMU in dom0, and there is none",
-    ),
-    ("keymap", NO_SCREEN),
-    ("opengl", NO_SCREEN),
-    ("sdl", NO_SCREEN),
-    ("soundhw", "there is no sound"),
-    ("spice", NO_SCREEN),
-    ("spiceagent_mouse", NO_SCREEN),
-    ("spice_clipboard_sharing", NO_SCREEN),
-    ("spicedisable_ticketing", NO_SCREEN),
-    ("spicehost", NO_SCREEN),
-    ("spice_image_compression", NO_SCREEN),
-    ("spicepasswd", NO_SCREEN),
-    ("spiceport", NO_SCREEN),
-    ("spice_streaming_video", NO_SCREEN),
-    ("spicetls_port", NO_SCREEN),
-    ("spiceusbredirection", NO_SCREEN),
-    ("spicevdagent", NO_SCREEN),
-    ("stdvga", NO_SCREEN),
-    ("usbversion", NO_USB),
-    ("videoram", NO_SCREEN),
-    ("vncdisplay", NO_SCREEN),
-    ("vnclisten", NO_SCREEN),
-    ("vncpasswd", NO_SCREEN),
-    ("vncunused", NO_SCREEN),
-];
-
-/// What cannot be had, and what to do instead.
-const REFUSED: [(&str, &str); 15] = [
-    (
-        "channel",
-        "leave it out: a second serial port, serial=[\"pty\", \"pty\"], is a channel to the guest as well",
-    ),
-    (
-        "device_model_args",
-        "leave it out: its words are QEMU's, and the stub domain is none",
-    ),
-    (
-        "device_model_args_pv",
-        "leave it out: its words are QEMU's, and there is none in dom0",
-    ),
-    (
-        "firmware",
-        "leave it out: the BIOS is SeaBIOS; a guest that needs UEFI stays with QEMU",
-    ),
-    (
-        "gfx_passthru",
-        "a guest with a graphics card of its own stays with QEMU in dom0",
-    ),
-    (
-        "pci",
-        "a guest with a card of its own stays with QEMU in dom0; a network card is better in a driver domain: \
-         `cargo image build netdom`, and vif=[\"backend=netdom\"] here",
-    ),
-    (
-        "rdm",
-        "it is for guests with cards of their own, which stay with QEMU in dom0",
-    ),
-    (
-        "usbctrl",
-        "leave it out: there is no USB; disks of the host are given by disk=[…]",
-    ),
-    (
-        "usbdev",
-        "leave it out: there is no USB; disks of the host are given by disk=[…]",
-    ),
-    ("vdispl", "leave it out: there is no screen yet"),
-    ("vfb", "leave it out: there is no screen yet"),
-    ("vkb", "leave it out: there is no screen yet"),
-    ("vsnd", "leave it out: there is no sound"),
-    ("vtpm", "leave it out: there is no TPM"),
-    ("tpm", "leave it out: there is no TPM"),
-];
 
 /// Converts a file's text. All that stands in the way is in `findings`, and then there is no conversion.
 pub fn convert(
@@ -467,200 +387,24 @@ impl<'c> Converter<'c> {
         }
     }
 
-    fn disks(&mut self) {
-        let is_ahci = self.word("hdtype").is_some_and(|text| text.text == "ahci");
-        let emulated = if is_ahci { 6 } else { 4 };
-        let mut disks = Vec::new();
-        for text in self.words("disk") {
-            match Disk::parse(&text.text) {
-                Ok(disk) => disks.push((text, disk)),
-                Err(why) => self.error(
-                    "xl does not understand this disk",
-                    &text.place,
-                    &why,
-                    "xl-disk-configuration(5) says how disks are written",
-                ),
-            }
-        }
-        let mut taken: Vec<u32> = disks.iter().filter_map(|(_, disk)| disk.number()).collect();
-        let mut arguments = Vec::new();
-        for (text, disk) in disks {
-            if !self.is_servable(text, &disk, emulated) {
-                continue;
-            }
-            if !disk.is_cdrom {
-                if disk.backendtype.as_deref() == Some("qdisk") {
-                    let now = Disk {
-                        backendtype: None,
-                        ..disk
-                    };
-                    let why = "qdisk is QEMU, and there is none: xl finds what serves it";
-                    self.replace(&text.place, quoted(&now.render()), why);
-                }
-                continue;
-            }
-            let Some(number) = disk.number() else {
-                continue;
-            };
-            let Some(free) = (emulated..26).find(|free| !taken.contains(free)) else {
-                self.error(
-                    "too many disks",
-                    &text.place,
-                    "no place is left",
-                    "leave one out",
-                );
-                continue;
-            };
-            taken.push(free);
-            let letter = char::from(b'a' + free as u8);
-            let now = Disk {
-                vdev: format!("xvd{letter}"),
-                format: "raw".to_owned(),
-                access: "ro".to_owned(),
-                is_cdrom: false,
-                backendtype: None,
-                ..disk
-            };
-            self.replace(
-                &text.place,
-                quoted(&now.render()),
-                "only QEMU serves xl's own CD drives: this is the same file as a disk, which the guest sees as a CD drive \
-                 by device_model_args_hvm",
-            );
-            let index = arguments.len() / 4;
-            let bus = match is_ahci {
-                true => format!("bus=ahci0.{number}"),
-                false => format!("bus=ide.{},unit={}", number / 2, number % 2),
-            };
-            arguments.extend([
-                "-drive".to_owned(),
-                format!("if=none,id=cd{index},file=/dev/xvd{letter},media=cdrom,readonly=on"),
-                "-device".to_owned(),
-                format!("ide-cd,drive=cd{index},{bus}"),
-            ]);
-        }
-        self.arguments(&arguments);
-    }
-
-    /// Whether a disk can be had without QEMU; if not, it is said.
-    fn is_servable(&mut self, text: &Text, disk: &Disk, emulated: u32) -> bool {
-        let place = &text.place;
-        let number = disk.number();
-        if matches!(disk.format.as_str(), "qcow" | "qcow2" | "vhd" | "qed") {
-            let raw = Path::new(&disk.target).with_extension("raw");
-            let raw = raw.display();
-            let from = match disk.format.as_str() {
-                "vhd" => "vpc",
-                format => format,
-            };
-            self.error(
-                format!("only QEMU reads `{}`", disk.format),
-                place,
-                "not a raw disk",
-                &format!(
-                    "make it one: qemu-img convert -f {from} -O raw {} {raw}, and write format=raw,target={raw}",
-                    disk.target
-                ),
-            );
-        } else if disk.vdev.starts_with("fd") {
-            self.error(
-                "a stub domain has no floppy drive",
-                place,
-                "a floppy",
-                "make its image a disk: vdev=xvde, or whichever is free",
-            );
-        } else if disk.backendtype.as_deref() == Some("tap") {
-            self.error(
-                "there is no blktap",
-                place,
-                "backendtype=tap",
-                "leave backendtype out; a disk that is not raw has to be made so",
-            );
-        } else if disk.vdev.starts_with("sd") {
-            self.error(
-                "a stub domain has no SCSI controller",
-                place,
-                "an emulated SCSI disk",
-                "write hda to hdd, with hdtype=\"ahci\" or without; or xvde for a disk that only Xen's driver sees",
-            );
-        } else if disk.is_cdrom && disk.target.is_empty() {
-            self.error(
-                "an empty CD drive stays empty",
-                place,
-                "no disc",
-                "leave it out, or name an ISO: xl changes no discs of a guest with a stub domain",
-            );
-        } else if disk.is_cdrom && number.is_none_or(|number| number >= emulated) {
-            self.error(
-                "a CD drive has no place there",
-                place,
-                &format!("`{}` is not emulated", disk.vdev),
-                "write hda to hdd (to hdf with hdtype=\"ahci\")",
-            );
-        } else if !disk.is_cdrom
-            && disk.is_read_only()
-            && number.is_some_and(|number| number < emulated)
-        {
-            let free = if emulated == 6 { "xvdg" } else { "xvde" };
-            self.error(
-                "xl refuses a read-only disk at an emulated place",
-                place,
-                "read-only",
-                &format!(
-                    "write vdev={free} or beyond, where only Xen's driver sees it; or access=rw"
-                ),
-            );
-        } else {
-            return true;
-        }
-        false
-    }
-
-    /// Tells the stub domain of its CD drives.
-    fn arguments(&mut self, arguments: &[String]) {
-        const KEY: &str = "device_model_args_hvm";
-        let present = self.words(KEY);
-        // What stands there after a conversion may stay.
-        let is_ours = |text: &&&Text| {
-            let text = text.text.as_str();
-            matches!(text, "-drive" | "-device")
-                || text.starts_with("if=none,id=cd")
-                || text.starts_with("ide-cd,drive=cd")
-        };
-        let stranger = present.iter().find(|text| !is_ours(text));
-        if let Some(stranger) = stranger {
-            self.error(
-                "the stub domain is no QEMU",
-                &stranger.place,
-                "a word of QEMU's",
-                "leave it out: the stub domain would refuse it, and the guest not start",
-            );
-        } else if !arguments.is_empty() {
-            if let Some(first) = present.first() {
-                self.error(
-                    "there are CD drives of both kinds",
-                    &first.place,
-                    "named here already",
-                    "leave device_model_args_hvm out, and write all of them as devtype=cdrom",
-                );
-                return;
-            }
-            let words: Vec<String> = arguments.iter().map(|word| quoted(word)).collect();
-            let lines: String = words
-                .chunks(2)
-                .map(|pair| format!("    {},\n", pair.join(", ")))
-                .collect();
-            self.added.push((
-                format!("{KEY} = [\n{lines}]"),
-                "which disks the guest sees as CD drives",
-            ));
-        }
-    }
-
     /// Emulated cards are not there: a guest has its vifs by Xen's own driver.
     fn interfaces(&mut self) {
         for text in self.words("vif") {
             let mut words: Vec<&str> = text.text.split(',').map(str::trim).collect();
+            let name = words.iter().find_map(|word| word.strip_prefix("vifname="));
+            if let Some(name) = name
+                && name.len() > VIFNAME_MAX
+            {
+                self.error(
+                    "the name of this interface is too long",
+                    &text.place,
+                    &format!("{} characters", name.len()),
+                    &format!(
+                        "give it {VIFNAME_MAX} at most: xl gives the stub domain the vif as well, as \"{name}-emu\", \
+                         and Linux has no names of more than 15"
+                    ),
+                );
+            }
             if words.contains(&"type=vif") {
                 continue;
             }

@@ -227,6 +227,10 @@ fn what_cannot_be_had_says_what_to_do_instead() {
             "device_model_args_hvm = [ '-usb' ]",
             "the stub domain is no QEMU",
         ),
+        (
+            "vif = [ 'bridge=br0,vifname=vif-of-a-desk' ]",
+            "give it 11 at most",
+        ),
         ("vga = 'none'\nvga = 'stdvga'", "xl takes the last"),
         ("vga = [ 'none' ]", "write it without brackets"),
         ("sdl = 1; name = 'x'", "shares its line"),
@@ -239,6 +243,13 @@ fn what_cannot_be_had_says_what_to_do_instead() {
             "{line}: {said}"
         );
     }
+}
+
+#[test]
+fn an_interface_keeps_a_name_that_is_short_enough() {
+    let conversion = converted("type='hvm'\nvif=['bridge=br0,vifname=vif-of-desk']\n");
+    let expected = "vif=[\"type=vif,bridge=br0,vifname=vif-of-desk\"]\n";
+    assert!(conversion.text.contains(expected), "{}", conversion.text);
 }
 
 #[test]
