@@ -1,6 +1,7 @@
 //! A Debian guest that does as it is told: somebody to be behind a firewall or a driver domain.
 
 use crate::channel::Command;
+use crate::cpio::Archive;
 use crate::debian::{self, Boot, GuestType};
 use crate::initrd;
 use crate::lab::Lab;
@@ -8,7 +9,7 @@ use crate::machine::{Machine, console_log};
 use anyhow::{Context, Result, bail, ensure};
 use std::cell::Cell;
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const INIT: &str = include_str!("dom0/guest.sh");
 
@@ -54,6 +55,7 @@ pub struct RunningGuest<'m> {
     machine: &'m Machine,
     name: String,
     console_tty: String,
+    start: Duration,
     /// Commands it was given.
     told: Cell<u32>,
 }
@@ -81,6 +83,29 @@ impl DebianGuest {
     fn config(&self, boot: &Boot) -> String {
         let vifs = [self.vif.clone()];
         debian::config(&self.name, self.kind, self.memory_mib, boot, &vifs) + &self.more
+    }
+
+    /// Its initrd, compressed, for whoever starts it by [`Lab::linux`] and a configuration of his own. Linux' command
+    /// line has to name `console=hvc0`.
+    ///
+    /// # Errors
+    /// When its name is unusable, or Debian's Linux has no module of a name.
+    pub fn initrd(&self, lab: &Lab, extras: Extras<'_>) -> Result<Vec<u8>> {
+        Ok(self.archive(lab, extras)?.gzip()?)
+    }
+
+    fn archive(&self, lab: &Lab, extras: Extras<'_>) -> Result<Archive> {
+        debian::check_name(&self.name)?;
+        let mut archive = initrd::guest(lab.tree())?;
+        lab.tree().add_modules(&mut archive, extras.modules)?;
+        debian::add_programs(&mut archive, INIT);
+        for (path, program) in extras.programs {
+            archive.file(path, 0o755, *program);
+        }
+        archive.file("guest/name", 0o644, format!("{}\n", self.name));
+        archive.file("guest/network", 0o644, self.network());
+        archive.file("guest/lease", 0o755, LEASE);
+        Ok(archive)
     }
 
     /// What gives it its address, as often as the interface appears.
@@ -133,18 +158,8 @@ impl Machine {
     }
 
     fn keep_guest(&self, lab: &Lab, guest: &DebianGuest, extras: Extras<'_>) -> Result<Boot> {
-        let name = &guest.name;
-        debian::check_name(name)?;
-        let mut archive = initrd::guest(lab.tree())?;
-        lab.tree().add_modules(&mut archive, extras.modules)?;
-        debian::add_programs(&mut archive, INIT);
-        for (path, program) in extras.programs {
-            archive.file(path, 0o755, *program);
-        }
-        archive.file("guest/name", 0o644, format!("{name}\n"));
-        archive.file("guest/network", 0o644, guest.network());
-        archive.file("guest/lease", 0o755, LEASE);
-        self.keep_boot(lab, name, guest.kind, &archive, extras.cmdline)
+        let archive = guest.archive(lab, extras)?;
+        self.keep_boot(lab, &guest.name, guest.kind, &archive, extras.cmdline)
     }
 
     /// Creates a guest by `xl create` with these words, the first of which is a configuration in dom0 that names what
@@ -153,7 +168,9 @@ impl Machine {
     /// # Errors
     /// When xl fails, or the guest does not come up; the error shows its console.
     pub fn create_debian_guest(&self, name: &str, words: &[&str]) -> Result<RunningGuest<'_>> {
+        let begin = Instant::now();
         self.create_debian(name, words, &ready(name))?;
+        let start = begin.elapsed();
         let console_tty = self.dom0(&format!(
             "xenstore-read /local/domain/$(xl domid {name})/console/tty"
         ))?;
@@ -161,6 +178,7 @@ impl Machine {
             machine: self,
             name: name.to_owned(),
             console_tty: console_tty.trim().to_owned(),
+            start,
             told: Cell::new(0),
         })
     }
@@ -171,6 +189,12 @@ impl RunningGuest<'_> {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// From the beginning of `xl create` until it took commands.
+    #[must_use]
+    pub fn start(&self) -> Duration {
+        self.start
     }
 
     /// Has it run a line of shell: what it said, and whether it succeeded.

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use qemu_tests::{DebianGuest, Extras, GuestType};
+use qemu_tests::{DebianGuest, Extras, GuestType, RunningGuest};
+use stubdom::bundle::{self, Kind};
 
 use super::samples::{Controller, DeviceModel, DiskLoad, LinuxStart, Record};
-use super::{Models, lines};
+use super::{IMAGE, Models, lines};
 
 /// The bridge of its vif.
 pub(super) const BRIDGE: &str = "br-figures";
@@ -24,12 +25,14 @@ const SOURCE: &str = include_str!("disk-load.rs");
 const SOURCE_NAME: &str = "disk-load.rs";
 const PROGRAM: &str = "usr/bin/disk-load";
 
-/// Beside Xen's own drivers it has those of a PC, and does not have the emulated disks taken away.
-const EXTRAS: Extras<'_> = Extras {
-    cmdline: "xen_emul_unplug=never",
-    modules: &["ahci", "ata_piix", "sd_mod"],
-    programs: &[],
-};
+/// Memory of a guest, in MiB.
+const MEMORY_MIB: u32 = 192;
+
+/// Its emulated disks are not taken away.
+const CMDLINE: &str = "xen_emul_unplug=never";
+
+/// Beside Xen's own drivers it has those of a PC.
+const MODULES: [&str; 3] = ["ahci", "ata_piix", "sd_mod"];
 
 /// Compiles that program so that it needs nothing of the guest but the kernel.
 pub(super) fn build_program(scratch: &Path) -> Result<Vec<u8>> {
@@ -54,60 +57,141 @@ impl Models<'_> {
     pub(super) fn linux(&self, model: DeviceModel, record: &mut Record) -> Result<()> {
         let name = format!("{}-linux", model.domain());
         let sata = format!("/tmp/{name}.sata");
-        // Not sparse: neither is to find out how dom0 makes files longer.
-        self.machine.dom0(&format!(
-            "busybox dd if=/dev/zero bs=1M count={DISK_MIB} of={sata}"
-        ))?;
-        let kind = match model {
-            DeviceModel::Stubdom => GuestType::HvmWithStub,
-            DeviceModel::Qemu => GuestType::Hvm,
-        };
-        let disk = |vdev, file| format!("'format=raw,vdev={vdev},access=rw,target={file}'");
-        let boot = format!("/tmp/{name}.disk");
+        self.make_disk(&sata)?;
         let more = format!(
             "disk = [ {}, {} ]\n{}",
-            disk("hda", &boot),
+            disk("hda", &format!("/tmp/{name}.disk")),
             disk("hdb", &sata),
-            lines(model)
+            lines(model, IMAGE)
         );
-        let guest = DebianGuest {
-            name: name.clone(),
-            kind,
-            memory_mib: 192,
-            vif: format!("type=vif,bridge={BRIDGE}"),
-            address: "10.0.9.2/24".to_owned(),
-            gateway: "10.0.9.1".to_owned(),
-            more,
-        };
+        let guest = guest(&name, model, more);
         let programs = [(PROGRAM, self.disk_load.as_slice())];
-        let extras = Extras {
-            programs: &programs,
-            ..EXTRAS
-        };
-        let begin = Instant::now();
         let guest = self
             .machine
-            .start_debian_guest_with(self.lab, &guest, extras)?;
+            .start_debian_guest_with(self.lab, &guest, extras(&programs))?;
         record.linux_starts.push(LinuxStart {
             model,
-            shell_us: u64::try_from(begin.elapsed().as_micros())?,
+            shell_us: u64::try_from(guest.start().as_micros())?,
         });
-        let modules = EXTRAS.modules.join(" ");
-        let found = guest.check(&format!(
-            "modprobe -a {modules}; until [ -e /dev/sdb ]; do sleep 0.2; done; readlink /sys/block/sd*"
-        ))?;
-        let controller = Controller::Ahci;
-        let disk = disk_of(controller, &found)?;
-        let (answer, is_done) = guest.run(&format!("/{PROGRAM} /dev/{disk}"), LIMIT)?;
-        ensure!(is_done, "{answer}");
-        let loads = answer
-            .lines()
-            .filter_map(|line| DiskLoad::parse(model, controller, line));
-        record.disk_loads.extend(loads);
+        load(&guest, model, Controller::Ahci, "/dev/sdb", record)?;
         self.machine
             .dom0(&format!("xl destroy {name}; rm -f {sata}"))?;
         Ok(())
     }
+
+    /// Puts into dom0 what a guest starts from that has no boot loader, which would read an IDE disk a word at a time.
+    pub(super) fn keep_linux(&self, model: DeviceModel) -> Result<()> {
+        let name = ide_name(model);
+        let programs = [(PROGRAM, self.disk_load.as_slice())];
+        let kernel = self.lab.linux()?;
+        let kernel = std::fs::read(&kernel).with_context(|| kernel.display().to_string())?;
+        let initrd = guest(&name, model, String::new()).initrd(self.lab, extras(&programs))?;
+        let [
+            kernel_path,
+            initrd_path,
+            bundle_path,
+            disk_path,
+            config_path,
+        ] = ide_files(model);
+        match model {
+            DeviceModel::Qemu => {
+                self.machine.put(&kernel_path, &kernel)?;
+                self.machine.put(&initrd_path, &initrd)?;
+            }
+            DeviceModel::Stubdom => {
+                let inside = [(Kind::Kernel, &*kernel), (Kind::Initrd, &*initrd)];
+                let bundle = bundle::encode(&inside).context("the stub domain's ramdisk")?;
+                self.machine.put(&bundle_path, &bundle)?;
+            }
+        }
+        let config = format!(
+            "name = '{name}'\ntype = 'hvm'\nmemory = {MEMORY_MIB}\ncpuid = 'host,xsave=0'\nvga = 'none'\nvnc = 0\n\
+             kernel = '{kernel_path}'\nramdisk = '{initrd_path}'\n\
+             cmdline = 'console=hvc0 quiet panic=1 {CMDLINE}'\ndisk = [ {} ]\n\
+             on_reboot = 'destroy'\non_crash = 'destroy'\n{}",
+            disk("hda", &disk_path),
+            lines(model, &bundle_path),
+        );
+        self.machine.put(&config_path, config.as_bytes())
+    }
+
+    /// A guest that reads and writes an IDE disk.
+    pub(super) fn linux_on_ide(&self, model: DeviceModel, record: &mut Record) -> Result<()> {
+        let name = ide_name(model);
+        let [_, _, _, disk, config] = ide_files(model);
+        self.make_disk(&disk)?;
+        let guest = self.machine.create_debian_guest(&name, &[&config])?;
+        load(&guest, model, Controller::Ide, "/dev/sda", record)?;
+        self.machine
+            .dom0(&format!("xl destroy {name}; rm -f {disk}"))?;
+        Ok(())
+    }
+
+    /// A file to measure a disk with. Not sparse: neither is to find out how dom0 makes files longer.
+    fn make_disk(&self, path: &str) -> Result<()> {
+        let script = format!("busybox dd if=/dev/zero bs=1M count={DISK_MIB} of={path}");
+        self.machine.dom0(&script).map(drop)
+    }
+}
+
+fn ide_name(model: DeviceModel) -> String {
+    format!("{}-ide", model.domain())
+}
+
+/// Where dom0 has the kernel of a guest with an IDE disk, its initrd, both as the stub domain's ramdisk, the disk, and
+/// the configuration.
+fn ide_files(model: DeviceModel) -> [String; 5] {
+    ["linux", "initrd", "ramdisk", "disk", "cfg"]
+        .map(|kind| format!("/tmp/{}.{kind}", ide_name(model)))
+}
+
+fn extras<'a>(programs: &'a [(&'a str, &'a [u8])]) -> Extras<'a> {
+    Extras {
+        cmdline: CMDLINE,
+        modules: &MODULES,
+        programs,
+    }
+}
+
+fn disk(vdev: &str, file: &str) -> String {
+    format!("'format=raw,vdev={vdev},access=rw,target={file}'")
+}
+
+fn guest(name: &str, model: DeviceModel, more: String) -> DebianGuest {
+    DebianGuest {
+        name: name.to_owned(),
+        kind: match model {
+            DeviceModel::Stubdom => GuestType::HvmWithStub,
+            DeviceModel::Qemu => GuestType::Hvm,
+        },
+        memory_mib: MEMORY_MIB,
+        vif: format!("type=vif,bridge={BRIDGE}"),
+        address: "10.0.9.2/24".to_owned(),
+        gateway: "10.0.9.1".to_owned(),
+        more,
+    }
+}
+
+/// Has a guest read and write the disk of a controller's last port, once there is this one.
+fn load(
+    guest: &RunningGuest<'_>,
+    model: DeviceModel,
+    controller: Controller,
+    last: &str,
+    record: &mut Record,
+) -> Result<()> {
+    let modules = MODULES.join(" ");
+    let found = guest.check(&format!(
+        "modprobe -a {modules}; until [ -e {last} ]; do sleep 0.2; done; readlink /sys/block/sd*"
+    ))?;
+    let disk = disk_of(controller, &found)?;
+    let (answer, is_done) = guest.run(&format!("/{PROGRAM} /dev/{disk}"), LIMIT)?;
+    ensure!(is_done, "{answer}");
+    let loads = answer
+        .lines()
+        .filter_map(|line| DiskLoad::parse(model, controller, line));
+    record.disk_loads.extend(loads);
+    Ok(())
 }
 
 /// The disk to measure, of the links in /sys/block: that of a controller's last port, as the first may have the one that

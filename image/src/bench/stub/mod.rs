@@ -75,6 +75,7 @@ pub fn measure(
             tell(&format!("run {} of {runs}: {}", run + 1, model.name()));
             models.once(model, &mut record)?;
             models.linux(model, &mut record)?;
+            models.linux_on_ide(model, &mut record)?;
         }
     }
     record.conditions.load = watch.end()?;
@@ -108,11 +109,15 @@ impl<'m> Models<'m> {
         for model in DeviceModel::BOTH {
             machine.put(&config_path(model), configuration(model).as_bytes())?;
         }
-        Ok(Self {
+        let models = Self {
             lab,
             machine,
             disk_load: linux::build_program(machine.folder())?,
-        })
+        };
+        for model in DeviceModel::BOTH {
+            models.keep_linux(model)?;
+        }
+        Ok(models)
     }
 
     /// A guest that starts, reads ports and ends.
@@ -169,19 +174,19 @@ fn configuration(model: DeviceModel) -> String {
         "name = '{}'\ntype = 'hvm'\nmemory = 64\ncpuid = 'host,xsave=0'\nvga = 'none'\nvnc = 0\n\
          disk = [ 'format=raw,vdev=hda,access=rw,target={DISK}' ]\n{}",
         model.domain(),
-        lines(model)
+        lines(model, IMAGE)
     )
 }
 
-/// What is different between the configurations.
-fn lines(model: DeviceModel) -> String {
+/// What is different between the configurations. The stub domain's ramdisk has to be a file.
+fn lines(model: DeviceModel, ramdisk: &str) -> String {
     let serial = "serial = 'pty'\n";
     match model {
         DeviceModel::Qemu => serial.to_owned(),
         DeviceModel::Stubdom => format!(
             "{serial}device_model_version = 'qemu-xen'\ndevice_model_stubdomain_override = 1\n\
              device_model_override = '{HELPER}'\nstubdomain_kernel = '{IMAGE}'\n\
-             stubdomain_ramdisk = '{IMAGE}'\nstubdomain_memory = {MEMORY_MIB}\n"
+             stubdomain_ramdisk = '{ramdisk}'\nstubdomain_memory = {MEMORY_MIB}\n"
         ),
     }
 }

@@ -56,7 +56,7 @@ pub struct Record {
     pub port_reads: Vec<PortReads>,
     /// Guests whose Linux a boot loader starts.
     pub linux_starts: Vec<LinuxStart>,
-    /// What those read and wrote.
+    /// What those, and others that are started without one, read and wrote.
     pub disk_loads: Vec<DiskLoad>,
 }
 
