@@ -304,6 +304,11 @@ mod tests {
         assert_eq!(&directory[12..22], b"bootorder\0");
         assert_eq!(directory[68..72], [0, 0, 4, 0]);
         assert_eq!(&directory[76..90], b"genroms/linux\0");
+        // Numbered from 20h on, in the order in which they came.
+        assert_eq!(
+            (&directory[8..10], &directory[72..74]),
+            (&[0, 0x21][..], &[0, 0x20][..])
+        );
         let key = u16::from_be_bytes([directory[8], directory[9]]);
         assert_eq!(bytes(&mut device, key, 19), b"/rom@genroms/linux\0");
     }

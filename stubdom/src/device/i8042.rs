@@ -439,6 +439,53 @@ mod tests {
     }
 
     #[test]
+    fn each_port_is_a_byte_and_its_neighbours_are_nobodys() {
+        let mut controller = I8042::new();
+        assert_eq!(controller.read_status(Width::Dword), 0xffff_ff14);
+        controller.write_data(0xee);
+        assert_eq!(controller.read_status(Width::Word), 0xff15);
+        assert_eq!(controller.read_data(Width::Dword), 0xffff_ffee);
+        assert_eq!(controller.read_data(Width::Word), 0xffee, "as it was left");
+        controller.write_command(0xa7);
+        assert_eq!(controller.read_status(Width::Byte), 0x1c);
+        assert_eq!(command(&mut controller, 0x20), [0x65]);
+        controller.write_command(0xa8);
+        assert_eq!(command(&mut controller, 0x20), [0x45]);
+        assert_eq!(command(&mut controller, 0xc0), [0x80]);
+        assert_eq!(command(&mut controller, 0xd0), [0x03]);
+        command(&mut controller, 0xd1);
+        keyboard(&mut controller, 0xdd);
+        assert_eq!(command(&mut controller, 0xd0), [0xdd]);
+    }
+
+    #[test]
+    fn a_keyboard_says_again_what_it_said_and_what_it_does_not_know() {
+        let mut controller = I8042::new();
+        assert_eq!(keyboard(&mut controller, 0xf2), [0xfa, 0xab, 0x41]);
+        assert_eq!(keyboard(&mut controller, 0xfe), [0x41]);
+        for unknown in [0x00, 0x12, 0xf1] {
+            assert_eq!(keyboard(&mut controller, unknown), [0xfe]);
+        }
+        for with_parameter in [0xed, 0xf3] {
+            assert_eq!(keyboard(&mut controller, with_parameter), [0xfa]);
+            assert_eq!(keyboard(&mut controller, 0xff), [0xfa], "no command");
+        }
+        assert_eq!(keyboard(&mut controller, 0xf0), [0xfa]);
+        assert_eq!(keyboard(&mut controller, 0x04), [0xfe]);
+        // Untranslated; and no more of what nobody reads than there is room for.
+        command(&mut controller, 0x60);
+        keyboard(&mut controller, 0x05);
+        assert_eq!(keyboard(&mut controller, 0xf2), [0xfa, 0xab, 0x83]);
+        for _ in 0..20 {
+            controller.write_data(0xf4);
+        }
+        assert_eq!(answers(&mut controller).len(), KEYBOARD_QUEUE + 1);
+        controller.write_data(0xf4);
+        controller.write_data(0xff);
+        assert_eq!(answers(&mut controller), [0xfa, 0xfa, 0xaa]);
+    }
+
+    #[test]
     fn a_keyboard_that_is_off_is_heard_when_it_is_on_again() {
         let mut controller = I8042::new();
         controller.write_data(0xff);

@@ -434,6 +434,14 @@ mod tests {
         let name = usize::from(u16::from_le_bytes([pnp[0x10], pnp[0x11]]));
         assert!(rom[name..].starts_with(b"Linux"));
         assert!(boot_code(4).len() <= TABLE - BOOT);
+        // How many words of the table it takes to where it can be written, how many copies it asks for, and
+        // where it jumps: 200h behind the start of the kernel's real-mode part.
+        let code = boot_code(4);
+        let has = |part: &[u8]| code.windows(part.len()).any(|window| window == part);
+        assert!(has(&[0xb9, 32, 0, 0xf3, 0xa5]));
+        assert!(has(&[0xb9, 4, 0, 0x66, 0x31, 0xc0]));
+        assert!(code.ends_with(&[0xea, 0, 0, 0x20, 0x10]));
+        assert_eq!(SETUP, 0x1_0000);
     }
 
     #[test]

@@ -267,8 +267,11 @@ mod tests {
             // SLP_EN always reads as 0.
             assert_eq!(pm.read(Block::Pm, PM1A_CNT, Width::Word), sleep_type << 10);
         }
-        // As GRUB does it, by the upper byte alone.
+        // The lower byte alone asks for nothing, whatever is in it.
         let mut pm = pm();
+        pm.write(Block::Pm, PM1A_CNT, Width::Byte, 0x20);
+        assert_eq!(pm.take_action(), None);
+        // As GRUB does it, by the upper byte alone.
         pm.write(Block::Pm, PM1A_CNT + 1, Width::Byte, 0x20);
         assert_eq!(pm.take_action(), Some(Action::PowerOff));
     }

@@ -448,6 +448,42 @@ mod tests {
     }
 
     #[test]
+    fn what_was_received_is_cleared_when_it_is_asked_for_or_the_fifos_come_and_go() {
+        for (fifo_control, is_cleared) in [
+            (0x81, false),
+            (0x41, false),
+            (0x05, false),
+            (0x83, true),
+            (0x03, true),
+            (0x00, true),
+            // Without its first bit, the others mean nothing; but the FIFOs are gone.
+            (0x02, true),
+        ] {
+            let mut uart = open();
+            uart.receive(b"xy");
+            write(&mut uart, FCR, fifo_control);
+            let has_data = read(&mut uart, LSR) & 1 != 0;
+            assert_eq!(has_data, !is_cleared, "{fifo_control:#x}");
+        }
+        // Where there are none, a byte that waits is not for those bits to clear.
+        for fifo_control in [0x00, 0x02, 0xc2] {
+            let mut uart = Uart::new();
+            uart.receive(b"x");
+            write(&mut uart, FCR, fifo_control);
+            assert_eq!(read(&mut uart, LSR) & 1, 1, "{fifo_control:#x}");
+        }
+    }
+
+    #[test]
+    fn the_modem_control_register_has_five_bits() {
+        let mut uart = Uart::new();
+        write(&mut uart, MCR, 0xff);
+        assert_eq!(read(&mut uart, MCR), 0x1f);
+        write(&mut uart, MCR, 0x03);
+        assert_eq!(read(&mut uart, MCR), 0x03);
+    }
+
+    #[test]
     fn loopback_returns_data_and_modem_lines() {
         let mut uart = open();
         write(&mut uart, MCR, 0x1f);

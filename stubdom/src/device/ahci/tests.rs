@@ -560,6 +560,80 @@ fn what_leads_outside_memory_stops_the_port_and_a_reset_of_the_link_starts_it() 
 }
 
 #[test]
+fn a_ports_addresses_are_aligned_and_read_back() {
+    let mut lab = Lab::new();
+    lab.put(0, PX_CMD, 0);
+    for (register, written, read) in [
+        (0x00, 0xffff_ffff, 0xffff_fc00),
+        (0x00, 0x1234_5a00, 0x1234_5800),
+        (0x04, 0x9abc_def1, 0x9abc_def1),
+        (0x08, 0xffff_ffff, 0xffff_ff00),
+        (0x08, 0x8765_43ff, 0x8765_4300),
+        (0x0c, 0x0fed_cba8, 0x0fed_cba8),
+    ] {
+        lab.put(0, register, written);
+        assert_eq!(lab.get(0, register), read, "{register:#x}");
+    }
+    assert_eq!(lab.get(0, 0x00), 0x1234_5800, "the upper half left it");
+    assert_eq!(lab.get(0, 0x08), 0x8765_4300);
+    assert_eq!((lab.get(3, 0x00), lab.get(3, 0x08)), (0x4_0000, 0x4_0400));
+}
+
+#[test]
+fn a_link_that_is_off_says_so() {
+    let mut lab = Lab::new();
+    for (asked, found) in [(4, 4), (0, 0x123), (1, 0), (0, 0x123)] {
+        lab.put(0, PX_SCTL, asked);
+        assert_eq!((lab.get(0, PX_SCTL), lab.get(0, PX_SSTS)), (asked, found));
+    }
+    // Of a port with nothing at it too.
+    lab.put(1, PX_SCTL, 4);
+    assert_eq!(lab.get(1, PX_SSTS), 4);
+}
+
+#[test]
+fn a_driver_overrides_what_the_drive_waits_for_only_by_the_bit_for_that() {
+    let mut lab = Lab::new();
+    let read = Command {
+        command: 0x25,
+        count: 2,
+        device: 0x40,
+        table: &[(0x8000, 0x1fe)],
+        ..Command::default()
+    };
+    lab.run(0, read);
+    assert_eq!(lab.tfd(0).0, 0x58);
+    lab.put(0, PX_CMD, 1 << 4);
+    assert_eq!(lab.tfd(0).0, 0x58);
+    lab.put(0, PX_CMD, 1 << 4 | 1 << 3);
+    assert_eq!(lab.tfd(0).0, 0x50);
+    assert_eq!(lab.get(0, PX_CMD), 0x4016, "the bit reads as zero");
+}
+
+#[test]
+fn a_list_that_runs_goes_on_when_its_port_is_written_to_and_one_that_stands_takes_nothing() {
+    let mut lab = Lab::with(|disk| disk.is_slow = true);
+    let read = Command {
+        command: 0x25,
+        count: 8,
+        device: 0x40,
+        table: &[(0x8000, 0x1000)],
+        ..Command::default()
+    };
+    assert_eq!(lab.run(0, read), 0);
+    lab.put(0, PX_CMD, 1 << 4 | 1);
+    lab.put(0, PX_CMD, 1);
+    assert_eq!(lab.get(0, PX_CI), 1);
+    lab.release();
+    assert_eq!(lab.taken(0), DHRS);
+    assert_eq!(lab.get(0, PX_CI), 0);
+    lab.put(0, PX_CMD, 1 << 4);
+    lab.put(0, PX_CI, 1);
+    lab.put(0, PX_SACT, 1);
+    assert_eq!((lab.get(0, PX_CI), lab.get(0, PX_SACT)), (0, 0));
+}
+
+#[test]
 fn stopping_the_list_forgets_what_is_under_way() {
     let mut lab = Lab::with(|disk| disk.is_slow = true);
     lab.put(0, PX_SACT, 1);
@@ -748,10 +822,104 @@ fn hard_disks_go_away_when_they_are_unplugged_and_cds_stay() {
     assert_eq!(lab.taken(0), 0);
     assert!(lab.disks.is_idle());
     assert_eq!((lab.get(0, PX_SSTS), lab.get(3, PX_SSTS)), (0, 0x123));
+    assert!(lab.ahci.drive(0).is_none() && lab.ahci.drive(3).is_some());
     assert_eq!(lab.packet(&[0; 12], 0), Ok(vec![]));
     lab.write(4, 1);
     assert_eq!(lab.ahci.read(4, Width::Dword), 0x8000_0000);
     assert_eq!((lab.get(3, PX_CMD), lab.get(3, PX_SIG)), (6, 0xeb14_0101));
+}
+
+#[test]
+fn frames_go_where_they_can_and_are_kept_where_they_are_not_wanted() {
+    const HBFS: u32 = 1 << 29;
+    let nothing = Command {
+        command: 0x10,
+        ..Command::default()
+    };
+    let mut lab = Lab::new();
+    // The list runs, and its driver takes no frames.
+    lab.put(0, PX_CMD, 1);
+    lab.ram.bytes[0x1_0440..0x1_0454].fill(0xaa);
+    assert_eq!(lab.run(0, nothing), DHRS);
+    assert_eq!(lab.ram.bytes[0x1_0440..0x1_0454], [0xaa; 20]);
+    // It takes them where there is no memory.
+    lab.put(0, 0x0c, 0x8000_0000);
+    lab.put(0, PX_CMD, 1 << 4 | 1);
+    assert_eq!(lab.run(0, nothing), DHRS | HBFS);
+    assert_eq!(lab.run(0, nothing), 0, "it has stopped");
+    lab.put(0, 0x0c, 0);
+    lab.put(0, PX_CMD, 1 << 4);
+    lab.put(0, PX_CMD, 1 << 4 | 1);
+    assert_eq!(lab.run(0, nothing), DHRS);
+}
+
+#[test]
+fn ranges_that_cannot_be_had_are_not_discarded() {
+    const OFS: u32 = 1 << 24;
+    const HBDS: u32 = 1 << 28;
+    for (table, happens) in [
+        // None of the block's ranges names a sector.
+        ((0x8000, 512), DHRS),
+        ((0x8000, 100), OFS),
+        ((0x8000_0000, 512), HBDS),
+    ] {
+        let mut lab = Lab::new();
+        let trim = Command {
+            command: 0x06,
+            features: 1,
+            count: 1,
+            table: &[table],
+            ..Command::default()
+        };
+        assert_eq!(lab.run(0, trim), happens, "{table:x?}");
+        assert!(lab.disk(0).log.is_empty());
+    }
+}
+
+#[test]
+fn a_drive_that_is_held_in_reset_hears_nothing_but_its_end() {
+    let mut lab = Lab::new();
+    let control = |lab: &mut Lab, control: u8| {
+        lab.prepare(0, 0, Command::default());
+        let frame = [0x27, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, control];
+        lab.ram.write(Lab::table(0, 0), &frame).unwrap();
+        lab.ram.bytes[0x1_0440..0x1_0454].fill(0xaa);
+        lab.put(0, PX_CI, 1);
+        assert_eq!(lab.get(0, PX_CI), 0);
+        lab.ram.bytes[0x1_0440]
+    };
+    assert_eq!(control(&mut lab, 0), 0xaa, "none was under way");
+    assert_eq!(control(&mut lab, 4), 0xaa);
+    let nothing = Command {
+        command: 0x10,
+        ..Command::default()
+    };
+    assert_eq!(lab.run(0, nothing), 0);
+    assert_eq!((lab.get(0, PX_CI), lab.tfd(0).0), (0, 0x80));
+    assert_eq!(control(&mut lab, 0), 0x34);
+    assert_eq!(lab.run(0, nothing), DHRS);
+}
+
+#[test]
+fn without_leave_of_pci_nothing_is_read_and_no_message_sent() {
+    let mut lab = Lab::new();
+    lab.ahci.configuration.write(4, Width::Word, 2);
+    let nothing = Command {
+        command: 0x10,
+        ..Command::default()
+    };
+    assert_eq!(lab.run(0, nothing), 0);
+    assert_eq!(lab.get(0, PX_CI), 1);
+    lab.ahci.configuration.write(0x82, Width::Word, 1);
+    lab.ahci.configuration.write(4, Width::Word, 6);
+    lab.turn();
+    assert_eq!(lab.get(0, PX_CI), 0);
+    lab.ahci.configuration.write(4, Width::Word, 2);
+    assert_eq!(lab.ahci.take_message(), None);
+    // Beyond the last port there is none.
+    lab.write(0x100 + 0x80 * PORTS, u32::MAX);
+    assert_eq!(lab.ahci.read(0x100 + 0x80 * PORTS, Width::Dword), 0);
+    assert!(lab.ahci.drive_mut(PORTS).is_none());
 }
 
 #[test]

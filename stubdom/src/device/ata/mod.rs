@@ -222,3 +222,6 @@ fn put_checksum(answer: &mut [u8; 512]) {
     let sum = answer.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
     answer[511] = sum.wrapping_neg();
 }
+
+#[cfg(test)]
+mod tests;
