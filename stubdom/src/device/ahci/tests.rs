@@ -923,6 +923,32 @@ fn without_leave_of_pci_nothing_is_read_and_no_message_sent() {
 }
 
 #[test]
+fn a_drive_is_busy_while_the_disk_is() {
+    let mut lab = Lab::with(|disk| disk.is_slow = true);
+    let flush = Command {
+        command: 0xe7,
+        ..Command::default()
+    };
+    assert_eq!(lab.run(0, flush), 0);
+    assert_eq!(lab.tfd(0).0, 0x90);
+    lab.release();
+    assert_eq!((lab.taken(0), lab.tfd(0).0), (DHRS, 0x50));
+}
+
+#[test]
+fn a_queued_command_that_cannot_be_takes_its_own_bit_away_and_no_other() {
+    let mut lab = Lab::with(|disk| disk.is_slow = true);
+    let table = [(0x8000, 0x1000)];
+    lab.prepare(0, 2, queued(0x60, 2, 8, SECTORS, &table));
+    lab.prepare(0, 5, queued(0x60, 5, 8, 0, &table));
+    lab.put(0, PX_SACT, 1 << 2 | 1 << 5);
+    lab.put(0, PX_CI, 1 << 2 | 1 << 5);
+    assert_eq!(lab.taken(0) & TFES, TFES);
+    assert_eq!(lab.get(0, PX_CI), 1 << 5);
+    assert_eq!(lab.tfd(0).0 & 1, 1);
+}
+
+#[test]
 fn state_is_written_down_and_read_back() {
     let mut lab = Lab::new();
     lab.put(0, PX_IE, 3);

@@ -156,3 +156,44 @@ fn a_disk_that_is_well_says_so() {
         );
     }
 }
+
+#[test]
+fn registers_are_read_back_as_a_driver_left_them() {
+    let mut lab = Lab::new();
+    for (written, read) in [(0x00, 0xa0), (0x0f, 0xaf), (0x40, 0xe0), (0xbf, 0xbf)] {
+        lab.out(0, DEVICE, written & !(1 << 4));
+        assert_eq!(lab.inb(0, DEVICE), read & !(1 << 4), "{written:#x}");
+    }
+    for (written, read) in [(0x09, 0x09), (0xff, 0x09), (0x08, 0x08), (0xf6, 0x00)] {
+        lab.ide.write_bus_master(0, Width::Byte, written);
+        assert_eq!(
+            lab.ide.read_bus_master(0, Width::Byte),
+            read,
+            "{written:#x}"
+        );
+    }
+    lab.ide.write_bus_master(4, Width::Dword, 0x1234_5677);
+    assert_eq!(lab.ide.read_bus_master(4, Width::Dword), 0x1234_5674);
+    assert_eq!(lab.ide.read_bus_master(1, Width::Byte), 0);
+}
+
+#[test]
+fn a_packet_that_is_to_come_is_announced_whatever_the_count_was() {
+    let mut lab = Lab::new();
+    lab.command(2, 0xa0, 0, 0x54, 0xfffe << 8);
+    assert_eq!(lab.inb(1, COUNT), 1);
+    lab.put_words(1, &[0; 12]);
+    assert_eq!(lab.interrupted(1), 0x50);
+}
+
+#[test]
+fn behind_an_answer_stands_nothing_of_the_one_before() {
+    let mut lab = Lab::new();
+    assert_eq!(ask(&mut lab, &[0x12, 0, 0, 0, 36]).unwrap().len(), 36);
+    lab.packet([0x12, 1, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0], 0, 0xfffe);
+    assert_eq!(lab.interrupted(1) & DRQ, DRQ);
+    assert_eq!(lab.ide.read_command(1, 0, Width::Dword), 0x0100_0005);
+    assert_eq!(lab.ide.read_command(1, 0, Width::Dword), 0);
+    lab.turn();
+    assert_eq!(lab.interrupted(1), 0x50);
+}
