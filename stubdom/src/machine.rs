@@ -267,6 +267,9 @@ impl Machine {
         }
         if let Some(unplug) = self.devices.take_unplug() {
             self.unplugged = Some(unplug);
+            // A controller without its disks is nowhere, until a driver finds a place for it.
+            let held = self.claims.hold(&self.devices.claims(), hypervisor);
+            self.note("what a device no longer answers to", held);
         }
         self.log();
         while let Some(action) = self.devices.take_action() {

@@ -34,8 +34,12 @@ const COMMAND_WRITABLE: u16 = COMMAND_IO
     | COMMAND_SERR
     | COMMAND_INTX_DISABLE;
 const STATUS_CAPABILITIES: u16 = 1 << 4;
-const STATUS_MEDIUM_TIMING: u16 = 1 << 9;
 const MULTIFUNCTION: u8 = 1 << 7;
+
+/// Of a function's status: it takes transactions back to back that are not all its own.
+pub const STATUS_BACK_TO_BACK: u16 = 1 << 7;
+/// The same: how long it takes to answer (DEVSEL# timing), which is as long as PCI calls medium.
+pub const STATUS_MEDIUM_TIMING: u16 = 1 << 9;
 
 /// What a function says it is.
 #[derive(Clone, Copy, Debug)]
@@ -145,7 +149,6 @@ impl Configuration {
         };
         new.set_u16(0x00, identity.id.0);
         new.set_u16(0x02, identity.id.1);
-        new.set_u16(STATUS, STATUS_MEDIUM_TIMING);
         new.set_u32(0x08, identity.class << 8 | u32::from(identity.revision));
         new.set_u16(0x2c, identity.subsystem.0);
         new.set_u16(0x2e, identity.subsystem.1);
@@ -166,7 +169,14 @@ impl Configuration {
         self
     }
 
-    /// The same, as one of several functions of its device. All of them say so.
+    /// The same, with what its status says of the bus at all times.
+    pub fn with_status(mut self, status: u16) -> Self {
+        let status = self.u16_at(STATUS) | status;
+        self.set_u16(STATUS, status);
+        self
+    }
+
+    /// The same, as function 0 of a device of several: it is function 0 that is asked.
     pub fn with_siblings(mut self) -> Self {
         self.bytes[HEADER_TYPE] |= MULTIFUNCTION;
         self
@@ -218,6 +228,17 @@ impl Configuration {
                 self.bytes[offset] = old & !writable | byte & writable;
             }
         });
+    }
+
+    /// As the bus's reset leaves what a driver does to the header: nothing is decoded, and nothing has an address. The
+    /// interrupt's line stays, which is between firmware and drivers.
+    pub fn reset(&mut self) {
+        self.set_u16(COMMAND, 0);
+        self.bytes[CACHE_LINE] = 0;
+        self.bytes[LATENCY] = 0;
+        for index in 0..BARS {
+            self.set_u32(BAR0 + 4 * index, self.bars[index].map_or(0, Bar::kind));
+        }
     }
 
     /// The 32 bits at an offset that is a multiple of four, as the function itself sees them.
@@ -322,6 +343,7 @@ mod tests {
         .with_bar(4, Bar::Ports(16))
         .with_bar(5, Bar::Memory(0x1000))
         .with_pin(Pin::A)
+        .with_status(STATUS_MEDIUM_TIMING)
         .with_siblings()
         .with_register(0x40, 0x0000_8000, 0xb3ff_0000)
     }
@@ -407,6 +429,42 @@ mod tests {
             (function.bus_master(), function.pin_enabled()),
             (true, false)
         );
+    }
+
+    #[test]
+    fn a_reset_takes_every_address_away_and_leaves_what_is_the_functions_own() {
+        let mut function = function();
+        for offset in (0..CONFIGURATION).step_by(4) {
+            function.write(offset, Width::Dword, 0xf300_c120);
+        }
+        function.write(0x04, Width::Word, 0x0007);
+        function.write(0x20, Width::Dword, 0xc120);
+        assert!(function.region(4).is_some() && function.region(5).is_some());
+        function.reset();
+        assert_eq!(function.read(0x04, Width::Dword), 0x0200_0000);
+        assert_eq!(function.read(0x0c, Width::Dword), 0x0080_0000);
+        assert_eq!(function.read(0x20, Width::Dword), 0x0000_0001);
+        assert_eq!(function.read(0x24, Width::Dword), 0x0000_0000);
+        assert_eq!((function.region(4), function.region(5)), (None, None));
+        assert_eq!(function.read(0x3c, Width::Dword), 0x0000_0120);
+        assert_eq!(function.read(0x40, Width::Dword), 0xb300_8000);
+    }
+
+    #[test]
+    fn a_status_is_what_the_function_says_and_its_capabilities_are_added() {
+        let identity = Identity {
+            id: (0x8086, 0x1237),
+            revision: 0,
+            class: 0x06_00_00,
+            subsystem: (0, 0),
+        };
+        let status = |function: &Configuration| function.read(0x06, Width::Word);
+        let silent = Configuration::new(identity);
+        assert_eq!(status(&silent), 0);
+        let both = silent
+            .with_capabilities(0x80)
+            .with_status(STATUS_BACK_TO_BACK | STATUS_MEDIUM_TIMING);
+        assert_eq!(status(&both), 0x0290);
     }
 
     #[test]

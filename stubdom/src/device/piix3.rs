@@ -5,7 +5,7 @@
 use super::Action;
 use super::i440fx::CHIPSET;
 use crate::bus::Width;
-use crate::device::pci::{Configuration, Identity};
+use crate::device::pci::{Configuration, Identity, STATUS_MEDIUM_TIMING};
 use serde::{Deserialize, Serialize};
 
 /// Where the interrupt links' routes begin in configuration space: PIRQRCA to PIRQRCD.
@@ -48,6 +48,7 @@ impl Piix3 {
             class: 0x06_01_00,
             subsystem: CHIPSET,
         })
+        .with_status(STATUS_MEDIUM_TIMING)
         .with_siblings()
         // IORT, XBCS.
         .with_register(0x4c, 0x0003_004d, 0xffff_00ff)
@@ -59,6 +60,8 @@ impl Piix3 {
         // Motherboard DMA; programmable chip select.
         .with_register(0x74, 0x0c0c_0000, 0xffff_0000)
         .with_register(0x78, 0x0000_0002, 0x0000_ffff)
+        // APIC base address, which is Xen's to know; deterministic latency control, with passive release.
+        .with_register(0x80, 0x0002_0000, 0x000f_0000)
         // System management: control, enable, event enable, timer, request.
         .with_register(0xa0, 0x0000_0008, 0x00ff_001f)
         .with_register(0xa4, 0, 0xffff_ffff)
@@ -118,10 +121,14 @@ mod tests {
 
     #[test]
     fn firmware_finds_the_bridge_with_its_siblings() {
-        let bridge = Piix3::new().configuration;
+        let mut bridge = Piix3::new().configuration;
         assert_eq!(bridge.read(0x00, Width::Dword), 0x7000_8086);
+        assert_eq!(bridge.read(0x06, Width::Word), 0x0200);
         assert_eq!(bridge.read(0x0a, Width::Word), 0x0601);
         assert_eq!(bridge.read(0x0e, Width::Byte), 0x80);
+        assert_eq!(bridge.read(0x82, Width::Byte), 0x02);
+        bridge.write(0x80, Width::Dword, 0xffff_ffff);
+        assert_eq!(bridge.read(0x80, Width::Dword), 0x000f_0000);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use super::Action;
 use super::i440fx::CHIPSET;
 use crate::bus::Width;
-use crate::device::pci::{Configuration, Identity, Pin};
+use crate::device::pci::{Configuration, Identity, Pin, STATUS_BACK_TO_BACK, STATUS_MEDIUM_TIMING};
 use serde::{Deserialize, Serialize};
 
 /// A block of ports.
@@ -55,6 +55,21 @@ const SLEEP_ENABLE: u16 = 1 << 13;
 /// BM_RLD and SLP_TYP; SCI_EN is changed by SMI_CMD, and the others act once.
 const CNT_WRITABLE: u16 = SLEEP_TYPE | 1 << 1;
 
+/// DEVACTB: what is written to SMI_CMD causes a system management interrupt (APMC_EN). It is set from the start, as QEMU
+/// sets it where there is no system management mode: firmware that finds it set has nothing to set up.
+const SMI_COMMAND_ENABLE: u32 = 1 << 25;
+/// DEVRESA: the chip decodes the keyboard controller's ports (device 11).
+const KEYBOARD_ENABLE: u32 = 1 << 28;
+/// DEVRESB: as QEMU's has it, whatever else there is.
+const DEVRESB: u32 = 0b11 << 29;
+/// DEVRESC: serial port A is decoded, at 0x3f8.
+const SERIAL_A_ENABLE: u32 = 1 << 27;
+/// The same: serial port B, where the three bits below say it is: 1 is 0x2f8.
+const SERIAL_B_ENABLE: u32 = 1 << 31 | 1 << 28;
+
+/// SMBBA: where the SMBus' host controller would be. It is not enabled (SMBHSTCFG is 0): no bus hangs off it.
+const SMBUS_BASE: u32 = 0xb100 | 1;
+
 /// What the firmware's `_S5`, `_S3` and `_S4` have in SLP_TYP.
 const TYPE_S5: u16 = 0;
 const TYPE_S3: u16 = 1;
@@ -84,8 +99,14 @@ pub struct Piix4Pm {
 }
 
 impl Piix4Pm {
-    /// The function as it is after a reset, for a guest that starts with so many processors.
-    pub fn new(vcpus: usize) -> Self {
+    /// The function as it is after a reset, for a guest that starts with so many processors and has so many serial
+    /// ports.
+    pub fn new(vcpus: usize, serials: usize) -> Self {
+        let serials = match serials {
+            0 => 0,
+            1 => SERIAL_A_ENABLE,
+            _ => SERIAL_A_ENABLE | SERIAL_B_ENABLE,
+        };
         let configuration = Configuration::new(Identity {
             id: (0x8086, 0x7113),
             revision: 0x03,
@@ -93,11 +114,17 @@ impl Piix4Pm {
             subsystem: CHIPSET,
         })
         .with_pin(Pin::A)
-        .with_siblings()
+        .with_status(STATUS_BACK_TO_BACK | STATUS_MEDIUM_TIMING)
         // PMBA: where the firmware's tables say, and nowhere else.
         .with_register(0x40, 0xb001, 0)
+        // What else of the board the chip decodes, which nobody here goes by.
+        .with_register(0x58, SMI_COMMAND_ENABLE, u32::MAX)
+        .with_register(0x5c, KEYBOARD_ENABLE, u32::MAX)
+        .with_register(0x60, DEVRESB, u32::MAX)
+        .with_register(0x64, serials, u32::MAX)
         // PMREGMISC: it is enabled.
-        .with_register(0x80, 0x01, 0);
+        .with_register(0x80, 0x01, 0)
+        .with_register(0x90, SMBUS_BASE, 0);
         let mut new = Self {
             configuration,
             control: 0,
@@ -222,7 +249,7 @@ mod tests {
     use super::*;
 
     fn pm() -> Piix4Pm {
-        Piix4Pm::new(2)
+        Piix4Pm::new(2, 1)
     }
 
     #[test]
@@ -233,6 +260,28 @@ mod tests {
         assert_eq!(pm.configuration.read(0x40, Width::Dword), 0x0000_b001);
         assert_eq!(pm.configuration.read(0x80, Width::Byte), 0x01);
         assert_eq!(pm.configuration.read(0x3d, Width::Byte), 0x01);
+        assert_eq!(pm.configuration.read(0x06, Width::Word), 0x0280);
+        assert_eq!(pm.configuration.read(0x0e, Width::Byte), 0x00);
+    }
+
+    #[test]
+    fn the_chip_says_what_else_it_decodes() {
+        let pm = pm().configuration;
+        let registers = [0x58, 0x5c, 0x60].map(|offset| pm.register(offset));
+        assert_eq!(registers, [0x0200_0000, 0x1000_0000, 0x6000_0000]);
+        let serials = |count| Piix4Pm::new(1, count).configuration.register(0x64);
+        assert_eq!(
+            [0, 1, 2, 4].map(serials),
+            [0, 0x0800_0000, 0x9800_0000, 0x9800_0000]
+        );
+    }
+
+    #[test]
+    fn there_is_a_place_for_an_smbus_and_none_in_it() {
+        let mut pm = pm();
+        pm.configuration.write(0x90, Width::Dword, 0);
+        assert_eq!(pm.configuration.register(0x90), 0xb101);
+        assert_eq!(pm.configuration.read(0xd2, Width::Byte), 0);
     }
 
     #[test]

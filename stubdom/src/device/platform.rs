@@ -206,6 +206,7 @@ mod tests {
         let mut platform = Platform::new();
         let configuration = &platform.configuration;
         assert_eq!(configuration.read(0x00, Width::Dword), 0x0001_5853);
+        assert_eq!(configuration.read(0x06, Width::Word), 0x0000);
         assert_eq!(configuration.read(0x08, Width::Dword), 0xff80_0001);
         assert_eq!(configuration.read(0x3d, Width::Byte), 0x01);
         assert_eq!(platform.read(0, Width::Word), 0x49d2);

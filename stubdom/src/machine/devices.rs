@@ -122,11 +122,12 @@ pub(super) fn low_memory_end(description: &Description) -> u32 {
 impl Devices {
     pub(super) fn new(description: &Description, drives: Drives) -> Self {
         let vcpus = description.vcpus as usize;
+        let serials = description.serials.len();
         Self {
-            bridge: i440fx::configuration(),
+            bridge: i440fx::configuration(description.memory_mib),
             config_address: 0,
             isa: Piix3::new(),
-            power: description.has_acpi.then(|| Piix4Pm::new(vcpus)),
+            power: description.has_acpi.then(|| Piix4Pm::new(vcpus, serials)),
             platform: description.has_platform_device.then(Platform::new),
             cmos: Cmos::new(&description.boot, vcpus),
             keyboard: I8042::new(),

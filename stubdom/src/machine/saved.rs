@@ -16,7 +16,7 @@ use thiserror::Error;
 /// What each saved state begins with.
 const MAGIC: [u8; 8] = *b"stubdom\0";
 /// Grows with each change of what follows.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Bytes before the state: the magic, the version, and how many bytes of state follow.
 pub const HEADER: usize = 16;
 const CHECKSUM: usize = 8;

@@ -13,7 +13,7 @@ mod bus_master;
 mod channel;
 
 use super::ata::Drive;
-use super::pci::{Bar, Configuration, Identity};
+use super::pci::{Bar, Configuration, Identity, STATUS_BACK_TO_BACK, STATUS_MEDIUM_TIMING};
 use crate::bus::Width;
 use crate::disk::{Controller, Failure, Request};
 use crate::memory::GuestMemory;
@@ -51,6 +51,7 @@ impl Ide {
         let [a, b, c, d] = drives;
         Self {
             configuration: Configuration::new(identity)
+                .with_status(STATUS_BACK_TO_BACK | STATUS_MEDIUM_TIMING)
                 .with_bar(BUS_MASTER_BAR, Bar::Ports(BUS_MASTER_PORTS))
                 .with_register(TIMINGS, 0x8000_8000, u32::MAX)
                 .with_register(SLAVE_TIMINGS, 0, 0xff),
@@ -121,8 +122,10 @@ impl Ide {
         self.channels.get_mut(drive / 2)?.drives[drive % 2].as_mut()
     }
 
-    /// Takes the hard disks away, as a guest asks that has better drivers for them. CD drives stay.
+    /// Takes the hard disks away, as a guest asks that has better drivers for them. CD drives stay, and the function is
+    /// reset as QEMU's is: a driver gives the bus masters another place, and enables them, if it still wants them.
     pub fn unplug_disks(&mut self) {
+        self.configuration.reset();
         for channel in &mut self.channels {
             channel.unplug_disks();
         }
