@@ -43,6 +43,12 @@ enum Step {
         width: u8,
         value: u32,
     },
+    /// By index and data.
+    Ports {
+        port: u8,
+        width: u8,
+        value: u32,
+    },
     Read(u16),
     Poke(u16, [u8; 8]),
     Message([u32; 3]),
@@ -116,6 +122,11 @@ fuzz_target!(|steps: Vec<Step>| {
                     _ => register.into(),
                 };
                 ahci.write(offset, Width::ALL[usize::from(width % 3)], value);
+            }
+            Step::Ports { port, width, value } => {
+                let width = Width::ALL[usize::from(width % 3)];
+                ahci.write_ports(usize::from(port % 32), width, value);
+                ahci.read_ports(usize::from(port % 32), width);
             }
             Step::Read(offset) => {
                 for width in Width::ALL {

@@ -81,6 +81,7 @@ pub(super) enum Target {
     IdeControl(usize),
     IdeBusMaster,
     Ahci,
+    AhciPorts,
 }
 
 /// The drives of each controller.
@@ -240,6 +241,7 @@ impl Devices {
         }
         if let Some(ahci) = &self.ahci {
             bar(&ahci.configuration, ahci::REGISTERS_BAR, Target::Ahci);
+            bar(&ahci.configuration, ahci::PORTS_BAR, Target::AhciPorts);
         }
         claims
     }
@@ -274,6 +276,7 @@ impl Devices {
             Target::IdeControl(channel) => self.ide.read_control(channel).into(),
             Target::IdeBusMaster => self.ide.read_bus_master(offset, width),
             Target::Ahci => self.ahci.as_ref()?.read(offset, width),
+            Target::AhciPorts => self.ahci.as_ref()?.read_ports(offset, width),
         })
     }
 
@@ -320,6 +323,7 @@ impl Devices {
             }
             Target::IdeBusMaster => self.ide.write_bus_master(offset, width, value),
             Target::Ahci => self.ahci.as_mut()?.write(offset, width, value),
+            Target::AhciPorts => self.ahci.as_mut()?.write_ports(offset, width, value),
         }
         Some(())
     }

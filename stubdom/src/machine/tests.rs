@@ -471,6 +471,24 @@ fn read_sector(bench: &mut Bench, disks: &mut Disks<MemoryDisk>) {
 }
 
 #[test]
+fn ports_reach_the_registers_that_memory_reaches() {
+    let (mut bench, _) = with_ahci();
+    bench.set_config(AHCI, 0x20, 0xc100);
+    bench.set_config(AHCI, 0x04, 0x0007);
+    assert!(bench.xen.ranges.contains(&Range::Port(0xc100, 0xc11f)));
+    bench.write(Kind::Port, 0xc110, 4, 0x10c);
+    assert_eq!(bench.read(Kind::Port, 0xc114, 4), 0);
+    bench.write(Kind::Port, 0xc114, 4, 0x1234_5678);
+    assert_eq!(
+        bench.read(Kind::Memory, ABAR + 0x10c, 4),
+        bench.read(Kind::Port, 0xc114, 4)
+    );
+    assert_eq!(bench.read(Kind::Port, 0xc114, 4), 0x1234_5678);
+    bench.write(Kind::Port, 0xc110, 4, 0);
+    assert_eq!(bench.read(Kind::Port, 0xc114, 2), 0x1f05);
+}
+
+#[test]
 fn a_sector_is_read_by_ahci_which_interrupts_at_its_pin() {
     let (mut bench, mut disks) = with_ahci();
     assert_eq!(bench.config(AHCI, 0), 0x2922_8086);

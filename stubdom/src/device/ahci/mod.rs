@@ -25,6 +25,24 @@ pub const REGISTERS_BAR: usize = 5;
 /// Bytes of them.
 const REGISTERS: u32 = 0x1000;
 
+/// The base address register of the ports by which the same registers are reached where such memory is not, as in real
+/// mode: an index and its data, behind those that would be a bus master's were this no AHCI function (ICH9, LBAR).
+pub const PORTS_BAR: usize = 4;
+const PORTS_OF_BAR: u32 = 32;
+const INDEX: usize = 0x10;
+const DATA: usize = 0x14;
+/// What an index may be: a register's offset, of four bytes each.
+const INDEX_BITS: u32 = (REGISTERS - 1) & !3;
+
+/// MAP: which of the functions that the chip can be it is (ICH9).
+const MAP: u8 = 0x90;
+const MAP_AHCI: u32 = 0b01 << 6;
+
+/// The capability that says where index and data are (AHCI 1.3.1, 2.4): of revision 1.0, in units of four bytes.
+const SATA: u8 = 0xa8;
+const SATA_1_0: u32 = 0x10 << 16 | 0x12;
+const SATA_PLACE: u32 = (INDEX as u32 / 4) << 4 | (0x10 / 4 + PORTS_BAR as u32);
+
 /// The capability for message-signalled interrupts: one message, to any address.
 const MSI: u8 = 0x80;
 const MSI_64: u32 = 1 << 23;
@@ -62,6 +80,8 @@ pub struct Ahci {
     interrupts: bool,
     /// Ports that have something to say.
     pending: u32,
+    /// The register that the data is of.
+    index: u32,
     /// One of them has since the last message.
     message: bool,
 }
@@ -74,6 +94,14 @@ struct Write {
 }
 
 impl Write {
+    /// From a byte of a register on. What reaches beyond its end is not written.
+    fn at(byte: usize, width: Width, value: u32) -> Self {
+        Self {
+            value: value << (8 * byte),
+            mask: width.ones() << (8 * byte),
+        }
+    }
+
     /// What a register holds then that holds what is written.
     fn over(self, old: u32) -> u32 {
         old & !self.mask | self.value & self.mask
@@ -97,16 +125,39 @@ impl Ahci {
         Self {
             configuration: Configuration::new(identity)
                 .with_bar(REGISTERS_BAR, Bar::Memory(REGISTERS))
+                .with_bar(PORTS_BAR, Bar::Ports(PORTS_OF_BAR))
                 .with_pin(Pin::A)
                 .with_capabilities(MSI)
-                .with_register(MSI, MSI_64 | 0x05, MSI_ENABLE)
+                .with_register(MSI, MSI_64 | u32::from(SATA) << 8 | 0x05, MSI_ENABLE)
                 .with_register(MSI + 4, 0, !0b11)
                 .with_register(MSI + 8, 0, u32::MAX)
-                .with_register(MSI + 12, 0, 0xffff),
+                .with_register(MSI + 12, 0, 0xffff)
+                .with_register(MAP, MAP_AHCI, 0)
+                .with_register(SATA, SATA_1_0, 0)
+                .with_register(SATA + 4, SATA_PLACE, 0),
             ports: drives.map(|drive| Box::new(Port::new(drive))),
             interrupts: false,
             pending: 0,
+            index: 0,
             message: false,
+        }
+    }
+
+    /// Reads from the ports of [`PORTS_BAR`].
+    pub fn read_ports(&self, offset: usize, width: Width) -> u32 {
+        match (offset & !3, offset & 3) {
+            (INDEX, at) => self.index >> (8 * at) & width.ones(),
+            (DATA, at) => self.read(self.index as usize + at, width),
+            _ => 0,
+        }
+    }
+
+    /// Writes to them.
+    pub fn write_ports(&mut self, offset: usize, width: Width, value: u32) {
+        match (offset & !3, offset & 3) {
+            (INDEX, at) => self.index = Write::at(at, width, value).over(self.index) & INDEX_BITS,
+            (DATA, at) => self.write(self.index as usize + at, width, value),
+            _ => {}
         }
     }
 
@@ -134,12 +185,7 @@ impl Ahci {
 
     /// Writes to them.
     pub fn write(&mut self, offset: usize, width: Width, value: u32) {
-        let shift = 8 * (offset as u32 & 3);
-        // What reaches beyond the register is not written.
-        let write = Write {
-            value: value << shift,
-            mask: width.ones() << shift,
-        };
+        let write = Write::at(offset & 3, width, value);
         match offset & !3 {
             register::GHC => {
                 if write.ones() & GHC_RESET != 0 {
@@ -222,6 +268,7 @@ impl Ahci {
         }
         self.interrupts = false;
         self.pending = 0;
+        self.index = 0;
         self.message = false;
     }
 }

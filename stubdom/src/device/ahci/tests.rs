@@ -273,6 +273,84 @@ fn ports_say_what_hangs_off_them() {
     assert_eq!(lab.ahci.read(0x101, Width::Word), 0x0100);
 }
 
+/// As a driver finds the pair: its capability names the BAR and the offset there.
+#[test]
+fn the_capability_says_where_index_and_data_are() {
+    let configuration = Lab::new().ahci.configuration;
+    let mut at = configuration.read(0x34, Width::Byte) as usize;
+    let mut found = Vec::new();
+    while at != 0 {
+        found.push((configuration.read(at, Width::Byte), at));
+        at = configuration.read(at + 1, Width::Byte) as usize;
+    }
+    assert_eq!(found, [(0x05, 0x80), (0x12, 0xa8)]);
+    assert_eq!(configuration.read(0xaa, Width::Word), 0x0010);
+    let place = configuration.register(0xac);
+    // The BAR's register in doublewords, and the offset in it in doublewords as well.
+    assert_eq!((4 * (place & 0xf), 4 * (place >> 4)), (0x20, 0x10));
+    assert_eq!(configuration.register(0x20), 1);
+    assert_eq!(configuration.read(0x06, Width::Word), 0x0010);
+    assert_eq!(configuration.register(0x90), 0x40);
+}
+
+#[test]
+fn index_and_data_reach_every_register() {
+    let mut lab = Lab::new();
+    for offset in (0..0x1000).step_by(4) {
+        lab.ahci.write_ports(0x10, Width::Dword, offset);
+        assert_eq!(lab.ahci.read_ports(0x10, Width::Dword), offset);
+        let by_memory = lab.ahci.read(offset as usize, Width::Dword);
+        assert_eq!(lab.ahci.read_ports(0x14, Width::Dword), by_memory);
+    }
+    // Part of a register, and a part of the index.
+    lab.ahci.write_ports(0x10, Width::Dword, 0);
+    let parts = [
+        (0x14, Width::Byte),
+        (0x15, Width::Byte),
+        (0x16, Width::Word),
+    ];
+    let read = parts.map(|(port, width)| lab.ahci.read_ports(port, width));
+    assert_eq!(read, [0x05, 0x1f, 0xc124]);
+    lab.ahci.write_ports(0x11, Width::Byte, 0x01);
+    assert_eq!(lab.ahci.read_ports(0x10, Width::Word), 0x0100);
+    lab.ahci.write_ports(0x10, Width::Dword, u32::MAX);
+    assert_eq!(lab.ahci.read_ports(0x10, Width::Dword), 0xffc);
+    // What would be a bus master's, and what is behind the pair.
+    for port in (0..0x20).filter(|port| !(0x10..0x18).contains(port)) {
+        lab.ahci.write_ports(port, Width::Byte, 0xff);
+        assert_eq!(lab.ahci.read_ports(port, Width::Byte), 0, "{port:#x}");
+    }
+    assert_eq!(lab.ahci.read_ports(0x10, Width::Dword), 0xffc);
+    lab.ahci.reset();
+    assert_eq!(lab.ahci.read_ports(0x10, Width::Dword), 0);
+}
+
+#[test]
+fn a_command_is_issued_by_index_and_data() {
+    let mut lab = Lab::new();
+    let identify = Command {
+        command: 0xec,
+        table: &[(0x8000, 512)],
+        ..Command::default()
+    };
+    lab.prepare(0, 0, identify);
+    lab.ahci
+        .write_ports(0x10, Width::Word, 0x100 + PX_CI as u32);
+    lab.ahci.write_ports(0x14, Width::Byte, 1);
+    lab.turn();
+    assert_eq!(lab.taken(0), PSS);
+    assert_eq!(lab.moved(0, 0), 512);
+    // What happened is acknowledged the same way.
+    lab.prepare(0, 0, identify);
+    lab.put(0, PX_CI, 1);
+    for (register, value) in [(0x100 + PX_IS as u32, PSS), (0x08, 1)] {
+        lab.ahci.write_ports(0x10, Width::Dword, register);
+        assert_eq!(lab.ahci.read_ports(0x14, Width::Dword), value);
+        lab.ahci.write_ports(0x14, Width::Dword, value);
+    }
+    assert!(!lab.ahci.irq());
+}
+
 #[test]
 fn a_disk_says_what_it_is_and_the_frame_says_there_was_data() {
     let mut lab = Lab::new();
