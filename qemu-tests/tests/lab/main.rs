@@ -22,6 +22,7 @@ mod hostile;
 mod house;
 mod hvm;
 mod images;
+mod inventory;
 mod loader;
 mod minios;
 mod netdom;
@@ -66,6 +67,7 @@ fn modules() -> Vec<LabTest> {
     tests.extend(stubdom::tests());
     tests.extend(stubdom_life::tests());
     tests.extend(house::tests());
+    tests.extend(inventory::tests());
     // At the end, so that nothing waits for them in between but what runs then.
     tests.sort_by_key(LabTest::is_alone);
     tests
