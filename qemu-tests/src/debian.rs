@@ -269,31 +269,36 @@ impl Machine {
     }
 
     /// Creates a guest by `xl create` with these words, the first of which is its configuration in dom0, and waits until
-    /// its console says `ready`.
-    pub(crate) fn create_debian(&self, name: &str, words: &[&str], ready: &str) -> Result<()> {
+    /// its console says `ready`: how long that took.
+    pub(crate) fn create_debian(
+        &self,
+        name: &str,
+        words: &[&str],
+        ready: &str,
+    ) -> Result<Duration> {
         for _ in 0..LOST_MAX {
-            if self.try_debian(name, words, ready)? {
-                return Ok(());
+            if let Some(took) = self.try_debian(name, words, ready)? {
+                return Ok(took);
             }
             eprintln!("lab: QEMU has taken Xen's state for {name}'s; created again");
             self.dom0(&format!("xl destroy {name} 2>/dev/null; true"))?;
         }
-        let is_ready = self.try_debian(name, words, ready)?;
-        ensure!(is_ready, "QEMU takes Xen's state for {name}'s each time");
-        Ok(())
+        let took = self.try_debian(name, words, ready)?;
+        took.with_context(|| format!("QEMU takes Xen's state for {name}'s each time"))
     }
 
-    /// The same; false if the emulator has lost it.
-    fn try_debian(&self, name: &str, words: &[&str], ready: &str) -> Result<bool> {
+    /// The same; `None` if the emulator has lost it.
+    fn try_debian(&self, name: &str, words: &[&str], ready: &str) -> Result<Option<Duration>> {
         self.forget_guest_console(name)?;
+        let begin = Instant::now();
         let create = ["xl", "create"].iter().chain(words).copied();
         self.check(&Command::new(create).limit(CREATE_LIMIT))?;
         let id = self.dom0(&format!("xl domid {name} 2>/dev/null; true"))?;
         let created = Instant::now();
         loop {
             match self.wait_for_console(name, ready, LOOK) {
-                Ok(_) => return Ok(true),
-                Err(_) if is_lost(&self.console_log(), id.trim()) => return Ok(false),
+                Ok(_) => return Ok(Some(begin.elapsed())),
+                Err(_) if is_lost(&self.console_log(), id.trim()) => return Ok(None),
                 Err(error) if created.elapsed() >= READY_LIMIT => return Err(error),
                 Err(_) => {}
             }

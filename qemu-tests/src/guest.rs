@@ -9,7 +9,7 @@ use crate::machine::{Machine, console_log};
 use anyhow::{Context, Result, bail, ensure};
 use std::cell::Cell;
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const INIT: &str = include_str!("dom0/guest.sh");
 
@@ -168,9 +168,7 @@ impl Machine {
     /// # Errors
     /// When xl fails, or the guest does not come up; the error shows its console.
     pub fn create_debian_guest(&self, name: &str, words: &[&str]) -> Result<RunningGuest<'_>> {
-        let begin = Instant::now();
-        self.create_debian(name, words, &ready(name))?;
-        let start = begin.elapsed();
+        let start = self.create_debian(name, words, &ready(name))?;
         let console_tty = self.dom0(&format!(
             "xenstore-read /local/domain/$(xl domid {name})/console/tty"
         ))?;

@@ -183,6 +183,7 @@ impl Machine {
     pub fn start_debian_router(&self, lab: &Lab, router: &DebianRouter) -> Result<()> {
         let config = self.put_debian_router(lab, router)?;
         self.create_debian(&router.name, &[&config], &router.ready_line())
+            .map(drop)
     }
 }
 

@@ -62,7 +62,7 @@ impl Models<'_> {
             "disk = [ {}, {} ]\n{}",
             disk("hda", &format!("/tmp/{name}.disk")),
             disk("hdb", &sata),
-            lines(model, IMAGE)
+            lines(model, IMAGE, 0)
         );
         let guest = guest(&name, model, more);
         let programs = [(PROGRAM, self.disk_load.as_slice())];
@@ -93,6 +93,8 @@ impl Models<'_> {
             disk_path,
             config_path,
         ] = ide_files(model);
+        let bytes = kernel.len() + initrd.len();
+        let ramdisk_mib = bytes.div_ceil(1 << 20) as u32;
         match model {
             DeviceModel::Qemu => {
                 self.machine.put(&kernel_path, &kernel)?;
@@ -110,7 +112,7 @@ impl Models<'_> {
              cmdline = 'console=hvc0 quiet panic=1 {CMDLINE}'\ndisk = [ {} ]\n\
              on_reboot = 'destroy'\non_crash = 'destroy'\n{}",
             disk("hda", &disk_path),
-            lines(model, &bundle_path),
+            lines(model, &bundle_path, ramdisk_mib),
         );
         self.machine.put(&config_path, config.as_bytes())
     }
@@ -182,7 +184,8 @@ fn load(
 ) -> Result<()> {
     let modules = MODULES.join(" ");
     let found = guest.check(&format!(
-        "modprobe -a {modules}; until [ -e {last} ]; do sleep 0.2; done; readlink /sys/block/sd*"
+        "modprobe -a {modules}; until [ -e {last} ]; do sleep 0.2; done; \
+         for disk in /sys/block/sd*; do readlink $disk; done"
     ))?;
     let disk = disk_of(controller, &found)?;
     let (answer, is_done) = guest.run(&format!("/{PROGRAM} /dev/{disk}"), LIMIT)?;

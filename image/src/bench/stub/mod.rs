@@ -174,19 +174,21 @@ fn configuration(model: DeviceModel) -> String {
         "name = '{}'\ntype = 'hvm'\nmemory = 64\ncpuid = 'host,xsave=0'\nvga = 'none'\nvnc = 0\n\
          disk = [ 'format=raw,vdev=hda,access=rw,target={DISK}' ]\n{}",
         model.domain(),
-        lines(model, IMAGE)
+        lines(model, IMAGE, 0)
     )
 }
 
-/// What is different between the configurations. The stub domain's ramdisk has to be a file.
-fn lines(model: DeviceModel, ramdisk: &str) -> String {
+/// What is different between the configurations. The stub domain's ramdisk has to be a file, and takes so many MiB of
+/// its memory.
+fn lines(model: DeviceModel, ramdisk: &str, ramdisk_mib: u32) -> String {
     let serial = "serial = 'pty'\n";
     match model {
         DeviceModel::Qemu => serial.to_owned(),
         DeviceModel::Stubdom => format!(
             "{serial}device_model_version = 'qemu-xen'\ndevice_model_stubdomain_override = 1\n\
              device_model_override = '{HELPER}'\nstubdomain_kernel = '{IMAGE}'\n\
-             stubdomain_ramdisk = '{ramdisk}'\nstubdomain_memory = {MEMORY_MIB}\n"
+             stubdomain_ramdisk = '{ramdisk}'\nstubdomain_memory = {}\n",
+            MEMORY_MIB + ramdisk_mib
         ),
     }
 }
