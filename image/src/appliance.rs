@@ -236,7 +236,10 @@ pub fn build_stubdom(
     files.add(Role::Ramdisk, stubdom::RAMDISK, &bundle)?;
     files.add(Role::Debug, stubdom::DEBUG, &image.debug)?;
     files.add_program(STUBDOM_HELPER, &helper)?;
-    let example = stubdom::example(&files.directory);
+    let example = stubdom::example(&stubdom::Place {
+        folder: files.directory.clone(),
+        ramdisk_bytes: bundle.len() as u64,
+    });
     files.add(Role::Configuration, stubdom::EXAMPLE, example.as_bytes())?;
     let config = files.path(stubdom::EXAMPLE);
     files.output.publish()?;

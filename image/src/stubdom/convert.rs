@@ -14,8 +14,8 @@ use crate::findings::{Finding, Findings, SourceId};
 use crate::xlcfg::{self, Setting, Text, Value, quoted};
 use keys::{NO_SCREEN, NO_USB, REFUSED, WITHOUT};
 
-/// MiB that a stub domain gets unless told otherwise.
-pub const MEMORY_MIB: u32 = 32;
+/// MiB that a stub domain gets unless told otherwise, beside what its ramdisk takes.
+const MEMORY_MIB: u32 = 32;
 
 /// Letters of a vif's name, at most: Linux has 15, and xl adds `-emu` for the stub domain.
 const VIFNAME_MAX: usize = 11;
@@ -25,10 +25,17 @@ const VIFNAME_MAX: usize = 11;
 pub struct Place {
     /// The folder.
     pub folder: PathBuf,
+    /// Bytes of `stubdom.ramdisk` there, as far as they are known: xl puts it into the stub domain's memory.
+    pub ramdisk_bytes: u64,
 }
 
 impl Place {
-    fn file(&self, name: &str) -> String {
+    /// What `stubdomain_memory=` has to say.
+    pub(super) fn memory_mib(&self) -> u64 {
+        u64::from(MEMORY_MIB) + (self.ramdisk_bytes >> 20)
+    }
+
+    pub(super) fn file(&self, name: &str) -> String {
         quoted(&self.folder.join(name).to_string_lossy())
     }
 }
@@ -342,8 +349,12 @@ impl<'c> Converter<'c> {
             &ramdisk,
             "what it may need of dom0's files; xl insists on one",
         );
-        let memory = MEMORY_MIB.to_string();
-        self.set("stubdomain_memory", &memory, "MiB, beside the guest's");
+        let memory = place.memory_mib().to_string();
+        self.set(
+            "stubdomain_memory",
+            &memory,
+            "MiB, beside the guest's; the ramdisk is in it",
+        );
         if self.all("stubdomain_cmdline").next().is_some() {
             self.set(
                 "stubdomain_cmdline",
@@ -428,7 +439,8 @@ impl<'c> Converter<'c> {
             let finding = Finding::warning("the stub domain cannot read dom0's files")
                 .at(self.source, kernel.place.clone(), "a file of dom0's")
                 .note(
-                    "give it the same one in its ramdisk: `cargo image build stubdom --kernel FILE --initrd FILE --out OUT`",
+                    "give it the same one in its ramdisk: `cargo image build stubdom --kernel FILE --initrd FILE --out OUT`; \
+                     convert where that file is, or add its MiB to stubdomain_memory",
                 );
             self.findings.push(finding);
         }

@@ -4,12 +4,8 @@
 mod convert;
 mod disk;
 
-use std::path::Path;
-
 pub use crate::build::STUBDOM_HELPER as HELPER;
-pub use convert::{Change, Conversion, MEMORY_MIB, Place, convert};
-
-use crate::xlcfg::quoted;
+pub use convert::{Change, Conversion, Place, convert};
 
 /// The image's name.
 pub const IMAGE: &str = "stubdom.xen";
@@ -21,8 +17,8 @@ pub const DEBUG: &str = "stubdom.debug";
 pub const EXAMPLE: &str = "guest.cfg";
 
 /// A guest's configuration to start from, with the files in a folder of dom0's.
-pub(crate) fn example(folder: &Path) -> String {
-    let file = |name: &str| quoted(&folder.join(name).to_string_lossy());
+pub(crate) fn example(place: &Place) -> String {
+    let file = |name: &str| place.file(name);
     format!(
         "\
 # An HVM guest whose device model is a domain of its own, instead of a QEMU in dom0. Name its disk and its bridge,
@@ -60,12 +56,12 @@ serial = \"pty\"
 vga = \"none\"
 vnc = 0
 
-# The device model, and MiB for it beside the guest's own. Change the paths when you move the files.
+# The device model, and MiB for it beside the guest's own; its ramdisk is in them. Change the paths when you move the files.
 device_model_version = \"qemu-xen\"
 device_model_stubdomain_override = 1
 stubdomain_kernel = {image}
 stubdomain_ramdisk = {ramdisk}
-stubdomain_memory = {MEMORY_MIB}
+stubdomain_memory = {memory}
 
 # xl starts this in dom0 where it would start QEMU. It serves the consoles of the device model, as nobody.
 device_model_override = {helper}
@@ -77,6 +73,7 @@ on_crash = \"destroy\"
         image = file(IMAGE),
         ramdisk = file(RAMDISK),
         helper = file(HELPER),
+        memory = place.memory_mib(),
     )
 }
 
@@ -90,8 +87,12 @@ mod tests {
     /// What stands in the example is what a conversion makes of a guest; so is what is a comment there.
     #[test]
     fn the_example_is_a_guest_that_needs_no_conversion() {
-        let folder = PathBuf::from("/srv/a \"folder\"");
-        let example = example(&folder);
+        let place = Place {
+            folder: PathBuf::from("/srv/a \"folder\""),
+            ramdisk_bytes: 44 << 20,
+        };
+        let example = example(&place);
+        assert!(example.contains("\nstubdomain_memory = 76\n"), "{example}");
         let uncommented = example
             .replace("    #\"", "    \"")
             .replace("\n#device_model_args_hvm", "\ndevice_model_args_hvm")
@@ -101,9 +102,6 @@ mod tests {
         assert_ne!(uncommented, example);
         for text in [example, uncommented] {
             let mut findings = Findings::default();
-            let place = Place {
-                folder: folder.clone(),
-            };
             let conversion = convert(EXAMPLE, &text, &place, &mut findings)
                 .unwrap_or_else(|| panic!("{}", findings.render(Style::Plain)));
             assert_eq!(conversion.changes, []);

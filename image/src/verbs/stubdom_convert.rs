@@ -1,12 +1,13 @@
 //! `stubdom-convert`.
 
+use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use image::findings::Findings;
 use image::output::OutputSet;
-use image::stubdom::{Change, Place, convert};
+use image::stubdom::{Change, Place, RAMDISK, convert};
 use serde::Serialize;
 
 use super::file::read;
@@ -50,8 +51,11 @@ fn convert_and_tell(wanted: &StubdomConvert, outcome: &mut Outcome) -> Result<Ex
             wanted.stubdom.display()
         );
     }
+    // The guest may be another computer's: then this one knows nothing of its files.
+    let ramdisk = fs::metadata(wanted.stubdom.join(RAMDISK));
     let place = Place {
         folder: wanted.stubdom.clone(),
+        ramdisk_bytes: ramdisk.map_or(0, |ramdisk| ramdisk.len()),
     };
     let mut findings = Findings::default();
     let conversion = convert(&name, &text, &place, &mut findings);

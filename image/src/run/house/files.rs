@@ -157,6 +157,7 @@ mod tests {
         let mut findings = Findings::default();
         let place = Place {
             folder: DIRECTORY.into(),
+            ramdisk_bytes: 0,
         };
         let conversion = convert("desk.cfg", &text, &place, &mut findings)
             .unwrap_or_else(|| panic!("{}", findings.render(Style::Plain)));

@@ -5,6 +5,7 @@ use shorewall::Style;
 fn place() -> Place {
     Place {
         folder: PathBuf::from("/srv/stubdom"),
+        ramdisk_bytes: 40,
     }
 }
 
@@ -75,7 +76,7 @@ device_model_stubdomain_override = 1
 stubdomain_kernel = \"/srv/stubdom/stubdom.xen\"
 # what it may need of dom0's files; xl insists on one
 stubdomain_ramdisk = \"/srv/stubdom/stubdom.ramdisk\"
-# MiB, beside the guest's
+# MiB, beside the guest's; the ramdisk is in it
 stubdomain_memory = 32
 # xl starts it in dom0 where it would start QEMU: it serves the stub domain's consoles
 device_model_override = \"/srv/stubdom/xen-image-stubdom-helper\"

@@ -4,7 +4,7 @@ use anyhow::{Result, anyhow};
 use image::appliance::build_stubdom;
 use image::build::TargetChoice;
 use image::findings::Findings;
-use image::stubdom::{Place, convert};
+use image::stubdom::{Place, RAMDISK, convert};
 use image::workspace::Workspace;
 use qemu_tests::Machine;
 use shorewall::Style;
@@ -22,12 +22,14 @@ impl Files {
         let out = machine.share().join(name);
         fs::create_dir_all(&out)?;
         build_stubdom(&Workspace::find()?, inside, &out, TargetChoice::Auto)?;
+        let ramdisk_bytes = fs::metadata(out.join(RAMDISK))?.len();
         let folder = format!("/tmp/{name}");
         machine.dom0(&format!("cp -r /share/{name} {folder}"))?;
         fs::remove_dir_all(&out)?;
         Ok(Self {
             place: Place {
                 folder: folder.into(),
+                ramdisk_bytes,
             },
         })
     }
