@@ -178,8 +178,13 @@ pub(crate) const XEN_PROGRAMS: &[&str] = &[
 /// The device model that libxl starts in dom0 for each HVM guest.
 pub(crate) const DEVICE_MODEL: &str = "usr/libexec/xen-qemu-system-i386";
 
-/// What that one reads: a keyboard that is there whether anybody types or not.
-pub(crate) const DEVICE_MODEL_FILES: &[&str] = &["usr/share/qemu/keymaps/en-us"];
+/// What that one reads: a keyboard that is there whether anybody types or not, and what starts a kernel that a guest's
+/// configuration names.
+pub(crate) const DEVICE_MODEL_FILES: &[&str] = &[
+    "usr/share/qemu/keymaps/en-us",
+    "usr/share/qemu/linuxboot.bin",
+    "usr/share/qemu/linuxboot_dma.bin",
+];
 
 /// What libxl gives each HVM guest, whoever is its device model.
 pub(crate) const BIOS: &str = "usr/share/seabios/bios-256k.bin";

@@ -106,6 +106,7 @@ impl Unit {
             Self::Bytes | Self::Kibibytes => grouped(value),
             Self::Mebibytes | Self::Megabits | Self::Guests => format!("{value:.0}"),
             Self::Seconds | Self::CpuPerGigabyte => format!("{value:.2}"),
+            Self::MegabytesPerSecond if value < 1.0 => format!("{value:.3}"),
             Self::Microseconds | Self::MegabytesPerSecond => format!("{value:.1}"),
             Self::Percent if value == 0.0 => "0".to_owned(),
             Self::Percent => format!("{value:.3}"),
