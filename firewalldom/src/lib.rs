@@ -24,7 +24,6 @@ mod judge;
 mod limit;
 mod log;
 mod meter;
-pub mod moderation;
 mod mss;
 mod nat;
 mod neighbour;

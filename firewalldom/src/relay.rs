@@ -7,19 +7,19 @@ mod guests;
 mod queue;
 mod send;
 
-use crate::moderation::{self, Found, Moderation};
 use crate::offload::{from_ring, gso_from_ring};
 use crate::policy::InterfaceId;
 use crate::time::Instant;
 use crate::{AHEAD, ConfigError, Firewall, Frame, Head, Link, NoTail, Tail, TailError, Verdict};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use bridge::Bridged;
+use bridge::{Bridged, clock};
 use core::cell::RefCell;
 use core::time::Duration;
 use ends::{Ends, Guest, Ingress, Port};
 pub use guests::OFFER;
 use minios_rs::net;
+use minios_rs::net::moderation::{self, Found, Moderation};
 use minios_rs::ring::Pending;
 use minios_rs::xen::Xen;
 use send::Unsent;
@@ -242,7 +242,7 @@ impl<X: Xen> Relay<X> {
             found += taken;
         }
         self.burst = Some(burst);
-        self.moderation.count(now, found);
+        self.moderation.count(clock(now), found);
         let deadline = self.firewall.poll(now);
         self.send_own(now);
         self.ends.settle();
@@ -264,7 +264,10 @@ impl<X: Xen> Relay<X> {
         }
         let retry = unreleased.then(|| now + RELEASE_RETRY);
         let look = match self.unsent.is_empty() {
-            true => self.moderation.deadline(now),
+            true => {
+                let deadline = self.moderation.deadline(clock(now));
+                deadline.map(|deadline| Instant(deadline.0))
+            }
             // Nobody is asked to say when there is room for these.
             false => Some(now + moderation::DELAY_MIN),
         };

@@ -2,12 +2,12 @@
 //! and in simulated time: a domain that sleeps until its port or its clock wakes it, between two
 //! backends that answer at once.
 
-use firewalldom::moderation::{DELAY_MIN, RATE_OFF, RATE_ON};
 use firewalldom::relay::Relay;
 use firewalldom::time::Instant;
 use firewalldom::{Budget, Firewall, Link};
 use minios_rs::fake::netback::{Netback, OFFERS};
 use minios_rs::fake::{Domain, World};
+use minios_rs::net::moderation::{DELAY_MIN, RATE_OFF, RATE_ON};
 use minios_rs::net::{Config, Front};
 use minios_rs::xen::{DomId, Port, Xen};
 use minios_rs::xenstore::Client;

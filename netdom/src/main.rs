@@ -9,6 +9,7 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use minios_rs::net::Backends;
+use minios_rs::xen::Xen;
 use minios_rs::{Boot, Domain, entry};
 use netdom::cards::Cards;
 use netdom::config;
@@ -65,6 +66,7 @@ fn main(boot: Boot) -> ! {
         switch.admit(&backends);
         let cards = cards.turn(now, switch);
         let bridges = switch.finish(now);
+        switch.took(xen.now().since(now));
         [cards, bridges].into_iter().flatten().min()
     })
 }

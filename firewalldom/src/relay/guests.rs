@@ -3,13 +3,13 @@
 use super::Relay;
 use super::bridge::clock;
 use super::ends::{Guest, Ingress};
-use crate::moderation;
 use crate::policy::InterfaceId;
 use crate::time::Instant;
 use crate::{GUESTS_MAX, GuestError, GuestId};
 use alloc::string::String;
 use minios_rs::net;
 use minios_rs::net::bridge::PortId;
+use minios_rs::net::moderation;
 use minios_rs::xen::Xen;
 
 /// What guests' frontends are offered. The pages are for frames of 64 KiB on their way to a backend, seven of

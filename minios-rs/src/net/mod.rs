@@ -47,6 +47,7 @@ mod claim;
 mod frame;
 pub mod front;
 mod interface;
+pub mod moderation;
 pub mod offload;
 pub mod queue;
 
@@ -56,8 +57,8 @@ pub use frame::{FRAME_SLOTS_MAX, FrontId, Received, RxBuffer, Slice};
 pub use front::{
     Config, Counters, Error, Features, Front, Link, State, StillInUse, TransmitError, Wake,
 };
-
 pub use interface::{Egress, Interface};
+pub use moderation::Moderation;
 
 use thiserror::Error;
 

@@ -10,10 +10,10 @@
 //! microseconds, up to [`DELAY_MAX`] where it costs hundreds of them, or [`DELAY_LARGE_MAX`] for large frames. After a
 //! look that found nothing, the first frame is told of at once: nobody looks again and again while nothing comes.
 
+use super::{FRAME_SLOTS_MAX, Wake};
 use crate::time::Instant;
 use core::ops::AddAssign;
 use core::time::Duration;
-use minios_rs::net::{FRAME_SLOTS_MAX, Wake};
 
 /// Slots a second, of all interfaces, from which on events are moderated. A small frame takes one, the largest
 /// eighteen.
@@ -60,10 +60,11 @@ const SHARE: u64 = 16;
 
 /// What a look found.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Found {
-    pub(crate) frames: usize,
+pub struct Found {
+    /// Frames.
+    pub frames: usize,
     /// Slots of the rings that they took.
-    pub(crate) slots: usize,
+    pub slots: usize,
 }
 
 impl AddAssign for Found {
@@ -75,7 +76,7 @@ impl AddAssign for Found {
 
 /// The rate of slots, and what follows from it.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Moderation {
+pub struct Moderation {
     since: Instant,
     looks: u32,
     frames: u32,
@@ -97,7 +98,7 @@ pub(crate) struct Moderation {
 
 impl Moderation {
     /// Counts what a look at `now` found.
-    pub(crate) fn count(&mut self, now: Instant, found: Found) {
+    pub fn count(&mut self, now: Instant, found: Found) {
         self.last = found.slots as u32;
         self.looks = self.looks.saturating_add(1);
         self.frames = self.frames.saturating_add(found.frames as u32);
@@ -122,7 +123,7 @@ impl Moderation {
                 true => (2 * self.hold_off).clamp(HOLD_OFF_MIN, HOLD_OFF_MAX),
                 false => HOLD_OFF_MIN,
             };
-            self.held_off = now + self.hold_off;
+            self.held_off = now.after(self.hold_off);
         }
         self.wake = match (is_fast, self.slots >= 2 * self.frames) {
             (false, _) => Wake::FirstSlot,
@@ -136,7 +137,7 @@ impl Moderation {
     }
 
     /// What the last look took, from being woken to going to sleep.
-    pub(crate) fn took(&mut self, time: Duration) {
+    pub fn took(&mut self, time: Duration) {
         if self.last == 0 {
             return;
         }
@@ -155,7 +156,7 @@ impl Moderation {
     }
 
     /// What is to wake the domain.
-    pub(crate) fn wake(&self) -> Wake {
+    pub fn wake(&self) -> Wake {
         match self.last {
             0 => Wake::FirstSlot,
             _ => self.wake,
@@ -163,8 +164,8 @@ impl Moderation {
     }
 
     /// When to look without having been woken.
-    pub(crate) fn deadline(&self, now: Instant) -> Option<Instant> {
-        (self.wake() != Wake::FirstSlot).then(|| now + self.delay())
+    pub fn deadline(&self, now: Instant) -> Option<Instant> {
+        (self.wake() != Wake::FirstSlot).then(|| now.after(self.delay()))
     }
 }
 

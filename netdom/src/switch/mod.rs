@@ -28,7 +28,7 @@ use flood::Floods;
 use minios_rs::hardware::Hardware;
 use minios_rs::net::back::{self, BRIDGE_DEFAULT};
 use minios_rs::net::bridge::{AttachError, Bridge, Learning, PORTS_MAX, PortId};
-use minios_rs::net::front::Wake;
+use minios_rs::net::moderation::{Found, Moderation};
 use minios_rs::net::{Back, Backends, ETHERNET_HEADER, MacAddress, Outlet, RxBuffer};
 use minios_rs::pci::Address;
 use minios_rs::time::Instant;
@@ -218,6 +218,9 @@ pub struct Switch<X: Hardware> {
     /// Pages that wait for their card's turn: those of this turn, and of the one before.
     astray: [Vec<RxBuffer<X::Page>>; 2],
     frame: Option<Box<Frame<X>>>,
+    moderation: Moderation,
+    /// What this turn has taken so far.
+    found: Found,
     /// Where a frame is put together that several get: none that has no room there is.
     copy: Vec<u8>,
 }
@@ -244,6 +247,8 @@ impl<X: Hardware> Switch<X> {
             waiting_pages: 0,
             astray: Default::default(),
             frame: None,
+            moderation: Moderation::default(),
+            found: Found::default(),
             copy: Vec::with_capacity(frame_max.max(PAGE_SIZE)),
         }
     }
@@ -369,11 +374,20 @@ impl<X: Hardware> Switch<X> {
             earlier(core::mem::take(&mut segment.is_busy).then_some(now));
             earlier(segment.choose(now));
         }
+        self.moderation.count(now, core::mem::take(&mut self.found));
+        let wake = self.moderation.wake();
         for guest in &mut self.guests {
-            earlier(guest.back.park(now, Wake::FirstSlot, LOOK));
+            earlier(guest.back.park(now, wake, LOOK));
             earlier(guest.is_gone.then_some(now));
         }
+        earlier(self.moderation.deadline(now));
         next
+    }
+
+    /// What the last turn took, from being woken to going to sleep: how long frames may wait for each other depends
+    /// on it.
+    pub fn took(&mut self, time: Duration) {
+        self.moderation.took(time);
     }
 }
 

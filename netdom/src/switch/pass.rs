@@ -8,13 +8,14 @@ use alloc::vec::Vec;
 use minios_rs::hardware::Hardware;
 use minios_rs::net::back::HEAD_MAX;
 use minios_rs::net::bridge::{Decision, PortId, Refusal};
+use minios_rs::net::moderation::Found;
 use minios_rs::net::{ETHERNET_HEADER, Offload, Received, RxBuffer, TransmitError};
 use minios_rs::pci::Address;
 use minios_rs::time::Instant;
 use minios_rs::xen::PAGE_SIZE;
 
-/// Frames taken from a guest before the others get their turn.
-const BURST: usize = 64;
+/// Frames taken from a guest before the others get their turn: as many as an event may be waited for.
+const BURST: usize = 96;
 
 /// The same of a card, which many are behind.
 const WIRE_BURST: usize = 256;
@@ -55,6 +56,14 @@ impl<X: Hardware> Default for Frame<X> {
 impl<X: Hardware> Frame<X> {
     fn len(&self) -> usize {
         self.received.len as usize
+    }
+
+    /// What it counts for, before anything is taken off it.
+    fn found(&self) -> Found {
+        Found {
+            frames: 1,
+            slots: self.received.slots.len().max(1),
+        }
     }
 
     /// The VLAN that its tag names; none: it has no tag, or one that says only how urgent it is.
@@ -139,6 +148,7 @@ pub(super) struct Exchange<'a, 'wire, X: Hardware> {
     guests: &'a mut [Guest<X>],
     waiting_pages: &'a mut usize,
     pub(super) wire: &'a mut Wire<'wire, X>,
+    found: &'a mut Found,
     copy: &'a mut Vec<u8>,
 }
 
@@ -165,6 +175,7 @@ impl<X: Hardware> Switch<X> {
             guests: &mut self.guests,
             waiting_pages: &mut self.waiting_pages,
             wire,
+            found: &mut self.found,
             copy: &mut self.copy,
         };
         exchange.take_sent();
@@ -214,6 +225,7 @@ impl<X: Hardware> Exchange<'_, '_, X> {
             if !nic.is_some_and(|nic| nic.receive_into(&mut frame.received)) {
                 return false;
             }
+            *self.found += frame.found();
             self.read_head(Ingress::Wire, frame);
             let vlan = frame.vlan();
             let mut segments = self.segments.iter();
@@ -264,6 +276,7 @@ impl<X: Hardware> Exchange<'_, '_, X> {
                 return false;
             }
             let port = Some(guest.port);
+            *self.found += frame.found();
             self.read_head(Ingress::Guest(number), frame);
             self.pass(Ingress::Guest(number), port, frame);
         }

@@ -1,6 +1,7 @@
 //! Frames go where their stations are, whole and copied once.
 
 use super::*;
+use minios_rs::abi::xen::nr;
 use minios_rs::fake::netfront::TAKES;
 
 fn both_ways<M: Wired>() {
@@ -308,4 +309,46 @@ fn guests_that_take_nothing_leave_the_card_pages_to_receive_for_others() {
     assert_eq!(lab.got(slow[0]).len(), 1);
     // Of the other two one had frames waiting in vain, and nothing waits for it any more.
     assert_eq!(lab.losses().full, before.full + 1);
+}
+
+#[test]
+fn who_sends_fast_is_looked_at_for_many_frames_at_a_time() {
+    let mut lab = Lab::<VirtioNet>::with_guests(2);
+    let small = frame(mac(1), mac(0), 60, 0);
+    let events =
+        |lab: &Lab<VirtioNet>| lab.fronts[0].domain().hypercalls().of(nr::EVENT_CHANNEL_OP);
+    let burst = |lab: &mut Lab<VirtioNet>, count: usize| {
+        let before = events(lab);
+        for _ in 0..count {
+            assert!(lab.fronts[0].send(0, &[&small], 0, &[]));
+        }
+        let sent = events(lab) - before;
+        let now = lab.netdom.now();
+        let next = lab.turn();
+        assert_eq!(lab.got(1).len(), count);
+        lab.got(0);
+        (sent, next.map(|next| next.since(now)))
+    };
+    // 20 in 5 ms are 4,000 a second.
+    for _ in 0..5 {
+        let (sent, next) = burst(&mut lab, 20);
+        assert_eq!(sent, 1);
+        let is_later = next.is_none_or(|next| next > Duration::from_millis(20));
+        assert!(is_later, "{next:?}");
+    }
+    // 60 are 12,000: nobody is told of so few, and they are looked at after a while.
+    burst(&mut lab, 60);
+    let (sent, next) = burst(&mut lab, 60);
+    assert_eq!(sent, 0);
+    assert!(
+        next.is_some_and(|next| next <= Duration::from_millis(5 + 4)),
+        "{next:?}"
+    );
+    // More are told of before the ring is full.
+    let (sent, _) = burst(&mut lab, 96);
+    assert_eq!(sent, 1);
+    // When nothing comes, the next one is told of at once.
+    lab.turns(2);
+    let (sent, _) = burst(&mut lab, 1);
+    assert_eq!(sent, 1);
 }
