@@ -190,10 +190,74 @@ fn a_packet_that_is_to_come_is_announced_whatever_the_count_was() {
 fn behind_an_answer_stands_nothing_of_the_one_before() {
     let mut lab = Lab::new();
     assert_eq!(ask(&mut lab, &[0x12, 0, 0, 0, 36]).unwrap().len(), 36);
-    lab.packet([0x12, 1, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0], 0, 0xfffe);
+    lab.packet([0x12, 0, 0, 0, 10, 0, 0, 0, 0, 0, 0, 0], 0, 0xfffe);
     assert_eq!(lab.interrupted(1) & DRQ, DRQ);
-    assert_eq!(lab.ide.read_command(1, 0, Width::Dword), 0x0100_0005);
-    assert_eq!(lab.ide.read_command(1, 0, Width::Dword), 0);
+    for expected in [0x2100_8005, 0x0000_001f, 0x0000_6558] {
+        assert_eq!(lab.ide.read_command(1, 0, Width::Dword), expected);
+    }
     lab.turn();
     assert_eq!(lab.interrupted(1), 0x50);
+}
+
+#[test]
+fn a_profile_is_current_when_its_medium_is_there() {
+    let mut lab = Lab::new();
+    let profiles = |lab: &mut Lab| {
+        let all = ask(lab, &[0x46, 0, 0, 0, 0, 0, 0, 1, 0]).unwrap();
+        (all[8..12].to_vec(), all[12..20].to_vec())
+    };
+    let header = vec![0, 0, 3, 8];
+    let cd = vec![0, 0x10, 0, 0, 0, 8, 1, 0];
+    assert_eq!(profiles(&mut lab), (header.clone(), cd));
+    optical(&mut lab).set_medium(Some(4 * (80 * 60 * 75 + 1)));
+    let dvd = vec![0, 0x10, 1, 0, 0, 8, 0, 0];
+    assert_eq!(profiles(&mut lab), (header.clone(), dvd));
+    optical(&mut lab).set_medium(None);
+    let none = vec![0, 0x10, 0, 0, 0, 8, 0, 0];
+    assert_eq!(profiles(&mut lab), (header, none));
+}
+
+#[test]
+fn a_cd_is_read_by_dma_in_several_requests() {
+    let mut lab = Lab::new();
+    lab.disk(2).info.request_max = 256;
+    let table: Vec<_> = (0..300u32).map(|at| (0x1_0000 + at * 2048, 1024)).collect();
+    lab.packet([0x28, 0, 0, 0, 0, 7, 0, 0, 150, 0, 0, 0], 1, 0);
+    assert_eq!(lab.dma(1, &table), (4, 0x50));
+    let read: Vec<u8> = table
+        .iter()
+        .flat_map(|(at, _)| lab.ram.bytes[*at as usize..][..1024].to_vec())
+        .collect();
+    assert!(read == lab.disk(2).bytes[7 * 2048..157 * 2048]);
+}
+
+#[test]
+fn what_the_bus_master_says_is_cleared_bit_by_bit() {
+    let mut lab = Lab::new();
+    lab.command(0, 0xc8, 0, 8, 0);
+    assert_eq!(lab.dma(0, &[(0xf000_0000, 0x1000)]).0, 6);
+    for (written, read) in [(0x60, 0x66), (0x22, 0x24), (0x40, 0x44), (0x04, 0x00)] {
+        lab.ide.write_bus_master(2, Width::Byte, written);
+        assert_eq!(
+            lab.ide.read_bus_master(2, Width::Byte),
+            read,
+            "{written:#x}"
+        );
+    }
+}
+
+#[test]
+fn a_bus_master_that_stops_is_nothing_to_who_needs_none() {
+    let mut lab = Lab::new();
+    lab.disk(0).is_slow = true;
+    lab.command(0, 0x20, 0, 1, 9);
+    for command in [9, 0] {
+        lab.ide.write_bus_master(0, Width::Byte, command);
+        lab.turn();
+    }
+    assert!(!lab.ide.irq(0));
+    lab.disk(0).release(1);
+    lab.turn();
+    let expected = lab.disk(0).bytes[9 * SECTOR..10 * SECTOR].to_vec();
+    assert!(lab.pio_in(0, SECTOR, SECTOR) == expected);
 }
