@@ -16,12 +16,17 @@ use std::error::Error;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use stubdom::supervisor;
 
 fn main() -> ExitCode {
     let mut words = std::env::args_os();
     let name = words.next().unwrap_or_default();
-    if Path::new(&name).file_name() == Some(stubdom::PROGRAM.as_ref()) {
+    let program = Path::new(&name).file_name().unwrap_or_default();
+    if program == stubdom::PROGRAM {
         return finish(stubdom::PROGRAM, stubdom::run(words));
+    }
+    if program == supervisor::PROGRAM {
+        return finish(supervisor::PROGRAM, supervisor::run(words));
     }
     let invocation = match arguments::parse(std::env::args_os()) {
         Ok(invocation) => invocation,

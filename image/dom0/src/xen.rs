@@ -1,19 +1,20 @@
-//! What Linux offers of Xen to a process in dom0: pages that a domain granted, and event channels.
+//! What Linux offers of Xen to a process in dom0: pages that a domain granted, event channels, and hypercalls.
 //!
-//! No kept crate has it without Xen's C libraries. The shapes are those of Linux' `xen/gntdev.h` and
-//! `xen/evtchn.h`.
+//! No kept crate has it without Xen's C libraries. The shapes are those of Linux' `xen/gntdev.h`,
+//! `xen/evtchn.h` and `xen/privcmd.h`, and of Xen's `domctl.h` and `sched.h`.
 #![expect(
     unsafe_code,
-    reason = "ioctls of Xen's devices, memory that another domain writes, a descriptor by its number"
+    reason = "ioctls of Xen's devices, hypercalls, memory that another domain writes, a descriptor by its number"
 )]
 
+use minios_rs::abi::sched::ShutdownReason;
 use minios_rs::xen::{DomId, GrantRef, PAGE_SIZE, Port, SharedPage};
 use rustix::ioctl::opcode::from_components;
 use rustix::ioctl::{Direction, Opcode, Setter, Updater, ioctl};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::mem::size_of;
+use std::mem::{offset_of, size_of};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::ptr::{NonNull, null_mut};
@@ -286,6 +287,145 @@ unsafe impl rustix::ioctl::Ioctl for Bind {
         _: *mut core::ffi::c_void,
     ) -> rustix::io::Result<u32> {
         Ok(port.cast_unsigned())
+    }
+}
+
+/// `struct privcmd_hypercall`.
+#[repr(C)]
+struct Hypercall {
+    number: u64,
+    arguments: [u64; 5],
+}
+const _: () = assert!(size_of::<Hypercall>() == 48);
+
+const HYPERCALL: Opcode = number::<Hypercall>(b'P', 0);
+
+/// `__HYPERVISOR_sched_op`, and `SCHEDOP_remote_shutdown` with `sched_remote_shutdown_t`.
+const SCHED_OP: u64 = 29;
+const REMOTE_SHUTDOWN: u64 = 4;
+
+#[repr(C)]
+struct RemoteShutdown {
+    domain: u16,
+    reason: u32,
+}
+const _: () = assert!(size_of::<RemoteShutdown>() == 8);
+
+/// `__HYPERVISOR_domctl`, and `XEN_DOMCTL_getdomaininfo` of it.
+const DOMCTL: u64 = 36;
+const GET_DOMAIN_INFO: u32 = 5;
+
+/// `struct xen_domctl`, of which only the head differs from version to version.
+#[repr(C, align(8))]
+struct Domctl {
+    command: u32,
+    version: u32,
+    domain: u16,
+    pad: [u16; 3],
+    /// `struct xen_domctl_getdomaininfo`: whose it is, and `XEN_DOMINF_*`.
+    found: u16,
+    pad1: u16,
+    flags: u32,
+    /// Of all that Xen writes; it has 128 bytes, and room to grow.
+    rest: [u64; 31],
+}
+const _: () = assert!(offset_of!(Domctl, found) == 16 && size_of::<Domctl>() == 272);
+
+/// `XEN_DOMCTL_INTERFACE_VERSION`: of Xen 4.17, and as far as it may rise.
+const VERSIONS: std::ops::Range<u32> = 0x15..0x40;
+
+const DYING: u32 = 1 << 0;
+const SHUT_DOWN: u32 = 1 << 2;
+const PAUSED: u32 = 1 << 3;
+
+/// What Xen says of a domain that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DomainState {
+    /// None of its instructions is executed any more.
+    pub(crate) is_shut_down: bool,
+    /// By the toolstack.
+    pub(crate) is_paused: bool,
+}
+
+/// `/dev/xen/privcmd`: two hypercalls, as dom0 may do them.
+pub(crate) struct Hypervisor {
+    device: File,
+    /// Of its domctls.
+    version: u32,
+}
+
+impl Hypervisor {
+    /// # Errors
+    /// There is no such device, or Xen takes none of the versions that are known here.
+    pub(crate) fn open() -> io::Result<Self> {
+        let mut hypervisor = Self {
+            device: open("/dev/xen/privcmd", 0)?,
+            version: 0,
+        };
+        for version in VERSIONS {
+            hypervisor.version = version;
+            match hypervisor.state(DomId(0)) {
+                // It is another.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                outcome => return outcome.map(|_| hypervisor),
+            }
+        }
+        let message = "Xen takes none of the domctls that are known here";
+        Err(io::Error::new(io::ErrorKind::Unsupported, message))
+    }
+
+    /// How a domain is; `None` if there is none of this number.
+    pub(crate) fn state(&self, domain: DomId) -> io::Result<Option<DomainState>> {
+        let mut domctl = Domctl {
+            command: GET_DOMAIN_INFO,
+            version: self.version,
+            domain: domain.0,
+            pad: [0; 3],
+            found: 0,
+            pad1: 0,
+            flags: 0,
+            rest: [0; 31],
+        };
+        let call = Hypercall {
+            number: DOMCTL,
+            arguments: [(&raw mut domctl).expose_provenance() as u64, 0, 0, 0, 0],
+        };
+        // SAFETY: Xen reads and writes the one argument, which is longer than what it knows.
+        match unsafe { self.call(call) } {
+            Err(rustix::io::Errno::SRCH) => return Ok(None),
+            outcome => outcome?,
+        }
+        // Xen answers with the next if there is none of that number.
+        let is_there = domctl.found == domain.0 && domctl.flags & DYING == 0;
+        Ok(is_there.then_some(DomainState {
+            is_shut_down: domctl.flags & SHUT_DOWN != 0,
+            is_paused: domctl.flags & PAUSED != 0,
+        }))
+    }
+
+    /// Has Xen take a domain for one that has shut down, if it has not done so itself.
+    pub(crate) fn shut_down(&self, domain: DomId, reason: ShutdownReason) -> io::Result<()> {
+        let argument = RemoteShutdown {
+            domain: domain.0,
+            reason: reason as u32,
+        };
+        let address = (&raw const argument).expose_provenance() as u64;
+        let call = Hypercall {
+            number: SCHED_OP,
+            arguments: [REMOTE_SHUTDOWN, address, 0, 0, 0],
+        };
+        // SAFETY: Xen reads the one argument, which has the shape that it knows.
+        unsafe { self.call(call) }.map_err(Into::into)
+    }
+
+    /// # Safety
+    /// As the hypercall: the addresses among its arguments are those of memory that it may use as it does.
+    unsafe fn call(&self, mut call: Hypercall) -> rustix::io::Result<()> {
+        // As one that writes: a reading one is an instruction after which the compiler takes all memory for what it was.
+        // SAFETY: number and shape are those of the kernel's header, asserted above.
+        let update = unsafe { Updater::<HYPERCALL, _>::new(&mut call) };
+        // SAFETY: the kernel reads the struct only; what the hypercall does, whoever calls has answered for.
+        unsafe { ioctl(&self.device, update) }
     }
 }
 

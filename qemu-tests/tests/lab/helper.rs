@@ -134,6 +134,20 @@ fn is_little_and_unprivileged(machine: &Machine, stub: &str) -> Result<()> {
         && resident_kib <= 2048;
     expect(is_so, || status.clone())?;
     println!("the helper's resident memory: {resident_kib} KiB");
+    // So is what looks after the guest.
+    let status = machine.dom0(
+        "pid=$(pidof xen-image-stubdom-supervisor)
+         grep -E '^(Uid|CapPrm|CapEff|NoNewPrivs)' /proc/$pid/status; grep ^Rss /proc/$pid/smaps_rollup
+         readlink /proc/$pid/root",
+    )?;
+    let user = user + 0x1_0000;
+    let rights = format!(
+        "Uid:\t{user}\t{user}\t{user}\t{user}\nCapPrm:\t{0}\nCapEff:\t{0}\nNoNewPrivs:\t1\n",
+        "0".repeat(16)
+    );
+    let is_so = status.starts_with(&rights) && status.contains(" (deleted)");
+    expect(is_so, || status.clone())?;
+    println!("what looks after its guest: {status}");
     let emulators = machine.dom0("pidof xen-qemu-system-i386; true")?;
     expect(emulators.is_empty(), || format!("QEMU runs: {emulators}"))
 }

@@ -35,8 +35,13 @@ const TEXT: &str = "read by the BIOS\r\n";
 
 /// What a guest's configuration says beside what it would say with QEMU.
 pub(crate) fn lines(machine: &Machine) -> Result<String> {
+    lines_with(machine, "stubdom", "stubdom")
+}
+
+/// The same with another stub domain: a package's binary.
+pub(crate) fn lines_with(machine: &Machine, package: &str, binary: &str) -> Result<String> {
     helper::install(machine)?;
-    let kernel = images::put(machine, "stubdom", "stubdom", TargetChoice::Auto)?;
+    let kernel = images::put(machine, package, binary, TargetChoice::Auto)?;
     Ok(format!(
         "device_model_version = 'qemu-xen'\ndevice_model_stubdomain_override = 1\n\
          device_model_override = '{}'\nstubdomain_kernel = '{kernel}'\n\

@@ -17,6 +17,10 @@ pub(crate) fn tests() -> Vec<LabTest> {
             ends_and_stops_at_any_moment,
         ),
         LabTest::new(
+            "stubdom_life::ends_with_its_device_model",
+            ends_with_its_device_model,
+        ),
+        LabTest::new(
             "stubdom_life::leaves_nothing_behind_however_often_it_restarts",
             leaves_nothing_behind,
         ),
@@ -58,7 +62,11 @@ struct Guest<'m> {
 
 impl<'m> Guest<'m> {
     fn new(machine: &'m Machine, name: &'static str) -> Result<Self> {
-        let lines = stubdom::lines(machine)?;
+        Self::with(machine, name, &stubdom::lines(machine)?)
+    }
+
+    /// The lines of its configuration about its stub domain, and what more there is to say.
+    fn with(machine: &'m Machine, name: &'static str, lines: &str) -> Result<Self> {
         machine.put(&format!("/tmp/{name}.disk"), &boot_sector_disk(TEXT)?)?;
         let config = format!(
             "name = '{name}'\ntype = 'hvm'\nmemory = 64\ncpuid = 'host,xsave=0'\nvga = 'none'\nvnc = 0\n\
@@ -151,11 +159,9 @@ fn ends_and_stops_at_any_moment(setup: &Setup) -> Result<()> {
          listen
          says 'boot sector: ready'
          lives d
-         # Without its stub domain a guest waits for what nobody answers; it can be ended, and started anew.
+         # Without its stub domain it ends, and can be started anew.
          xl destroy $name-dm
          deaf
-         xl list $name >/dev/null
-         xl destroy $name
          gone
          xl create -q /tmp/$name.cfg
          listen
@@ -165,9 +171,56 @@ fn ends_and_stops_at_any_moment(setup: &Setup) -> Result<()> {
          xl destroy $name
          deaf
          gone",
-        PATIENCE,
+        PATIENCE * 2,
     )
     .map(drop)
+}
+
+/// A device model that is no more takes its guest along, and xl starts both anew as it was told to.
+fn ends_with_its_device_model(setup: &Setup) -> Result<()> {
+    let machine = &setup.machine;
+    let lines = stubdom::lines_with(machine, "guests", "failing-stub")?;
+    let guest = Guest::with(machine, "orphan", &format!("{lines}on_crash = 'restart'\n"))?;
+    guest
+        .lives_through(
+            "rm -f /var/log/xen/*$name*
+             again() {
+                 deaf
+                 after $before
+                 dom0-agent await /var/log/xen/xl-$name.log \"Domain $before has shut down, reason code 3\" >/dev/null
+                 listen
+                 says 'boot sector: ready'
+                 lives $1
+                 before=$(xl domid $name)
+             }
+             xl create -q /tmp/$name.cfg
+             listen
+             says 'boot sector: ready'
+             lives a
+             before=$(xl domid $name)
+             # It panics; and again, in the middle of port accesses.
+             xl shutdown $name-dm
+             again d
+             cat /var/log/xen/qemu-dm-$name.log* | grep -q 'as it was told'
+             printf l >&3
+             xl shutdown $name-dm
+             again e
+             # It overflows its stack, where nothing of its own runs any more.
+             printf l >&3
+             xl reboot $name-dm
+             again f
+             cat /var/log/xen/qemu-dm-$name-dm.log* | grep -q 'a device model no more'
+             xl destroy $name-dm
+             again g
+             # Nothing of the kind is said of a guest that is destroyed.
+             xl destroy $name
+             deaf
+             gone
+             while pidof xl; do sleep 0.2; done
+             test $(cat /var/log/xen/xl-$name.log* | grep -c 'has shut down') = 4",
+            PATIENCE * 3,
+        )
+        .map(drop)
 }
 
 /// What dom0 gives to a guest it has back when the guest has gone.
@@ -180,7 +233,7 @@ fn leaves_nothing_behind(setup: &Setup) -> Result<()> {
         holdings() {{
             xl list | awk 'NR > 1 {{ print $1 }}'
             losetup -a
-            pidof xl xen-image-stubdom-helper vchan-socket-proxy || true
+            pidof xl xen-image-stubdom-helper xen-image-stubdom-supervisor vchan-socket-proxy || true
             xenstore-ls -f | grep -vE '^/(tool|local/domain/0/memory)' | cut -d = -f 1 | sort
             ls /run/xen /var/run/xen /var/lib/xen
             xl info | grep free_memory
@@ -211,8 +264,8 @@ fn leaves_nothing_behind(setup: &Setup) -> Result<()> {
         printf o >&3
         deaf
         gone
-        # The toolstack's own process is the last to go.
-        while pidof xl; do sleep 0.2; done
+        # The toolstack's own process is the last to go, and what looks after the guest sees that it went.
+        while pidof xl xen-image-stubdom-supervisor; do sleep 0.2; done
         holdings >/tmp/$name.after
         diff /tmp/$name.before /tmp/$name.after"#
     );

@@ -10,6 +10,7 @@ mod privileges;
 mod qmp;
 mod ring;
 mod sink;
+pub(crate) mod supervisor;
 
 use crate::connection::Connection;
 use crate::domains::home;
@@ -19,6 +20,7 @@ use arguments::Arguments;
 use console::{Console, Peer, number};
 use minios_rs::xen::{DomId, GrantRef, Port};
 use monitor::{Monitors, Next};
+use privileges::User;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::Mode;
 use sink::{LOG, Output};
@@ -164,7 +166,15 @@ impl Helper {
         }
         store.watch(RELEASED)?;
         let monitors = Monitors::open(&arguments.monitors)?;
-        let user = privileges::give_up(domain.0)
+        match read(&mut store, &format!("{}/target", home(domain)))? {
+            Some(guest) => {
+                let guest = number_of(&guest).ok_or("the guest has no number")?;
+                supervisor::start(domain, guest)
+                    .map_err(|error| format!("cannot start what looks after the guest: {error}"))?;
+            }
+            None => journal.say("it is nobody's device model"),
+        }
+        let user = privileges::give_up(User::Helper, domain)
             .map_err(|error| format!("cannot become an unprivileged user: {error}"))?;
         let terminals = consoles
             .iter()
@@ -311,6 +321,11 @@ fn consoles(store: &mut Connection, stub: &Stub) -> Result<Vec<Console<Stub>>, B
         consoles.push(Console::device(number, frontend, backend, sink));
     }
     Ok(consoles)
+}
+
+/// A domain by its number.
+fn number_of(text: &str) -> Option<DomId> {
+    text.parse().ok().map(DomId)
 }
 
 fn open(store: &mut Connection, folder: &str, number: u32) -> Result<sink::Sink, Box<dyn Error>> {
