@@ -26,10 +26,28 @@ pub const READY: &str = "boot sector: ready";
 /// # Errors
 /// There is no assembler, or `text` is longer than a sector.
 pub fn boot_sector_disk(text: &str) -> Result<Vec<u8>> {
+    let mut disk = assemble(include_str!("boot_sector.s"))?;
+    ensure!(
+        disk.len() <= SECTOR - SIGNATURE.len(),
+        "the boot sector is too long"
+    );
+    disk.resize(SECTOR - SIGNATURE.len(), 0);
+    disk.extend(SIGNATURE);
+    disk.extend(text.as_bytes());
+    ensure!(disk.len() < 2 * SECTOR, "the text is too long");
+    disk.resize(DISK, 0);
+    Ok(disk)
+}
+
+/// What a program is that runs where a BIOS puts a boot sector.
+///
+/// # Errors
+/// There is no assembler, or it does not understand the program.
+pub(crate) fn assemble(text: &str) -> Result<Vec<u8>> {
     let scratch = tempfile::tempdir()?;
     let [source, object, program] =
         ["source.s", "object.o", "program"].map(|name| scratch.path().join(name));
-    fs::write(&source, include_str!("boot_sector.s"))?;
+    fs::write(&source, text)?;
     let mut assemble = Command::new("as");
     assemble.arg("--32").arg(&source).arg("-o").arg(&object);
     let mut link = Command::new("ld");
@@ -45,17 +63,7 @@ pub fn boot_sector_disk(text: &str) -> Result<Vec<u8>> {
         let errors = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "{name}: {errors}");
     }
-    let mut disk = fs::read(&program)?;
-    ensure!(
-        disk.len() <= SECTOR - SIGNATURE.len(),
-        "the boot sector is too long"
-    );
-    disk.resize(SECTOR - SIGNATURE.len(), 0);
-    disk.extend(SIGNATURE);
-    disk.extend(text.as_bytes());
-    ensure!(disk.len() < 2 * SECTOR, "the text is too long");
-    disk.resize(DISK, 0);
-    Ok(disk)
+    Ok(fs::read(&program)?)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod accesses;
 mod apt;
 mod boot_sector;
 mod channel;
@@ -26,6 +27,7 @@ mod terminal;
 mod tier;
 mod tree;
 
+pub use accesses::{Accesses, Way, Width};
 pub use boot_sector::{READY, boot_sector_disk};
 pub use channel::{Command, Output, Running, Status, Stdin, Stream};
 pub use debian::GuestType;

@@ -11,6 +11,7 @@ mod channel;
 mod columns;
 mod crowd;
 mod death;
+mod devices;
 mod disks;
 mod dom0;
 mod empty;
@@ -68,6 +69,7 @@ fn modules() -> Vec<LabTest> {
     tests.extend(stubdom_life::tests());
     tests.extend(house::tests());
     tests.extend(inventory::tests());
+    tests.extend(devices::tests());
     // At the end, so that nothing waits for them in between but what runs then.
     tests.sort_by_key(LabTest::is_alone);
     tests
