@@ -20,21 +20,20 @@ until_says() {
     echo "the guest does not say: $1" >&2
     return 1
 }
-# KiB of memory of all device models in dom0, and of the helper.
+# KiB of memory of all device models in dom0, and of the helper's processes: what several share counts once.
 resident() {
-    local name key value total=0
-    for status in /proc/[0-9]*/status; do
-        name=
-        while read -r key value _; do
-            case $key in
-            Name:) name=$value ;;
-            VmRSS:)
-                case $name in
-                *qemu-system* | xen-image-stubd*) total=$((total + value)) ;;
+    local name key value process total=0
+    for process in /proc/[0-9]*; do
+        read -r name <"$process/comm"
+        case $name in
+        *qemu-system* | xen-image-stubd*)
+            while read -r key value _; do
+                case $key in
+                Pss:) total=$((total + value)) ;;
                 esac
-                ;;
-            esac
-        done <"$status"
+            done <"$process/smaps_rollup"
+            ;;
+        esac
     done 2>/dev/null
     echo "$total"
 }

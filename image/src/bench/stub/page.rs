@@ -165,7 +165,7 @@ fn rows(record: &Record) -> Vec<Row> {
             ours(record.image_bytes as f64),
         ),
         Row::new(
-            "resident in dom0: QEMU, or the helper in its place",
+            "resident in dom0: QEMU, or the helper in its place; shared pages once",
             Unit::Kibibytes,
             Target::AtMost(2048.0),
             own(
