@@ -334,6 +334,9 @@ const _: () = assert!(offset_of!(Domctl, found) == 16 && size_of::<Domctl>() == 
 /// `XEN_DOMCTL_INTERFACE_VERSION`: of Xen 4.17, and as far as it may rise.
 const VERSIONS: std::ops::Range<u32> = 0x15..0x40;
 
+/// How often a hypercall is repeated that Xen found no memory for.
+const FAULTS_MAX: u32 = 16;
+
 const DYING: u32 = 1 << 0;
 const SHUT_DOWN: u32 = 1 << 2;
 const PAUSED: u32 = 1 << 3;
@@ -421,11 +424,19 @@ impl Hypervisor {
     /// # Safety
     /// As the hypercall: the addresses among its arguments are those of memory that it may use as it does.
     unsafe fn call(&self, mut call: Hypercall) -> rustix::io::Result<()> {
-        // As one that writes: a reading one is an instruction after which the compiler takes all memory for what it was.
-        // SAFETY: number and shape are those of the kernel's header, asserted above.
-        let update = unsafe { Updater::<HYPERCALL, _>::new(&mut call) };
-        // SAFETY: the kernel reads the struct only; what the hypercall does, whoever calls has answered for.
-        unsafe { ioctl(&self.device, update) }
+        let mut tries = 0;
+        loop {
+            // As one that writes: a reading one is an instruction after which the compiler takes all memory for what
+            // it was.
+            // SAFETY: number and shape are those of the kernel's header, asserted above.
+            let update = unsafe { Updater::<HYPERCALL, _>::new(&mut call) };
+            // SAFETY: the kernel reads the struct only; what the hypercall does, whoever calls has answered for.
+            match unsafe { ioctl(&self.device, update) } {
+                // Linux was moving the page to another place in memory; it is there again.
+                Err(rustix::io::Errno::FAULT) if tries < FAULTS_MAX => tries += 1,
+                outcome => return outcome,
+            }
+        }
     }
 }
 
