@@ -25,11 +25,13 @@ pub(crate) fn tests() -> Vec<LabTest> {
         LabTest::new(
             "guests::come_and_go_behind_netdom_and_leave_nothing_behind",
             come_and_go_behind_netdom,
-        ),
+        )
+        .long(),
         LabTest::new(
             "guests::hang_off_a_firewall_behind_a_firewall",
             hang_off_a_firewall_behind_a_firewall,
-        ),
+        )
+        .long(),
     ]
 }
 

@@ -3,7 +3,7 @@
 use anyhow::{Result, anyhow};
 use libtest_mimic::{Completion, Failed, Trial};
 use qemu_tests::{
-    Command, Impossible, Lab, Machine, Options, Suite, Xenstored, lab_is_required, to_stderr,
+    Command, Impossible, Lab, Machine, Options, Suite, Tier, Xenstored, lab_is_required, to_stderr,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -15,6 +15,8 @@ pub(crate) struct LabTest {
     run: Run,
     /// Whether it runs while no other does.
     is_alone: bool,
+    /// Whether it takes part in the short tier.
+    is_short: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -41,7 +43,21 @@ impl LabTest {
             name,
             run,
             is_alone: false,
+            is_short: true,
         }
+    }
+
+    /// Has it wait for the full tier: it is long, and others of the short tier go most of its way.
+    pub(crate) fn long(self) -> Self {
+        Self {
+            is_short: false,
+            ..self
+        }
+    }
+
+    /// Whether it takes part in a tier.
+    pub(crate) fn is_of(&self, tier: Tier) -> bool {
+        self.is_short || tier == Tier::Full
     }
 
     /// Has it run while no other does: many domains that are busy at once, on half of the host, leave dom0 too

@@ -20,7 +20,8 @@ pub(crate) fn tests() -> Vec<LabTest> {
         LabTest::new(
             "firewall::treats_traffic_as_its_files_say_built_for_the_host_triple",
             |setup| treats_traffic_as_its_files_say(setup, TargetChoice::Host),
-        ),
+        )
+        .long(),
         LabTest::new("firewall::tells_what_it_does", |setup| {
             with_firewall(setup, TargetChoice::Auto, tells_what_it_does)
         }),
