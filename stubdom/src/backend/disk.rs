@@ -350,11 +350,11 @@ impl<D: Disk> Queue<D> {
         controller: &mut C,
         memory: &mut M,
     ) -> bool {
-        let mut any = false;
         if !self.read.is_empty() {
             // The first come is served first, and there is no room.
-            return any;
+            return false;
         }
+        let mut any = false;
         for at in 0..self.requests.len() {
             while !self.requests[at].all_given {
                 match self.give_piece(at, drive, controller, memory) {
