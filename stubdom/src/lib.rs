@@ -4,6 +4,8 @@
 
 extern crate alloc;
 
+#[cfg(feature = "xen")]
+pub mod appliance;
 pub mod arguments;
 pub mod backend;
 pub mod bundle;
